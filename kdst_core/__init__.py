@@ -1,0 +1,34 @@
+"""kdst: machine-learning research methods as plugins, run by one command and measured honestly.
+
+Everything public is imported on first use, so that `import kdst_core` costs almost nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from kdst_core.api import Result, run
+    from kdst_core.contracts import Description
+    from kdst_core.errors import KdstError
+    from kdst_core.hookspecs import hookimpl
+    from kdst_core.options import option
+
+_HOMES = {
+    "Description": "kdst_core.contracts",
+    "KdstError": "kdst_core.errors",
+    "Result": "kdst_core.api",
+    "hookimpl": "kdst_core.hookspecs",
+    "option": "kdst_core.options",
+    "run": "kdst_core.api",
+}
+
+__all__ = ["Description", "KdstError", "Result", "__version__", "hookimpl", "option", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from the module that defines it."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,249 @@
+"""`kdst_core.run`: one run from Python, on the same path as the command `kdst run`."""
+
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from kdst_core import __version__, registry, report
+from kdst_core.bench import Bench, Job, Outcome, Prepared
+from kdst_core.errors import KdstError, did_you_mean
+from kdst_core.method import Method, load
+from kdst_core.options import (
+    Given,
+    Item,
+    Section,
+    build,
+    check_collisions,
+    from_environment,
+    from_toml,
+    items,
+    option,
+    plain,
+)
+from kdst_core.progress import Mode
+from kdst_core.rundir import CONFIG, RESULT, Run, default_directory
+
+SCHEMA = 1
+
+
+@frozen
+class RunOptions:
+    """Options that every run has."""
+
+    seed: int = option(0, "Seed of all randomness; the same seed gives the same result.", min=0)
+    device: str = option("auto", "Device: auto, cpu, cuda, cuda:1, mps.")
+
+
+@frozen
+class Result:
+    """A finished run: its directory and the content of its `result.json`."""
+
+    directory: Path
+    data: Mapping[str, Any]
+    summary: tuple[str, ...] = ()
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """Flat metrics, name to number; rates are fractions, times are seconds."""
+        metrics: Mapping[str, float] = self.data["metrics"]
+        return metrics
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader of the figures must know."""
+        return list(self.data["warnings"])
+
+    @property
+    def report(self) -> Path:
+        """The HTML report."""
+        return self.directory / "report.html"
+
+
+@frozen
+class Command:
+    """A method with its bench and the options they take together."""
+
+    method: Method
+    bench: Bench
+    sections: tuple[Section, Section, Section]
+
+    @property
+    def items(self) -> list[Item]:
+        """All options, those of the input first."""
+        return [item for section in self.sections for item in items(section)]
+
+
+def command(name: str) -> Command:
+    """Load a method and its bench; KdstError when one is missing, broken or does not fit."""
+    method = load(name)
+    bench: Bench = registry.load_bench(method.plugin.capability)
+    sections = (
+        Section("Input and protocol", "input", bench.inputs),
+        Section(f"Options of {method.name}", method.name, method.description.options),
+        Section("Run", "run", RunOptions),
+    )
+    check_collisions(sections)
+    return Command(method, bench, sections)
+
+
+def run(
+    method: str,
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    config: str | Path | None = None,
+    show: Mode = "quiet",
+    **options: Any,
+) -> Result:
+    """Run a method and return its result.
+
+    method: name as `kdst run` takes it. out: run directory, by default a new one under `runs/`.
+    options: any option of `kdst info METHOD` by its name (`sgld_steps=10`, `data="npz:digits.npz"`);
+    the bench's input options may also be live objects, such as a model.
+
+    Raises KdstError for bad input, with the message that the command prints.
+    """
+    chosen = command(method)
+    flags = {"--" + name.replace("_", "-"): value for name, value in options.items()}
+    known = {item.flag for item in chosen.items}
+    for name, flag in zip(options, flags, strict=True):
+        if flag not in known:
+            names = [f[2:].replace("-", "_") for f in known]
+            raise KdstError(f"{method} has no option {name!r}.{did_you_mean(name, names)}")
+    live = {n.replace("-", "_") for n in chosen.bench.live}
+    objects = {k: v for k, v in options.items() if k in live and not isinstance(v, str | Path)}
+    given = {
+        flag: Given(_describe(value) if name in objects else value, name, Path.cwd())
+        for (name, value), flag in zip(options.items(), flags, strict=True)
+    }
+    return execute(chosen, given, objects, out=out, resume=resume, config=config, show=show)
+
+
+def _describe(value: Any) -> str:
+    """Return how a live object is named in configuration and result."""
+    return f"<{type(value).__module__}.{type(value).__qualname__}>"
+
+
+def execute(
+    chosen: Command,
+    given: Mapping[str, Given],
+    objects: Mapping[str, Any],
+    *,
+    out: str | Path | None,
+    resume: bool,
+    config: str | Path | None,
+    show: Mode,
+) -> Result:
+    """Resolve the options, prepare, run, and write report and result."""
+    method, bench = chosen.method, chosen.bench
+    inputs, options, common = (build(s, _merge(chosen, given, config)) for s in chosen.sections)
+    directory = Path(out) if out is not None else default_directory(method.name)
+    if resume and (directory / RESULT).exists():
+        return load_result(directory)
+    if resume and out is None:
+        raise KdstError("--resume needs the directory to continue: --out RUN --resume")
+    job = Job(method, options, inputs, common.seed, common.device, objects)
+    prepared = bench.prepare(job)
+    resolved = {
+        "input": plain(inputs),
+        method.name: plain(options),
+        "run": {**plain(common), "device": prepared.device},
+    }
+    active = Run(
+        directory, seed=common.seed, device=prepared.device, codec=bench.codec, show=show
+    )
+    existed = directory.exists()
+    continuing = active.open(resolved, resume=resume)
+    try:
+        outcome = _carry_out(active, prepared, chosen)
+        data = _result(chosen, resolved, active, outcome)
+        report.write(data, directory, bench)
+        active.finish(data)
+    except KdstError:
+        if not continuing and not existed:
+            active.discard()
+        raise
+    finally:
+        active.close()
+    return Result(directory, data, tuple(outcome.summary))
+
+
+def _merge(
+    chosen: Command, given: Mapping[str, Given], config: str | Path | None
+) -> dict[str, Given]:
+    """Merge the sources: TOML, then environment, then what was given directly."""
+    name = chosen.method.name
+    others = [p.name for p in registry.discover() if p.name != name]
+    toml = from_toml(Path(config), chosen.items, others) if config is not None else {}
+    return {**toml, **from_environment(chosen.items, name, others), **given}
+
+
+def _carry_out(active: Run, prepared: Prepared, chosen: Command) -> Outcome:
+    """Record the environment and run the bench; errors of the disk become one line."""
+    packages = ["kdst-core", chosen.bench.package, chosen.method.plugin.package]
+    try:
+        active.write_environment([*dict.fromkeys(packages), "torch", "numpy"])
+        return prepared.execute(active)
+    except OSError as e:
+        raise KdstError(f"cannot write to {active.dir}: {e.strerror or e}") from e
+
+
+def _result(
+    chosen: Command, resolved: Mapping[str, Any], active: Run, outcome: Outcome
+) -> dict[str, Any]:
+    """Return the content of `result.json`."""
+    method = chosen.method
+    return {
+        "schema": SCHEMA,
+        "method": method.name,
+        "capability": method.plugin.capability,
+        "plugin": method.plugin.package,
+        "plugin_version": method.plugin.version,
+        "core_version": __version__,
+        "seed": active.seed,
+        "device": active.device,
+        "options": resolved[method.name],
+        "input": {**resolved["input"], **outcome.input},
+        "seconds": round(active.seconds, 3),
+        "metrics": dict(sorted(outcome.metrics.items())),
+        "artifacts": dict(outcome.artifacts),
+        "warnings": list(outcome.warnings),
+        "command": reproduce(chosen, resolved),
+    }
+
+
+def reproduce(chosen: Command, resolved: Mapping[str, Any]) -> str:
+    """Return the shell command that repeats a run: every option that is not the default."""
+    words = ["kdst", "run", chosen.method.name]
+    for item in chosen.items:
+        value: Any = resolved[item.section.table]
+        for part in item.path.split("."):
+            value = value[part]
+        default = str(item.default) if isinstance(item.default, Path) else item.default
+        if value == default or (item.flag == "--device" and value == "cpu"):
+            continue
+        if isinstance(value, bool):
+            words.append(item.flag if value else "--no-" + item.flag[2:])
+        else:
+            text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+            words += [item.flag, text]
+    return shlex.join(words)
+
+
+def load_result(directory: Path) -> Result:
+    """Return a finished run from its directory; KdstError when there is none."""
+    path = directory / RESULT
+    if not path.is_file():
+        state = "an unfinished run" if (directory / CONFIG).is_file() else "no run"
+        raise KdstError(f"{directory} holds {state}: {RESULT} is missing")
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise KdstError(f"cannot read {path}: {e}") from e
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+        raise KdstError(f"{path} is not a result of schema {SCHEMA}")
+    return Result(directory, data)

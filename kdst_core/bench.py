@@ -1,0 +1,124 @@
+"""What the core and a bench owe each other.
+
+A bench knows how a run of one capability is fed, carried out and measured. Its entry point in the
+group `kdst.benches`, named after the capability, is an object with the attributes of `Bench`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from attrs import field, frozen
+
+from kdst_core.method import Method
+from kdst_core.rundir import Codec, Run
+
+
+@frozen
+class Job:
+    """One run to prepare: a method, its options, the bench's options and live objects from Python."""
+
+    method: Method
+    options: Any
+    inputs: Any
+    seed: int
+    device: str
+    objects: Mapping[str, Any] = field(factory=dict)
+
+
+@frozen
+class Outcome:
+    """What a run measured.
+
+    metrics: flat, name to finite number. artifacts: name to path relative to the run directory.
+    input: the whole protocol, for the result. warnings: sentences for terminal, result and report.
+    summary: lines for the terminal.
+    """
+
+    metrics: Mapping[str, float]
+    artifacts: Mapping[str, str]
+    input: Mapping[str, Any]
+    warnings: Sequence[str] = ()
+    summary: Sequence[str] = ()
+
+
+@frozen
+class Stat:
+    """One headline number of a report."""
+
+    label: str
+    value: str
+    note: str = ""
+    strong: bool = False
+
+
+@frozen
+class Figure:
+    """A picture of a report: an inline SVG (made by `kdst_core.charts`) or PNG bytes."""
+
+    title: str
+    caption: str
+    svg: str = ""
+    png: bytes = b""
+    pixelated: bool = False
+    wide: bool = False
+
+
+@frozen
+class Table:
+    """A table of a report; cells are text."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    caption: str = ""
+
+
+@frozen
+class ReportContent:
+    """What a bench adds to a report: headline numbers, then figures and tables in order."""
+
+    subtitle: str
+    stats: Sequence[Stat]
+    blocks: Sequence[Figure | Table]
+
+
+@frozen
+class Check:
+    """One named check of the conformance kit; `run` raises AssertionError when it fails."""
+
+    name: str
+    run: Callable[[], None]
+
+
+class Prepared(Protocol):
+    """A validated job: data and model are loaded, nothing is written yet."""
+
+    device: str
+
+    def execute(self, run: Run) -> Outcome:
+        """Carry out the run, from `run.restore()` where it returns a state."""
+
+
+class Bench(Protocol):
+    """The bench of one capability."""
+
+    capability: str
+    package: str
+    inputs: type
+    """Frozen attrs class of the bench's own options: data, protocol, measures."""
+    live: frozenset[str]
+    """Input options that also take a Python object from `kdst_core.run`."""
+    codec: Codec
+
+    def prepare(self, job: Job) -> Prepared:
+        """Load and validate everything; raises KdstError for bad input and writes nothing."""
+
+    def report(self, result: Mapping[str, Any], directory: Path) -> ReportContent:
+        """Build the report from a result and the artifacts beside it."""
+
+    def smoke(self, method: Method, options: Any, run: Run) -> str:
+        """Carry out a run of a few seconds and return a digest of what the method returned."""
+
+    def checks(self, method: Method) -> Iterator[Check]:
+        """Yield the capability's part of the conformance kit."""

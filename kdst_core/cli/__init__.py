@@ -1,0 +1,90 @@
+"""The command `kdst`. Each subcommand is a module that is imported only when it is called."""
+
+import os
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from kdst_core import __version__
+from kdst_core.errors import KdstError, did_you_mean
+
+COMMANDS = {
+    "check": "Hold a method to the conformance kit.",
+    "doctor": "Look at the environment and at every plugin; say what is wrong.",
+    "info": "Show a method: options with defaults, paper, citation.",
+    "plugins": "List installed methods and what is wrong with the broken ones.",
+    "report": "Make a run's report again from its result.",
+    "run": "Run a method and write a report.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name and one line, and imports one when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name not in COMMANDS:
+            hint = did_you_mean(cmd_name, COMMANDS)
+            raise click.UsageError(f"no command {cmd_name!r}.{hint}", ctx)
+        module = import_module(f"kdst_core.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table of commands without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "-V", "--version", prog_name="kdst", message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.pass_context
+def cli(ctx: click.Context, debug: bool) -> None:
+    """Run machine-learning research methods as plugins, measured honestly, with a report.
+
+    Start with: kdst run tea
+    """
+    ctx.meta["kdst.debug"] = debug
+
+
+def main() -> None:
+    """Run the command; errors become one or two lines and an exit code."""
+    debug = "--debug" in sys.argv[1:]
+    try:
+        code: Any = cli.main(standalone_mode=False)
+    except KdstError as e:
+        code = _fail(str(e), e, debug, e.exit_code)
+    except click.UsageError as e:
+        path = e.ctx.command_path if e.ctx else "kdst"
+        code = _fail(f"{e.format_message()}\nSee: {path} --help", e, debug, 2)
+    except click.ClickException as e:
+        code = _fail(e.format_message(), e, debug, 2)
+    except (KeyboardInterrupt, click.Abort) as e:
+        code = _fail("interrupted", e, debug, 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except OSError as e:
+        place = f": {e.filename}" if e.filename else ""
+        code = _fail(f"{e.strerror or e}{place}", e, debug, 2)
+    except Exception as e:
+        text = f"{type(e).__name__}: {e}\nThis is a bug in kdst; kdst --debug … shows where"
+        code = _fail(text, e, debug, 1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, error: BaseException, debug: bool, code: int) -> int:
+    """Print an error to stderr, after its traceback when debugging."""
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+    click.echo(f"Error: {message}", err=True)
+    return code

@@ -1,0 +1,23 @@
+"""`kdst check METHOD`: the conformance kit."""
+
+import sys
+
+import click
+
+
+@click.command(short_help="Hold a method to the conformance kit.")
+@click.argument("method")
+def command(method: str) -> None:
+    """Hold a method to the conformance kit; exit code 1 when a check fails."""
+    from kdst_core.testing import checks, run_check
+
+    failed = 0
+    for check in checks(method):
+        reason = run_check(check)
+        click.echo(f"{'ok    ' if reason is None else 'FAILED'}  {check.name}")
+        if reason is not None:
+            failed += 1
+            click.echo(f"        {reason}")
+    if failed:
+        click.echo(f"{failed} checks failed", err=True)
+        sys.exit(1)

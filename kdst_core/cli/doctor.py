@@ -1,0 +1,62 @@
+"""`kdst doctor`: the environment, and every plugin imported and held to the contract."""
+
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+import click
+
+from kdst_core import __version__, registry
+from kdst_core.errors import KdstError
+
+LIBRARIES = ("torch", "numpy", "transformers", "diffusers", "gsplat", "matplotlib")
+
+
+@click.command(short_help="Look for problems.")
+def command() -> None:
+    """Look at the environment and at every plugin; exit code 1 when something is wrong."""
+    click.echo(f"kdst-core {__version__}, Python {platform.python_version()}, {platform.platform()}")
+    for name in LIBRARIES:
+        click.echo(f"  {name:<13} {_installed(name)}")
+    click.echo(f"  {'device':<13} {_devices()}")
+    problems = 0
+    for plugin in registry.discover():
+        reasons = [*plugin.problems, *_broken(plugin)]
+        click.echo(f"{'ok    ' if not reasons else 'BROKEN'}  {plugin.qualified} {plugin.version}")
+        for reason in dict.fromkeys(reasons):
+            problems += 1
+            for line in reason.splitlines():
+                click.echo(f"        {line}")
+    if problems:
+        sys.exit(1)
+
+
+def _installed(name: str) -> str:
+    """Return the version of a library, or how to get it."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return f"not installed (only for methods that need it: pip install {name})"
+
+
+def _devices() -> str:
+    """Return what torch can compute on."""
+    if registry.find_source("torch") is None:
+        return "unknown without torch"
+    from importlib import import_module
+
+    torch = import_module("torch")
+    if torch.cuda.is_available():
+        return ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+    return f"cpu, {torch.get_num_threads()} threads"
+
+
+def _broken(plugin: registry.Plugin) -> list[str]:
+    """Import a plugin and its bench, and return what goes wrong."""
+    from kdst_core import api
+
+    try:
+        api.command(plugin.qualified)
+    except KdstError as e:
+        return [] if plugin.problems else [str(e)]
+    return []

@@ -1,0 +1,44 @@
+"""`kdst plugins`: what is installed, from metadata alone."""
+
+import json
+from typing import Any
+
+import click
+
+from kdst_core import registry
+
+
+@click.command(short_help="List installed methods.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(as_json: bool) -> None:
+    """List installed methods, with the reasons that metadata shows why one cannot run."""
+    plugins = registry.discover()
+    rows: list[dict[str, Any]] = [
+        {
+            "name": p.name,
+            "capability": p.capability,
+            "package": p.package,
+            "version": p.version,
+            "summary": registry.summary(p),
+            "problems": list(p.problems),
+        }
+        for p in plugins
+    ]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    if not rows:
+        click.echo("No methods are installed. Install one: pip install kdst-tea")
+        return
+    _table(rows)
+
+
+def _table(rows: list[dict[str, Any]]) -> None:
+    """Print one line a method, and one for each problem."""
+    keys = ("name", "capability", "package")
+    widths = {key: max(len(str(row[key])) for row in rows) for key in keys}
+    for row in rows:
+        columns = "  ".join(str(row[key]).ljust(widths[key]) for key in keys)
+        click.echo(f"{columns}  {row['version']}  {row['summary']}".rstrip())
+        for problem in row["problems"]:
+            click.echo(f"  ! {problem}")

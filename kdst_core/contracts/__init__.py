@@ -1,0 +1,34 @@
+"""What passes between a bench and a method: frozen requests, and results with shapes and units.
+
+`adapt` is settled: its fields are only ever appended to. The other capabilities are provisional until
+their first method ships. torch is needed by type checkers only.
+"""
+
+from kdst_core.contracts.adapt import AdaptRequest, Diagnostics, OnlinePredictor
+from kdst_core.contracts.edit import Edit, EditedImage, EditRequest
+from kdst_core.contracts.invert import Inversion, InvertRequest
+from kdst_core.contracts.method import Description, RunServices
+from kdst_core.contracts.reconstruct import Camera, Capture, ReconstructRequest, Render, Scene
+from kdst_core.contracts.tools import Tool, ToolAnnotation, ToolCall, ToolsRequest
+
+__all__ = [
+    "AdaptRequest",
+    "Camera",
+    "Capture",
+    "Description",
+    "Diagnostics",
+    "Edit",
+    "EditRequest",
+    "EditedImage",
+    "Inversion",
+    "InvertRequest",
+    "OnlinePredictor",
+    "ReconstructRequest",
+    "Render",
+    "RunServices",
+    "Scene",
+    "Tool",
+    "ToolAnnotation",
+    "ToolCall",
+    "ToolsRequest",
+]

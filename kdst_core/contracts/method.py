@@ -1,0 +1,55 @@
+"""What a method says of itself, and the services that a run gives it."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from attrs import field, frozen
+
+Need = Literal["gradients", "source", "cuda"]
+
+
+@frozen(kw_only=True)
+class Description:
+    """What `describe` returns: enough to list a method, build its options and cite it.
+
+    `options` is a frozen attrs class whose fields all have defaults. `needs` names what the method
+    cannot do without: gradients of the model, source data, a CUDA device.
+    """
+
+    summary: str
+    options: type
+    paper: str = ""
+    url: str = ""
+    citation: str = ""
+    licence: str = ""
+    needs: frozenset[Need] = field(factory=frozenset, converter=frozenset)
+
+
+class RunServices(Protocol):
+    """The `run` argument of every hook: where to write, how to log, what to resume from."""
+
+    @property
+    def dir(self) -> Path:
+        """Directory that belongs to this run; nothing is written elsewhere."""
+
+    @property
+    def seed(self) -> int:
+        """Seed of the run; requests hold generators made from it."""
+
+    @property
+    def device(self) -> str:
+        """Device as torch names it: `cpu`, `cuda`, `cuda:1`, `mps`."""
+
+    def progress(self, total: int, label: str) -> AbstractContextManager[Callable[[int], None]]:
+        """Show progress over `total` steps; call what it yields with the number of steps done."""
+
+    def log(self, name: str, value: float, step: int) -> None:
+        """Append one line to `events.jsonl`."""
+
+    def checkpoint(self, state: Any) -> None:
+        """Replace the run's checkpoint by `state`, atomically."""
+
+    def restore(self) -> Any | None:
+        """Return the state last given to `checkpoint`, or None in a fresh run."""

@@ -1,0 +1,22 @@
+"""The errors that reach a user as one or two lines instead of a traceback."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class KdstError(Exception):
+    """Bad input or a broken plugin: what was given, what is allowed, what to do (exit code 2)."""
+
+    exit_code = 2
+
+
+class MethodError(KdstError):
+    """A method failed while it ran; its own exception is the cause (exit code 1)."""
+
+    exit_code = 1
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ' Did you mean …?' when something known resembles the word, else an empty string."""
+    close = get_close_matches(word, list(known), n=3, cutoff=0.6)
+    return f" Did you mean {' or '.join(repr(c) for c in close)}?" if close else ""

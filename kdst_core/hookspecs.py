@@ -1,0 +1,94 @@
+"""The contract of a plugin: `describe` and one hook for each capability.
+
+A plugin is a module named by an entry point of the group `kdst.<capability>`. It implements `describe`
+and the hook of that capability, each decorated with `hookimpl`, and may take any subset of a
+hook's arguments. The request and result classes are in `kdst_core.contracts`.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    from kdst_core.contracts import (
+        AdaptRequest,
+        Description,
+        Edit,
+        EditRequest,
+        Inversion,
+        InvertRequest,
+        OnlinePredictor,
+        ReconstructRequest,
+        RunServices,
+        Scene,
+        ToolAnnotation,
+        ToolsRequest,
+    )
+
+PROJECT = "kdst"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+CAPABILITIES = ("adapt", "reconstruct", "edit", "augment_with_tools", "invert")
+
+
+@hookspec(firstresult=True)
+def describe() -> "Description":
+    """Say what the method is, which options it takes and what it needs. Must be cheap.
+
+    Since 0.1.
+    """
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def adapt(request: "AdaptRequest", options: Any, run: "RunServices") -> "OnlinePredictor":
+    """Return a predictor that adapts a trained classifier to a stream of unlabelled batches.
+
+    Since 0.1.
+    """
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def reconstruct(
+    request: "ReconstructRequest", options: Any, run: "RunServices"
+) -> "Iterator[tuple[int, Scene]]":
+    """Yield (iteration, scene) while a scene is fitted to posed photographs.
+
+    Since 0.1, provisional.
+    """
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def edit(request: "EditRequest", options: Any, run: "RunServices") -> "Edit":
+    """Edit a generated or real image towards one or more target prompts.
+
+    Since 0.1, provisional.
+    """
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def augment_with_tools(
+    request: "ToolsRequest", options: Any, run: "RunServices"
+) -> "Iterator[ToolAnnotation]":
+    """Yield texts annotated with the tool calls that help to predict them.
+
+    Since 0.1, provisional.
+    """
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def invert(
+    request: "InvertRequest", options: Any, run: "RunServices"
+) -> "Iterator[Inversion]":
+    """Yield ever better reconstructions of the texts behind a set of embeddings.
+
+    Since 0.1, provisional.
+    """
+    raise NotImplementedError

@@ -1,0 +1,133 @@
+"""A method that was found and imported: its description and the call of its hook."""
+
+import os
+import sys
+import time
+from typing import Any
+
+import pluggy
+from attrs import field, frozen
+
+from kdst_core import hookspecs, registry
+from kdst_core.contracts import Description
+from kdst_core.errors import KdstError, MethodError, did_you_mean
+from kdst_core.registry import Plugin
+
+
+@frozen
+class Method:
+    """A method ready to run; `call` is the only way into its hook."""
+
+    plugin: Plugin
+    description: Description
+    manager: pluggy.PluginManager = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """The name that `kdst run` takes."""
+        return self.plugin.name
+
+    def call(self, request: Any, options: Any, run: Any) -> Any:
+        """Call the hook of the method's capability and return its result, never None.
+
+        Raises MethodError when the method fails or returns nothing.
+        """
+        hook = getattr(self.manager.hook, self.plugin.capability)
+        try:
+            result = hook(request=request, options=options, run=run)
+        except (KdstError, OSError):
+            raise
+        except Exception as e:
+            raise failure(self.plugin, e) from e
+        if result is None:
+            raise MethodError(
+                f"{self.plugin.qualified}: its hook `{self.plugin.capability}` returned None;"
+                " it must return a result. Report this to the author of the package"
+            )
+        return result
+
+
+def failure(plugin: Plugin, error: Exception) -> MethodError:
+    """Return the one-line error for an exception that a method raised."""
+    first = (str(error).splitlines() or [""])[0]
+    return MethodError(
+        f"{plugin.qualified} failed with {type(error).__name__}: {first}\n"
+        "Run again with --debug (kdst --debug run …) to see where"
+    )
+
+
+def load(name: str) -> Method:
+    """Return the installed method of that name, imported and checked against the contract."""
+    return _load(registry.find(name))
+
+
+def _load(plugin: Plugin) -> Method:
+    """Import a plugin and hold it to the hook specifications."""
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    for name, module in registry.observers():
+        _register(manager, module, name)
+    module = registry.load_object(plugin.entry, plugin.package)
+    _register(manager, module, plugin.qualified)
+    try:
+        manager.check_pending()
+    except pluggy.PluginValidationError as e:
+        raise KdstError(_unknown_hook(plugin, manager, e)) from e
+    implemented = {caller.name for caller in manager.get_hookcallers(module) or ()}
+    for needed in ("describe", plugin.capability):
+        if needed not in implemented:
+            raise KdstError(
+                f"{plugin.qualified} does not implement the hook `{needed}`"
+                f" (decorated with hookimpl).{did_you_mean(needed, dir(module))}"
+            )
+    if os.environ.get("KDST_TRACE"):
+        _trace(manager)
+    return Method(plugin, _describe(plugin, manager), manager)
+
+
+def _register(manager: pluggy.PluginManager, module: Any, name: str) -> None:
+    """Register a module; an argument that the hook does not have becomes one line."""
+    try:
+        manager.register(module, name=name)
+    except pluggy.PluginValidationError as e:
+        reason = " ".join(str(e).split())
+        raise KdstError(f"{name} does not fit the hook specification: {reason}") from e
+
+
+def _unknown_hook(
+    plugin: Plugin, manager: pluggy.PluginManager, error: pluggy.PluginValidationError
+) -> str:
+    """Name the hook that does not exist, and the one that was probably meant."""
+    known = {"describe", *hookspecs.CAPABILITIES}
+    unknown = [n for n in vars(manager.hook) if not n.startswith("_") and n not in known]
+    name = unknown[0] if unknown else str(error)
+    owner = error.plugin if isinstance(error.plugin, str) else plugin.qualified
+    hint = did_you_mean(name, known)
+    return f"{owner} implements an unknown hook {name!r}.{hint or ' Known: ' + ', '.join(known)}"
+
+
+def _describe(plugin: Plugin, manager: pluggy.PluginManager) -> Description:
+    """Call `describe` and check what it returns."""
+    try:
+        description = manager.hook.describe()
+    except Exception as e:
+        raise failure(plugin, e) from e
+    if not isinstance(description, Description):
+        got = type(description).__name__
+        raise KdstError(f"{plugin.qualified}: `describe` must return a Description, not {got}")
+    return description
+
+
+def _trace(manager: pluggy.PluginManager) -> None:
+    """Print every hook call to stderr, with its seconds."""
+    started: list[float] = []
+
+    def before(name: str, _impls: Any, _kwargs: Any) -> None:
+        started.append(time.perf_counter())
+
+    def after(outcome: Any, name: str, impls: Any, _kwargs: Any) -> None:
+        seconds = time.perf_counter() - started.pop()
+        plugins = ", ".join(i.plugin_name for i in impls)
+        print(f"kdst: {name} -> {plugins} ({seconds:.3f} s)", file=sys.stderr)
+
+    manager.add_hookcall_monitoring(before, after)

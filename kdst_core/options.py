@@ -1,0 +1,317 @@
+"""One attrs class becomes flags, environment variables and TOML keys.
+
+typed-settings reads the class and converts the values; this module decides where values come from
+(flags beat environment beats TOML) and says in one line what is wrong with one.
+"""
+
+import os
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import attrs
+from attrs import frozen
+
+from kdst_core.errors import KdstError, did_you_mean
+
+METADATA_KEY = "typed-settings"
+RESERVED = frozenset({"KDST_DISABLE", "KDST_ONLY", "KDST_TRACE", "KDST_TEST_DATA"})
+
+Validator = Callable[[Any, Any, Any], None]
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    min: float | None = None,
+    max: float | None = None,
+    above: float | None = None,
+) -> Any:
+    """Return an attrs field for an options class: default, help text and the range that is allowed.
+
+    `min` and `max` are inclusive, `above` is exclusive. A list or dict default is copied.
+    """
+    metadata = {METADATA_KEY: {"help": help}}
+    validator = _in_range(min, max, above)
+    if isinstance(default, list | dict):
+        return attrs.field(factory=default.copy, metadata=metadata, validator=validator)
+    return attrs.field(default=default, metadata=metadata, validator=validator)
+
+
+def _in_range(low: float | None, high: float | None, above: float | None) -> Validator:
+    """Return a validator that names the allowed range."""
+
+    def check(instance: Any, attribute: Any, value: Any) -> None:
+        for v in value if isinstance(value, list | tuple) else [value]:
+            if v is None or isinstance(v, str):
+                continue
+            name = attribute.name
+            if v != v:
+                raise ValueError(f"{name} must be a number, not {v}")
+            if low is not None and v < low:
+                raise ValueError(f"{name} must be at least {low:g}, not {v:g}")
+            if above is not None and v <= above:
+                raise ValueError(f"{name} must be above {above:g}, not {v:g}")
+            if high is not None and v > high:
+                raise ValueError(f"{name} must be at most {high:g}, not {v:g}")
+
+    return check
+
+
+@frozen
+class Section:
+    """One options class as a part of a command: its title in the help and its table in TOML."""
+
+    title: str
+    table: str
+    cls: type
+
+
+@frozen
+class Item:
+    """One option of a section, as every source of values names it."""
+
+    section: Section
+    path: str
+    type: Any
+    default: Any
+    help: str
+
+    @property
+    def flag(self) -> str:
+        """The long flag, `--sgld-steps`."""
+        return "--" + self.path.replace(".", "-").replace("_", "-")
+
+    def variable(self, prefix: str) -> str:
+        """The environment variable, `KDST_TEA_SGLD_STEPS`."""
+        return prefix + self.path.replace(".", "_").upper()
+
+
+@frozen
+class Given:
+    """A value as it was given and where, for the message when it is wrong."""
+
+    value: Any
+    origin: str
+    base_dir: Path
+
+
+def items(section: Section) -> list[Item]:
+    """Return the options of a section, nested classes included, in the order of the class."""
+    from typed_settings import cls_utils
+
+    return [
+        Item(
+            section,
+            info.path,
+            info.cls,
+            _default(info),
+            str(info.metadata.get("help", "")),
+        )
+        for info in cls_utils.deep_options(section.cls)
+    ]
+
+
+def _default(info: Any) -> Any:
+    """Return an option's default; factories are called, since their results are cheap and plain."""
+    if info.has_no_default:
+        raise KdstError(f"option {info.path!r} of {info.parent_cls.__name__} needs a default value")
+    return info.default.factory() if info.default_is_factory else info.default
+
+
+def check_collisions(sections: Iterable[Section]) -> None:
+    """Raise KdstError when two sections claim the same flag."""
+    owner: dict[str, Section] = {}
+    for section in sections:
+        for item in items(section):
+            if item.flag in owner:
+                raise KdstError(
+                    f"option {item.flag} is claimed by [{owner[item.flag].table}] and"
+                    f" [{section.table}]; the author of the method must rename it"
+                )
+            owner[item.flag] = section
+
+
+def env_prefix(method: str) -> str:
+    """Return the prefix of a method's environment variables."""
+    return f"KDST_{method.upper().replace('-', '_')}_"
+
+
+def from_environment(
+    all_items: Iterable[Item],
+    method: str,
+    other_methods: Iterable[str] = (),
+    environ: Mapping[str, str] = os.environ,
+) -> dict[str, Given]:
+    """Return the options given by `KDST_<METHOD>_…` variables, by flag.
+
+    Raises KdstError for a variable with the method's prefix that names no option. Variables that
+    belong to another method with a longer name are left to it.
+    """
+    prefix = env_prefix(method)
+    by_name = {item.variable(prefix): item for item in all_items}
+    longer = [p for p in map(env_prefix, other_methods) if p != prefix and p.startswith(prefix)]
+    found: dict[str, Given] = {}
+    for name, value in environ.items():
+        if not name.startswith(prefix) or name in RESERVED or name.startswith(tuple(longer)):
+            continue
+        if name not in by_name:
+            raise KdstError(
+                f"environment variable {name} names no option of {method}."
+                + did_you_mean(name, by_name)
+            )
+        found[by_name[name].flag] = Given(value, f"environment variable {name}", Path.cwd())
+    return found
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return the tables of a TOML file; KdstError when it cannot be read."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as e:
+        raise KdstError(f"cannot read configuration {path}: {e.strerror}") from e
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise KdstError(f"configuration {path} is not valid TOML: {e}") from e
+
+
+def from_toml(
+    path: Path, all_items: list[Item], other_tables: Iterable[str] = ()
+) -> dict[str, Given]:
+    """Return the options given by a TOML file, by flag.
+
+    Tables of other installed methods are skipped, so that one file can serve several. Raises
+    KdstError for an unknown table or key. Relative paths are taken from the file's directory.
+    """
+    by_table: dict[str, dict[str, Item]] = {}
+    for item in all_items:
+        by_table.setdefault(item.section.table, {})[item.path] = item
+    known = {*by_table, *other_tables}
+    found: dict[str, Given] = {}
+    for table, content in read_toml(path).items():
+        if table not in known:
+            raise KdstError(f"{path}: unknown table [{table}]." + did_you_mean(table, known))
+        if not isinstance(content, dict):
+            raise KdstError(f"{path}: {table} must be a table, [{table}], not a value")
+        if table not in by_table:
+            continue
+        for key, value in _leaves(content, by_table[table]):
+            if key not in by_table[table]:
+                raise KdstError(
+                    f"{path}: [{table}] has no option {key!r}." + did_you_mean(key, by_table[table])
+                )
+            origin = f"{path} [{table}] {key}"
+            found[by_table[table][key].flag] = Given(value, origin, path.resolve().parent)
+    return found
+
+
+def _leaves(
+    content: Mapping[str, Any], known: Mapping[str, Item], prefix: str = ""
+) -> Iterable[tuple[str, Any]]:
+    """Flatten nested tables to dotted keys; a table that is an option's own value stays whole."""
+    for key, value in content.items():
+        path = prefix + key.replace("-", "_")
+        if isinstance(value, dict) and path not in known:
+            yield from _leaves(value, known, path + ".")
+        else:
+            yield path, value
+
+
+def build(section: Section, given: Mapping[str, Given]) -> Any:
+    """Return an instance of the section's class from the values given, by flag.
+
+    Raises KdstError that names the origin of the value which does not fit.
+    """
+    converter = _converter()
+    nested: dict[str, Any] = {}
+    for item in items(section):
+        if item.flag in given:
+            _set(nested, item.path, _convert(item, given[item.flag], converter))
+    try:
+        return converter.structure(nested, section.cls)
+    except Exception as e:
+        raise KdstError(_structure_message(section, given, e)) from e
+
+
+def _structure_message(section: Section, given: Mapping[str, Given], error: Exception) -> str:
+    """Name the source of an option that its class refused."""
+    for item in items(section):
+        if str(error).startswith(item.path.rpartition(".")[2]) and item.flag in given:
+            return f"{given[item.flag].origin}: {error}"
+    return f"options of {section.table}: {error}"
+
+
+def _convert(item: Item, given: Given, converter: Any) -> Any:
+    """Convert one value, or say what was given and what is allowed."""
+    from typed_settings.converters import get_path_converter_from
+
+    try:
+        with get_path_converter_from(converter).chdir(given.base_dir):
+            return converter.structure(given.value, item.type)
+    except Exception as e:
+        allowed = type_name(item.type)
+        raise KdstError(f"{given.origin}: {given.value!r} is not {allowed}") from e
+
+
+def _converter() -> Any:
+    """Return typed-settings' converter with commas in lists and no silent truncation of numbers."""
+    from typed_settings.converters import TSConverter
+
+    converter = TSConverter(
+        strlist_sep=lambda text: [part.strip() for part in text.split(",") if part.strip()]
+    )
+    converter.scalar_converters.update({int: _to_int, float: _to_float, str: _to_str})
+    return converter
+
+
+def _to_int(value: Any, _cls: type) -> int:
+    """Convert to int; a bool or a fraction is an error."""
+    if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
+        raise ValueError(value)
+    return int(value)
+
+
+def _to_float(value: Any, _cls: type) -> float:
+    """Convert to float; a bool is an error."""
+    if isinstance(value, bool):
+        raise ValueError(value)
+    return float(value)
+
+
+def _to_str(value: Any, _cls: type) -> str:
+    """Convert a scalar to text; a list or a table is an error."""
+    if isinstance(value, list | tuple | dict):
+        raise ValueError(value)
+    return str(value)
+
+
+def _set(nested: dict[str, Any], path: str, value: Any) -> None:
+    """Set a dotted path in nested dicts."""
+    *parents, leaf = path.split(".")
+    for parent in parents:
+        nested = nested.setdefault(parent, {})
+    nested[leaf] = value
+
+
+def type_name(tp: Any) -> str:
+    """Return a type in a user's words: 'a whole number', 'one of a, b', 'a list of numbers'."""
+    origin, args = get_origin(tp), get_args(tp)
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, args))
+    if origin in (list, tuple, set, frozenset):
+        return f"a list, each {type_name(args[0])}"
+    rest = [a for a in args if a is not type(None)]
+    if rest and len(rest) < len(args):
+        return type_name(rest[0])
+    names = {int: "a whole number", float: "a number", bool: "true or false", Path: "a path"}
+    return names.get(tp, "a text")
+
+
+def plain(instance: Any) -> dict[str, Any]:
+    """Return an options instance as plain values for TOML and JSON; paths become text."""
+
+    def serialise(_instance: Any, _field: Any, value: Any) -> Any:
+        return str(value) if isinstance(value, Path) else value
+
+    return attrs.asdict(instance, value_serializer=serialise)

@@ -1,0 +1,210 @@
+"""Finds methods and benches from installed metadata, and imports only the one that is asked for."""
+
+import importlib
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from importlib.metadata import Distribution, EntryPoint, entry_points
+from typing import Any
+
+from attrs import evolve, field, frozen
+
+from kdst_core import __version__
+from kdst_core.errors import KdstError, did_you_mean
+
+GROUP = "kdst."
+BENCHES = "kdst.benches"
+OBSERVERS = "kdst.observers"
+CAPABILITIES = ("adapt", "reconstruct", "edit", "augment_with_tools", "invert")
+CATALOGUE = {"source": "kdst-adapt", "norm": "kdst-adapt", "tea": "kdst-tea"}
+"""Published methods and the package of each, for 'not installed' messages."""
+
+
+@frozen
+class Plugin:
+    """A method as its installed metadata describes it; nothing of it is imported."""
+
+    name: str
+    capability: str
+    package: str
+    version: str
+    entry: EntryPoint = field(repr=False)
+    problems: tuple[str, ...] = ()
+
+    @property
+    def qualified(self) -> str:
+        """The name that is unique even when two packages register the same method."""
+        return f"{self.package}/{self.name}"
+
+
+def discover() -> list[Plugin]:
+    """Return every installed method, with the reasons that metadata gives why one cannot run."""
+    found = [
+        _plugin(entry, capability)
+        for capability in CAPABILITIES
+        for entry in entry_points(group=GROUP + capability)
+    ]
+    found = sorted({p.qualified: p for p in found if _enabled(p)}.values(), key=_order)
+    owners = Counter(p.name for p in found)
+    return [_with_duplicates(p, found) if owners[p.name] > 1 else p for p in found]
+
+
+def _order(plugin: Plugin) -> tuple[int, str, str]:
+    """Sort by capability, then by name."""
+    return CAPABILITIES.index(plugin.capability), plugin.name, plugin.package
+
+
+def _plugin(entry: EntryPoint, capability: str) -> Plugin:
+    """Describe one entry point from metadata alone."""
+    dist = entry.dist
+    package, version = (dist.name, dist.version) if dist else ("unknown", "")
+    problems = [p for p in (_version_problem(dist), _module_problem(entry)) if p]
+    return Plugin(entry.name, capability, package, version, entry, tuple(problems))
+
+
+def _enabled(plugin: Plugin) -> bool:
+    """Apply KDST_DISABLE and KDST_ONLY, each a comma-separated list of names."""
+    names = {plugin.name, plugin.qualified}
+    only, disabled = _names("KDST_ONLY"), _names("KDST_DISABLE")
+    return not (names & disabled) and (not only or bool(names & only))
+
+
+def _names(variable: str) -> set[str]:
+    """Read a comma-separated environment variable."""
+    return {n.strip() for n in os.environ.get(variable, "").split(",") if n.strip()}
+
+
+def core_requirement(dist: Distribution) -> Any | None:
+    """Return the `packaging` requirement on kdst-core of a distribution, or None."""
+    lines = [line for line in dist.requires or () if "kdst" in line and "core" in line]
+    if not lines:
+        return None
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    parsed = (Requirement(line) for line in lines)
+    return next((r for r in parsed if canonicalize_name(r.name) == "kdst-core"), None)
+
+
+def _version_problem(dist: Distribution | None) -> str | None:
+    """Say when a package asks for another kdst-core than this one."""
+    requirement = core_requirement(dist) if dist else None
+    if requirement is None or requirement.specifier.contains(__version__, prereleases=True):
+        return None
+    return f"needs kdst-core {requirement.specifier}, this is {__version__}"
+
+
+def _module_problem(entry: EntryPoint) -> str | None:
+    """Say when the module of an entry point does not exist; its parents are not imported."""
+    return None if find_source(entry.module) else f"module {entry.module} was not found"
+
+
+def find_source(module: str) -> Any | None:
+    """Return the import spec of a dotted module without importing its parent packages."""
+    path: Any = None
+    spec = None
+    for depth in range(1, module.count(".") + 2):
+        name = ".".join(module.split(".")[:depth])
+        finders = (f for f in sys.meta_path if hasattr(f, "find_spec"))
+        spec = next((s for f in finders if (s := f.find_spec(name, path, None))), None)
+        if spec is None:
+            return None
+        path = spec.submodule_search_locations
+    return spec
+
+
+def summary(plugin: Plugin) -> str:
+    """Return one line about a method: its module's docstring, read without importing it."""
+    import ast
+
+    spec = find_source(plugin.entry.module)
+    if spec and spec.origin and spec.origin.endswith(".py"):
+        try:
+            with open(spec.origin, "rb") as source:
+                doc = ast.get_docstring(ast.parse(source.read()))
+        except (OSError, SyntaxError, ValueError):
+            doc = None
+        if doc:
+            return doc.splitlines()[0]
+    dist = plugin.entry.dist
+    return (dist.metadata["Summary"] or "") if dist else ""
+
+
+def _with_duplicates(plugin: Plugin, found: list[Plugin]) -> Plugin:
+    """Add the names of the other packages that register the same method."""
+    others = [p.package for p in found if p.name == plugin.name and p.package != plugin.package]
+    reason = f"{plugin.name!r} is also registered by {', '.join(others)}"
+    return evolve(plugin, problems=(*plugin.problems, reason))
+
+
+def find(name: str, plugins: list[Plugin] | None = None) -> Plugin:
+    """Return the installed method of that name, plain (`tea`) or qualified (`kdst-tea/tea`).
+
+    Raises KdstError when it is not installed, registered twice, or does not fit this core.
+    """
+    plugins = discover() if plugins is None else plugins
+    matches = [p for p in plugins if name in (p.name, p.qualified)]
+    if not matches:
+        raise KdstError(_not_installed(name, plugins))
+    if len(matches) > 1:
+        packages = " and ".join(p.package for p in matches)
+        choices = " or ".join(f"kdst run {p.qualified}" for p in matches)
+        raise KdstError(f"{name!r} is registered by {packages}.\nChoose one: {choices}")
+    plugin = matches[0]
+    duplicate = f"{plugin.name!r} is also registered by"
+    blocking = [p for p in plugin.problems if not p.startswith(duplicate)]
+    if blocking:
+        raise KdstError(
+            f"{plugin.qualified} cannot run: {'; '.join(blocking)}.\n"
+            f"Install a version that fits: pip install --upgrade {plugin.package} kdst-core"
+        )
+    return plugin
+
+
+def _not_installed(name: str, plugins: list[Plugin]) -> str:
+    """Say how to get a method that is not there."""
+    if name in _names("KDST_DISABLE") or (_names("KDST_ONLY") and name in CATALOGUE):
+        return f"method {name!r} is switched off by KDST_DISABLE or KDST_ONLY"
+    if name in CATALOGUE:
+        return f"method {name!r} is not installed.\nInstall it: pip install {CATALOGUE[name]}"
+    known = {p.name for p in plugins} | CATALOGUE.keys()
+    return f"no method {name!r} is installed.{did_you_mean(name, known)}\nSee: kdst plugins"
+
+
+def load_object(entry: EntryPoint, package: str) -> Any:
+    """Import what an entry point names; KdstError with module and exception when that fails."""
+    try:
+        loaded: Any = importlib.import_module(entry.module)
+        for part in filter(None, (entry.attr or "").split(".")):
+            loaded = getattr(loaded, part)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as e:
+        first = (str(e).splitlines() or [""])[0]
+        raise KdstError(
+            f"{package} is broken: importing {entry.value} failed with {type(e).__name__}: {first}\n"
+            f"The other plugins still work. Repair it: pip install --force-reinstall {package}"
+        ) from e
+    return loaded
+
+
+def load_bench(capability: str) -> Any:
+    """Return the bench of a capability: the object its entry point names."""
+    found = list(entry_points(group=BENCHES, name=capability))
+    if not found:
+        package = f"kdst-{capability.replace('_', '-').removeprefix('augment-with-')}"
+        raise KdstError(
+            f"no bench for {capability!r} is installed.\nInstall it: pip install {package}"
+        )
+    entry = found[0]
+    return load_object(entry, entry.dist.name if entry.dist else entry.value)
+
+
+def observers() -> Iterator[tuple[str, Any]]:
+    """Yield (name, module) of installed observers: plugins that wrap or watch hook calls."""
+    for entry in entry_points(group=OBSERVERS):
+        package = entry.dist.name if entry.dist else "unknown"
+        name = f"{package}/{entry.name}"
+        if not {entry.name, name} & _names("KDST_DISABLE"):
+            yield name, load_object(entry, package)

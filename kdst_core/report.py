@@ -1,0 +1,47 @@
+"""`result.json` and artifacts to one self-contained HTML page."""
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kdst_core.bench import Bench
+from kdst_core.rundir import REPORT, write_atomically
+
+
+def write(result: Mapping[str, Any], directory: Path, bench: Bench) -> Path:
+    """Write `report.html` into a run directory and return its path."""
+    path = directory / REPORT
+    write_atomically(path, render(result, directory, bench))
+    return path
+
+
+def render(result: Mapping[str, Any], directory: Path, bench: Bench) -> str:
+    """Return the report as HTML; text is escaped, pictures are inline, nothing is fetched."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("kdst_core"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["data_uri"] = _data_uri
+    environment.filters["show"] = _show
+    content = bench.report(result, directory)
+    return environment.get_template("report.html").render(result=result, content=content)
+
+
+def _data_uri(png: bytes) -> str:
+    """Return PNG bytes as a data URI."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def _show(value: Any) -> str:
+    """Return a value of the protocol or the options as text."""
+    if value is None:
+        return "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_show, value)) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,306 @@
+"""The run directory: resolved configuration, environment, events, checkpoint and result of one run.
+
+`result.json` is written last and atomically, so its presence means that the run is complete. A run
+that was stopped keeps its checkpoint and continues with `--resume` when its configuration is the same.
+"""
+
+import json
+import math
+import os
+import platform
+import re
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from kdst_core import __version__
+from kdst_core.errors import KdstError, MethodError
+from kdst_core.progress import Advance, Mode, progress
+
+RESULT, CONFIG, EVENTS, REPORT = "result.json", "config.toml", "events.jsonl", "report.html"
+CHECKPOINT, CHECKPOINT_META, LOCK = "checkpoint", "checkpoint.json", ".lock"
+
+
+class Codec(Protocol):
+    """How a bench writes and reads the state of its checkpoints."""
+
+    def dump(self, state: Any, path: Path) -> None:
+        """Write a state to a file."""
+
+    def load(self, path: Path) -> Any:
+        """Read a state without running code from the file."""
+
+
+class JsonCodec:
+    """Checkpoints of plain values."""
+
+    def dump(self, state: Any, path: Path) -> None:
+        """Write a state as JSON."""
+        path.write_text(json.dumps(state), encoding="utf-8")
+
+    def load(self, path: Path) -> Any:
+        """Read a state from JSON."""
+        return json.loads(path.read_text(encoding="utf-8"))
+
+
+def slug(name: str) -> str:
+    """Return a name that is safe as one component of a path.
+
+    Raises KdstError when nothing of the name is left.
+    """
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-")
+    if not safe:
+        raise KdstError(f"{name!r} cannot be a file name; use letters, digits, '.', '_' or '-'")
+    return safe[:100]
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Replace a file by new content, or leave it as it was."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def default_directory(method: str) -> Path:
+    """Return a directory under `runs/` that does not exist yet."""
+    stem = f"{slug(method)}-{time.strftime('%Y%m%d-%H%M%S')}"
+    names = (stem if n == 1 else f"{stem}-{n}" for n in range(1, 1000))
+    return next(p for p in (Path("runs") / name for name in names) if not p.exists())
+
+
+class Run:
+    """One run and its directory; implements `kdst_core.contracts.RunServices`."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        seed: int,
+        device: str,
+        codec: Codec | None = None,
+        show: Mode = "auto",
+    ) -> None:
+        self.dir = directory
+        self.seed = seed
+        self.device = device
+        self.codec: Codec = codec or JsonCodec()
+        self.show: Mode = show
+        self._events: IO[bytes] | None = None
+        self._lock: Any = None
+        self._started = time.perf_counter()
+        self._seconds_before = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Wall seconds of work on this run, earlier sessions up to their last checkpoint included."""
+        return self._seconds_before + time.perf_counter() - self._started
+
+    @property
+    def artifacts(self) -> Path:
+        """Directory of pictures and data that the report shows."""
+        return self.dir / "artifacts"
+
+    def open(self, config: Mapping[str, Any], *, resume: bool) -> bool:
+        """Claim the directory and write the configuration; True when an earlier run is continued.
+
+        Raises KdstError when the directory holds a finished run, another run's files, a run with
+        another configuration, or cannot be written.
+        """
+        self._refuse_conflicts(config, resume=resume)
+        continuing = (self.dir / CONFIG).exists()
+        try:
+            self.artifacts.mkdir(parents=True, exist_ok=True)
+            self._acquire()
+            if not continuing:
+                import tomli_w
+
+                write_atomically(self.dir / CONFIG, tomli_w.dumps(_without_none(config)))
+            self._truncate_events()
+        except OSError as e:
+            self.close()
+            raise KdstError(f"cannot write the run directory {self.dir}: {e.strerror}") from e
+        return continuing
+
+    def _refuse_conflicts(self, config: Mapping[str, Any], *, resume: bool) -> None:
+        """Raise KdstError when the directory must not be written."""
+        if self.dir.exists() and not self.dir.is_dir():
+            raise KdstError(f"{self.dir} is a file; give --out a directory")
+        if not self.dir.is_dir() or not any(self.dir.iterdir()):
+            return
+        if not (self.dir / CONFIG).exists():
+            if {p.name for p in self.dir.iterdir()} <= {"artifacts", LOCK}:
+                return
+            raise KdstError(f"{self.dir} holds other files; give --out a new or empty directory")
+        if not resume:
+            state = "a finished" if (self.dir / RESULT).exists() else "an unfinished"
+            todo = "" if (self.dir / RESULT).exists() else " or add --resume to continue it"
+            raise KdstError(
+                f"{self.dir} holds {state} run, which is never overwritten."
+                f"\nGive --out another directory{todo}"
+            )
+        self._refuse_other_configuration(config)
+
+    def _refuse_other_configuration(self, config: Mapping[str, Any]) -> None:
+        """Raise KdstError that names what differs from the run to be resumed."""
+        import tomllib
+
+        try:
+            before = tomllib.loads((self.dir / CONFIG).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as e:
+            raise KdstError(f"cannot read {self.dir / CONFIG}: {e}") from e
+        now = _without_none(config)
+        tables = sorted({*before, *now})
+        changed = [
+            f"{table}.{key}: {before.get(table, {}).get(key)!r} -> {now.get(table, {}).get(key)!r}"
+            for table in tables
+            for key in sorted({*before.get(table, {}), *now.get(table, {})})
+            if before.get(table, {}).get(key) != now.get(table, {}).get(key)
+        ]
+        if changed:
+            raise KdstError(
+                f"{self.dir} was started with another configuration ({'; '.join(changed[:3])}).\n"
+                "Resume with the same options, or give --out another directory"
+            )
+
+    def _acquire(self) -> None:
+        """Take the directory's lock; another live process that holds it is an error."""
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.dir / LOCK, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise KdstError(f"another process is running in {self.dir}") from None
+        self._lock = lock
+
+    def write_environment(self, packages: list[str]) -> None:
+        """Record versions, platform, command line and kdst's variables in `env.json`."""
+        environment = {
+            "command": sys.argv,
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "cpus": os.cpu_count(),
+            "packages": {name: _version(name) for name in packages},
+            "variables": {k: v for k, v in sorted(os.environ.items()) if k.startswith("KDST_")},
+        }
+        write_atomically(self.dir / "env.json", json.dumps(environment, indent=2) + "\n")
+
+    def progress(self, total: int, label: str) -> AbstractContextManager[Advance]:
+        """Show progress over `total` steps."""
+        return progress(total, label, self.show)
+
+    def log(self, name: str, value: float, step: int, **context: str | int) -> None:
+        """Append one line to `events.jsonl`, at once."""
+        number = float(value)
+        event = {"name": name, "step": step, "value": number if math.isfinite(number) else None}
+        self._event_file().write(json.dumps({**event, **context}).encode() + b"\n")
+        self._event_file().flush()
+
+    def _event_file(self) -> IO[bytes]:
+        if self._events is None:
+            self._events = (self.dir / EVENTS).open("ab")
+        return self._events
+
+    def checkpoint(self, state: Any) -> None:
+        """Replace the checkpoint by `state`; a kill at any moment leaves the old one or the new one.
+
+        The number of events so far is kept with it, so that a resumed run repeats none.
+        """
+        self._event_file().flush()
+        events = (self.dir / EVENTS).stat().st_size
+        previous = self._checkpoint_meta()
+        target = f"{CHECKPOINT}.{1 - int(previous['slot']) if previous else 0}"
+        self.codec.dump(state, self.dir / target)
+        meta = {"slot": int(target[-1]), "events": events, "seconds": self.seconds}
+        write_atomically(self.dir / CHECKPOINT_META, json.dumps(meta))
+        if previous:
+            (self.dir / f"{CHECKPOINT}.{previous['slot']}").unlink(missing_ok=True)
+
+    def _checkpoint_meta(self) -> dict[str, Any] | None:
+        path = self.dir / CHECKPOINT_META
+        if not path.exists():
+            return None
+        meta: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return meta
+
+    def restore(self) -> Any | None:
+        """Return the state last given to `checkpoint`, or None in a fresh run."""
+        meta = self._checkpoint_meta()
+        if meta is None:
+            return None
+        path = self.dir / f"{CHECKPOINT}.{meta['slot']}"
+        self._seconds_before = float(meta["seconds"])
+        try:
+            return self.codec.load(path)
+        except Exception as e:
+            raise KdstError(
+                f"the checkpoint {path} cannot be read ({type(e).__name__}).\n"
+                "Start again with another --out"
+            ) from e
+
+    def _truncate_events(self) -> None:
+        """Drop events that were logged after the checkpoint that the run continues from."""
+        path = self.dir / EVENTS
+        meta = self._checkpoint_meta()
+        if path.exists():
+            with path.open("rb+") as file:
+                file.truncate(int(meta["events"]) if meta else 0)
+        else:
+            path.touch()
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Drop the checkpoint and write `result.json`, the last file of a run."""
+        try:
+            text = json.dumps(result, indent=2, allow_nan=False) + "\n"
+        except ValueError as e:
+            raise MethodError(f"the result holds a number that is not finite: {e}") from e
+        write_atomically(self.dir / RESULT, text)
+        for leftover in self.dir.glob(f"{CHECKPOINT}*"):
+            leftover.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Close files and give the directory back."""
+        if self._events is not None:
+            self._events.close()
+            self._events = None
+        if self._lock is not None:
+            self._lock.release()
+            (self.dir / LOCK).unlink(missing_ok=True)
+            self._lock = None
+
+    def discard(self) -> None:
+        """Remove the directory of a run that bad input ended."""
+        self.close()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+def _without_none(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Drop None values, which TOML cannot hold; an absent key means the default."""
+    return {
+        k: _without_none(v) if isinstance(v, Mapping) else list(v) if isinstance(v, tuple) else v
+        for k, v in config.items()
+        if v is not None
+    }
+
+
+def _version(package: str) -> str | None:
+    """Return the installed version of a package, or None."""
+    if package == "kdst-core":
+        return __version__
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
