@@ -153,9 +153,7 @@ def execute(
         method.name: plain(options),
         "run": {**plain(common), "device": prepared.device},
     }
-    active = Run(
-        directory, seed=common.seed, device=prepared.device, codec=bench.codec, show=show
-    )
+    active = Run(directory, seed=common.seed, device=prepared.device, codec=bench.codec, show=show)
     existed = directory.exists()
     continuing = active.open(resolved, resume=resume)
     try:

@@ -84,9 +84,7 @@ def augment_with_tools(
 
 
 @hookspec(firstresult=True)
-def invert(
-    request: "InvertRequest", options: Any, run: "RunServices"
-) -> "Iterator[Inversion]":
+def invert(request: "InvertRequest", options: Any, run: "RunServices") -> "Iterator[Inversion]":
     """Yield ever better reconstructions of the texts behind a set of embeddings.
 
     Since 0.1, provisional.

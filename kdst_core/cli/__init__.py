@@ -43,7 +43,9 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, "-V", "--version", prog_name="kdst", message="%(prog)s %(version)s")
+@click.version_option(
+    __version__, "-V", "--version", prog_name="kdst", message="%(prog)s %(version)s"
+)
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.pass_context
 def cli(ctx: click.Context, debug: bool) -> None:

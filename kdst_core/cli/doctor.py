@@ -15,7 +15,9 @@ LIBRARIES = ("torch", "numpy", "transformers", "diffusers", "gsplat", "matplotli
 @click.command(short_help="Look for problems.")
 def command() -> None:
     """Look at the environment and at every plugin; exit code 1 when something is wrong."""
-    click.echo(f"kdst-core {__version__}, Python {platform.python_version()}, {platform.platform()}")
+    click.echo(
+        f"kdst-core {__version__}, Python {platform.python_version()}, {platform.platform()}"
+    )
     for name in LIBRARIES:
         click.echo(f"  {name:<13} {_installed(name)}")
     click.echo(f"  {'device':<13} {_devices()}")

@@ -78,15 +78,25 @@ def method_command(name: str) -> MethodCommand:
 def _run_options() -> list[click.Option]:
     """Return the options that say where and how, not what."""
     return [
-        click.Option(["--out"], type=click.Path(path_type=Path), help="Run directory, new or empty."
-                     "  [default: runs/METHOD-TIME]"),
+        click.Option(
+            ["--out"],
+            type=click.Path(path_type=Path),
+            help="Run directory, new or empty.  [default: runs/METHOD-TIME]",
+        ),
         click.Option(["--config"], type=click.Path(path_type=Path), help="TOML file of options."),
         click.Option(["--resume"], is_flag=True, help="Continue the unfinished run in --out."),
         click.Option(["--quiet", "-q"], is_flag=True, help="Print only the run directory."),
-        click.Option(["--debug"], is_flag=True, expose_value=False,
-                     help="Show the traceback of an error."),
-        click.Option(["-h", "--help"], is_flag=True, expose_value=False, is_eager=True,
-                     callback=_show_help, help="Show this text."),
+        click.Option(
+            ["--debug"], is_flag=True, expose_value=False, help="Show the traceback of an error."
+        ),
+        click.Option(
+            ["-h", "--help"],
+            is_flag=True,
+            expose_value=False,
+            is_eager=True,
+            callback=_show_help,
+            help="Show this text.",
+        ),
     ]
 
 

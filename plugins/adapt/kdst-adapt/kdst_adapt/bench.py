@@ -1,0 +1,262 @@
+"""The bench of `adapt`: prepares a run, carries it out, and reports on it."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from kdst_adapt.inputs import AdaptInputs
+from kdst_core.bench import Check, Job, Outcome, ReportContent
+from kdst_core.errors import KdstError
+from kdst_core.method import Method, load
+from kdst_core.rundir import Run, write_atomically
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from kdst_adapt.protocol import Stream, Trace
+
+BASELINES = ("source", "norm")
+
+
+class TorchCodec:
+    """Checkpoints as torch files, read with weights_only=True."""
+
+    def dump(self, state: Any, path: Path) -> None:
+        """Write a state of tensors and plain values."""
+        import torch
+
+        with path.open("wb") as file:
+            torch.save(state, file)
+
+    def load(self, path: Path) -> Any:
+        """Read a state; runs no code from the file."""
+        import torch
+
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+@frozen
+class PreparedAdapt:
+    """A run with its data and model loaded and checked."""
+
+    job: Job
+    device: str
+    model: "nn.Module"
+    num_classes: int
+    stream: "Stream"
+    source: "list[tuple[Tensor, Tensor]] | None"
+
+    def execute(self, run: Run) -> Outcome:
+        """Run the stream through the baselines and the method, and write curves and pictures."""
+        from kdst_adapt import summarize
+        from kdst_adapt.protocol import run_stream
+
+        name = self.job.method.name
+        methods = {b: load(f"kdst-adapt/{b}") for b in BASELINES if b != name}
+        methods[name] = self.job.method
+        predictors = {key: self._predictor(m, run) for key, m in methods.items()}
+        traces = run_stream(self.stream, methods, predictors, run)
+        shifts = self.stream.shifts
+        metrics = summarize.metrics(traces, shifts, name)
+        names = [*(b for b in BASELINES if b != name), name]
+        return Outcome(
+            metrics=metrics,
+            artifacts=self._artifacts(run, traces, names),
+            input=self._protocol(),
+            warnings=summarize.warnings(
+                traces, shifts, name, updates="gradients" in self.job.method.description.needs
+            ),
+            summary=summarize.lines(metrics, shifts, names),
+        )
+
+    def _predictor(self, method: Method, run: Run) -> Any:
+        """Call a method's hook, with a generator of its own."""
+        import torch
+
+        from kdst_core.contracts import AdaptRequest
+
+        generator = torch.Generator().manual_seed(self.job.seed)
+        shape = self.stream.shifts[0].input_shape
+        request = AdaptRequest(self.model, self.num_classes, shape, generator, self.source)
+        mine = method.name == self.job.method.name
+        return method.call(request, self.job.options if mine else method.description.options(), run)
+
+    def _protocol(self) -> dict[str, Any]:
+        """Return everything that decides what was measured."""
+        import torch
+
+        first = self.stream.shifts[0]
+        return {
+            "batch_size": self.stream.batch_size,
+            "shifts": [s.key for s in self.stream.shifts],
+            "images_per_shift": [len(s.labels) for s in self.stream.shifts],
+            "image_shape": list(first.input_shape),
+            "num_classes": self.num_classes,
+            "threads": torch.get_num_threads(),
+            "model_digest": model_digest(self.model),
+        }
+
+    def _artifacts(
+        self, run: Run, traces: "Mapping[str, Trace]", names: list[str]
+    ) -> dict[str, str]:
+        """Write curves and pictures; return their names and paths."""
+        from kdst_adapt import pictures, summarize
+
+        name = self.job.method.name
+        curves = summarize.curves(traces, self.stream.shifts, names)
+        files: dict[str, str | bytes] = {
+            "curves.json": json.dumps(curves),
+            "inputs.png": pictures.inputs(self.stream.shifts),
+        }
+        shown = pictures.rows(traces[name].images)
+        if shown is not None:
+            files["samples.png"] = shown
+            files["samples.json"] = json.dumps(list(traces[name].images))
+        for file, content in files.items():
+            write_atomically(run.artifacts / file, content)
+        return {file: f"artifacts/{file}" for file in files}
+
+
+class AdaptBench:
+    """The bench that the entry point `adapt` of the group `kdst.benches` names."""
+
+    capability = "adapt"
+    package = "kdst-adapt"
+    inputs = AdaptInputs
+    live = frozenset({"data", "model", "source"})
+    codec = TorchCodec()
+
+    def prepare(self, job: Job) -> PreparedAdapt:
+        """Load and check device, data, model and source data."""
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads thrash a busy machine
+        from kdst_adapt import data, models
+        from kdst_adapt.protocol import Stream
+
+        inputs: AdaptInputs = job.inputs
+        device = resolve_device(job.device)
+        if inputs.model == "embedded" and inputs.data != "digits" and "model" not in job.objects:
+            raise KdstError(
+                "the embedded model knows only the embedded digits.\n"
+                "Give --model resnet20|32|44|56 with --weights FILE, or --model module.path:factory"
+            )
+        shifts = data.load(inputs, job.seed, job.objects.get("data"))
+        model = models.load(inputs, job.objects.get("model"))
+        count = data.batches(len(shifts[0].labels), 2, "stored", 0)[0]
+        classes = models.num_classes(model, shifts[0].batch(count)[0], device)
+        for shift in shifts:
+            check_labels(shift.labels, classes, shift.key)
+        size = inputs.batch_size or (50 if inputs.data == "digits" else 200)
+        set_threads(inputs)
+        stream = Stream(shifts, size, inputs.order, inputs.reset, job.seed)
+        check_batch_size(model, stream)
+        check_method(job, model)
+        return PreparedAdapt(job, device, model, classes, stream, self._source(job, size))
+
+    def _source(self, job: Job, size: int) -> "list[tuple[Tensor, Tensor]] | None":
+        """Return source batches, or None; KdstError when the method needs them and has none."""
+        from kdst_adapt import data
+
+        inputs: AdaptInputs = job.inputs
+        live = job.objects.get("source")
+        if live is None and not inputs.source:
+            if "source" in job.method.description.needs:
+                raise KdstError(f"{job.method.name} needs source data: --source npz:FILE")
+            return None
+        if live is None and not inputs.source.startswith("npz:"):
+            raise KdstError(f"--source {inputs.source!r} is not understood; give npz:FILE")
+        clean = AdaptInputs(data=inputs.source)
+        shift = data.load(clean, job.seed, live)[0]
+        return [shift.batch(rows) for rows in data.batches(len(shift.labels), size, "stored", 0)]
+
+    def report(self, result: Mapping[str, Any], directory: Path) -> ReportContent:
+        """Build the report of a run."""
+        from kdst_adapt.report import content
+
+        return content(result, directory)
+
+    def smoke(self, method: Method, options: Any, run: Run) -> str:
+        """Adapt a small random network to three random batches; return a digest of the logits."""
+        from kdst_adapt.checks import small_batches, small_request
+
+        predictor = method.call(small_request(seed=run.seed), options, run)
+        digest = hashlib.sha256()
+        for x in small_batches(3):
+            digest.update(predictor.predict(x).contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def checks(self, method: Method) -> Iterator[Check]:
+        """Yield the checks of an adaptation method."""
+        from kdst_adapt.checks import adapt_checks
+
+        return adapt_checks(method)
+
+
+def resolve_device(name: str) -> str:
+    """Return a device that exists; KdstError when torch cannot use the one asked for."""
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as e:
+        reason = (str(e).splitlines() or [""])[0]
+        raise KdstError(f"--device {name} cannot be used: {reason[:120]}") from e
+    return name
+
+
+def set_threads(inputs: AdaptInputs) -> None:
+    """Set torch's number of CPU threads as the options say."""
+    import torch
+
+    threads = inputs.threads or (1 if inputs.model == "embedded" else None)
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
+def model_digest(model: "nn.Module") -> str:
+    """Return a digest of a model's parameters and buffers, by which a run names its model."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().float().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def check_labels(labels: Any, classes: int, where: str) -> None:
+    """Raise KdstError when a label has no logit."""
+    top = int(labels.max())
+    if top >= classes:
+        raise KdstError(
+            f"the data has label {top} ({where}), the model has {classes} classes (labels 0 to"
+            f" {classes - 1}).\nCheck that weights and data belong together"
+        )
+
+
+def check_batch_size(model: "nn.Module", stream: "Stream") -> None:
+    """Raise KdstError when BatchNorm would have to take statistics of a single image."""
+    from kdst_adapt.kit import BATCH_NORMS
+
+    single = [s.key for s in stream.shifts if len(stream.rows(s)[0]) == 1]
+    if single and any(isinstance(m, BATCH_NORMS) for m in model.modules()):
+        raise KdstError(
+            f"a batch of one image ({single[0]}) has no statistics for the model's BatchNorm.\n"
+            "Give --batch-size 2 or more, and at least two images"
+        )
+
+
+def check_method(job: Job, model: "nn.Module") -> None:
+    """Raise KdstError when a method that updates parameters would find none."""
+    from kdst_adapt.kit import select_parameters
+    from kdst_adapt.update import UpdateOptions
+
+    if isinstance(job.options, UpdateOptions):
+        select_parameters(model, job.options.params)
+
+
+bench = AdaptBench()

@@ -1,0 +1,181 @@
+"""The conformance checks of an adaptation method, on a small random network."""
+
+import copy
+import tempfile
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Generator, Tensor, nn
+
+from kdst_core.bench import Check
+from kdst_core.contracts import AdaptRequest, OnlinePredictor
+from kdst_core.method import Method
+from kdst_core.testing import make_run
+
+CLASSES = 5
+
+
+def small_request(seed: int = 0, model: nn.Module | None = None) -> AdaptRequest:
+    """Return a request with a small BatchNorm network, its source data and a seeded generator."""
+    generator = Generator().manual_seed(100)
+    source = [
+        (torch.rand(8, 3, 8, 8, generator=generator), torch.arange(8) % CLASSES) for _ in range(2)
+    ]
+    return AdaptRequest(
+        model or small_network(), CLASSES, (3, 8, 8), Generator().manual_seed(seed), source
+    )
+
+
+def small_batches(count: int) -> list[Tensor]:
+    """Return batches (8, 3, 8, 8) of random images from a fixed seed."""
+    generator = Generator().manual_seed(1)
+    return [torch.rand(8, 3, 8, 8, generator=generator) for _ in range(count)]
+
+
+def small_network() -> nn.Module:
+    """Return a convolutional network with BatchNorm and dropout, weights from a fixed seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.Dropout(0.5),
+            nn.Conv2d(8, 8, 3, padding=1),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(8, CLASSES),
+        )
+    return net.eval()
+
+
+def adapt_checks(method: Method) -> Iterator[Check]:
+    """Yield the checks; each makes predictors of its own."""
+    yield Check("logits keep shape and dtype", lambda: _shape_and_dtype(method))
+    yield Check("a last batch of another size works", lambda: _odd_last_batch(method))
+    yield Check("reset then replay equals a fresh run", lambda: _reset_replay(method))
+    yield Check("state_dict continues exactly", lambda: _resume(method))
+    yield Check("the user's model is unchanged", lambda: _model_unchanged(method))
+    yield Check("both readings are reported", lambda: _readings(method))
+    yield Check("memory stays constant", lambda: _constant_memory(method))
+
+
+def _predictor(method: Method, request: AdaptRequest | None = None) -> OnlinePredictor:
+    """Call the hook with default options."""
+    with tempfile.TemporaryDirectory() as directory:
+        run = make_run(Path(directory))
+        predictor: OnlinePredictor = method.call(
+            request or small_request(), method.description.options(), run
+        )
+    return predictor
+
+
+def _predict_all(predictor: OnlinePredictor, batches: list[Tensor]) -> list[Tensor]:
+    return [predictor.predict(x).clone() for x in batches]
+
+
+def _same(a: list[Tensor], b: list[Tensor]) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def _shape_and_dtype(method: Method) -> None:
+    """Logits are (B, classes) of the dtype of the images."""
+    logits = _predictor(method).predict(small_batches(1)[0])
+    assert logits.shape == (8, CLASSES), f"logits have shape {tuple(logits.shape)}, not (8, 5)"
+    assert logits.dtype == torch.float32, f"logits are {logits.dtype}, the images float32"
+    assert not logits.requires_grad, "logits still carry a graph; detach them"
+
+
+def _odd_last_batch(method: Method) -> None:
+    """A smaller batch after a larger one works, and one after it."""
+    predictor = _predictor(method)
+    for size in (8, 3, 8):
+        logits = predictor.predict(small_batches(1)[0][:size])
+        assert len(logits) == size, f"{size} images gave {len(logits)} rows of logits"
+
+
+def _reset_replay(method: Method) -> None:
+    """After a reset the same batches give the same bits."""
+    predictor, batches = _predictor(method), small_batches(3)
+    before = _predict_all(predictor, batches)
+    predictor.reset()
+    after = _predict_all(predictor, batches)
+    assert _same(before, after), "reset() forgets something: the replay differs from a fresh run"
+
+
+def _resume(method: Method) -> None:
+    """A new predictor that takes the state continues with the same bits."""
+    batches = small_batches(4)
+    predictor = _predictor(method)
+    _predict_all(predictor, batches[:2])
+    state = copy.deepcopy(predictor.state_dict())
+    expected = _predict_all(predictor, batches[2:])
+    other = _predictor(method, small_request(seed=9))
+    other.load_state_dict(state)
+    assert _same(expected, _predict_all(other, batches[2:])), "state_dict() misses something"
+
+
+def _model_unchanged(method: Method) -> None:
+    """Parameters, buffers, mode and gradients of the user's model are what they were."""
+    model = small_network().train()
+    model[0].requires_grad_(False)
+    before = copy.deepcopy(model.state_dict())
+    _predict_all(_predictor(method, small_request(model=model)), small_batches(2))
+    after = model.state_dict()
+    assert before.keys() == after.keys(), "the user's model gained or lost parameters or buffers"
+    changed = [k for k in before if not torch.equal(before[k], after[k])]
+    assert not changed, f"the user's model changed: {', '.join(changed[:3])}"
+    assert all(m.training for m in model.modules()), "the user's model left training mode"
+    flags = [p.requires_grad for p in model.parameters()]
+    assert flags == [False, False] + [True] * (len(flags) - 2), "requires_grad was changed"
+    assert all(p.grad is None for p in model.parameters()), (
+        "gradients were left on the user's model"
+    )
+
+
+def _readings(method: Method) -> None:
+    """Diagnostics hold both readings, and one of them is what was returned."""
+    predictor = _predictor(method)
+    logits = predictor.predict(small_batches(1)[0])
+    shown = predictor.diagnostics
+    before, after = (r.to(logits.dtype) for r in (shown.before_update, shown.after_update))
+    assert before.shape == after.shape == logits.shape, "readings must have the shape of the logits"
+    close = [torch.allclose(r, logits, atol=1e-5) for r in (before, after)]
+    assert any(close), "neither reading is what predict returned"
+    if shown.updates == 0:
+        assert torch.equal(before, after), "the readings differ though no update was made"
+
+
+def _constant_memory(method: Method) -> None:
+    """Python and tensor memory after many batches is what it was after a few."""
+    predictor, batch = _predictor(method), small_batches(1)[0]
+    _predict_all(predictor, [batch] * 3)
+    tensors = _tensor_bytes(predictor)
+    tracemalloc.start()
+    base = tracemalloc.get_traced_memory()[0]
+    for _ in range(10):
+        predictor.predict(batch)
+    grown = tracemalloc.get_traced_memory()[0] - base
+    tracemalloc.stop()
+    more = _tensor_bytes(predictor) - tensors
+    assert more <= 0, f"the predictor's tensors grow by {more} bytes in ten batches"
+    assert grown < 200_000, f"memory grows by {grown} bytes in ten batches"
+
+
+def _tensor_bytes(predictor: OnlinePredictor) -> int:
+    """Return the bytes of every tensor in the predictor's state."""
+
+    def size(value: object) -> int:
+        if isinstance(value, Tensor):
+            return value.numel() * value.element_size()
+        if isinstance(value, dict):
+            return sum(map(size, value.values()))
+        if isinstance(value, list | tuple):
+            return sum(map(size, value))
+        return 0
+
+    return size(predictor.state_dict())

@@ -1,0 +1,55 @@
+"""The bench's own options: what to adapt to, which model, by which protocol."""
+
+from pathlib import Path
+from typing import Literal
+
+from attrs import frozen
+
+from kdst_core.options import option
+
+
+@frozen
+class AdaptInputs:
+    """Data, model and protocol of a test-time adaptation run."""
+
+    data: str = option(
+        "digits",
+        "digits (embedded), cifar10-c:DIR, cifar100-c:DIR, folder:DIR (one folder a class),"
+        " npz:FILE (images, labels).",
+    )
+    types: list[str] = option([], "Corruption types to run, in this order; all that the data has.")
+    severity: str = option("5", "Severities to run: 5, 1-5, or 1,3,5.")
+    corrupt: list[str] = option(
+        [],
+        "Corruptions to apply on the fly, TYPE or TYPE:SEVERITY: gaussian_noise, impulse_noise,"
+        " defocus_blur, fog, contrast, pixelate.",
+    )
+    model: str = option(
+        "embedded",
+        "embedded (for digits), resnet20, resnet32, resnet44, resnet56, or module.path:factory, a"
+        " function without arguments that returns an nn.Module.",
+    )
+    weights: Path | None = option(
+        None, "State dict of the model: safetensors, or a file for torch.load(weights_only=True)."
+    )
+    mean: list[float] = option(
+        [], "Mean of each channel. Default: ImageNet's for built-in networks, none for a factory."
+    )
+    std: list[float] = option([], "Standard deviation of each channel, used with --mean.")
+    source: str = option("", "npz:FILE of source data, for methods that need it.")
+    batch_size: int | None = option(
+        None, "Images a batch. Default: 200, for the embedded digits 50.", min=1
+    )
+    threads: int | None = option(
+        None,
+        "CPU threads. Default: torch's choice; 1 for the embedded digits, whose network is so small"
+        " that threads cost more than they give.",
+        min=1,
+    )
+    images: int | None = option(None, "Only the first N images of every stream.", min=1)
+    order: Literal["stored", "shuffled"] = option(
+        "stored", "Order of the images: as stored, or shuffled by the seed."
+    )
+    reset: Literal["shift", "never"] = option(
+        "shift", "Reset the method at every shift (type and severity), or never."
+    )

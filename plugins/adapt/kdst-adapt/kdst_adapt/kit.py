@@ -1,0 +1,208 @@
+"""The kit that authors build methods from: a copy of the user's model, what to update, complete resets.
+
+A method subclasses `OnlineAdapter` and writes `update`: its loss and one step of the optimiser.
+"""
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from kdst_adapt.update import UpdateOptions
+from kdst_core.contracts import AdaptRequest, Diagnostics
+from kdst_core.errors import KdstError
+
+BATCH_NORMS = nn.modules.batchnorm._BatchNorm
+NORMS = (BATCH_NORMS, nn.GroupNorm, nn.LayerNorm, nn.modules.instancenorm._InstanceNorm)
+
+Options = TypeVar("Options", bound=UpdateOptions)
+
+
+def use_batch_statistics(model: nn.Module) -> None:
+    """Make every BatchNorm normalise by the statistics of the batch, in evaluation mode too."""
+    for module in model.modules():
+        if isinstance(module, BATCH_NORMS):
+            module.track_running_stats = False
+            module.running_mean = module.running_var = module.num_batches_tracked = None
+
+
+def adaptable_copy(model: nn.Module, device: str) -> nn.Module:
+    """Return a frozen copy in evaluation mode, so that dropout stays off; BatchNorm uses the batch.
+
+    Convolutional weights are laid out channels last, which computes faster on CPU and GPU.
+    """
+    clone = copy.deepcopy(model).to(device).eval()
+    use_batch_statistics(clone)
+    clone.requires_grad_(False)
+    return clone.to(memory_format=torch.channels_last)
+
+
+def select_parameters(model: nn.Module, which: str) -> dict[str, nn.Parameter]:
+    """Return the parameters that `which` names, by their names in the model.
+
+    norm-affine: weight and bias of every normalisation layer. all: every parameter. Raises KdstError
+    when there is nothing to update.
+    """
+    if which == "all":
+        chosen = dict(model.named_parameters())
+    else:
+        chosen = {
+            f"{prefix}.{name}" if prefix else name: parameter
+            for prefix, module in model.named_modules()
+            if isinstance(module, NORMS)
+            for name, parameter in module.named_parameters(recurse=False)
+        }
+    if not chosen:
+        raise KdstError(
+            f"the model ({type(model).__name__}) has no normalisation layers with weights, so"
+            " there is nothing to adapt.\nChoose --params all, or a model with BatchNorm,"
+            " GroupNorm or LayerNorm"
+        )
+    return chosen
+
+
+def make_optimizer(parameters: list[nn.Parameter], options: UpdateOptions) -> torch.optim.Optimizer:
+    """Return the optimiser that the options name."""
+    if options.optimizer == "adam":
+        return torch.optim.Adam(parameters, options.lr, betas=(0.9, 0.999))
+    return torch.optim.SGD(parameters, options.lr, options.momentum)
+
+
+class OnlineAdapter(ABC, Generic[Options]):
+    """A predictor that makes `options.steps` updates a batch; implements `OnlinePredictor`.
+
+    Subclasses write `update`. State beyond parameters and optimiser goes into `begin` (set it up, at
+    construction and at every reset), `own_state` and `load_own_state`.
+    """
+
+    returns_after: ClassVar[bool] = False
+    """Whether `predict` returns the logits under the updated parameters, as published."""
+
+    def __init__(self, request: AdaptRequest, options: Options, device: str = "cpu") -> None:
+        self.options = options
+        self.device = device
+        self.generator = request.generator
+        self.model = adaptable_copy(request.model, device)
+        named = select_parameters(self.model, options.params)
+        self.parameters = list(named.values())
+        self.requires_grad(True)
+        self.dtype = self.parameters[0].dtype
+        self.optimizer = make_optimizer(self.parameters, options)
+        self._start = [p.detach().clone() for p in self.parameters]
+        self._optimizer_start = copy.deepcopy(self.optimizer.state_dict())
+        self._generator_start = self.generator.get_state()
+        self._last: dict[str, Any] = {}
+        self.begin()
+
+    @abstractmethod
+    def update(self, x: Tensor) -> Tensor:
+        """Make one update on images (B, C, H, W) and return the logits before it (B, num_classes)."""
+
+    def begin(self) -> None:  # noqa: B027
+        """Set up the method's own state as a fresh predictor has it."""
+
+    def own_state(self) -> dict[str, Any]:
+        """Return the method's own state as tensors and plain values."""
+        return {}
+
+    def load_own_state(self, state: Mapping[str, Any]) -> None:  # noqa: B027
+        """Take the method's own state from `own_state`."""
+
+    def requires_grad(self, wanted: bool) -> None:
+        """Switch gradients of the updated parameters, e.g. off while only inputs need them."""
+        for parameter in self.parameters:
+            parameter.requires_grad_(wanted)
+
+    def step(self, loss: Tensor) -> None:
+        """Take one step of the optimiser on a scalar loss."""
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def predict(self, x: Tensor) -> Tensor:
+        """Adapt to images (B, C, H, W) and return logits (B, num_classes) of the same dtype."""
+        if self.options.episodic:
+            self.reset()
+        dtype = x.dtype
+        x = x.to(self.device, self.dtype)
+        if x.dim() == 4:
+            x = x.contiguous(memory_format=torch.channels_last)
+        self._last = {"x": x, "updates": 0, "samples": len(x), "scalars": {}, "images": {}}
+        for step in range(self.options.steps):
+            logits = self.update(x).detach()
+            self._last["updates"] += 1
+            if step == 0:
+                self._last["before"] = logits
+        if self.returns_after:
+            logits = self._last["after"] = self.logits(x)
+        return logits.to(dtype)
+
+    @torch.no_grad()
+    def logits(self, x: Tensor) -> Tensor:
+        """Return the logits (B, num_classes) under the parameters of the moment."""
+        logits: Tensor = self.model(x)
+        return logits
+
+    def report(self, *, samples: int | None = None, updated: bool = True) -> None:
+        """Correct what the diagnostics say of this update: images used, whether a step was taken."""
+        if samples is not None:
+            self._last["samples"] = samples
+        if not updated:
+            self._last["updates"] -= 1
+
+    def record(self, name: str, value: float | Tensor) -> None:
+        """Add a number (kept as a scalar) or pictures (n, C, H, W) to the diagnostics."""
+        if isinstance(value, Tensor) and value.dim() == 4:
+            self._last["images"][name] = value.detach().cpu()
+        else:
+            self._last["scalars"][name] = value.item() if isinstance(value, Tensor) else value
+
+    @property
+    def diagnostics(self) -> Diagnostics:
+        """What the last `predict` did; a reading it did not need is computed here."""
+        last = self._last
+        if "after" not in last:
+            last["after"] = self.logits(last["x"])
+        return Diagnostics(
+            last["before"],
+            last["after"],
+            last["updates"],
+            last["samples"],
+            last["scalars"],
+            last["images"],
+        )
+
+    def reset_parameters(self) -> None:
+        """Put parameters and optimiser back to the start."""
+        with torch.no_grad():
+            for parameter, start in zip(self.parameters, self._start, strict=True):
+                parameter.copy_(start)
+        self.optimizer.load_state_dict(copy.deepcopy(self._optimizer_start))
+
+    def reset(self) -> None:
+        """Put everything back to the start: what follows equals a fresh predictor's, bit for bit."""
+        self.reset_parameters()
+        self.generator.set_state(self._generator_start)
+        self.begin()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return parameters, optimiser, random state and the method's own state."""
+        return {
+            "parameters": [p.detach() for p in self.parameters],
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "own": self.own_state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue exactly where `state` was taken."""
+        with torch.no_grad():
+            for parameter, saved in zip(self.parameters, state["parameters"], strict=True):
+                parameter.copy_(saved)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"])
+        self.load_own_state(state["own"])

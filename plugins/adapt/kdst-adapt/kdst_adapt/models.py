@@ -1,0 +1,174 @@
+"""Which classifier a run adapts: embedded, built-in, from the user's factory, or a live module."""
+
+import importlib
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdst_adapt.inputs import AdaptInputs
+from kdst_adapt.resnet import DEPTHS, Normalized, ResNet
+from kdst_core.errors import KdstError, did_you_mean
+
+IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+
+
+def load(inputs: AdaptInputs, live: Any = None) -> nn.Module:
+    """Return the classifier that the options name, images in [0, 1] to logits, with its weights."""
+    mean, std = _normalisation(inputs)
+    if live is not None:
+        if not isinstance(live, nn.Module):
+            raise KdstError(f"model must be a name or an nn.Module, not {type(live).__name__}")
+        return _normalised(_with_weights(live, inputs.weights), mean, std)
+    if inputs.model == "embedded":
+        return _embedded(inputs)
+    if inputs.model in DEPTHS:
+        net = _built_in(inputs)
+        return _normalised(net, mean or IMAGENET_MEAN, std or IMAGENET_STD)
+    if ":" in inputs.model:
+        return _normalised(_with_weights(_factory(inputs.model), inputs.weights), mean, std)
+    known = ["embedded", *DEPTHS]
+    raise KdstError(
+        f"no model {inputs.model!r}.{did_you_mean(inputs.model, known)}\n"
+        f"Give {', '.join(known)} or module.path:factory"
+    )
+
+
+def _normalisation(inputs: AdaptInputs) -> tuple[list[float], list[float]]:
+    """Return --mean and --std, both or neither given."""
+    if bool(inputs.mean) != bool(inputs.std) or len(inputs.mean) != len(inputs.std):
+        raise KdstError("give --mean and --std together, one number a channel in each")
+    if any(s <= 0 for s in inputs.std):
+        raise KdstError("--std must be above 0")
+    return inputs.mean, inputs.std
+
+
+def _normalised(net: nn.Module, mean: list[float], std: list[float]) -> nn.Module:
+    """Return the network behind its normalisation, in evaluation mode."""
+    return Normalized(net, mean, std).eval() if mean else net.eval()
+
+
+def _embedded(inputs: AdaptInputs) -> nn.Module:
+    """Return the digits network."""
+    from kdst_adapt.digits.model import load as load_digits
+
+    if inputs.weights is not None:
+        raise KdstError("--weights needs --model: resnet20|32|44|56 or module.path:factory")
+    return load_digits()
+
+
+def _built_in(inputs: AdaptInputs) -> nn.Module:
+    """Return a CIFAR network with as many classes as its weights have."""
+    if inputs.weights is None:
+        raise KdstError(f"--model {inputs.model} needs --weights FILE, its trained state dict")
+    state = read_state_dict(inputs.weights)
+    last = state.get("linear.weight")
+    if last is None or last.dim() != 2:
+        raise KdstError(_mismatch(inputs.weights, ["linear.weight"], sorted(state), []))
+    return _load_into(ResNet(DEPTHS[inputs.model], len(last)), state, inputs.weights)
+
+
+def _factory(name: str) -> nn.Module:
+    """Import and call the user's factory."""
+    module_name, _, attribute = name.partition(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        factory = getattr(importlib.import_module(module_name), attribute)
+        model = factory()
+    except Exception as e:
+        raise KdstError(f"--model {name}: {type(e).__name__}: {e}") from e
+    if not isinstance(model, nn.Module):
+        raise KdstError(f"--model {name} returned {type(model).__name__}, not an nn.Module")
+    return model
+
+
+def _with_weights(model: nn.Module, weights: Path | None) -> nn.Module:
+    """Load weights into a model where there are any."""
+    return model if weights is None else _load_into(model, read_state_dict(weights), weights)
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Return the state dict of a file, without a `state_dict` wrapper and `module.` prefixes.
+
+    Reads safetensors, or what torch.load(weights_only=True) accepts, which runs no code.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            content: Any = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise KdstError(f"--weights {path} does not exist") from None
+    except Exception as e:
+        reason = (str(e).splitlines() or [type(e).__name__])[0]
+        raise KdstError(
+            f"--weights {path} cannot be read as safetensors or a plain state dict ({reason[:120]})"
+        ) from e
+    for wrapper in ("state_dict", "model_state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+            break
+    if not isinstance(content, Mapping):
+        raise KdstError(f"--weights {path} holds {type(content).__name__}, not a state dict")
+    state = {str(k): v for k, v in content.items() if isinstance(v, Tensor)}
+    if not state:
+        raise KdstError(f"--weights {path} holds no tensors")
+    if all(k.startswith("module.") for k in state):
+        state = {k.removeprefix("module."): v for k, v in state.items()}
+    return state
+
+
+def _load_into(model: nn.Module, state: dict[str, Tensor], path: Path) -> nn.Module:
+    """Load a state dict; KdstError that names the first keys and shapes that do not match."""
+    own = model.state_dict()
+    optional = {k for k in own if k.endswith("num_batches_tracked")}
+    missing = sorted(own.keys() - state.keys() - optional)
+    unexpected = sorted(state.keys() - own.keys())
+    shapes = [
+        f"{k} is {tuple(state[k].shape)}, the model has {tuple(own[k].shape)}"
+        for k in own
+        if k in state and state[k].shape != own[k].shape
+    ]
+    if missing or unexpected or shapes:
+        raise KdstError(_mismatch(path, missing, unexpected, shapes))
+    model.load_state_dict(state, strict=False)
+    return model
+
+
+def _mismatch(path: Path, missing: list[str], unexpected: list[str], shapes: list[str]) -> str:
+    """Return the message for weights of another network."""
+    parts = [
+        f"{label}: {', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
+        for label, names in (("missing", missing), ("unexpected", unexpected), ("shape", shapes))
+        if names
+    ]
+    return f"--weights {path} does not fit the model; {'; '.join(parts)}"
+
+
+@torch.no_grad()
+def num_classes(model: nn.Module, x: Tensor, device: str) -> int:
+    """Return the number of logits of a model on images (B, C, H, W); KdstError when it fails."""
+    import copy
+
+    probe = copy.deepcopy(model).to(device).eval()
+    dtype = next((p.dtype for p in probe.parameters()), x.dtype)
+    shape = "×".join(map(str, x.shape[1:]))
+    try:
+        logits = probe(x.to(device, dtype))
+    except Exception as e:
+        reason = (str(e).splitlines() or [""])[0]
+        raise KdstError(
+            f"the model ({type(model).__name__}) does not take images of {shape} (C×H×W): {reason[:160]}"
+        ) from e
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(x):
+        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise KdstError(f"the model must return logits (B, classes), it returned {got}")
+    if not logits.isfinite().all():
+        raise KdstError("the model returns NaN or infinite logits on the first images")
+    return logits.shape[1]

@@ -1,0 +1,36 @@
+"""BatchNorm by the statistics of each test batch, nothing updated (baseline)."""
+
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from kdst_core import Description, hookimpl
+
+if TYPE_CHECKING:
+    from kdst_core.contracts import AdaptRequest, OnlinePredictor, RunServices
+
+
+@frozen
+class NormOptions:
+    """The baseline has no options."""
+
+
+@hookimpl
+def describe() -> Description:
+    """Describe the baseline."""
+    return Description(
+        summary="BatchNorm by the statistics of each test batch; no parameter is updated.",
+        options=NormOptions,
+        paper="Nado et al., Evaluating Prediction-Time Batch Normalization (2020);"
+        " Schneider et al., NeurIPS 2020",
+        url="https://arxiv.org/abs/2006.10963",
+        licence="Apache-2.0",
+    )
+
+
+@hookimpl
+def adapt(request: "AdaptRequest", run: "RunServices") -> "OnlinePredictor":
+    """Return the classifier with batch statistics."""
+    from kdst_adapt.baselines import norm
+
+    return norm(request.model, run.device)

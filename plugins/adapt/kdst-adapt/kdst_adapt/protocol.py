@@ -1,0 +1,197 @@
+"""The loop of a run: every batch through both baselines and the method, measured and resumable."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from attrs import define, field
+from torch import Tensor
+
+from kdst_adapt import data, measures
+from kdst_adapt.data import Shift
+from kdst_core.contracts import OnlinePredictor
+from kdst_core.errors import KdstError
+from kdst_core.method import Method, failure
+from kdst_core.rundir import Run
+
+READINGS = ("", "before_update.", "after_update.")
+"""Prefixes of metrics: the logits that the method returns, and both readings of them."""
+SHOWN = 16
+"""Images kept of what a method shows."""
+
+
+@define
+class Trace:
+    """What is kept of one method: records of every batch, times, and what it showed.
+
+    records: a list a shift, in it a tensor (B, 3, 5) a batch: readings by columns of `measures`.
+    """
+
+    records: list[list[Tensor]] = field(factory=list)
+    seconds: list[float] = field(factory=list)
+    updates: int = 0
+    images: dict[str, Tensor] = field(factory=dict)
+    scalars: dict[str, list[float]] = field(factory=dict)
+
+    def shift(self, number: int, reading: int = 0) -> list[Tensor]:
+        """Return the records (B, 5) of a shift's batches under one reading."""
+        return [r[:, reading] for r in self.records[number]]
+
+    def pooled(self, reading: int = 0) -> list[Tensor]:
+        """Return the records (N, 5) of every shift under one reading."""
+        return [torch.cat(self.shift(k, reading)) for k in range(len(self.records))]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything as tensors and plain values."""
+        return {
+            "records": self.records,
+            "seconds": self.seconds,
+            "updates": self.updates,
+            "images": self.images,
+            "scalars": self.scalars,
+        }
+
+
+@define
+class Stream:
+    """The protocol of one run over a list of shifts."""
+
+    shifts: Sequence[Shift]
+    batch_size: int
+    order: str
+    reset: str
+    seed: int
+
+    def rows(self, shift: Shift) -> list[Any]:
+        """Return the rows of each batch of a shift."""
+        return data.batches(len(shift.labels), self.batch_size, self.order, self.seed)
+
+    @property
+    def total(self) -> int:
+        """Number of batches of all shifts."""
+        return sum(len(self.rows(s)) for s in self.shifts)
+
+
+def run_stream(
+    stream: Stream,
+    methods: Mapping[str, Method],
+    predictors: Mapping[str, OnlinePredictor],
+    run: Run,
+) -> dict[str, Trace]:
+    """Feed every batch to every predictor and return what was measured, by name.
+
+    The last of `methods` is the one the run is about. Continues from the run's checkpoint where there
+    is one, and writes checkpoints so seldom that they cost at most a twentieth of the time.
+    """
+    traces = {name: Trace() for name in predictors}
+    done = _restore(run, traces, predictors)
+    main = list(methods)[-1]
+    clock = Clock()
+    step = 0
+    with run.progress(stream.total, main) as advance:
+        advance(done)
+        for number, shift in enumerate(stream.shifts):
+            for index, rows in enumerate(stream.rows(shift)):
+                step += 1
+                if step <= done:
+                    continue
+                if index == 0:
+                    _begin_shift(traces, predictors, reset=stream.reset == "shift" and number > 0)
+                x, labels = shift.batch(rows)
+                for name, predictor in predictors.items():
+                    _batch(methods[name], predictor, traces[name], x, labels, run.device)
+                right = measures.accuracy(traces[main].records[-1][-1][:, 0])
+                run.log("accuracy", right, step, shift=shift.key, batch=index, method=main)
+                advance(1)
+                if clock.due():
+                    clock.spend(lambda at=step: run.checkpoint(_state(at, traces, predictors)))
+    return traces
+
+
+def _begin_shift(
+    traces: Mapping[str, Trace], predictors: Mapping[str, OnlinePredictor], *, reset: bool
+) -> None:
+    """Open a new list of records, and reset the methods where the protocol says so."""
+    for name, predictor in predictors.items():
+        traces[name].records.append([])
+        if reset:
+            predictor.reset()
+
+
+def _batch(
+    method: Method,
+    predictor: OnlinePredictor,
+    trace: Trace,
+    x: Tensor,
+    labels: Tensor,
+    device: str,
+) -> None:
+    """Predict one batch, timed, and keep its records; diagnostics are outside the timed part."""
+    try:
+        _synchronize(device)
+        started = time.perf_counter()
+        logits = predictor.predict(x)
+        _synchronize(device)
+        trace.seconds.append(time.perf_counter() - started)
+        shown = predictor.diagnostics
+    except (KdstError, OSError):
+        raise
+    except Exception as e:
+        raise failure(method.plugin, e) from e
+    readings = (logits, shown.before_update, shown.after_update)
+    trace.records[-1].append(torch.stack([measures.record(r, labels) for r in readings], 1))
+    trace.updates += shown.updates
+    for name, value in shown.scalars.items():
+        trace.scalars.setdefault(name, []).append(float(value))
+    for name, images in shown.images.items():
+        small = images[:SHOWN].to("cpu", torch.float32).clone()
+        trace.images.setdefault(f"{name}, first batch", small)
+        trace.images[f"{name}, last batch"] = small
+
+
+def _synchronize(device: str) -> None:
+    """Wait for the GPU, so that times are those of the work."""
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+
+
+class Clock:
+    """Decides when a checkpoint is due: every two seconds, or twenty times what one costs."""
+
+    def __init__(self) -> None:
+        self.last, self.cost = time.perf_counter(), 0.0
+
+    def due(self) -> bool:
+        """Return whether it is time."""
+        return time.perf_counter() - self.last > max(2.0, 20 * self.cost)
+
+    def spend(self, write: Any) -> None:
+        """Write a checkpoint and remember what it cost."""
+        started = time.perf_counter()
+        write()
+        self.last = time.perf_counter()
+        self.cost = self.last - started
+
+
+def _state(
+    step: int, traces: Mapping[str, Trace], predictors: Mapping[str, OnlinePredictor]
+) -> dict[str, Any]:
+    """Return the state after `step` batches."""
+    return {
+        "step": step,
+        "traces": {name: trace.state_dict() for name, trace in traces.items()},
+        "predictors": {name: p.state_dict() for name, p in predictors.items()},
+    }
+
+
+def _restore(run: Run, traces: dict[str, Trace], predictors: Mapping[str, OnlinePredictor]) -> int:
+    """Take the state of the run's checkpoint and return how many batches it covers, 0 without one."""
+    state = run.restore()
+    if state is None:
+        return 0
+    for name, predictor in predictors.items():
+        traces[name] = Trace(**state["traces"][name])
+        predictor.load_state_dict(state["predictors"][name])
+    step: int = state["step"]
+    return step

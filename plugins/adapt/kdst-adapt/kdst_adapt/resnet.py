@@ -1,0 +1,86 @@
+"""The CIFAR residual networks of He et al. (2016), section 4.2, with parameter-free shortcuts."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+DEPTHS = {"resnet20": 3, "resnet32": 5, "resnet44": 7, "resnet56": 9}
+"""Residual blocks in each of the three stages."""
+
+
+class Block(nn.Module):
+    """Two 3×3 convolutions; the shortcut subsamples and pads channels with zeros (option A)."""
+
+    def __init__(self, in_planes: int, planes: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_planes, planes, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2 = nn.Conv2d(planes, planes, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.stride = stride
+        self.padding = (planes - in_planes) // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_planes, H, W) to (B, planes, H/stride, W/stride)."""
+        out = F.relu(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))
+        return F.relu(out + self._shortcut(x))
+
+    def _shortcut(self, x: Tensor) -> Tensor:
+        if self.stride == 1 and self.padding == 0:
+            return x
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, *(2 * (self.padding,))))
+
+
+class ResNet(nn.Module):
+    """A 3×3 stem, three stages of `blocks` blocks, global average pooling, a linear classifier.
+
+    The published networks have 3 input channels, width 16 and stem stride 1.
+    """
+
+    def __init__(
+        self,
+        blocks: int,
+        num_classes: int = 10,
+        *,
+        in_channels: int = 3,
+        width: int = 16,
+        stem_stride: int = 1,
+    ) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, width, 3, stem_stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.layer1 = self._stage(blocks, width, width, 1)
+        self.layer2 = self._stage(blocks, width, 2 * width, 2)
+        self.layer3 = self._stage(blocks, 2 * width, 4 * width, 2)
+        self.linear = nn.Linear(4 * width, num_classes)
+
+    @staticmethod
+    def _stage(blocks: int, in_planes: int, planes: int, stride: int) -> nn.Sequential:
+        first = Block(in_planes, planes, stride)
+        return nn.Sequential(first, *(Block(planes, planes, 1) for _ in range(blocks - 1)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, H, W) to logits (B, num_classes)."""
+        out = F.relu(self.bn1(self.conv1(x)))
+        out = self.layer3(self.layer2(self.layer1(out)))
+        logits: Tensor = self.linear(out.mean((2, 3)))
+        return logits
+
+
+class Normalized(nn.Module):
+    """A classifier behind the normalisation of its inputs, (x - mean) / std by channel."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, net: nn.Module, mean: list[float], std: list[float]) -> None:
+        super().__init__()
+        self.net = net
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (B, C, H, W) in [0, 1] to logits (B, num_classes)."""
+        logits: Tensor = self.net((x - self.mean) / self.std)
+        return logits

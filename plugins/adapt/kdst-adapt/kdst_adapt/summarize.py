@@ -1,0 +1,124 @@
+"""From what a run measured to metrics, warnings, curves and the lines of the terminal."""
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+import torch
+
+from kdst_adapt import measures
+from kdst_adapt.data import Shift
+from kdst_adapt.protocol import READINGS, Trace
+
+COLLAPSED = 0.95
+"""Share of one class among the predictions of a stream from which on they count as collapsed."""
+
+
+def metrics(traces: Mapping[str, Trace], shifts: Sequence[Shift], method: str) -> dict[str, float]:
+    """Return the flat metrics of a run: the method's, and under `baseline.` both baselines'."""
+    found = _of_trace(traces[method], traces["source"], shifts)
+    for name in ("source", "norm"):
+        for key, value in _of_trace(traces[name], traces["source"], shifts).items():
+            found[f"baseline.{name}.{key}"] = value
+        gap, low, high = measures.paired_difference(traces[method].pooled(), traces[name].pooled())
+        found[f"difference.{name}.accuracy.mean"] = gap
+        found[f"difference.{name}.accuracy.low"] = low
+        found[f"difference.{name}.accuracy.high"] = high
+    return found
+
+
+def _of_trace(trace: Trace, source: Trace, shifts: Sequence[Shift]) -> dict[str, float]:
+    """Return the metrics of one method."""
+    found: dict[str, float] = {}
+    for reading, prefix in enumerate(READINGS):
+        by_shift = [measures.shift_metrics(trace.shift(k, reading)) for k in range(len(shifts))]
+        for name in by_shift[0]:
+            found[f"{prefix}{name}.mean"] = sum(m[name] for m in by_shift) / len(by_shift)
+        for shift, of_shift in zip(shifts, by_shift, strict=True):
+            for name, value in of_shift.items():
+                found[f"{prefix}{name}.{shift.key}"] = value
+    found["seconds_per_batch"] = median(trace.seconds)
+    found["cost_x_source"] = median(trace.seconds) / max(median(source.seconds), 1e-9)
+    found["updates"] = float(trace.updates)
+    return found
+
+
+def warnings(
+    traces: Mapping[str, Trace], shifts: Sequence[Shift], method: str, *, updates: bool
+) -> list[str]:
+    """Return what a reader of the figures must know.
+
+    updates: whether the method is meant to update parameters.
+    """
+    trace, found = traces[method], []
+    if updates and trace.updates == 0:
+        found.append(f"{method} made no update at all; its predictions are those of norm.")
+    for number, shift in enumerate(shifts):
+        classes = torch.cat(trace.shift(number))[:, measures.CLASS].long()
+        broken = int((classes < 0).sum())
+        if broken:
+            found.append(
+                f"{method} returned NaN or infinite logits for {broken} images of {shift.key}."
+            )
+        share = _largest_share(classes)
+        truth = _largest_share(torch.as_tensor(shift.labels.astype("int64")))
+        if share >= COLLAPSED and truth < COLLAPSED:
+            found.append(
+                f"{method}'s predictions collapse to one class on {shift.key}"
+                f" ({share:.0%} of them, {truth:.0%} of the labels)."
+            )
+    return found
+
+
+def _largest_share(classes: torch.Tensor) -> float:
+    """Return the share of the commonest class."""
+    return torch.unique(classes, return_counts=True)[1].max().item() / len(classes)
+
+
+def curves(
+    traces: Mapping[str, Trace], shifts: Sequence[Shift], names: Sequence[str]
+) -> dict[str, Any]:
+    """Return what the report draws: accuracy by batch, reliability, energies, scalars."""
+    return {
+        "shifts": [s.key for s in shifts],
+        "methods": {name: _curve(traces[name], len(shifts)) for name in names},
+    }
+
+
+def _curve(trace: Trace, count: int) -> dict[str, Any]:
+    """Return the curves of one method."""
+    pooled = torch.cat(trace.pooled())
+    bins = measures.reliability(pooled)
+    return {
+        "accuracy": [[measures.accuracy(b) for b in trace.shift(k)] for k in range(count)],
+        "energy": [p[:, measures.ENERGY].mean().item() for p in trace.pooled()],
+        "reliability": {
+            "counts": bins.counts,
+            "confidence": bins.confidence,
+            "accuracy": bins.accuracy,
+        },
+        "scalars": trace.scalars,
+    }
+
+
+def lines(found: Mapping[str, float], shifts: Sequence[Shift], names: Sequence[str]) -> list[str]:
+    """Return a table of accuracies in percent for the terminal: a row a shift, a column a method."""
+    method = names[-1]
+    prefix = {name: "" if name == method else f"baseline.{name}." for name in names}
+    rows = [*(s.key for s in shifts), "mean"]
+    width = max(len(r) for r in [*rows, "accuracy, %"])
+    out = ["accuracy, %".ljust(width) + "".join(n.rjust(9) for n in names)]
+    for row in rows:
+        cells = (f"{100 * found[f'{prefix[n]}accuracy.{row}']:9.2f}" for n in names)
+        out.append(row.ljust(width) + "".join(cells))
+    for label, key, scale in (("ECE, %", "ece.mean", 100), ("NLL, nats", "nll.mean", 1)):
+        cells = (f"{scale * found[prefix[n] + key]:9.2f}" for n in names)
+        out.append(label.ljust(width) + "".join(cells))
+    cost = (f"{found[prefix[n] + 'cost_x_source']:8.1f}x" for n in names)
+    out.append("cost".ljust(width) + "".join(cost))
+    if method != "norm":
+        gap, low, high = (
+            100 * found[f"difference.norm.accuracy.{k}"] for k in ("mean", "low", "high")
+        )
+        out.append(f"{method} - norm: {gap:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}")
+    return out

@@ -1,0 +1,22 @@
+"""Options that every method which updates parameters has; imports nothing heavy."""
+
+from typing import Literal
+
+from attrs import frozen
+
+from kdst_core.options import option
+
+
+@frozen
+class UpdateOptions:
+    """What is updated, by which optimiser, how often. Methods inherit it and change defaults."""
+
+    params: Literal["norm-affine", "all"] = option(
+        "norm-affine",
+        "Parameters to update: weights and biases of BatchNorm, GroupNorm and LayerNorm, or all.",
+    )
+    optimizer: Literal["adam", "sgd"] = option("adam", "Optimiser: Adam, betas (.9, .999), or SGD.")
+    lr: float = option(1e-3, "Learning rate of the optimiser.", min=0)
+    momentum: float = option(0.9, "Momentum of SGD.", min=0, max=1)
+    steps: int = option(1, "Updates a batch.", min=1)
+    episodic: bool = option(False, "Reset before every batch.")
