@@ -22,10 +22,7 @@ class Fixed:
     @torch.no_grad()
     def predict(self, x: Tensor) -> Tensor:
         """Return logits (B, num_classes) for images (B, C, H, W), dtype of x."""
-        inputs = x.to(self.device, self.dtype)
-        if inputs.dim() == 4:
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
-        self._logits = self.model(inputs)
+        self._logits = self.model(x.to(self.device, self.dtype))
         return self._logits.to(x.dtype)
 
     def reset(self) -> None:
@@ -47,7 +44,7 @@ class Fixed:
 def source(model: nn.Module, device: str) -> Fixed:
     """Return the model as trained, in evaluation mode."""
     clone = copy.deepcopy(model).to(device).eval()
-    return Fixed(clone.to(memory_format=torch.channels_last), device)
+    return Fixed(clone, device)
 
 
 def norm(model: nn.Module, device: str) -> Fixed:

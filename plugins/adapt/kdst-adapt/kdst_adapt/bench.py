@@ -133,7 +133,9 @@ class AdaptBench:
 
     def prepare(self, job: Job) -> PreparedAdapt:
         """Load and check device, data, model and source data."""
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads thrash a busy machine
+        os.environ.setdefault(
+            "OMP_WAIT_POLICY", "PASSIVE"
+        )  # spinning threads thrash a busy machine
         from kdst_adapt import data, models
         from kdst_adapt.protocol import Stream
 

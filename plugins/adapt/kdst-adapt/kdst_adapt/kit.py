@@ -30,14 +30,20 @@ def use_batch_statistics(model: nn.Module) -> None:
 
 
 def adaptable_copy(model: nn.Module, device: str) -> nn.Module:
-    """Return a frozen copy in evaluation mode, so that dropout stays off; BatchNorm uses the batch.
-
-    Convolutional weights are laid out channels last, which computes faster on CPU and GPU.
-    """
+    """Return a frozen copy in evaluation mode, so that dropout stays off; BatchNorm uses the batch."""
     clone = copy.deepcopy(model).to(device).eval()
     use_batch_statistics(clone)
-    clone.requires_grad_(False)
-    return clone.to(memory_format=torch.channels_last)
+    return clone.requires_grad_(False)
+
+
+def memory_format(model: nn.Module) -> torch.memory_format:
+    """Return the layout in which a model computes fastest: channels last where that is safe.
+
+    torch 2.13 crashes in the backward pass of GroupNorm on CPU when its input is laid out channels last
+    and needs no gradient, so models with GroupNorm keep the standard layout.
+    """
+    grouped = any(isinstance(m, nn.GroupNorm) for m in model.modules())
+    return torch.contiguous_format if grouped else torch.channels_last
 
 
 def select_parameters(model: nn.Module, which: str) -> dict[str, nn.Parameter]:
@@ -86,6 +92,9 @@ class OnlineAdapter(ABC, Generic[Options]):
         self.device = device
         self.generator = request.generator
         self.model = adaptable_copy(request.model, device)
+        self._format = memory_format(self.model)
+        for parameter in self.model.parameters():
+            parameter.data = self.arrange(parameter.data)
         named = select_parameters(self.model, options.params)
         self.parameters = list(named.values())
         self.requires_grad(True)
@@ -96,6 +105,10 @@ class OnlineAdapter(ABC, Generic[Options]):
         self._generator_start = self.generator.get_state()
         self._last: dict[str, Any] = {}
         self.begin()
+
+    def arrange(self, x: Tensor) -> Tensor:
+        """Return images (B, C, H, W) in the layout in which the model computes fastest."""
+        return x.contiguous(memory_format=self._format) if x.dim() == 4 else x
 
     @abstractmethod
     def update(self, x: Tensor) -> Tensor:
@@ -128,9 +141,7 @@ class OnlineAdapter(ABC, Generic[Options]):
         if self.options.episodic:
             self.reset()
         dtype = x.dtype
-        x = x.to(self.device, self.dtype)
-        if x.dim() == 4:
-            x = x.contiguous(memory_format=torch.channels_last)
+        x = self.arrange(x.to(self.device, self.dtype))
         self._last = {"x": x, "updates": 0, "samples": len(x), "scalars": {}, "images": {}}
         for step in range(self.options.steps):
             logits = self.update(x).detach()

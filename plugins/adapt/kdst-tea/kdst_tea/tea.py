@@ -67,9 +67,7 @@ class Tea(OnlineAdapter[TeaOptions]):
         labels = self.draws.integers(self.num_classes, count) if options.conditional else None
         start = torch.where(again.view(-1, *(1,) * len(self.input_shape)), fresh, self.buffer[rows])
         self.record("buffer", start[:SHOWN])
-        x = start.to(self.device)
-        if x.dim() == 4:
-            x = x.contiguous(memory_format=torch.channels_last)
+        x = self.arrange(start.to(self.device))
         self.requires_grad(False)
         for _ in range(options.sgld_steps):
             noise = self.draws.normal(tuple(x.shape), x.dtype).to(x.device)
