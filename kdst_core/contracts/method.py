@@ -1,11 +1,11 @@
 """What a method says of itself, and the services that a run gives it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from attrs import field, frozen
+from attrs import frozen
 
 Need = Literal["gradients", "source", "cuda"]
 
@@ -24,7 +24,7 @@ class Description:
     url: str = ""
     citation: str = ""
     licence: str = ""
-    needs: frozenset[Need] = field(factory=frozenset, converter=frozenset)
+    needs: Collection[Need] = ()
 
 
 class RunServices(Protocol):

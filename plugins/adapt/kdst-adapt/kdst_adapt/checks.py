@@ -122,7 +122,7 @@ def _resume(method: Method) -> None:
 def _model_unchanged(method: Method) -> None:
     """Parameters, buffers, mode and gradients of the user's model are what they were."""
     model = small_network().train()
-    model[0].requires_grad_(False)
+    next(model.children()).requires_grad_(False)
     before = copy.deepcopy(model.state_dict())
     _predict_all(_predictor(method, small_request(model=model)), small_batches(2))
     after = model.state_dict()

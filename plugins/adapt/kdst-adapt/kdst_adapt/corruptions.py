@@ -8,13 +8,14 @@ the image's index, the type and the severity, and on nothing else.
 
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kdst_core.errors import KdstError, did_you_mean
 
-Image = NDArray[np.float32]
+Image = NDArray[np.floating[Any]]
 """(H, W, C) in [0, 1]."""
 Rng = np.random.Generator
 

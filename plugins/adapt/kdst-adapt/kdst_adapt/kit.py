@@ -114,14 +114,14 @@ class OnlineAdapter(ABC, Generic[Options]):
     def update(self, x: Tensor) -> Tensor:
         """Make one update on images (B, C, H, W) and return the logits before it (B, num_classes)."""
 
-    def begin(self) -> None:  # noqa: B027
+    def begin(self) -> None:
         """Set up the method's own state as a fresh predictor has it."""
 
     def own_state(self) -> dict[str, Any]:
         """Return the method's own state as tensors and plain values."""
         return {}
 
-    def load_own_state(self, state: Mapping[str, Any]) -> None:  # noqa: B027
+    def load_own_state(self, state: Mapping[str, Any]) -> None:
         """Take the method's own state from `own_state`."""
 
     def requires_grad(self, wanted: bool) -> None:
@@ -132,7 +132,7 @@ class OnlineAdapter(ABC, Generic[Options]):
     def step(self, loss: Tensor) -> None:
         """Take one step of the optimiser on a scalar loss."""
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
 

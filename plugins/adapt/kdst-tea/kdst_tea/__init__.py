@@ -59,7 +59,7 @@ def describe() -> Description:
         url="https://arxiv.org/abs/2311.14402",
         citation=CITATION,
         licence="Apache-2.0",
-        needs={"gradients"},
+        needs=["gradients"],
     )
 
 

@@ -7,13 +7,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kdst_adapt.checks import small_network
-from kdst_tea import TeaOptions, adapt
 from torch import Tensor, nn
 
+from kdst_adapt.checks import small_network
 from kdst_core.contracts import AdaptRequest
 from kdst_core.errors import KdstError
 from kdst_core.testing import check_plugin, make_run
+from kdst_tea import TeaOptions, adapt
 
 SHAPE = (3, 8, 8)
 
@@ -120,7 +120,7 @@ def test_a_model_without_norms_is_refused_with_a_way_out(tmp_path: Path) -> None
     request = AdaptRequest(
         nn.Sequential(nn.Flatten(), nn.Linear(192, 5)), 5, SHAPE, torch.Generator()
     )
-    with pytest.raises(KdstError, match="nothing to adapt.*\n.*--params all"):
+    with pytest.raises(KdstError, match=r"nothing to adapt.*\n.*--params all"):
         adapt(request, TeaOptions(), make_run(tmp_path))
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from kdst_adapt import baselines, models
-from kdst_adapt.inputs import AdaptInputs
-from kdst_tea import TeaOptions
-from kdst_tea.tea import Tea
 from torch import Tensor
 
+from kdst_adapt import baselines, models
+from kdst_adapt.inputs import AdaptInputs
 from kdst_core.contracts import AdaptRequest
+from kdst_tea import TeaOptions
+from kdst_tea.tea import Tea
 
 
 @pytest.fixture

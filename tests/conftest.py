@@ -1,0 +1,14 @@
+"""Fixtures of the core's tests."""
+
+from pathlib import Path
+
+import pytest
+
+from tests import fakes
+
+
+@pytest.fixture
+def faulty_plugins(tmp_path: Path) -> Path:
+    """A folder with five faulty plugins, to go on the path beside the real ones."""
+    fakes.faulty(tmp_path)
+    return tmp_path

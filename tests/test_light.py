@@ -1,0 +1,37 @@
+"""The command starts without the heavy libraries."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = "torch numpy transformers diffusers gsplat matplotlib scipy sklearn".split()
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["plugins"], ["run", "--help"]])
+def test_help_and_plugins_import_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        "import sys\nfrom kdst_core import cli\n"
+        f"sys.argv = ['kdst', *{arguments!r}]\n"
+        "try:\n    cli.main()\nexcept SystemExit:\n    pass\n"
+        f"print('HEAVY', [h for h in {HEAVY!r} if h in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "HEAVY []"
+
+
+def test_the_help_of_a_method_imports_no_torch() -> None:
+    code = (
+        "import sys\nfrom kdst_core import cli\nsys.argv = ['kdst', 'run', 'tea', '--help']\n"
+        "try:\n    cli.main()\nexcept SystemExit:\n    pass\n"
+        "print('HEAVY', 'torch' in sys.modules, 'numpy' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "--sgld-steps" in done.stdout
+    assert done.stdout.splitlines()[-1] == "HEAVY False False"
+
+
+def test_importing_the_core_imports_almost_nothing() -> None:
+    code = "import sys, kdst_core; print([m for m in ('attrs', 'click', 'pluggy') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
