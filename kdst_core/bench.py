@@ -54,14 +54,16 @@ class Stat:
 
 @frozen
 class Figure:
-    """A picture of a report: an inline SVG (made by `kdst_core.charts`) or PNG bytes."""
+    """A picture of a report: an inline SVG (made by `kdst_core.charts`) or PNG bytes.
+
+    pixelated: enlarge without smoothing.
+    """
 
     title: str
     caption: str
     svg: str = ""
     png: bytes = b""
     pixelated: bool = False
-    wide: bool = False
 
 
 @frozen

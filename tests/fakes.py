@@ -46,7 +46,9 @@ def install(
 def faulty(folder: Path) -> None:
     """Install five faulty plugins."""
     ok = GOOD.format(hook="adapt", body="return object()")
-    install(folder, "kdst-broken", name="broken", module="fake_broken", code="import no_such_module")
+    install(
+        folder, "kdst-broken", name="broken", module="fake_broken", code="import no_such_module"
+    )
     install(folder, "kdst-other-tea", name="tea", module="fake_tea", code=ok)
     install(
         folder, "kdst-new", name="new", module="fake_new", code=ok, requires="kdst-core>=99,<100"
@@ -57,9 +59,9 @@ def faulty(folder: Path) -> None:
     install(folder, "kdst-nothing", name="nothing", module="fake_nothing", code=nothing)
 
 
-def kdst(*arguments: str, path: Path | None = None, cwd: Path | None = None, **env: str) -> (
-    "subprocess.CompletedProcess[str]"
-):
+def kdst(
+    *arguments: str, path: Path | None = None, cwd: Path | None = None, **env: str
+) -> "subprocess.CompletedProcess[str]":
     """Run the command in a fresh process, with a folder of fake packages on its path."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("KDST_")}
     environment |= env

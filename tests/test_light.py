@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-HEAVY = "torch numpy transformers diffusers gsplat matplotlib scipy sklearn".split()
+HEAVY = ["torch", "numpy", "transformers", "diffusers", "gsplat", "matplotlib", "scipy", "sklearn"]
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["plugins"], ["run", "--help"]])

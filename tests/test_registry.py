@@ -41,7 +41,9 @@ def test_run_says_in_two_lines_what_is_wrong(
 ) -> None:
     done = kdst("run", name, "--images", "50", path=faulty_plugins, cwd=tmp_path)
     assert done.returncode in (1, 2)
-    message = "\n".join(line for line in done.stderr.splitlines() if not line.startswith(f"{name}: "))
+    message = "\n".join(
+        line for line in done.stderr.splitlines() if not line.startswith(f"{name}: ")
+    )
     assert len(message.splitlines()) <= 2, message
     assert "Traceback" not in message
     for word in words:

@@ -94,7 +94,9 @@ def _events(path: Path) -> int:
 def _interrupted(directory: Path, options: list[str], sign: signal.Signals) -> int:
     """Start a run, send a signal once a checkpoint and a few more batches are there."""
     command = [sys.executable, "-m", "kdst_core", "run", "tea", *options, "--out", "r"]
-    process = subprocess.Popen(command, cwd=directory, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        command, cwd=directory, stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     deadline = time.monotonic() + 120
     checkpoint, events = directory / "r/checkpoint.json", directory / "r/events.jsonl"
     while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
@@ -107,7 +109,9 @@ def _interrupted(directory: Path, options: list[str], sign: signal.Signals) -> i
     return process.returncode
 
 
-LONG = [*"--types contrast,fog,pixelate --batch-size 25 --sgld-steps 12 --seed 2".split()]
+LONG = [
+    *["--types", "contrast,fog,pixelate", "--batch-size", "25", "--sgld-steps", "12", "--seed", "2"]
+]
 
 
 @pytest.mark.parametrize("profile", ["published", "corrected"])
@@ -206,7 +210,9 @@ def test_two_processes_cannot_share_a_directory(tmp_path: Path) -> None:
     first.close()
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "f"
     write_atomically(path, "old")
 

@@ -141,12 +141,12 @@ class AdaptBench:
 
         inputs: AdaptInputs = job.inputs
         device = resolve_device(job.device)
-        if inputs.model == "embedded" and inputs.data != "digits" and "model" not in job.objects:
+        shifts = data.load(inputs, job.seed, job.objects.get("data"))
+        if inputs.model == "embedded" and inputs.data != "digits":
             raise KdstError(
                 "the embedded model knows only the embedded digits.\n"
                 "Give --model resnet20|32|44|56 with --weights FILE, or --model module.path:factory"
             )
-        shifts = data.load(inputs, job.seed, job.objects.get("data"))
         model = models.load(inputs, job.objects.get("model"))
         count = data.batches(len(shifts[0].labels), 2, "stored", 0)[0]
         classes = models.num_classes(model, shifts[0].batch(count)[0], device)

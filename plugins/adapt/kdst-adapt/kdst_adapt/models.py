@@ -1,5 +1,6 @@
 """Which classifier a run adapts: embedded, built-in, from the user's factory, or a live module."""
 
+import copy
 import importlib
 import sys
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ def load(inputs: AdaptInputs, live: Any = None) -> nn.Module:
     if live is not None:
         if not isinstance(live, nn.Module):
             raise KdstError(f"model must be a name or an nn.Module, not {type(live).__name__}")
-        return _normalised(_with_weights(live, inputs.weights), mean, std)
+        return _normalised(_with_weights(copy.deepcopy(live), inputs.weights), mean, std)
     if inputs.model == "embedded":
         return _embedded(inputs)
     if inputs.model in DEPTHS:
@@ -154,8 +155,6 @@ def _mismatch(path: Path, missing: list[str], unexpected: list[str], shapes: lis
 @torch.no_grad()
 def num_classes(model: nn.Module, x: Tensor, device: str) -> int:
     """Return the number of logits of a model on images (B, C, H, W); KdstError when it fails."""
-    import copy
-
     probe = copy.deepcopy(model).to(device).eval()
     dtype = next((p.dtype for p in probe.parameters()), x.dtype)
     shape = "×".join(map(str, x.shape[1:]))

@@ -191,7 +191,7 @@ def _energy(result: Mapping[str, Any], curves: Mapping[str, Any], names: Sequenc
                     b,
                     (-6, 0),
                     textcoords="offset points",
-                    fontsize=8,
+                    fontsize=9,
                     ha="right",
                     va="center",
                 )
