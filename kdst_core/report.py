@@ -40,7 +40,7 @@ def _data_uri(png: bytes) -> str:
 
 def _show(value: Any) -> str:
     """Return a value of the protocol or the options as text."""
-    if value is None:
+    if value is None or value == "":
         return "none"
     if isinstance(value, list | tuple):
         return ", ".join(map(_show, value)) or "none"
