@@ -12,9 +12,7 @@ nox.options.sessions = ["tests", "lint"]
 nox.options.reuse_existing_virtualenvs = True
 
 CONSTRAINTS = ("-c", "constraints.txt")
-PLUGINS = {
-    p.parent.name: str(p.parent) for p in sorted(Path("plugins").glob("*/*/pyproject.toml"))
-}
+PLUGINS = {p.parent.name: str(p.parent) for p in sorted(Path("plugins").glob("*/*/pyproject.toml"))}
 """Distribution to folder, every plugin of the repository."""
 NEEDS = {"kdst-tea": ["kdst-adapt"]}
 """Plugins of the repository that a plugin builds on."""

@@ -140,7 +140,8 @@ def execute(
 ) -> Result:
     """Resolve the options, prepare, run, and write report and result."""
     method, bench = chosen.method, chosen.bench
-    inputs, options, common = (build(s, _merge(chosen, given, config)) for s in chosen.sections)
+    merged = _merge(chosen, given, config)
+    inputs, options, common = (build(section, merged) for section in chosen.sections)
     directory = Path(out) if out is not None else default_directory(method.name)
     if resume and (directory / RESULT).exists():
         return load_result(directory)
@@ -154,7 +155,6 @@ def execute(
         "run": {**plain(common), "device": prepared.device},
     }
     active = Run(directory, seed=common.seed, device=prepared.device, codec=bench.codec, show=show)
-    existed = directory.exists()
     continuing = active.open(resolved, resume=resume)
     try:
         outcome = _carry_out(active, prepared, chosen)
@@ -162,8 +162,8 @@ def execute(
         report.write(data, directory, bench)
         active.finish(data)
     except KdstError:
-        if not continuing and not existed:
-            active.discard()
+        if not continuing:
+            active.discard_without_progress()
         raise
     finally:
         active.close()

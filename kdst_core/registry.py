@@ -197,6 +197,12 @@ def load_bench(capability: str) -> Any:
         raise KdstError(
             f"no bench for {capability!r} is installed.\nInstall it: pip install {package}"
         )
+    packages = [entry.dist.name if entry.dist else entry.value for entry in found]
+    if len(set(packages)) > 1:
+        raise KdstError(
+            f"the bench for {capability!r} is registered by {' and '.join(packages)}.\n"
+            f"Uninstall one of them: pip uninstall {packages[-1]}"
+        )
     entry = found[0]
     return load_object(entry, entry.dist.name if entry.dist else entry.value)
 

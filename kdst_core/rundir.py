@@ -281,10 +281,11 @@ class Run:
             (self.dir / LOCK).unlink(missing_ok=True)
             self._lock = None
 
-    def discard(self) -> None:
-        """Remove the directory of a run that bad input ended."""
-        self.close()
-        shutil.rmtree(self.dir, ignore_errors=True)
+    def discard_without_progress(self) -> None:
+        """Remove the directory of a run that an error ended before its first checkpoint."""
+        if self._checkpoint_meta() is None:
+            self.close()
+            shutil.rmtree(self.dir, ignore_errors=True)
 
 
 def _without_none(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -59,7 +59,9 @@ def test_the_report_opens_cleanly(driver: Any, page: Path, width: int, theme: st
     assert [e for e in driver.get_log("browser") if e["level"] in ("SEVERE", "WARNING")] == []
     messages = (json.loads(e["message"])["message"] for e in driver.get_log("performance"))
     requests = [
-        m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"
+        m["params"]["request"]["url"]
+        for m in messages
+        if m["method"] == "Network.requestWillBeSent"
     ]
     fetched = [u for u in requests if not u.startswith("data:") and u != page.as_uri()]
     assert fetched == []

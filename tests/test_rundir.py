@@ -202,6 +202,18 @@ def test_a_full_disk_is_one_line_and_leaves_no_result(
     assert not (tmp_path / "r").exists()
 
 
+def test_an_error_after_a_checkpoint_keeps_the_progress(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "r")
+    run.open({"run": {"seed": 0}}, resume=False)
+    run.checkpoint({"step": 3})
+    run.discard_without_progress()
+    run.close()
+    again = new_run(tmp_path / "r")
+    assert again.open({"run": {"seed": 0}}, resume=True)
+    assert again.restore() == {"step": 3}
+    again.close()
+
+
 def test_two_processes_cannot_share_a_directory(tmp_path: Path) -> None:
     first = new_run(tmp_path / "r")
     first.open({}, resume=False)

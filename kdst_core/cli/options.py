@@ -23,7 +23,8 @@ def click_option(item: Item) -> click.Option:
     kwargs = TypeArgsMaker(ClickHandler()).get_kwargs(item.type, NO_DEFAULT)
     flag = bool(kwargs.get("is_flag"))
     declaration = f"{item.flag}/--no-{item.flag[2:]}" if flag else item.flag
-    text = f"{item.help}  [default: {_shown(item.default)}]"
+    explained = "Default:" in item.help
+    text = item.help if explained else f"{item.help}  [default: {_shown(item.default)}]"
     if flag:
         return click.Option([declaration, _name(item)], default=None, help=text)
     multiple = bool(kwargs.get("multiple"))
@@ -61,7 +62,7 @@ def _metavar(item: Item, converter: Any, multiple: bool) -> str | None:
 
 def _shown(default: Any) -> str:
     """Return a default as the help shows it."""
-    if default is None or default == []:
+    if default in (None, "", []):
         return "none"
     if isinstance(default, bool):
         return "on" if default else "off"

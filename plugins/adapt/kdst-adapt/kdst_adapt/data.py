@@ -81,7 +81,7 @@ def load(inputs: AdaptInputs, seed: int, live: Any = None) -> list[Shift]:
             )
         shifts = LOADERS[kind](Path(place), inputs, severities)
     if inputs.corrupt:
-        shifts = [_on_the_fly(s, c, severities) for s in shifts for c in inputs.corrupt]
+        shifts = [n for s in shifts for c in inputs.corrupt for n in _on_the_fly(s, c, severities)]
     shifts = _chosen_types(shifts, inputs.types)
     shifts = [evolve(s, seed=seed) for s in shifts]
     if inputs.images is not None:
@@ -102,13 +102,15 @@ def parse_severities(text: str) -> list[int]:
     return list(dict.fromkeys(found))
 
 
-def _on_the_fly(shift: Shift, wanted: str, severities: list[int]) -> Shift:
-    """Return a shift with a corruption applied to its images."""
+def _on_the_fly(shift: Shift, wanted: str, severities: list[int]) -> list[Shift]:
+    """Return a shift under a corruption, once for each severity that is wanted."""
     name, _, level = wanted.partition(":")
     corruptions.check(name)
-    severity = parse_severities(level)[0] if level else severities[0]
-    full = name if shift.name == "clean" else f"{shift.name}+{name}"
-    return evolve(shift, name=full, severity=severity, corruption=(name, severity), table=None)
+    full = name if shift.name == "clean" else f"{shift.name}{shift.severity}+{name}"
+    return [
+        evolve(shift, name=full, severity=severity, corruption=(name, severity), table=None)
+        for severity in (parse_severities(level) if level else severities)
+    ]
 
 
 def _chosen_types(shifts: list[Shift], types: list[str]) -> list[Shift]:

@@ -17,7 +17,7 @@ class AdaptInputs:
         "digits (embedded), cifar10-c:DIR, cifar100-c:DIR, folder:DIR (one folder a class),"
         " npz:FILE (images, labels).",
     )
-    types: list[str] = option([], "Corruption types to run, in this order; all that the data has.")
+    types: list[str] = option([], "Corruption types to run, in this order. Default: all.")
     severity: str = option("5", "Severities to run: 5, 1-5, or 1,3,5.")
     corrupt: list[str] = option(
         [],
@@ -46,7 +46,9 @@ class AdaptInputs:
         " that threads cost more than they give.",
         min=1,
     )
-    images: int | None = option(None, "Only the first N images of every stream.", min=1)
+    images: int | None = option(
+        None, "Only the first N images of every stream. Default: all.", min=1
+    )
     order: Literal["stored", "shuffled"] = option(
         "stored", "Order of the images: as stored, or shuffled by the seed."
     )

@@ -7,7 +7,7 @@ from attrs import frozen
 from torch import Tensor
 
 BINS = 10
-"""Equal-width bins of the calibration error, as in TEA's section 4.4."""
+"""Equal-width bins of the calibration error, as in TEA's study of calibration."""
 CONFIDENCE, CORRECT, NLL, ENERGY, CLASS = range(5)
 """Columns of a record: confidence, 1 where right, nats, -logsumexp of the logits, predicted class."""
 

@@ -56,6 +56,19 @@ def test_a_corruption_does_not_depend_on_the_batch_an_image_is_in(name: str) -> 
     assert shift.key == f"{name}.3"
 
 
+def test_corruptions_on_the_fly_take_every_severity_and_name_what_they_stand_on(
+    tmp_path: Path,
+) -> None:
+    np.save(tmp_path / "fog.npy", np.zeros((50, 8, 8, 3), np.uint8))
+    np.save(tmp_path / "labels.npy", np.arange(10))
+    inputs = AdaptInputs(
+        data=f"cifar10-c:{tmp_path}", severity="1,5", corrupt=["contrast", "pixelate:2"]
+    )
+    keys = [s.key for s in data.load(inputs, 0)]
+    stacked = ["contrast.1", "contrast.5", "pixelate.2"]
+    assert keys == [f"fog1+{k}" for k in stacked] + [f"fog5+{k}" for k in stacked]
+
+
 @pytest.mark.parametrize("name", ["gaussian_noise", "impulse_noise", "fog"])
 def test_another_seed_gives_another_draw(name: str) -> None:
     one, other = (

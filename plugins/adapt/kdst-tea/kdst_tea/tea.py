@@ -1,6 +1,6 @@
-"""The algorithm of TEA (Yuan et al., CVPR 2024).
+"""The algorithm of TEA (Yuan et al., CVPR 2024, section 3).
 
-The classifier f is read as an energy model, E(x) = -logsumexp_y f(x)[y] (equation 4), and its
+The classifier f is read as an energy model, E(x) = -logsumexp_y f(x)[y], p(x) ∝ exp(-E(x)), and its
 normalisation layers are updated to raise the likelihood of the test data, whose gradient needs
 samples of the model, drawn by stochastic gradient Langevin dynamics from a replay buffer.
 """
@@ -43,7 +43,7 @@ class Tea(OnlineAdapter[TeaOptions]):
             super().reset()
 
     def update(self, x: Tensor) -> Tensor:
-        """One step on the loss mean E(x) - mean E(x̃), with samples x̃ of the model (equation 6)."""
+        """One step on the loss mean E(x) - mean E(x̃), with samples x̃ of the model."""
         fake = self.sample(len(x))
         logits = self.model(x)
         energy_real = -logits.logsumexp(1).mean()
@@ -58,7 +58,7 @@ class Tea(OnlineAdapter[TeaOptions]):
     def sample(self, count: int) -> Tensor:
         """Return `count` samples (count, C, H, W) of the model, and put them into the buffer.
 
-        x ← x + sgld_lr · ∇ₓ logsumexp_y f(x) + sgld_std · N(0, 1) (equation 7), sgld_steps times.
+        x ← x + sgld_lr · ∇ₓ logsumexp_y f(x) + sgld_std · N(0, 1), sgld_steps times.
         """
         options = self.options
         rows = self.draws.integers(len(self.buffer), count)
