@@ -61,6 +61,11 @@ def load(name: str) -> Method:
     return _load(registry.find(name))
 
 
+def load_baseline(name: str) -> Method:
+    """Return a method that a bench measures against, also where users have switched it off."""
+    return _load(registry.find(name, registry.discover(disabled_too=True)))
+
+
 def _load(plugin: Plugin) -> Method:
     """Import a plugin and hold it to the hook specifications."""
     manager = pluggy.PluginManager(hookspecs.PROJECT)

@@ -38,14 +38,18 @@ class Plugin:
         return f"{self.package}/{self.name}"
 
 
-def discover() -> list[Plugin]:
-    """Return every installed method, with the reasons that metadata gives why one cannot run."""
+def discover(*, disabled_too: bool = False) -> list[Plugin]:
+    """Return every installed method, with the reasons that metadata gives why one cannot run.
+
+    disabled_too: whether those that KDST_DISABLE or KDST_ONLY switch off are in it.
+    """
     found = [
         _plugin(entry, capability)
         for capability in CAPABILITIES
         for entry in entry_points(group=GROUP + capability)
     ]
-    found = sorted({p.qualified: p for p in found if _enabled(p)}.values(), key=_order)
+    chosen = (p for p in found if disabled_too or _enabled(p))
+    found = sorted({p.qualified: p for p in chosen}.values(), key=_order)
     owners = Counter(p.name for p in found)
     return [_with_duplicates(p, found) if owners[p.name] > 1 else p for p in found]
 

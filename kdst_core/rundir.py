@@ -100,6 +100,7 @@ class Run:
         self.show: Mode = show
         self._events: IO[bytes] | None = None
         self._lock: Any = None
+        self._found = False
         self._started = time.perf_counter()
         self._seconds_before = 0.0
 
@@ -121,6 +122,7 @@ class Run:
         """
         self._refuse_conflicts(config, resume=resume)
         continuing = (self.dir / CONFIG).exists()
+        self._found = self.dir.exists()
         try:
             self.artifacts.mkdir(parents=True, exist_ok=True)
             self._acquire()
@@ -283,9 +285,12 @@ class Run:
 
     def discard_without_progress(self) -> None:
         """Remove the directory of a run that an error ended before its first checkpoint."""
-        if self._checkpoint_meta() is None:
-            self.close()
-            shutil.rmtree(self.dir, ignore_errors=True)
+        if self._checkpoint_meta() is not None:
+            return
+        self.close()
+        shutil.rmtree(self.dir, ignore_errors=True)
+        if self._found:
+            self.dir.mkdir(exist_ok=True)
 
 
 def _without_none(config: Mapping[str, Any]) -> dict[str, Any]:

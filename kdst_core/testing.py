@@ -178,6 +178,7 @@ def _small_run(name: str, directory: Path) -> None:
 
     chosen = command(name)
     run = make_run(directory)
+    tempfile.gettempdir()  # its first call probes folders with a file; torch's import may make it
     sys.addaudithook(audit)
     result = chosen.bench.smoke(chosen.method, chosen.method.description.options(), run)
     stray = list(written)

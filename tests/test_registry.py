@@ -1,6 +1,9 @@
 """Discovery: what is listed, what is refused, and with which words."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,6 +78,29 @@ def test_disable_and_only_hide_methods(tmp_path: Path) -> None:
     assert "norm" not in kdst("plugins", KDST_DISABLE="norm").stdout.split()
     assert kdst("plugins", KDST_ONLY="norm").stdout.split()[0] == "norm"
     assert "switched off" in kdst("run", "norm", KDST_DISABLE="norm").stderr
+
+
+def test_baselines_run_even_where_they_are_switched_off(tmp_path: Path) -> None:
+    options = ["--images", "20", "--types", "contrast,contrast", "--out", "r"]
+    done = kdst("run", "norm", *options, cwd=tmp_path, KDST_ONLY="norm")
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "r/result.json").read_text())
+    assert "baseline.source.accuracy.mean" in result["metrics"]
+    assert result["input"]["shifts"] == ["contrast.5"]
+
+
+@pytest.mark.parametrize("words", ["kdst run ", "kdst info ", "kdst check "])
+def test_completion_names_methods_though_one_is_broken(faulty_plugins: Path, words: str) -> None:
+    env = {"COMP_WORDS": words, "COMP_CWORD": "2", "_KDST_COMPLETE": "bash_complete"}
+    code = "import sys; sys.argv[0] = 'kdst'; from kdst_core.cli import cli; cli(prog_name='kdst')"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **env, "PYTHONPATH": str(faulty_plugins)},
+        check=False,
+    )
+    assert {"plain,norm", "plain,broken"} <= set(done.stdout.split()), done.stderr
 
 
 def test_trace_prints_every_hook_call(tmp_path: Path) -> None:

@@ -214,6 +214,14 @@ def test_an_error_after_a_checkpoint_keeps_the_progress(tmp_path: Path) -> None:
     again.close()
 
 
+def test_an_empty_directory_of_the_users_survives_an_error(tmp_path: Path) -> None:
+    (tmp_path / "r").mkdir()
+    run = new_run(tmp_path / "r")
+    run.open({}, resume=False)
+    run.discard_without_progress()
+    assert list((tmp_path / "r").iterdir()) == []
+
+
 def test_two_processes_cannot_share_a_directory(tmp_path: Path) -> None:
     first = new_run(tmp_path / "r")
     first.open({}, resume=False)

@@ -4,9 +4,11 @@ import sys
 
 import click
 
+from kdst_core.cli.run import complete_method
+
 
 @click.command(short_help="Hold a method to the conformance kit.")
-@click.argument("method")
+@click.argument("method", shell_complete=complete_method)
 def command(method: str) -> None:
     """Hold a method to the conformance kit; exit code 1 when a check fails."""
     from kdst_core.testing import checks, run_check

@@ -2,11 +2,11 @@
 
 import click
 
-from kdst_core.cli.run import method_command
+from kdst_core.cli.run import complete_method, method_command
 
 
 @click.command(short_help="Show a method.")
-@click.argument("method")
+@click.argument("method", shell_complete=complete_method)
 def command(method: str) -> None:
     """Show a method: options with defaults, paper, citation."""
     from kdst_core import api

@@ -4,9 +4,18 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from kdst_core import registry
 from kdst_core.cli.options import click_option, given_flags
+
+
+def complete_method(
+    _ctx: click.Context, _param: click.Parameter | None, incomplete: str
+) -> list[CompletionItem]:
+    """Return the installed methods whose names begin with a word."""
+    found = (p for p in registry.discover() if p.name.startswith(incomplete))
+    return [CompletionItem(p.name, help=registry.summary(p)) for p in found]
 
 
 class MethodCommand(click.Command):
@@ -33,6 +42,10 @@ class Methods(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a method and its bench, and build its command."""
         return method_command(cmd_name)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the names that complete a word; nothing is imported."""
+        return complete_method(ctx, None, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the table of methods from metadata."""

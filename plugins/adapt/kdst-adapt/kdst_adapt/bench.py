@@ -12,7 +12,7 @@ from attrs import frozen
 from kdst_adapt.inputs import AdaptInputs
 from kdst_core.bench import Check, Job, Outcome, ReportContent
 from kdst_core.errors import KdstError
-from kdst_core.method import Method, load
+from kdst_core.method import Method, load_baseline
 from kdst_core.rundir import Run, write_atomically
 
 if TYPE_CHECKING:
@@ -57,10 +57,10 @@ class PreparedAdapt:
         from kdst_adapt.protocol import run_stream
 
         name = self.job.method.name
-        methods = {b: load(f"kdst-adapt/{b}") for b in BASELINES if b != name}
+        methods = {b: load_baseline(f"kdst-adapt/{b}") for b in BASELINES if b != name}
         methods[name] = self.job.method
         predictors = {key: self._predictor(m, run) for key, m in methods.items()}
-        traces = run_stream(self.stream, methods, predictors, run)
+        traces = run_stream(self.stream, methods, predictors, run, model_digest(self.model))
         shifts = self.stream.shifts
         metrics = summarize.metrics(traces, shifts, name)
         names = [*(b for b in BASELINES if b != name), name]

@@ -96,6 +96,8 @@ def parse_severities(text: str) -> list[int]:
         low, _, high = part.partition("-")
         if not (low.strip().isdigit() and (high.strip() or low).strip().isdigit()):
             raise KdstError(f"--severity {text!r} is not understood; give 5, 1-5 or 1,3,5")
+        if high and int(high) < int(low):
+            raise KdstError(f"--severity {text!r} runs backwards; give the lower one first")
         found += range(int(low), int(high or low) + 1)
     if not found or min(found) < 1 or max(found) > 5:
         raise KdstError(f"--severity {text!r} is out of range; severities go from 1 to 5")
@@ -124,7 +126,7 @@ def _chosen_types(shifts: list[Shift], types: list[str]) -> list[Shift]:
                 f"--types: the data has no type {name!r}.{did_you_mean(name, known)}"
                 f" It has: {', '.join(known)}"
             )
-    return [s for name in types for s in shifts if s.name == name]
+    return [s for name in dict.fromkeys(types) for s in shifts if s.name == name]
 
 
 def _first(shift: Shift, count: int) -> Shift:

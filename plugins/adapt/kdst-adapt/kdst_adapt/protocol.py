@@ -78,14 +78,17 @@ def run_stream(
     methods: Mapping[str, Method],
     predictors: Mapping[str, OnlinePredictor],
     run: Run,
+    model: str = "",
 ) -> dict[str, Trace]:
     """Feed every batch to every predictor and return what was measured, by name.
 
     The last of `methods` is the one the run is about. Continues from the run's checkpoint where there
-    is one, and writes checkpoints so seldom that they cost at most a twentieth of the time.
+    is one, and writes checkpoints so seldom that they cost at most a twentieth of the time. model: a
+    digest of the classifier, by which a run refuses to continue with another one.
     """
+    identity = f"{model} {' '.join(f'{s.key}:{len(s.labels)}' for s in stream.shifts)}"
     traces = {name: Trace() for name in predictors}
-    done = _restore(run, traces, predictors)
+    done = _restore(run, identity, traces, predictors)
     main = list(methods)[-1]
     clock = Clock()
     step = 0
@@ -105,7 +108,9 @@ def run_stream(
                 run.log("accuracy", right, step, shift=shift.key, batch=index, method=main)
                 advance(1)
                 if clock.due():
-                    clock.spend(lambda at=step: run.checkpoint(_state(at, traces, predictors)))
+                    clock.spend(
+                        lambda at=step: run.checkpoint(_state(at, identity, traces, predictors))
+                    )
     return traces
 
 
@@ -175,21 +180,32 @@ class Clock:
 
 
 def _state(
-    step: int, traces: Mapping[str, Trace], predictors: Mapping[str, OnlinePredictor]
+    step: int,
+    identity: str,
+    traces: Mapping[str, Trace],
+    predictors: Mapping[str, OnlinePredictor],
 ) -> dict[str, Any]:
     """Return the state after `step` batches."""
     return {
         "step": step,
+        "identity": identity,
         "traces": {name: trace.state_dict() for name, trace in traces.items()},
         "predictors": {name: p.state_dict() for name, p in predictors.items()},
     }
 
 
-def _restore(run: Run, traces: dict[str, Trace], predictors: Mapping[str, OnlinePredictor]) -> int:
+def _restore(
+    run: Run, identity: str, traces: dict[str, Trace], predictors: Mapping[str, OnlinePredictor]
+) -> int:
     """Take the state of the run's checkpoint and return how many batches it covers, 0 without one."""
     state = run.restore()
     if state is None:
         return 0
+    if state["identity"] != identity:
+        raise KdstError(
+            f"{run.dir} was started with another model or other data.\n"
+            "Resume with the same, or give --out another directory"
+        )
     for name, predictor in predictors.items():
         traces[name] = Trace(**state["traces"][name])
         predictor.load_state_dict(state["predictors"][name])

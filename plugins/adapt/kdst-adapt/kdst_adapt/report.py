@@ -185,18 +185,10 @@ def _energy(result: Mapping[str, Any], curves: Mapping[str, Any], names: Sequenc
             a = (start["energy"][number], 100 * _value(result, before, f"accuracy.{shift}"))
             b = (end["energy"][number], 100 * _value(result, names[-1], f"accuracy.{shift}"))
             axes.plot([a[0], b[0]], [a[1], b[1]], color=charts.MUTED, lw=1, zorder=1)
-            if len(curves["shifts"]) <= 15:
-                axes.annotate(
-                    _label(shift),
-                    b,
-                    (-6, 0),
-                    textcoords="offset points",
-                    fontsize=9,
-                    ha="right",
-                    va="center",
-                )
             first.append(a)
             last.append(b)
+        if len(last) <= 15:
+            _annotate(axes, [_label(s) for s in curves["shifts"]], last)
         axes.scatter(*zip(*first, strict=True), color=colours[before], s=26, label=before, zorder=2)
         after = charts.SERIES[len(names) - 1]
         axes.scatter(*zip(*last, strict=True), color=after, s=26, label=names[-1], zorder=3)
@@ -205,8 +197,19 @@ def _energy(result: Mapping[str, Any], curves: Mapping[str, Any], names: Sequenc
         axes.set_ylabel("accuracy, %")
         fig.legend(loc="outside upper left", ncols=2, handletextpad=0.1)
         picture = charts.svg(fig, "energy")
-    caption = f"Each line joins one corruption under {before} and under {names[-1]}; left is lower energy."
+    caption = f"Each line joins one corruption under {before} and under {names[-1]}."
     return Figure("Energy before and after adaptation", caption, svg=picture)
+
+
+def _annotate(axes: Any, labels: Sequence[str], points: Sequence[tuple[float, float]]) -> None:
+    """Write a label left of each point, moved up where it would cover the one below."""
+    heights = [y for _, y in points]
+    gap = max(0.055 * (max(heights) - min(heights)), 0.1)
+    floor = float("-inf")
+    for label, (x, y) in sorted(zip(labels, points, strict=True), key=lambda p: p[1][1]):
+        floor = max(floor + gap, y)
+        place = {"textcoords": ("offset points", "data"), "ha": "right", "va": "center"}
+        axes.annotate(label, (x, floor), (-7, floor), fontsize=9, **place)
 
 
 def _inputs(result: Mapping[str, Any], directory: Path) -> Figure:

@@ -157,6 +157,7 @@ def test_a_model_without_normalisation_layers(tmp_path: Path) -> None:
         ({"data": "cifar10c:x"}, "Did you mean 'cifar10-c'"),
         ({"data": "npz"}, "is not understood"),
         ({"severity": "6"}, "severities go from 1 to 5"),
+        ({"severity": "3-1"}, "runs backwards"),
         ({"severity": "hard"}, "give 5, 1-5 or 1,3,5"),
         ({"corrupt": ["fgo:3"]}, "no corruption 'fgo'.*Did you mean 'fog'"),
         ({"types": ["contrats"]}, "Did you mean 'contrast'"),

@@ -15,6 +15,7 @@ from kdst_adapt.digits import model as digits
 from kdst_adapt.digits import train
 from kdst_adapt.inputs import AdaptInputs
 from kdst_adapt.resnet import ResNet
+from kdst_core.errors import KdstError
 from kdst_core.testing import check_plugin
 
 
@@ -153,3 +154,14 @@ def test_tea_is_above_source_and_not_below_norm_over_three_seeds(tmp_path: Path)
     over_norm = [r["difference.norm.accuracy.mean"] for r in runs]
     assert min(over_source) > 0.3
     assert sum(over_norm) / 3 > 0
+
+
+def test_a_run_refuses_to_continue_with_another_model(tmp_path: Path) -> None:
+    from kdst_adapt.protocol import Stream, run_stream
+    from kdst_core.testing import make_run
+
+    stream = Stream([], 50, "stored", "shift", 0)
+    run = make_run(tmp_path)
+    run.checkpoint({"step": 1, "identity": "first "})
+    with pytest.raises(KdstError, match="another model or other data"):
+        run_stream(stream, {"norm": None}, {}, run, "second")  # type: ignore[dict-item]
