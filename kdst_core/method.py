@@ -30,7 +30,7 @@ class Method:
     def call(self, request: Any, options: Any, run: Any) -> Any:
         """Call the hook of the method's capability and return its result, never None.
 
-        Raises MethodError when the method fails or returns nothing.
+        Raises MethodError when the method fails, KdstError when it returns nothing.
         """
         hook = getattr(self.manager.hook, self.plugin.capability)
         try:
@@ -40,7 +40,7 @@ class Method:
         except Exception as e:
             raise failure(self.plugin, e) from e
         if result is None:
-            raise MethodError(
+            raise KdstError(
                 f"{self.plugin.qualified}: its hook `{self.plugin.capability}` returned None;"
                 " it must return a result. Report this to the author of the package"
             )
