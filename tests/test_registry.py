@@ -80,6 +80,13 @@ def test_disable_and_only_hide_methods(tmp_path: Path) -> None:
     assert "switched off" in kdst("run", "norm", KDST_DISABLE="norm").stderr
 
 
+def test_doctor_finds_a_package_that_is_installed_twice(tmp_path: Path) -> None:
+    install(tmp_path, "kdst-tea", name="tea", module="kdst_tea", code=None)
+    done = kdst("doctor", path=tmp_path)
+    assert done.returncode == 1
+    assert "STALE   kdst-tea is installed 2 times: 0.1.0 in" in done.stdout
+
+
 def test_baselines_run_even_where_they_are_switched_off(tmp_path: Path) -> None:
     options = ["--images", "20", "--types", "contrast,contrast", "--out", "r"]
     done = kdst("run", "norm", *options, cwd=tmp_path, KDST_ONLY="norm")

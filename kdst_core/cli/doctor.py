@@ -2,7 +2,7 @@
 
 import platform
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distributions, version
 
 import click
 
@@ -22,6 +22,9 @@ def command() -> None:
         click.echo(f"  {name:<13} {_installed(name)}")
     click.echo(f"  {'device':<13} {_devices()}")
     problems = 0
+    for line in _stale():
+        problems += 1
+        click.echo(f"STALE   {line}")
     for plugin in registry.discover():
         reasons = [*plugin.problems, *_broken(plugin)]
         click.echo(f"{'ok    ' if not reasons else 'BROKEN'}  {plugin.qualified} {plugin.version}")
@@ -31,6 +34,22 @@ def command() -> None:
                 click.echo(f"        {line}")
     if problems:
         sys.exit(1)
+
+
+def _stale() -> list[str]:
+    """Return the packages of kdst whose metadata is installed more than once."""
+    found: dict[str, set[str]] = {}
+    for dist in distributions():
+        if dist.name and dist.name.lower().startswith("kdst"):
+            found.setdefault(dist.name.lower(), set()).add(
+                f"{dist.version} in {dist.locate_file('')}"
+            )
+    return [
+        f"{name} is installed {len(places)} times: {'; '.join(sorted(places))}.\n"
+        f"        Repeat pip uninstall {name} until none is left, then install it again"
+        for name, places in found.items()
+        if len(places) > 1
+    ]
 
 
 def _installed(name: str) -> str:
