@@ -143,8 +143,6 @@ def execute(
     merged = _merge(chosen, given, config)
     inputs, options, common = (build(section, merged) for section in chosen.sections)
     directory = Path(out) if out is not None else default_directory(method.name)
-    if resume and (directory / RESULT).exists():
-        return load_result(directory)
     if resume and out is None:
         raise KdstError("--resume needs the directory to continue: --out RUN --resume")
     job = Job(method, options, inputs, common.seed, common.device, objects)
@@ -155,6 +153,9 @@ def execute(
         "run": {**plain(common), "device": prepared.device},
     }
     active = Run(directory, seed=common.seed, device=prepared.device, codec=bench.codec, show=show)
+    if resume and (directory / RESULT).exists():
+        active.refuse_other_configuration(resolved)
+        return load_result(directory)
     continuing = active.open(resolved, resume=resume)
     try:
         outcome = _carry_out(active, prepared, chosen)

@@ -153,9 +153,9 @@ class Run:
                 f"{self.dir} holds {state} run, which is never overwritten."
                 f"\nGive --out another directory{todo}"
             )
-        self._refuse_other_configuration(config)
+        self.refuse_other_configuration(config)
 
-    def _refuse_other_configuration(self, config: Mapping[str, Any]) -> None:
+    def refuse_other_configuration(self, config: Mapping[str, Any]) -> None:
         """Raise KdstError that names what differs from the run to be resumed."""
         import tomllib
 

@@ -158,6 +158,9 @@ def test_a_finished_run_is_never_overwritten(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "holds a finished run, which is never overwritten" in done.stderr
     assert kdst("run", "norm", *options, "--resume", cwd=tmp_path).returncode == 0
+    other = kdst("run", "norm", *options, "--seed", "4", "--resume", cwd=tmp_path)
+    assert other.returncode == 2
+    assert "run.seed: 0 -> 4" in other.stderr
     assert (tmp_path / "r/result.json").read_bytes() == before
 
 
