@@ -108,13 +108,13 @@ def run(
     Raises KdstError for bad input, with the message that the command prints.
     """
     chosen = command(method)
-    flags = {"--" + name.replace("_", "-"): value for name, value in options.items()}
+    flags = ["--" + name.replace("_", "-") for name in options]
     known = {item.flag for item in chosen.items}
     for name, flag in zip(options, flags, strict=True):
         if flag not in known:
             names = [f[2:].replace("-", "_") for f in known]
             raise KdstError(f"{method} has no option {name!r}.{did_you_mean(name, names)}")
-    live = {n.replace("-", "_") for n in chosen.bench.live}
+    live = chosen.bench.live
     objects = {k: v for k, v in options.items() if k in live and not isinstance(v, str | Path)}
     given = {
         flag: Given(_describe(value) if name in objects else value, name, Path.cwd())
@@ -158,10 +158,7 @@ def execute(
         return load_result(directory)
     continuing = active.open(resolved, resume=resume)
     try:
-        outcome = _carry_out(active, prepared, chosen)
-        data = _result(chosen, resolved, active, outcome)
-        report.write(data, directory, bench)
-        active.finish(data)
+        outcome, data = _carry_out(active, prepared, chosen, resolved)
     except KdstError:
         if not continuing:
             active.discard_without_progress()
@@ -181,12 +178,18 @@ def _merge(
     return {**toml, **from_environment(chosen.items, name, others), **given}
 
 
-def _carry_out(active: Run, prepared: Prepared, chosen: Command) -> Outcome:
-    """Record the environment and run the bench; errors of the disk become one line."""
+def _carry_out(
+    active: Run, prepared: Prepared, chosen: Command, resolved: Mapping[str, Any]
+) -> tuple[Outcome, dict[str, Any]]:
+    """Run the bench, and write environment, report and result; errors of the disk become one line."""
     packages = ["kdst-core", chosen.bench.package, chosen.method.plugin.package]
     try:
         active.write_environment([*dict.fromkeys(packages), "torch", "numpy"])
-        return prepared.execute(active)
+        outcome = prepared.execute(active)
+        data = _result(chosen, resolved, active, outcome)
+        report.write(data, active.dir, chosen.bench)
+        active.finish(data)
+        return outcome, data
     except OSError as e:
         raise KdstError(f"cannot write to {active.dir}: {e.strerror or e}") from e
 
