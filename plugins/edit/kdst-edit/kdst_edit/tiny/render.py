@@ -24,8 +24,8 @@ def render(scenes: Scenes) -> Tensor:
 
 def object_masks(scenes: Scenes) -> Tensor:
     """Coverage (B, 2, 32, 32) in [0, 1] of each object; zero for an object that is not there."""
-    first = _coverage(scenes.shape[:, 0], scenes.centre[:, 0], scenes.radius[:, 0])
-    second = _coverage(scenes.shape[:, 1], scenes.centre[:, 1], scenes.radius[:, 1])
+    first = silhouettes(scenes.shape[:, 0], scenes.centre[:, 0], scenes.radius[:, 0])
+    second = silhouettes(scenes.shape[:, 1], scenes.centre[:, 1], scenes.radius[:, 1])
     return torch.stack([first, second * scenes.pair[:, None, None]], 1)
 
 
@@ -40,7 +40,8 @@ def _render_chunk(scenes: Scenes) -> Tensor:
     return images
 
 
-def _palette(table: dict[str, tuple[int, int, int]]) -> Tensor:
+def palette(table: dict[str, tuple[int, int, int]]) -> Tensor:
+    """The colours (K, 3) of `table` in [-1, 1]."""
     return torch.tensor(list(table.values())) / 127.5 - 1
 
 
@@ -54,14 +55,14 @@ def _background(scenes: Scenes) -> Tensor:
     along_y = scenes.slope * scenes.slope_angle.sin()
     ramp = (_pixels() - SIZE / 2) / SIZE
     slope = along_y[:, None, None] * ramp[:, None] + along_x[:, None, None] * ramp
-    flat = _palette(BACKGROUNDS)[scenes.background]
+    flat = palette(BACKGROUNDS)[scenes.background]
     return (flat[:, :, None, None] + slope[:, None]).clamp_(-1, 1)
 
 
 def _paint(images: Tensor, scenes: Scenes, k: int) -> None:
     """Lay object `k` of every scene over `images`, in place."""
-    colour = _palette(COLOURS)[scenes.colour[:, k]]
-    coverage = _coverage(scenes.shape[:, k], scenes.centre[:, k], scenes.radius[:, k])
+    colour = palette(COLOURS)[scenes.colour[:, k]]
+    coverage = silhouettes(scenes.shape[:, k], scenes.centre[:, k], scenes.radius[:, k])
     plain = colour[:, :, None, None].expand_as(images)
     images.add_((plain - images).mul_(coverage[:, None]))
     textured = scenes.texture[:, k].nonzero()[:, 0]
@@ -85,7 +86,7 @@ def _ink(scenes: Scenes, k: int) -> Tensor:
     return ink.mul_(1.5).add_(0.5).clamp_(0, 1)
 
 
-def _coverage(shape: Tensor, centre: Tensor, radius: Tensor) -> Tensor:
+def silhouettes(shape: Tensor, centre: Tensor, radius: Tensor) -> Tensor:
     """Share (B, 32, 32) of each pixel that the silhouette covers, from its signed distance."""
     dx = (_pixels() - centre[:, :1]) / radius[:, None]
     dy = (_pixels() - centre[:, 1:]) / radius[:, None]
