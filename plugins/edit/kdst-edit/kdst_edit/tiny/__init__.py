@@ -1,4 +1,4 @@
-"""A text-to-image diffusion model small enough to ship, and everything that made and measures it."""
+"""A text-to-image diffusion model small enough to ship, what made it and what measures it."""
 
 from pathlib import Path
 

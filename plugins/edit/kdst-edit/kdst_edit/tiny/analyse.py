@@ -82,7 +82,7 @@ def object_mask(images: Tensor) -> Tensor:
     moment = torch.einsum("bn,ni,bcn->bic", weight, design, (pixels - backdrop)[..., edge])
     fitted = torch.einsum("ni,bic->bcn", plane, torch.linalg.solve(normal, moment)) + backdrop
     difference = (pixels - fitted.clamp(-1, 1)).abs().amax(1)
-    return (difference > CONTRAST).unflatten(-1, (SIZE, SIZE))
+    return (difference > CONTRAST).reshape(-1, SIZE, SIZE)
 
 
 @cache

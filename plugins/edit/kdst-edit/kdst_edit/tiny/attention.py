@@ -1,5 +1,8 @@
 """Record where chosen words attend while the pipeline samples."""
 
+# mypy: disable-error-code="attr-defined, no-untyped-call, operator"
+# diffusers and transformers set these attributes at run time or leave them untyped
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -38,8 +41,9 @@ class WordAttention:
         value = attn.head_to_batch_dim(attn.to_v(words))
         weights = attn.get_attention_scores(query, key, attention_mask)
         if weights.shape[1] == self.queries and len(hidden_states) == 2 * len(self.tokens):
-            self._record(weights.unflatten(0, (len(hidden_states), -1)).mean(1))
-        mixed = attn.batch_to_head_dim(torch.bmm(weights, value))
+            rows, heads = len(hidden_states), attn.heads
+            self._record(weights.reshape(rows, heads, *weights.shape[1:]).mean(1))
+        mixed: Tensor = attn.batch_to_head_dim(torch.bmm(weights, value))
         mixed = attn.to_out[1](attn.to_out[0](mixed))
         return mixed
 
@@ -52,7 +56,7 @@ class WordAttention:
     def maps(self) -> Tensor:
         """Mean maps (B, K, side, side) over layers, heads and steps."""
         side = int(self.queries**0.5)
-        return (self.total / max(self.calls, 1)).unflatten(-1, (side, side))
+        return (self.total / max(self.calls, 1)).reshape(*self.tokens.shape, side, side)
 
 
 @contextmanager

@@ -4,6 +4,9 @@ The latents are the pixels, so code written for Stable Diffusion's latents runs 
 where every latent can be looked at.
 """
 
+# mypy: disable-error-code="attr-defined, no-untyped-call, operator"
+# diffusers and transformers set these attributes at run time or leave them untyped
+
 from __future__ import annotations
 
 import torch
@@ -22,7 +25,7 @@ def identity_autoencoder() -> AutoencoderKL:
     ±1000 fix the statistics of the last group normalisation, which therefore only divides by a
     known number. Everything between adds zero.
     """
-    model = AutoencoderKL(
+    model: AutoencoderKL = AutoencoderKL(
         in_channels=3,
         out_channels=3,
         down_block_types=("DownEncoderBlock2D",),
@@ -50,7 +53,8 @@ def identity_autoencoder() -> AutoencoderKL:
         conv.weight[:rows, :rows, 0, 0] = torch.eye(rows)
     model.encoder.conv_out.bias[3:] = -30.0  # log variance: sampling adds nothing
     model.quant_conv.bias[3:] = -30.0
-    return model.eval()
+    model.eval()
+    return model
 
 
 def _signed_pairs() -> Tensor:

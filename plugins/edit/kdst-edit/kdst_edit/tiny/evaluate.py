@@ -1,5 +1,8 @@
 """What a pipeline can do, measured: prompts followed, words located, real images reconstructed."""
 
+# mypy: disable-error-code="attr-defined, no-untyped-call, operator"
+# diffusers and transformers set these attributes at run time or leave them untyped
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -78,7 +81,7 @@ def score_single(scenes: Scenes, images: Tensor) -> dict[str, Tensor]:
 
 
 def score_pair(scenes: Scenes, images: Tensor) -> dict[str, Tensor]:
-    """For pairs, whether both objects have their colour, their shape, and both, each in its half."""
+    """For pairs, whether each object, in its half, has its colour, its shape, and both (B,)."""
     readings = read_pair(images, scenes.relation)
     colour = _both(scenes.colour, readings, "colour")
     shape = _both(scenes.shape, readings, "shape")

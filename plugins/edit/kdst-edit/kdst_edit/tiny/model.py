@@ -1,4 +1,7 @@
-"""Build the stock `StableDiffusionPipeline`, untrained: tokenizer, text encoder, UNet, autoencoder."""
+"""Build the stock `StableDiffusionPipeline`, untrained, from its five parts."""
+
+# mypy: disable-error-code="attr-defined, no-untyped-call, operator"
+# diffusers and transformers set these attributes at run time or leave them untyped
 
 from __future__ import annotations
 
@@ -97,8 +100,9 @@ def build_pipeline(seed: int) -> StableDiffusionPipeline:
         torch.manual_seed(seed)
         text_encoder = build_text_encoder(len(tokenizer))
         unet = build_unet()
+        vae = identity_autoencoder()
     return StableDiffusionPipeline(
-        vae=identity_autoencoder(),
+        vae=vae,
         text_encoder=text_encoder,
         tokenizer=tokenizer,
         unet=unet,

@@ -1,5 +1,8 @@
 """The training objective: noise an image, predict the velocity, under a caption or none."""
 
+# mypy: disable-error-code="attr-defined, no-untyped-call, operator"
+# diffusers and transformers set these attributes at run time or leave them untyped
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -60,4 +63,5 @@ def velocity_errors(
     target = scheduler.get_velocity(batch.images, batch.noise, batch.levels)
     words = text_encoder(batch.tokens)[0]
     predicted = unet(noisy.to(unet.dtype), batch.levels, words.to(unet.dtype)).sample
-    return (predicted.float() - target).square().mean((1, 2, 3))
+    errors: Tensor = (predicted.float() - target).square().mean((1, 2, 3))
+    return errors

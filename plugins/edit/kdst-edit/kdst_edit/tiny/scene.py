@@ -7,6 +7,7 @@ gradient and texture angle, so the seed of a sample decides the layout.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -81,7 +82,7 @@ class Mix:
 
 
 def held_out(shape: Tensor, colour: Tensor, background: Tensor) -> Tensor:
-    """True for the fifth of all triples that training never shows, so that scores may ask for them."""
+    """True for the fifth of all triples that training never shows, so that scores can ask it."""
     return (shape + colour + background) % len(BACKGROUNDS) == 0
 
 
@@ -139,7 +140,9 @@ def _background(
     return background
 
 
-def _layout(pair: Tensor, relation: Tensor, size: Tensor, uniform) -> tuple[Tensor, Tensor]:  # type: ignore[no-untyped-def]
+def _layout(
+    pair: Tensor, relation: Tensor, size: Tensor, uniform: Callable[..., Tensor]
+) -> tuple[Tensor, Tensor]:
     """Centres (B, 2, 2) and radii (B, 2): near the middle alone, in opposite halves as a pair."""
     low, high = torch.tensor(RADIUS).T
     single_radius = low[size, None] + (high - low)[size, None] * uniform(2)
@@ -166,7 +169,9 @@ def captions(scenes: Scenes) -> list[str]:
         strict=True,
     ):
         if pair:
-            first, second = (f"a {colours[c]} {SHAPES[s]}" for c, s in zip(colour, shape, strict=True))
+            first, second = (
+                f"a {colours[c]} {SHAPES[s]}" for c, s in zip(colour, shape, strict=True)
+            )
             what = f"{first} {RELATIONS[relation]} {second}"
         else:
             adjectives = (SIZES[size], TEXTURES[texture[0]], colours[colour[0]], SHAPES[shape[0]])

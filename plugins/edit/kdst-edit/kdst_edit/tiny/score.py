@@ -1,5 +1,8 @@
 """`python -m kdst_edit.tiny.score`: every score of the model, each with its 95 % interval."""
 
+# mypy: disable-error-code="attr-defined, no-untyped-call, operator"
+# diffusers and transformers set these attributes at run time or leave them untyped
+
 from __future__ import annotations
 
 import argparse
@@ -97,7 +100,9 @@ def write_grid(pipeline: StableDiffusionPipeline, path: Path, how: Sampling) -> 
     generator = torch.Generator().manual_seed(how.seed)
     scenes = sample_scenes(rows * columns, generator, Mix(), fresh=True)
     images, _ = sample(pipeline, captions(scenes), how)
-    tiled = images.unflatten(0, (rows, columns)).permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)
+    side = images.shape[-1]
+    tiled = images.reshape(rows, columns, 3, side, side).permute(0, 3, 1, 4, 2)
+    tiled = tiled.reshape(rows * side, columns * side, 3)
     pixels = ((tiled + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
     picture = Image.fromarray(pixels)
     size = (picture.width * scale, picture.height * scale)

@@ -1,5 +1,8 @@
 """The training state: float32 weights and their average, a fast working copy, resumable exactly."""
 
+# mypy: disable-error-code="attr-defined, no-untyped-call, operator"
+# diffusers and transformers set these attributes at run time or leave them untyped
+
 from __future__ import annotations
 
 import copy
@@ -9,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
+from transformers import CLIPTextModel
 
 from kdst_edit.tiny.model import build_pipeline
 from kdst_edit.tiny.objective import draw_batch, velocity_errors
@@ -35,6 +39,14 @@ class Recipe:
     textured_share: float = 0.6
     bfloat16: bool = True
 
+    def __post_init__(self) -> None:
+        for name in ("images", "batch", "learning_rate", "warmup"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+        for name in ("decay_from", "ema", "caption_dropout", "pair_share", "textured_share"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be in [0, 1)")
+
     @property
     def steps(self) -> int:
         """Optimiser steps of the whole run."""
@@ -51,21 +63,31 @@ class Recipe:
         return Mix(self.pair_share * min(1.0, max(0.0, seen - 1)), self.textured_share)
 
 
+class Networks(nn.Module):
+    """The two networks that are trained."""
+
+    def __init__(self, unet: UNet2DConditionModel, text_encoder: CLIPTextModel) -> None:
+        super().__init__()
+        self.unet, self.text_encoder = unet, text_encoder
+
+    def tensors(self) -> list[Tensor]:
+        """All parameters, in a fixed order."""
+        return list(self.parameters())
+
+
 class Trainer:
-    """Trains a pipeline built from `recipe.seed`; step k depends on the weights, seed and k alone."""
+    """Trains a pipeline built from `recipe.seed`; step k depends on weights, seed and k alone."""
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         self.recipe, self.device, self.step = recipe, device, 0
         self.pipeline = build_pipeline(recipe.seed)
-        self.master = nn.ModuleDict(
-            {"unet": self.pipeline.unet, "text_encoder": self.pipeline.text_encoder}
-        ).to(device)
+        self.master = Networks(self.pipeline.unet, self.pipeline.text_encoder).to(device)
         self.average = copy.deepcopy(self.master).requires_grad_(False)
         self.worker = copy.deepcopy(self.master)
         if recipe.bfloat16:
             self.worker.to(torch.bfloat16)
         # explicit softmax: on CPUs the fused kernel's bfloat16 backward is several times slower
-        self.worker["unet"].set_attn_processor(AttnProcessor())
+        self.worker.unet.set_attn_processor(AttnProcessor())
         self.optimizer = torch.optim.AdamW(
             self.master.parameters(), betas=(0.9, 0.99), weight_decay=0.01, fused=True
         )
@@ -81,7 +103,7 @@ class Trainer:
             recipe.mix(self.step),
             recipe.caption_dropout,
         ).to(self.device)
-        unet, text_encoder = self.worker["unet"], self.worker["text_encoder"]
+        unet, text_encoder = self.worker.unet, self.worker.text_encoder
         loss = velocity_errors(unet, text_encoder, pipeline.scheduler, batch).mean()
         self.worker.zero_grad()
         loss.backward()
@@ -92,7 +114,7 @@ class Trainer:
     @torch.no_grad()
     def _update(self) -> None:
         """Step the float32 weights with the working copy's gradients, and average them."""
-        masters, workers = list(self.master.parameters()), list(self.worker.parameters())
+        masters, workers = self.master.tensors(), self.worker.tensors()
         for master, worker in zip(masters, workers, strict=True):
             master.grad = None if worker.grad is None else worker.grad.float()
         nn.utils.clip_grad_norm_(masters, 1.0)
@@ -100,14 +122,14 @@ class Trainer:
             group["lr"] = self.recipe.rate(self.step)
         self.optimizer.step()
         decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(list(self.average.parameters()), masters, 1 - decay)
+        torch._foreach_lerp_(self.average.tensors(), masters, 1 - decay)
         torch._foreach_copy_(workers, masters)
 
     def averaged(self) -> StableDiffusionPipeline:
         """A pipeline with the averaged weights, on the CPU and free to be changed."""
         pipeline = build_pipeline(self.recipe.seed)
-        pipeline.unet.load_state_dict(self.average["unet"].state_dict())
-        pipeline.text_encoder.load_state_dict(self.average["text_encoder"].state_dict())
+        pipeline.unet.load_state_dict(self.average.unet.state_dict())
+        pipeline.text_encoder.load_state_dict(self.average.text_encoder.state_dict())
         pipeline.unet.eval()
         pipeline.text_encoder.eval()
         return pipeline
@@ -132,9 +154,4 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         with torch.no_grad():
-            _copy(self.worker, self.master)
-
-
-def _copy(target: nn.Module, source: nn.Module) -> None:
-    values: list[Tensor] = list(source.parameters())
-    torch._foreach_copy_(list(target.parameters()), values)
+            torch._foreach_copy_(self.worker.tensors(), self.master.tensors())
