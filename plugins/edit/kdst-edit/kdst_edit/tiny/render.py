@@ -17,8 +17,8 @@ def render(scenes: Scenes) -> Tensor:
     """Images (B, 3, 32, 32) of `scenes`, float32 in [-1, 1]."""
     images = torch.empty(len(scenes), 3, SIZE, SIZE)
     for start in range(0, len(scenes), CHUNK):  # a chunk stays in the processor's cache
-        index = torch.arange(start, min(start + CHUNK, len(scenes)))
-        images[start : start + CHUNK] = _render_chunk(scenes.select(index))
+        chunk = slice(start, start + CHUNK)
+        _render_into(images[chunk], scenes.select(chunk))
     return images
 
 
@@ -29,15 +29,14 @@ def object_masks(scenes: Scenes) -> Tensor:
     return torch.stack([first, second * scenes.pair[:, None, None]], 1)
 
 
-def _render_chunk(scenes: Scenes) -> Tensor:
-    images = _background(scenes)
+def _render_into(images: Tensor, scenes: Scenes) -> None:
+    _fill_background(images, scenes)
     _paint(images, scenes, 0)
     pairs = scenes.pair.nonzero()[:, 0]
     if len(pairs):
         both = images[pairs]
         _paint(both, scenes.select(pairs), 1)
         images[pairs] = both
-    return images
 
 
 def palette(table: dict[str, tuple[int, int, int]]) -> Tensor:
@@ -49,22 +48,21 @@ def _pixels() -> Tensor:
     return torch.arange(SIZE) + 0.5
 
 
-def _background(scenes: Scenes) -> Tensor:
-    """A plain colour under a linear slope of brightness."""
+def _fill_background(images: Tensor, scenes: Scenes) -> None:
+    """Overwrite `images` with a plain colour under a linear slope of brightness."""
     along_x = scenes.slope * scenes.slope_angle.cos()
     along_y = scenes.slope * scenes.slope_angle.sin()
     ramp = (_pixels() - SIZE / 2) / SIZE
     slope = along_y[:, None, None] * ramp[:, None] + along_x[:, None, None] * ramp
     flat = palette(BACKGROUNDS)[scenes.background]
-    return (flat[:, :, None, None] + slope[:, None]).clamp_(-1, 1)
+    torch.add(flat[:, :, None, None], slope[:, None], out=images).clamp_(-1, 1)
 
 
 def _paint(images: Tensor, scenes: Scenes, k: int) -> None:
     """Lay object `k` of every scene over `images`, in place."""
     colour = palette(COLOURS)[scenes.colour[:, k]]
     coverage = silhouettes(scenes.shape[:, k], scenes.centre[:, k], scenes.radius[:, k])
-    plain = colour[:, :, None, None].expand_as(images)
-    images.add_((plain - images).mul_(coverage[:, None]))
+    images.lerp_(colour[:, :, None, None].expand_as(images), coverage[:, None])
     textured = scenes.texture[:, k].nonzero()[:, 0]
     if len(textured):
         ink = _ink(scenes.select(textured), k).mul_(coverage[textured])

@@ -67,8 +67,8 @@ class Scenes:
     def __len__(self) -> int:
         return self.pair.shape[0]
 
-    def select(self, index: Tensor) -> Scenes:
-        """The scenes at `index`, a boolean mask (B,) or integers."""
+    def select(self, index: Tensor | slice) -> Scenes:
+        """The scenes at `index`: a slice, a boolean mask (B,) or integers."""
         values = {f.name: getattr(self, f.name)[index] for f in dataclasses.fields(self)}
         return Scenes(**values)
 
