@@ -8,7 +8,7 @@ from torch import Tensor
 from kdst_edit.tiny.scene import BACKGROUNDS, COLOURS, SHAPES, Scenes
 
 SIZE = 32
-PERIOD = 4.5
+PERIOD = 6.0
 DARK = 0.35
 CHUNK = 128
 

@@ -32,6 +32,7 @@ SHAPES = ("disc", "ring", "cross", "bar", "triangle")
 SIZES = ("small", "", "large")
 TEXTURES = ("", "striped", "dotted")
 RELATIONS = ("left of", "above")
+TEXTURE_ANGLES = 4
 
 RADIUS = ((6.5, 8.0), (8.5, 10.0), (10.5, 12.5))
 PAIR_RADIUS = (6.0, 7.0)
@@ -121,7 +122,7 @@ def sample_scenes(
         texture=texture,
         centre=centre,
         radius=radius,
-        texture_angle=torch.pi * uniform(2),
+        texture_angle=torch.pi / TEXTURE_ANGLES * choice(TEXTURE_ANGLES, 2),
         texture_phase=2 * torch.pi * uniform(2),
     )
 

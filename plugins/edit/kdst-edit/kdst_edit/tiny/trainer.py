@@ -27,7 +27,7 @@ class Recipe:
     """Everything that decides the weights; with one recipe, two runs are equal bit for bit."""
 
     seed: int = 0
-    images: int = 300_000
+    images: int = 220_000
     batch: int = 32
     learning_rate: float = 1e-3
     warmup: int = 200
@@ -35,8 +35,8 @@ class Recipe:
     ema: float = 0.999
     caption_dropout: float = 0.1
     single_until: int = 30_000
-    pair_share: float = 0.35
-    textured_share: float = 0.6
+    pair_share: float = 0.4
+    textured_share: float = 0.8
     bfloat16: bool = True
 
     def __post_init__(self) -> None:
