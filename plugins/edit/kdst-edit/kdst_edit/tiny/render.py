@@ -72,10 +72,10 @@ def _paint(images: Tensor, scenes: Scenes, k: int) -> None:
 
 def _ink(scenes: Scenes, k: int) -> Tensor:
     """How dark (B, 32, 32) the texture is, 0 to 1: stripes, or dots on a square lattice."""
-    angle, phase = scenes.texture_angle[:, k], scenes.texture_phase[:, k]
+    angle = scenes.texture_angle[:, k]
     cos, sin = (2 * torch.pi / PERIOD * f(angle)[:, None] for f in (torch.cos, torch.sin))
     dx, dy = _pixels() - scenes.centre[:, k, :1], _pixels() - scenes.centre[:, k, 1:]
-    u = (sin * dy)[:, :, None] + (cos * dx + phase[:, None])[:, None, :]
+    u = (sin * dy)[:, :, None] + (cos * dx)[:, None, :]
     ink = u.sin_()
     dotted = (scenes.texture[:, k] == 2).nonzero()[:, 0]
     if len(dotted):

@@ -32,7 +32,6 @@ SHAPES = ("disc", "ring", "cross", "bar", "triangle")
 SIZES = ("small", "", "large")
 TEXTURES = ("", "striped", "dotted")
 RELATIONS = ("left of", "above")
-TEXTURE_ANGLES = 4
 
 RADIUS = ((6.5, 8.0), (8.5, 10.0), (10.5, 12.5))
 PAIR_RADIUS = (6.0, 7.0)
@@ -63,7 +62,6 @@ class Scenes:
     centre: Tensor
     radius: Tensor
     texture_angle: Tensor
-    texture_phase: Tensor
 
     def __len__(self) -> int:
         return self.pair.shape[0]
@@ -122,8 +120,7 @@ def sample_scenes(
         texture=texture,
         centre=centre,
         radius=radius,
-        texture_angle=torch.pi / TEXTURE_ANGLES * choice(TEXTURE_ANGLES, 2),
-        texture_phase=2 * torch.pi * uniform(2),
+        texture_angle=torch.pi / 4 + torch.pi / 2 * choice(2, 2),
     )
 
 
