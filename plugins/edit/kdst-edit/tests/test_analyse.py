@@ -1,6 +1,7 @@
 """Claims about reading images back."""
 
 import torch
+
 from kdst_edit.tiny.analyse import object_mask, read_object
 from kdst_edit.tiny.evaluate import MIN_FIT, score_analyser, score_single
 from kdst_edit.tiny.render import object_masks, render

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from kdst_edit.tiny.intervals import area_under_curve, mean, rate
 
 

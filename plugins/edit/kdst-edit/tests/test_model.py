@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+
 from kdst_edit.tiny import weights_dir
 from kdst_edit.tiny.attention import recorded
 from kdst_edit.tiny.autoencoder import identity_autoencoder

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from kdst_edit.tiny.render import object_masks, palette, render
 from kdst_edit.tiny.scene import BACKGROUNDS, COLOURS, SHAPES, Mix, Scenes, sample_scenes
 

@@ -3,6 +3,7 @@
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from kdst_edit.tiny.model import MAX_TOKENS, build_tokenizer, token_ids
 from kdst_edit.tiny.scene import Mix, captions, held_out, sample_scenes
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+
 from kdst_edit.tiny import weights_dir
 from kdst_edit.tiny.evaluate import Sampling, score_inversion, score_pair, score_prompts
 from kdst_edit.tiny.model import build_pipeline

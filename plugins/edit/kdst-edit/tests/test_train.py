@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from kdst_edit.tiny.runlog import Log
 from kdst_edit.tiny.train import main
 from kdst_edit.tiny.trainer import Recipe, Trainer
