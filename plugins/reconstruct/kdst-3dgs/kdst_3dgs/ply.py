@@ -1,6 +1,5 @@
 """Splat files: the .ply that every viewer reads, in and out; .splat and compressed .ply out."""
 
-import io
 import os
 import tempfile
 from pathlib import Path
@@ -146,7 +145,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with io.open(handle, "wb") as file:
+        with open(handle, "wb") as file:
             file.write(data)
         os.replace(temporary, path)
     except BaseException:

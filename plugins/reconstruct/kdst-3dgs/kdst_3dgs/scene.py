@@ -8,6 +8,7 @@ import attrs
 import torch
 from torch import Tensor
 
+from kdst_3dgs.parallel import available_threads
 from kdst_3dgs.ply import Parameters, read_ply, write_splats
 from kdst_3dgs.rasterizer import rasterize
 
@@ -29,6 +30,11 @@ class Scene:
 
     def __len__(self) -> int:
         return len(self.parameters["means"])
+
+    @property
+    def rendering_threads(self) -> int:
+        """CPU threads in use."""
+        return self.threads or available_threads()
 
     def draw(
         self,

@@ -1,0 +1,133 @@
+"""Training views: photographs at several sizes with their cameras in the unit frame."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import attrs
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+
+@attrs.define
+class View:
+    """One photograph (H, W, 3) in [0, 1] and its camera; masks and SfM points where given."""
+
+    index: int
+    image: Tensor
+    K: Tensor
+    viewmat: Tensor
+    mask: Tensor | None
+    alpha: Tensor | None
+    seen: Tensor  # (T, 3) SfM points in this view, unit frame
+    _sizes: dict[int, tuple[Tensor, Tensor, Tensor | None]] = attrs.field(factory=dict)
+
+    def at(self, halvings: int, min_side: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Image, intrinsics and mask at 1/2^halvings of the size, sides at least `min_side`."""
+        while halvings and min(self.image.shape[:2]) >> halvings < min_side:
+            halvings -= 1
+        if halvings not in self._sizes:
+            self._sizes[halvings] = self._resized(halvings)
+        return self._sizes[halvings]
+
+    def _resized(self, halvings: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        if halvings == 0:
+            return self.image, self.K, self.mask
+        height, width = (side >> halvings for side in self.image.shape[:2])
+        planes = self.image.permute(2, 0, 1)[None]
+        image = interpolate(planes, (height, width), mode="area")[0].permute(1, 2, 0).contiguous()
+        K = self.K.clone()
+        K[0] *= width / self.image.shape[1]
+        K[1] *= height / self.image.shape[0]
+        if self.mask is None:
+            return image, K, None
+        mask = interpolate(self.mask[None, None].float(), (height, width), mode="area")[0, 0] > 0.5
+        return image, K, mask
+
+    def alpha_at(self, target: Tensor) -> Tensor:
+        """The photograph's own alpha (h, w) at the size of `target`."""
+        assert self.alpha is not None
+        return interpolate(self.alpha[None, None], target.shape[:2], mode="area")[0, 0]
+
+    def depth_error(self, depth: Tensor, alpha: Tensor, K: Tensor) -> Tensor:
+        """Mean |1/d - 1/z| over the SfM points of this view, d the rendered mean depth there."""
+        height, width = depth.shape
+        camera = self.seen @ self.viewmat[:3, :3].T + self.viewmat[:3, 3]
+        z = camera[:, 2]
+        x = (camera[:, 0] / z * K[0, 0] + K[0, 2]).floor().long()
+        y = (camera[:, 1] / z * K[1, 1] + K[1, 2]).floor().long()
+        inside = (z > 0.01) & (x >= 0) & (y >= 0) & (x < width) & (y < height)
+        x, y, z = x[inside].to(depth.device), y[inside].to(depth.device), z[inside].to(depth.device)
+        drawn = alpha.detach()[y, x] > 0.5
+        if not drawn.any():
+            return depth.sum() * 0
+        rendered = (depth[y, x] / alpha[y, x].clamp_min(0.5))[drawn].clamp_min(0.01)
+        return (1 / rendered - 1 / z[drawn]).abs().mean()
+
+
+class Frame(NamedTuple):
+    """A capture moved so that its cameras surround the origin at a distance of at most 1."""
+
+    views: list[View]
+    points: Tensor  # (P, 3), unit frame
+    origin: Tensor  # (3,)
+    unit: float  # world units in one unit: the scene extent
+
+
+def prepare_views(
+    images: Sequence[Tensor],
+    intrinsics: Tensor,
+    viewmats: Tensor,
+    points: Tensor,
+    masks: Sequence[Tensor | None] | None,
+    tracks: Sequence[Tensor] | None,
+) -> Frame:
+    """Check the capture and move it to the unit frame.
+
+    The extent is the paper's: 1.1 times the largest distance of a camera from their mean.
+    """
+    _check(images, intrinsics, viewmats, masks)
+    poses = viewmats.double()
+    centres = -(poses[:, :3, :3].mT @ poses[:, :3, 3:])[..., 0]
+    origin = centres.mean(0)
+    unit = 1.1 * float((centres - origin).norm(dim=-1).max()) or 1.0
+    moved = ((points.double() - origin) / unit).float()
+    views = []
+    for i, image in enumerate(images):
+        values = image.float() / 255 if image.dtype == torch.uint8 else image.float()
+        view = poses[i].clone()
+        view[:3, 3] = (view[:3, :3] @ origin + view[:3, 3]) / unit
+        alpha = values[..., 3].contiguous() if values.shape[2] == 4 else None
+        rgb = values[..., :3] if alpha is None else values[..., :3] * alpha[..., None]
+        mask = None if masks is None else masks[i]
+        seen = moved if tracks is None else moved[tracks[i]]
+        views.append(
+            View(i, rgb.contiguous(), intrinsics[i].float(), view.float(), mask, alpha, seen)
+        )
+    return Frame(views, moved, origin.float(), unit)
+
+
+def _check(
+    images: Sequence[Tensor],
+    intrinsics: Tensor,
+    viewmats: Tensor,
+    masks: Sequence[Tensor | None] | None,
+) -> None:
+    count = len(images)
+    if count < 2:
+        raise ValueError(f"{count} training view given; at least 2 are needed.")
+    if len(intrinsics) != count or len(viewmats) != count:
+        raise ValueError(f"{count} images, {len(intrinsics)} intrinsics, {len(viewmats)} poses.")
+    if not (torch.isfinite(viewmats).all() and torch.isfinite(intrinsics).all()):
+        raise ValueError("A camera has a value that is not finite; remove that view.")
+    for i, image in enumerate(images):
+        if image.ndim != 3 or image.shape[2] not in (3, 4) or min(image.shape[:2]) < 16:
+            raise ValueError(
+                f"View {i} has shape {tuple(image.shape)}; it must be (H, W, 3), 16 pixels or more."
+            )
+        mask = None if masks is None else masks[i]
+        if mask is not None and mask.shape != image.shape[:2]:
+            raise ValueError(
+                f"The mask of view {i} is {mask.shape[1]}×{mask.shape[0]}, "
+                f"its image {image.shape[1]}×{image.shape[0]}; they must agree."
+            )
