@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,6 +19,24 @@ _COPIES = 51  # most copies of one Gaussian that the MCMC formula is evaluated f
 GRADIENT = {"default": 2e-4, "absgrad": 8e-4}  # thresholds of the paper and of AbsGS
 
 
+@dataclass
+class _CappedStrategy(DefaultStrategy):  # type: ignore[misc]
+    """gsplat's strategy that grows those of the largest gradients when not all fit the cap."""
+
+    cap_max: int = 1_000_000
+
+    def _grow_gs(self, params: Any, optimizers: Any, state: Any, step: int) -> tuple[int, int]:
+        threshold, room = self.grow_grad2d, self.cap_max - len(params["means"])
+        mean = state["grad2d"] / state["count"].clamp_min(1)
+        if room <= 0:
+            return 0, 0
+        if int((mean > threshold).sum()) > room:
+            self.grow_grad2d = float(mean.topk(room + 1).values[-1])
+        grown: tuple[int, int] = super()._grow_gs(params, optimizers, state, step)
+        self.grow_grad2d = threshold
+        return grown
+
+
 class GradientControl:
     """Clone, split, prune and reset (Kerbl et al. 2023, section 5.2) by gsplat's DefaultStrategy.
 
@@ -27,17 +46,16 @@ class GradientControl:
 
     def __init__(self, options: Options, scene_scale: float) -> None:
         self.options = options
-        self.threshold = options.grow_grad2d or GRADIENT[options.strategy]
-        reset = options.reset_every or options.iterations + 1
-        self.strategy = DefaultStrategy(
+        self.strategy = _CappedStrategy(
+            cap_max=options.cap_max,
             prune_opa=options.min_opacity,
-            grow_grad2d=self.threshold,
+            grow_grad2d=options.grow_grad2d or GRADIENT[options.strategy],
             grow_scale3d=options.grow_scale3d,
             prune_scale3d=options.prune_scale3d,
             refine_start_iter=options.refine_start_iter,
             refine_stop_iter=options.refine_stop_iter,
             refine_every=options.refine_every,
-            reset_every=reset,
+            reset_every=options.reset_every or options.iterations + 1,
             absgrad=options.strategy == "absgrad",
         )
         self.state: dict[str, Any] = self.strategy.initialize_state(scene_scale)
@@ -48,24 +66,10 @@ class GradientControl:
         """Account for one backward pass and refine when it is time."""
         if step >= self.options.refine_stop_iter:
             return
-        self._respect_cap(len(params["means"]))
         self.strategy.step_post_backward(params, optimizers, self.state, step, info)
         if self.options.reset_every and step > 0 and step % self.options.reset_every == 0:
             value = 2 * self.options.min_opacity
             reset_opa(params=params, optimizers=optimizers, state=self.state, value=value)
-
-    def _respect_cap(self, count: int) -> None:
-        """Raise the growth threshold until what would grow fits under the cap."""
-        self.strategy.grow_grad2d = self.threshold
-        room = self.options.cap_max - count
-        grads = self.state["grad2d"]
-        if grads is None:
-            return
-        mean = grads / self.state["count"].clamp_min(1)
-        if room <= 0:
-            self.strategy.grow_grad2d = math.inf
-        elif int((mean > self.threshold).sum()) > room:
-            self.strategy.grow_grad2d = float(mean.topk(room + 1).values[-1])
 
 
 class McmcControl:

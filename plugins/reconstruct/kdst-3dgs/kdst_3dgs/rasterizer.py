@@ -185,7 +185,8 @@ def rasterize(
         threads or available_threads(),
     )
     info: dict[str, Any] = {}
-    means2d = torch.zeros(1, len(means), 2, requires_grad=torch.is_grad_enabled())
+    wanted = torch.is_grad_enabled() and any(p.requires_grad for p in parameters)
+    means2d = torch.zeros(1, len(means), 2, requires_grad=wanted)
     rgb, alpha, far = _Rasterize.apply(*parameters, means2d, call, info)  # type: ignore[no-untyped-call]
     tables = info.pop("tables")
     info.update(_describe(tables, means2d), width=width, height=height, n_cameras=1)

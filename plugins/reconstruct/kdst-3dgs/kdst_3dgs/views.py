@@ -94,7 +94,7 @@ def prepare_views(
     moved = ((points.double() - origin) / unit).float()
     views = []
     for i, image in enumerate(images):
-        values = image.float() / 255 if image.dtype == torch.uint8 else image.float()
+        values = image.detach().float() / (255 if image.dtype == torch.uint8 else 1)
         view = poses[i].clone()
         view[:3, 3] = (view[:3, :3] @ origin + view[:3, 3]) / unit
         alpha = values[..., 3].contiguous() if values.shape[2] == 4 else None
