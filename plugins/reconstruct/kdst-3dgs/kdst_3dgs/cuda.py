@@ -24,7 +24,7 @@ def rasterize_cuda(
     absgrad: bool = False,
 ) -> tuple[Tensor, Tensor, dict[str, Any]]:
     """gsplat's `rasterization` with the arguments and results of `kdst_3dgs.rasterize`."""
-    from gsplat import rasterization
+    from gsplat import rasterization  # type: ignore[import-untyped]
 
     degree = int(sh.shape[1] ** 0.5) - 1 if sh_degree is None else sh_degree
     colors, alphas, info = rasterization(

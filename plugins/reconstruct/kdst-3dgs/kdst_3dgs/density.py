@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from gsplat.strategy import DefaultStrategy, MCMCStrategy
-from gsplat.strategy.ops import reset_opa
+from gsplat.strategy import DefaultStrategy, MCMCStrategy  # type: ignore[import-untyped]
+from gsplat.strategy.ops import reset_opa  # type: ignore[import-untyped]
 from torch import Tensor
 
 from kdst_3dgs.options import Options
@@ -23,6 +23,7 @@ GRADIENT = {"default": 2e-4, "absgrad": 8e-4}  # thresholds of the paper and of 
 class _CappedStrategy(DefaultStrategy):  # type: ignore[misc]
     """gsplat's strategy that grows those of the largest gradients when not all fit the cap."""
 
+    grow_grad2d: float = GRADIENT["default"]
     cap_max: int = 1_000_000
 
     def _grow_gs(self, params: Any, optimizers: Any, state: Any, step: int) -> tuple[int, int]:
@@ -146,7 +147,7 @@ class McmcControl:
     def _share(self, params: Parameters, source: Tensor) -> None:
         """Give every Gaussian in `source`, in place, the opacity and scale of its copies."""
         copies = torch.bincount(source, minlength=len(params["means"])) + 1
-        chosen = source.unique()
+        chosen = torch.unique(source)
         opacity, factor = relocation(torch.sigmoid(params["opacities"][chosen]), copies[chosen])
         floor = self.options.min_opacity
         params["opacities"].data[chosen] = torch.logit(opacity.clamp(floor, 1 - 1e-7))

@@ -1,16 +1,19 @@
 """Gaussians to start from: SfM points, random points, or a file."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
+from scipy.spatial import cKDTree  # type: ignore[import-untyped]
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from kdst_3dgs.harmonics import C0
 from kdst_3dgs.options import Options
 from kdst_3dgs.ply import Parameters, read_ply
+from kdst_3dgs.views import View
 
 
 def neighbour_distances(points: Tensor) -> Tensor:
@@ -38,6 +41,71 @@ def from_points(points: Tensor, colors: Tensor, options: Options) -> Parameters:
         ),
         "sh": sh,
     }
+
+
+def fill_empty_regions(
+    parameters: Parameters, views: Sequence[View], points: Tensor, options: Options
+) -> Parameters:
+    """Add Gaussians where photographs show what SfM has no points on: sky, lawn, plain walls.
+
+    Each view is cut into square cells, `init_fill` across. A cell into which no point and no
+    earlier addition projects gets a Gaussian of its size and mean colour, as deep as the three
+    nearest points in the image.
+    """
+    added: list[tuple[Tensor, Tensor, Tensor]] = []
+    occupying = points
+    for view in views:
+        found = _empty_cells(view, occupying, options.init_fill)
+        if found is not None:
+            added.append(found)
+            occupying = torch.cat([occupying, found[0]])
+    if not added:
+        return parameters
+    means, colors, sizes = (torch.cat(parts) for parts in zip(*added, strict=True))
+    extra = from_points(means, colors, options)
+    extra["scales"] = sizes.log()[:, None].repeat(1, 3)
+    extra["opacities"] = torch.zeros(len(means))
+    return {name: torch.cat([p, extra[name]]) for name, p in parameters.items()}
+
+
+def _pixels(view: View, points: Tensor) -> tuple[Tensor, Tensor]:
+    """Pixel positions (M, 2) and depths (M,) of the points that fall into the photograph."""
+    camera = points @ view.viewmat[:3, :3].T + view.viewmat[:3, 3]
+    camera = camera[camera[:, 2] > 0.01]
+    pixels = (camera @ view.K.T)[:, :2] / camera[:, 2:]
+    height, width = view.image.shape[:2]
+    inside = ((pixels >= 0) & (pixels < torch.tensor([width, height]))).all(-1)
+    return pixels[inside], camera[inside, 2]
+
+
+def _empty_cells(view: View, occupying: Tensor, cells: int) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Centres (M, 3), colours (M, 3) and sizes (M,) of what fills the empty cells of a view."""
+    height, width = view.image.shape[:2]
+    side = width / cells
+    rows = math.ceil(height / side)
+    pixels, _ = _pixels(view, occupying)
+    taken = torch.zeros(rows, cells, dtype=torch.bool)
+    index = (pixels / side).long()
+    taken[index[:, 1].clamp(max=rows - 1), index[:, 0].clamp(max=cells - 1)] = True
+    known, depths = _pixels(view, view.seen)
+    ys, xs = (~taken).nonzero().unbind(-1)
+    centres = torch.stack([xs + 0.5, ys + 0.5], -1) * side
+    centres[:, 1].clamp_(max=height - 0.5)
+    x, y = centres.long().unbind(-1)
+    shown = torch.ones(len(centres), dtype=torch.bool)
+    for layer in (view.mask, view.alpha):
+        if layer is not None:
+            shown &= layer[y, x] > 0.5
+    centres, ys, xs = centres[shown], ys[shown], xs[shown]
+    if len(known) < 3 or len(centres) == 0:
+        return None
+    _, nearest = cKDTree(known.numpy()).query(centres.numpy(), k=3)
+    z = 1 / (1 / depths[torch.from_numpy(nearest)]).mean(-1)
+    planes = view.image.permute(2, 0, 1)[None]
+    colors = interpolate(planes, (rows, cells), mode="area")[0].permute(1, 2, 0)[ys, xs]
+    rays = torch.cat([centres, torch.ones(len(centres), 1)], -1) @ view.K.inverse().T
+    world = (rays * z[:, None] - view.viewmat[:3, 3]) @ view.viewmat[:3, :3]
+    return world, colors, 0.5 * side * z / view.K[0, 0]
 
 
 def random_points(options: Options, generator: torch.Generator) -> tuple[Tensor, Tensor]:

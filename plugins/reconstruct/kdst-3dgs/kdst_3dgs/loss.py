@@ -127,7 +127,7 @@ def loss_rows(  # type: ignore[no-untyped-def]
 
 class _PhotometricLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, rgb: Tensor, target: Tensor, weight: float, threads: int) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, rgb: Tensor, target: Tensor, weight: float, threads: int) -> Tensor:
         height, width, _ = rgb.shape
         x = rgb.detach().contiguous().numpy().reshape(-1)
         y = target.detach().contiguous().numpy().reshape(-1)
@@ -146,7 +146,7 @@ class _PhotometricLoss(torch.autograd.Function):
         return rgb.new_tensor(value)
 
     @staticmethod
-    def backward(ctx: Any, scale: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, scale: Tensor) -> Any:
         return ctx.gradient * scale, None, None, None
 
 

@@ -28,6 +28,12 @@ class Options:
     init_scale: float = option(
         1.0, "Size at the start, in mean distances to 3 neighbours.", above=0
     )
+    init_fill: int = option(
+        40,
+        "Cells across a photograph; a cell without SfM points starts with one Gaussian. 0 for none,"
+        " as in the paper.",
+        min=0,
+    )
     background: Literal["black", "white", "random"] = option("black", "Colour behind the scene.")
 
     strategy: Literal["default", "absgrad", "mcmc"] = option(

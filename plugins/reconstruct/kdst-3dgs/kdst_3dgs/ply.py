@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 Parameters = dict[str, Tensor]
-_REQUIRED = ("x", "y", "z", "f_dc_0", "f_dc_1", "f_dc_2", "opacity")
-_REQUIRED += (*(f"scale_{i}" for i in range(3)), *(f"rot_{i}" for i in range(4)))
+_SHAPE = (*(f"scale_{i}" for i in range(3)), *(f"rot_{i}" for i in range(4)))
+_REQUIRED = ("x", "y", "z", "f_dc_0", "f_dc_1", "f_dc_2", "opacity", *_SHAPE)
 _KINDS = {"float": "<f4", "float32": "<f4", "double": "<f8", "float64": "<f8"}
 _KINDS |= {
     "uchar": "u1",
@@ -66,7 +66,10 @@ def read_ply(path: Path) -> Parameters:
         there = (len(data) - start) // fields.itemsize
         raise SplatFileError(f"{path.name} is truncated: {there} of {count} Gaussians are there.")
     table = np.frombuffer(data, fields, count, start)
-    column = lambda *names: np.stack([table[n].astype(np.float32) for n in names], -1)  # noqa: E731
+
+    def column(*names: str) -> Any:
+        return np.stack([table[name].astype(np.float32) for name in names], -1)
+
     sh = column("f_dc_0", "f_dc_1", "f_dc_2")[:, None]
     if rest:
         higher = column(*(f"f_rest_{i}" for i in range(rest))).reshape(count, 3, -1)
@@ -125,7 +128,7 @@ def write_splats(parameters: Parameters, path: Path) -> None:
 
 
 def _gsplat_bytes(parameters: Parameters, kind: Any) -> bytes:
-    from gsplat import export_splats
+    from gsplat import export_splats  # type: ignore[import-untyped]
 
     sh, quats = parameters["sh"], torch.nn.functional.normalize(parameters["quats"], dim=-1)
     data: bytes = export_splats(

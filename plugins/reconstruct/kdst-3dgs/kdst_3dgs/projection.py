@@ -44,10 +44,9 @@ _C0 = harmonics.C0
 _INVERSE_ALPHA_MIN = 1 / ALPHA_MIN
 _SLACK = 1e-3  # the ellipses tested are this much larger, so that rounding never cuts a pixel
 
-basis_1, basis_2, basis_3 = map(inlined, (harmonics.basis_1, harmonics.basis_2, harmonics.basis_3))
-gradient_1, gradient_2, gradient_3 = map(
-    inlined, (harmonics.gradient_1, harmonics.gradient_2, harmonics.gradient_3)
-)
+basis_1, gradient_1 = inlined(harmonics.basis_1), inlined(harmonics.gradient_1)
+basis_2, gradient_2 = inlined(harmonics.basis_2), inlined(harmonics.gradient_2)
+basis_3, gradient_3 = inlined(harmonics.basis_3), inlined(harmonics.gradient_3)
 
 
 @inlined

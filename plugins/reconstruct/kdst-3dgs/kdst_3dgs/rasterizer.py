@@ -1,5 +1,6 @@
 """`rasterize`: Gaussians to an image on the CPU, differentiable and deterministic."""
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -44,7 +45,7 @@ def _blocks(count: int) -> int:
     return -(-count // LANES)
 
 
-def _arrays(tensors: tuple[Tensor, ...]) -> list[Any]:
+def _arrays(tensors: Sequence[Tensor]) -> list[Any]:
     return [t.detach().contiguous().numpy() for t in tensors]
 
 
@@ -74,7 +75,7 @@ def project_and_bin(parameters: list[Any], call: _Call) -> _Tables:
 
 class _Rasterize(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         means: Tensor,
         quats: Tensor,
@@ -171,7 +172,7 @@ def rasterize(
     the camera or the background. Raises ValueError for shapes that do not fit.
     """
     _check(means, quats, log_scales, opacity_logits, sh, width, height)
-    _compile_once()
+    compile_rasterizer()
     parameters = [p.float() for p in (means, quats, log_scales, opacity_logits, sh)]
     ground = torch.zeros(3) if background is None else background.detach().float()
     call = _Call(
@@ -237,7 +238,7 @@ def _check(
 
 
 @cache
-def _compile_once() -> None:
+def compile_rasterizer() -> None:
     """Load or compile every kernel on one Gaussian, so that later calls have steady times."""
     means = torch.tensor([[0.0, 0.0, 1.0]], requires_grad=True)
     quats, scales = torch.tensor([[1.0, 0.0, 0.0, 0.0]]), torch.zeros(1, 3)

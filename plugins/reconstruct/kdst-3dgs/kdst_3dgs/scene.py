@@ -54,9 +54,17 @@ class Scene:
         if p["means"].is_cuda:
             from kdst_3dgs.cuda import rasterize_cuda
 
-            options = {"sh_degree": sh_degree, "antialiased": self.antialiased, "depth": depth}
             return rasterize_cuda(
-                *values, viewmat, K, width, height, background, absgrad=absgrad, **options
+                *values,
+                viewmat,
+                K,
+                width,
+                height,
+                background,
+                sh_degree=sh_degree,
+                antialiased=self.antialiased,
+                depth=depth,
+                absgrad=absgrad,
             )
         return rasterize(
             *values,

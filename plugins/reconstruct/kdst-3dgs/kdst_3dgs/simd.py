@@ -6,13 +6,21 @@ Operators mix vectors and scalars; comparisons give a mask for `where` and `bits
 
 import operator
 from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
 import numba
-from llvmlite import ir
-from numba.core import cgutils, types
-from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-from numba.extending import intrinsic, lower_builtin, models, register_model
+import numba.core.cgutils
+import numba.core.typing.templates
+import numba.extending
+from llvmlite import ir  # type: ignore[import-untyped]
+
+_numba: Any = numba  # its type hints are too few to check against
+types, cgutils = _numba.core.types, _numba.core.cgutils
+_templates, _extending = _numba.core.typing.templates, _numba.extending
+_Type: Any = types.Type
+_Template: Any = _templates.AbstractTemplate
+_Model: Any = _extending.models.PrimitiveModel
 
 LANES = 16
 _F32 = ir.FloatType()
@@ -22,29 +30,29 @@ _INT_VEC = ir.VectorType(_I32, LANES)
 _MASK = ir.VectorType(ir.IntType(1), LANES)
 _CONTRACT = ("contract",)
 
-Kernel = TypeVar("Kernel", bound=Callable[..., Any])
+
+def intrinsic(function: Callable[..., Any]) -> Any:
+    """Make a function of types and a code generator callable in kernels."""
+    return _extending.intrinsic(function)
 
 
-def kernel(function: Kernel) -> Kernel:
+def kernel(function: Callable[..., Any]) -> Any:
     """Compile `function` on first use, keep the machine code on disk, run it without the GIL."""
-    compiled: Kernel = numba.njit(
-        cache=True, nogil=True, error_model="numpy", fastmath={"contract"}
-    )(function)
-    return compiled
+    options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+    return _numba.njit(cache=True, **options)(function)
 
 
-def inlined(function: Kernel) -> Kernel:
+def inlined(function: Callable[..., Any]) -> Any:
     """A formula used inside kernels; LLVM merges it into its callers."""
-    compiled: Kernel = numba.njit(error_model="numpy", fastmath={"contract"})(function)
-    return compiled
+    return _numba.njit(error_model="numpy", fastmath={"contract"})(function)
 
 
-class _Vector(types.Type):  # type: ignore[misc]
+class _Vector(_Type):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__(name="float32x16")
 
 
-class _Mask(types.Type):  # type: ignore[misc]
+class _Mask(_Type):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__(name="bool1x16")
 
@@ -52,16 +60,18 @@ class _Mask(types.Type):  # type: ignore[misc]
 vector, mask = _Vector(), _Mask()
 
 
-@register_model(_Vector)
-class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
+class _VectorModel(_Model):  # type: ignore[misc]
     def __init__(self, manager: Any, kind: Any) -> None:
         super().__init__(manager, kind, _VEC)
 
 
-@register_model(_Mask)
-class _MaskModel(models.PrimitiveModel):  # type: ignore[misc]
+class _MaskModel(_Model):  # type: ignore[misc]
     def __init__(self, manager: Any, kind: Any) -> None:
         super().__init__(manager, kind, _MASK)
+
+
+_extending.register_model(_Vector)(_VectorModel)
+_extending.register_model(_Mask)(_MaskModel)
 
 
 def _broadcast(builder: Any, scalar: Any) -> Any:
@@ -79,26 +89,30 @@ def _as_vector(builder: Any, value: Any, kind: Any) -> Any:
     return value if kind is vector else _broadcast(builder, value)
 
 
+def _compare(symbol: str, builder: Any, x: Any, y: Any) -> Any:
+    return builder.fcmp_ordered(symbol, x, y)
+
+
 def _define_operator(function: Any, emit: Callable[[Any, Any, Any], Any], result: Any) -> None:
     """Teach numba `vector op vector`, `vector op float` and `float op vector`."""
 
-    class Typing(AbstractTemplate):  # type: ignore[misc]
+    class Typing(_Template):  # type: ignore[misc]
         def generic(self, args: Any, kws: Any) -> Any:
             numbers = (types.Float, types.Integer)
             if len(args) == 2 and vector in args:
                 kinds = [a if a is vector else types.float32 for a in args]
                 if all(a is vector or isinstance(a, numbers) for a in args):
-                    return signature(result, *kinds)
+                    return _templates.signature(result, *kinds)
             return None
 
-    infer_global(function)(Typing)
+    _templates.infer_global(function)(Typing)
     for pair in ((vector, vector), (vector, types.float32), (types.float32, vector)):
 
         def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             a, b = (_as_vector(builder, v, k) for v, k in zip(args, sig.args, strict=True))
             return emit(builder, a, b)
 
-        lower_builtin(function, *pair)(lower)
+        _extending.lower_builtin(function, *pair)(lower)
 
 
 _define_operator(operator.add, lambda b, x, y: b.fadd(x, y, flags=_CONTRACT), vector)
@@ -106,18 +120,18 @@ _define_operator(operator.sub, lambda b, x, y: b.fsub(x, y, flags=_CONTRACT), ve
 _define_operator(operator.mul, lambda b, x, y: b.fmul(x, y, flags=_CONTRACT), vector)
 _define_operator(operator.truediv, lambda b, x, y: b.fdiv(x, y), vector)
 for _function, _symbol in ((operator.ge, ">="), (operator.gt, ">"), (operator.le, "<=")):
-    _define_operator(_function, lambda b, x, y, symbol=_symbol: b.fcmp_ordered(symbol, x, y), mask)
+    _define_operator(_function, partial(_compare, _symbol), mask)
 
 
-@infer_global(operator.and_)
-class _AndTyping(AbstractTemplate):  # type: ignore[misc]
+class _AndTyping(_Template):  # type: ignore[misc]
     def generic(self, args: Any, kws: Any) -> Any:
-        return signature(mask, mask, mask) if tuple(args) == (mask, mask) else None
+        return _templates.signature(mask, mask, mask) if tuple(args) == (mask, mask) else None
 
 
-@lower_builtin(operator.and_, mask, mask)
-def _lower_and(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    return builder.and_(*args)
+_templates.infer_global(operator.and_)(_AndTyping)
+_extending.lower_builtin(operator.and_, mask, mask)(
+    lambda context, builder, sig, args: builder.and_(*args)
+)
 
 
 def _pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:

@@ -15,6 +15,7 @@ from kdst_3dgs.options import Options
 from kdst_3dgs.ply import Parameters
 from kdst_3dgs.scene import Scene
 from kdst_3dgs.views import View, prepare_views
+from kdst_3dgs.warmup import compile_kernels
 
 _BACKGROUNDS = {"black": 0.0, "white": 1.0}
 
@@ -70,9 +71,13 @@ class Trainer:
         else:
             shades = colors.float() / 255 if colors.dtype == torch.uint8 else colors.float()
             parameters = initialise.from_points(points, shades, options)
+            if options.init_fill:
+                parameters = initialise.fill_empty_regions(parameters, self.views, points, options)
         count = len(parameters["means"])
         if count > options.cap_max:
             raise ValueError(f"{count} Gaussians to start from exceed cap_max, {options.cap_max}.")
+        if device == "cpu":
+            compile_kernels()
         self.iteration = 0
         self._queue: list[int] = []
         ground = torch.full((3,), _BACKGROUNDS.get(options.background, 0.0))
@@ -142,9 +147,9 @@ class Trainer:
         )
         loss = self._loss(view, rgb, alpha, info, target, mask, K, background)
         info["means2d"].retain_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss)
         for optimizer in self.optimizers.values():
-            optimizer.step(info["visible"])  # type: ignore[arg-type]
+            optimizer.step(info["visible"])
             optimizer.zero_grad(set_to_none=True)
         if o.exposure:
             self.exposure_optimizer.step()

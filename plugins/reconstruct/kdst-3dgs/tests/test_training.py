@@ -47,6 +47,7 @@ def capture():
 
 def trainer(capture, seed=0, **options):
     defaults = {"iterations": 60, "threads": 1, "refine_start_iter": 10, "refine_every": 20}
+    defaults |= {"init_fill": 0}
     generator = torch.Generator().manual_seed(seed)
     return Trainer(Options(**(defaults | options)), **capture, generator=generator)
 
@@ -82,6 +83,14 @@ def test_training_improves_every_kind_of_scene(capture, options):
     parameters = parameters_after(machine, 60)
     assert psnr(machine.scene, capture, 2) > before + 1.5
     assert all(torch.isfinite(p).all() for p in parameters.values())
+
+
+def test_regions_without_points_start_with_gaussians_of_their_colour(capture):
+    """A view covered by few points is filled: the first picture is closer to the photograph."""
+    few = capture | {key: capture[key][:10] for key in ("points", "colors")}
+    empty, filled = trainer(few), trainer(few, init_fill=20)
+    assert len(filled.scene) > 100
+    assert psnr(filled.scene, capture, 0) > psnr(empty.scene, capture, 0) + 1
 
 
 def test_same_seed_gives_the_same_scene(capture):
