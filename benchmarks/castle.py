@@ -22,6 +22,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--every", type=int, default=100)
     parser.add_argument("--set", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
+    parser.add_argument("--no-exif", action="store_true", help="ignore the exposures in the EXIF")
     arguments = parser.parse_args()
     options = _options(dict(arguments.set))
     capture = load_castle(arguments.width)
@@ -35,15 +36,16 @@ def main() -> None:
         capture.colors,
         generator=torch.Generator().manual_seed(arguments.seed),
         tracks=[capture.tracks[i] for i in training],
+        exposures=None if arguments.no_exif else capture.exposures[training],
     )
+    exposure = None if arguments.no_exif else float(capture.exposures[arguments.holdout])
     truth = capture.images[arguments.holdout].float() / 255
     camera = (capture.viewmats[arguments.holdout], capture.intrinsics[arguments.holdout])
     height, width, _ = truth.shape
-    trainer.scene.render(*camera, width, height)  # compile before the clock starts
     start, wall, best = time.process_time(), time.perf_counter(), 0.0
     for iteration, scene in trainer.run():
         if iteration % arguments.every == 0:
-            rgb, _, _ = scene.render(*camera, width, height)
+            rgb, _, _ = scene.render(*camera, width, height, exposure)
             psnr = -10 * (rgb - truth).square().mean().log10().item()
             best = max(best, psnr)
             seconds = time.process_time() - start

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pycolmap
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from scipy.spatial import cKDTree
 from torch import Tensor
 
@@ -21,6 +21,7 @@ class Capture(NamedTuple):
     points: Tensor  # (P, 3)
     colors: Tensor  # (P, 3) uint8
     tracks: list[Tensor]  # for each image the indices of the points seen in it
+    exposures: Tensor  # (N,) seconds · ISO / f-number²
 
 
 def load_castle(width: int | None = None) -> Capture:
@@ -30,9 +31,14 @@ def load_castle(width: int | None = None) -> Capture:
     root = Path(os.environ["KDST_TEST_DATA"], "data", "castle")
     model = pycolmap.Reconstruction(root / "sparse" / "0")
     rows = {identifier: row for row, identifier in enumerate(model.points3D)}
-    images, intrinsics, viewmats, tracks = [], [], [], []
+    images, intrinsics, viewmats, tracks, exposures = [], [], [], [], []
     for view in sorted(model.images.values(), key=lambda view: str(view.name)):
-        photograph = Image.open(root / "images" / view.name).convert("RGB")
+        file = Image.open(root / "images" / view.name)
+        exif = file.getexif().get_ifd(ExifTags.IFD.Exif)
+        tags = (ExifTags.Base.ExposureTime, ExifTags.Base.ISOSpeedRatings, ExifTags.Base.FNumber)
+        seconds, iso, f_number = (float(exif[tag]) for tag in tags)
+        exposures.append(seconds * iso / f_number**2)
+        photograph = file.convert("RGB")
         K = torch.tensor(view.camera.calibration_matrix(), dtype=torch.float32)
         if width is not None:
             height = round(photograph.height * width / photograph.width)
@@ -49,7 +55,7 @@ def load_castle(width: int | None = None) -> Capture:
     points = torch.tensor(np.array([p.xyz for p in model.points3D.values()]), dtype=torch.float32)
     colors = torch.tensor(np.array([p.color for p in model.points3D.values()]), dtype=torch.uint8)
     stacked = (torch.stack(images), torch.stack(intrinsics), torch.stack(viewmats))
-    return Capture(*stacked, points, colors, tracks)
+    return Capture(*stacked, points, colors, tracks, torch.tensor(exposures))
 
 
 def neighbour_distance(points: np.ndarray) -> np.ndarray:

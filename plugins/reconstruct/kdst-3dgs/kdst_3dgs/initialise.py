@@ -105,7 +105,7 @@ def _empty_cells(view: View, occupying: Tensor, cells: int) -> tuple[Tensor, Ten
     colors = interpolate(planes, (rows, cells), mode="area")[0].permute(1, 2, 0)[ys, xs]
     rays = torch.cat([centres, torch.ones(len(centres), 1)], -1) @ view.K.inverse().T
     world = (rays * z[:, None] - view.viewmat[:3, 3]) @ view.viewmat[:3, :3]
-    return world, colors, 0.5 * side * z / view.K[0, 0]
+    return world, colors / view.gain, 0.5 * side * z / view.K[0, 0]
 
 
 def random_points(options: Options, generator: torch.Generator) -> tuple[Tensor, Tensor]:

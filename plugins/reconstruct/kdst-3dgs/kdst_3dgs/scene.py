@@ -12,6 +12,13 @@ from kdst_3dgs.parallel import available_threads
 from kdst_3dgs.ply import Parameters, read_ply, write_splats
 from kdst_3dgs.rasterizer import rasterize
 
+DISPLAY_GAMMA = 2.2
+
+
+def exposure_gain(exposure: float, reference: float) -> float:
+    """Factor of display values when light is multiplied by exposure / reference."""
+    return float((exposure / reference) ** (1 / DISPLAY_GAMMA))
+
 
 @attrs.define
 class Scene:
@@ -27,6 +34,7 @@ class Scene:
     background: Tensor = attrs.field(factory=lambda: torch.zeros(3))
     antialiased: bool = False
     threads: int | None = None
+    reference_exposure: float = 1.0  # of the photographs that the colours are those of
 
     def __len__(self) -> int:
         return len(self.parameters["means"])
@@ -81,17 +89,24 @@ class Scene:
 
     @torch.no_grad()
     def render(
-        self, viewmat: Tensor, K: Tensor, width: int, height: int
+        self,
+        viewmat: Tensor,
+        K: Tensor,
+        width: int,
+        height: int,
+        exposure: float | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """rgb (H, W, 3) in [0, 1], alpha (H, W) and depth (H, W) from a camera of the capture.
 
         viewmat (4, 4) world to camera, OpenCV axes; K (3, 3) pixels. Depth is the mean camera z
-        of what is seen, in the capture's units, 0 where nothing is.
+        of what is seen, in the capture's units, 0 where nothing is. `exposure` is that of a
+        photograph, in the units that the trainer got; None for the training views' mean.
         """
         view = self.to_unit_frame(viewmat)
         rgb, alpha, info = self.draw(view, K, width, height, self.background, depth=True)
         depth = torch.where(alpha > 1e-4, info["depth"] / alpha.clamp_min(1e-4), 0 * alpha)
-        return rgb.clamp(0, 1), alpha, depth * self.unit
+        gain = 1.0 if exposure is None else exposure_gain(exposure, self.reference_exposure)
+        return (rgb * gain).clamp(0, 1), alpha, depth * self.unit
 
     def to_unit_frame(self, viewmat: Tensor) -> Tensor:
         """A world-to-camera matrix (4, 4) of the capture, for the unit frame."""

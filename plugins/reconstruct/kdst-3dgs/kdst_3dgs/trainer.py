@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import attrs
 import torch
 from torch import Tensor
 
@@ -13,10 +14,11 @@ from kdst_3dgs.density import GradientControl, McmcControl
 from kdst_3dgs.loss import MIN_SIDE, photometric_loss
 from kdst_3dgs.options import Options
 from kdst_3dgs.ply import Parameters
-from kdst_3dgs.scene import Scene
+from kdst_3dgs.scene import Scene, exposure_gain
 from kdst_3dgs.views import View, prepare_views
 from kdst_3dgs.warmup import compile_kernels
 
+SATURATED = 254 / 255  # a photograph's value that may stand for anything brighter
 _BACKGROUNDS = {"black": 0.0, "white": 1.0}
 
 
@@ -38,7 +40,9 @@ class Trainer:
     (N, 4, 4) world to camera, OpenCV axes; points (P, 3) and colors (P, 3), uint8 or float;
     masks: N of (H, W) bool, True where the photograph counts, or None; tracks: for each view the
     indices (T,) of the points seen in it, which depth supervision uses (without them every point
-    in front of the camera counts as seen). `generator` is a CPU generator and makes every random
+    in front of the camera counts as seen); exposures: (N,) positive, of each photograph from its
+    metadata (seconds · ISO / f-number², or any multiple), which takes out the camera's automatic
+    exposure. `generator` is a CPU generator and makes every random
     choice. Raises ValueError for input that cannot be trained on.
     """
 
@@ -54,6 +58,7 @@ class Trainer:
         generator: torch.Generator,
         masks: Sequence[Tensor | None] | None = None,
         tracks: Sequence[Tensor] | None = None,
+        exposures: Tensor | None = None,
         device: str = "cpu",
     ) -> None:
         self.options, self.generator, self.device = options, generator, device
@@ -61,6 +66,10 @@ class Trainer:
         frame = prepare_views(images, intrinsics, viewmats, points, masks, tracks)
         self.views, self.extent = frame.views, 1.0
         points, origin, unit = frame.points, frame.origin, frame.unit
+        reference = 1.0 if exposures is None else float(exposures.double().log().mean().exp())
+        if exposures is not None:
+            for view, exposure in zip(self.views, exposures, strict=True):
+                view.gain = exposure_gain(float(exposure), reference)
         if options.init == "ply":
             parameters = initialise.from_file(options, origin, unit)
         elif options.init == "random":
@@ -82,6 +91,7 @@ class Trainer:
         self._queue: list[int] = []
         ground = torch.full((3,), _BACKGROUNDS.get(options.background, 0.0))
         self.scene = Scene({}, origin, unit, ground, options.antialiased, self.threads)
+        self.scene.reference_exposure = reference
         self._install(parameters)
         self.exposures = torch.eye(3, 4).repeat(len(self.views), 1, 1).to(device).requires_grad_()
         self.exposure_optimizer = torch.optim.Adam([self.exposures], lr=options.exposure_lr)
@@ -154,6 +164,8 @@ class Trainer:
         if o.exposure:
             self.exposure_optimizer.step()
             self.exposure_optimizer.zero_grad(set_to_none=True)
+            drift = self.exposures.data.mean(0) - torch.eye(3, 4, device=self.device)
+            self.exposures.data -= drift  # new views are rendered without one: as the mean
         self._refine(info, lr)
 
     def _drawn_scene(self, progress: float) -> Scene:
@@ -166,8 +178,7 @@ class Trainer:
         denser = (torch.sigmoid(logits) / (1 - rate)).clamp(max=0.999)
         thinned = torch.where(kept, torch.logit(denser), logits.new_tensor(-30.0))
         parameters = self.scene.parameters | {"opacities": thinned}
-        s = self.scene
-        return Scene(parameters, s.origin, s.unit, s.background, s.antialiased, s.threads)
+        return attrs.evolve(self.scene, parameters=parameters)
 
     def _loss(
         self,
@@ -181,6 +192,9 @@ class Trainer:
         background: Tensor,
     ) -> Tensor:
         o, p = self.options, self.scene.parameters
+        if view.gain != 1:
+            rgb = rgb * view.gain
+            rgb = torch.where((rgb > 1) & (target >= SATURATED), target.to(rgb.device), rgb)
         if o.exposure:
             exposure = self.exposures[view.index]
             rgb = rgb @ exposure[:, :3].T + exposure[:, 3]

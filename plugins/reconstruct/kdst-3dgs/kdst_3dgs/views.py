@@ -20,6 +20,7 @@ class View:
     mask: Tensor | None
     alpha: Tensor | None
     seen: Tensor  # (T, 3) SfM points in this view, unit frame
+    gain: float = 1.0  # display values of the photograph over those of the scene
     _sizes: dict[int, tuple[Tensor, Tensor, Tensor | None]] = attrs.field(factory=dict)
 
     def at(self, halvings: int, min_side: int) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -93,6 +93,22 @@ def test_regions_without_points_start_with_gaussians_of_their_colour(capture):
     assert psnr(filled.scene, capture, 0) > psnr(empty.scene, capture, 0) + 1
 
 
+def test_automatic_exposure_is_taken_out_and_put_back(capture):
+    """Photographs taken darker or brighter train the scene of the even ones."""
+    exposures = 2.0 ** torch.tensor([0.0, -1.5, 0.5, -0.5, 1.0, -1.0])
+    gains = (exposures / exposures.log().mean().exp()) ** (1 / 2.2)
+    images = [image * gain * 0.6 for image, gain in zip(capture["images"], gains, strict=True)]
+    uneven = capture | {"images": images}
+    blind, aware = trainer(uneven), trainer(uneven | {"exposures": exposures})
+    scores = []
+    for machine, given in ((blind, None), (aware, float(exposures[1]))):
+        parameters_after(machine, 60)
+        camera = (capture["viewmats"][1], capture["intrinsics"][1], WIDTH, HEIGHT)
+        rgb, _, _ = machine.scene.render(*camera, given)
+        scores.append(-10 * (rgb - images[1]).square().mean().log10().item())
+    assert scores[1] > scores[0] + 1
+
+
 def test_same_seed_gives_the_same_scene(capture):
     options = {"strategy": "mcmc", "background": "random", "drop_rate": 0.1}
     runs = [parameters_after(trainer(capture, **options), 45) for _ in range(2)]
