@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from gsplat.strategy import DefaultStrategy, MCMCStrategy  # type: ignore[import-untyped]
-from gsplat.strategy.ops import reset_opa  # type: ignore[import-untyped]
+from gsplat.strategy.ops import remove, reset_opa  # type: ignore[import-untyped]
 from torch import Tensor
 
 from kdst_3dgs.options import Options
@@ -72,6 +72,11 @@ class GradientControl:
             value = 2 * self.options.min_opacity
             reset_opa(params=params, optimizers=optimizers, state=self.state, value=value)
 
+    def discard(self, params: Parameters, optimizers: Optimizers, unwanted: Tensor) -> None:
+        """Remove the Gaussians where `unwanted` (N,) holds, unless that is all of them."""
+        if unwanted.any() and not unwanted.all():
+            remove(params=params, optimizers=optimizers, state=self.state, mask=unwanted)
+
 
 class McmcControl:
     """3D Gaussian Splatting as Markov chain Monte Carlo (Kheradmand et al. 2024).
@@ -104,6 +109,10 @@ class McmcControl:
             self._relocate(params, optimizers)
             self._add(params, optimizers)
         self._jitter(params, lr * o.noise_lr)
+
+    def discard(self, params: Parameters, optimizers: Optimizers, unwanted: Tensor) -> None:
+        """Make the Gaussians where `unwanted` (N,) holds transparent, to be relocated."""
+        params["opacities"].data[unwanted] = -20.0
 
     @torch.no_grad()
     def _relocate(self, params: Parameters, optimizers: Optimizers) -> None:

@@ -60,6 +60,13 @@ class Options:
     min_opacity: float = option(
         0.005, "Opacity below which it is pruned, or relocated by MCMC.", above=0, max=0.5
     )
+    free_depth: float = option(
+        0.3,
+        "Gaussians in front of a camera are pruned up to this share of the depth of the nearest SfM"
+        " points; 0 for none, as in the paper.",
+        min=0,
+        max=1,
+    )
     noise_lr: float = option(5e5, "Noise of MCMC, in learning rates of the means.", min=0)
 
     antialiased: bool = option(

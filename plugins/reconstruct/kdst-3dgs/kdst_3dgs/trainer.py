@@ -15,7 +15,7 @@ from kdst_3dgs.loss import MIN_SIDE, photometric_loss
 from kdst_3dgs.options import Options
 from kdst_3dgs.ply import Parameters
 from kdst_3dgs.scene import Scene, exposure_gain
-from kdst_3dgs.views import View, prepare_views
+from kdst_3dgs.views import View, in_front_of_cameras, nearest_depth, prepare_views
 from kdst_3dgs.warmup import compile_kernels
 
 SATURATED = 254 / 255  # a photograph's value that may stand for anything brighter
@@ -66,6 +66,7 @@ class Trainer:
         frame = prepare_views(images, intrinsics, viewmats, points, masks, tracks)
         self.views, self.extent = frame.views, 1.0
         points, origin, unit = frame.points, frame.origin, frame.unit
+        self.free_depth = options.free_depth * nearest_depth(self.views)
         reference = 1.0 if exposures is None else float(exposures.double().log().mean().exp())
         if exposures is not None:
             for view, exposure in zip(self.views, exposures, strict=True):
@@ -221,6 +222,10 @@ class Trainer:
             self.control.after_step(
                 self.scene.parameters, self.optimizers, self.iteration, info, lr
             )
+        if self.free_depth and self.iteration and self.iteration % self.options.refine_every == 0:
+            means = self.scene.parameters["means"].detach()
+            floating = in_front_of_cameras(means, self.views, self.free_depth)
+            self.control.discard(self.scene.parameters, self.optimizers, floating)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that training goes on from: tensors, numbers, lists and dicts only."""

@@ -66,6 +66,29 @@ class View:
         return (1 / rendered - 1 / z[drawn]).abs().mean()
 
 
+def nearest_depth(views: Sequence[View]) -> float:
+    """Depth that nearly all SfM points exceed in nearly all views; 0 without points."""
+    depths = []
+    for view in views:
+        z = view.seen @ view.viewmat[2, :3] + view.viewmat[2, 3]
+        depths.append(z[z > 0.01])
+    known = torch.cat(depths)
+    return float(known.kthvalue(1 + len(known) // 100).values) if len(known) else 0.0
+
+
+def in_front_of_cameras(means: Tensor, views: Sequence[View], depth: float) -> Tensor:
+    """Which means (N, 3) some photograph would show nearer than `depth`, (N,) bool."""
+    found = torch.zeros(len(means), dtype=torch.bool, device=means.device)
+    for view in views:
+        viewmat, K = view.viewmat.to(means.device), view.K.to(means.device)
+        camera = means @ viewmat[:3, :3].T + viewmat[:3, 3]
+        near = (camera[:, 2] > 0) & (camera[:, 2] < depth)
+        x, y, z = (camera @ K.T).unbind(-1)
+        height, width = view.image.shape[:2]
+        found |= near & (x >= 0) & (y >= 0) & (x <= width * z) & (y <= height * z)
+    return found
+
+
 class Frame(NamedTuple):
     """A capture moved so that its cameras surround the origin at a distance of at most 1."""
 
