@@ -54,7 +54,7 @@ class GradientControl:
             grow_scale3d=options.grow_scale3d,
             prune_scale3d=options.prune_scale3d,
             refine_start_iter=options.refine_start_iter,
-            refine_stop_iter=options.refine_stop_iter,
+            refine_stop_iter=options.density_control_end,
             refine_every=options.refine_every,
             reset_every=options.reset_every or options.iterations + 1,
             absgrad=options.strategy == "absgrad",
@@ -65,7 +65,7 @@ class GradientControl:
         self, params: Parameters, optimizers: Optimizers, step: int, info: dict[str, Any], lr: float
     ) -> None:
         """Account for one backward pass and refine when it is time."""
-        if step >= self.options.refine_stop_iter:
+        if step >= self.options.density_control_end:
             return
         self.strategy.step_post_backward(params, optimizers, self.state, step, info)
         if self.options.reset_every and step > 0 and step % self.options.reset_every == 0:
@@ -90,7 +90,7 @@ class McmcControl:
             cap_max=options.cap_max,
             noise_lr=options.noise_lr,
             refine_start_iter=options.refine_start_iter,
-            refine_stop_iter=options.refine_stop_iter,
+            refine_stop_iter=options.density_control_end,
             refine_every=options.refine_every,
             min_opacity=options.min_opacity,
         )
@@ -104,7 +104,7 @@ class McmcControl:
             self.strategy.step_post_backward(params, optimizers, self.state, step, info, lr)
             return
         o = self.options
-        due = o.refine_start_iter < step < o.refine_stop_iter and step % o.refine_every == 0
+        due = o.refine_start_iter < step < o.density_control_end and step % o.refine_every == 0
         if due:
             self._relocate(params, optimizers)
             self._add(params, optimizers)

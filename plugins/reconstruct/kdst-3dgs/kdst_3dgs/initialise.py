@@ -108,6 +108,15 @@ def _empty_cells(view: View, occupying: Tensor, cells: int) -> tuple[Tensor, Ten
     return world, colors / view.gain, 0.5 * side * z / view.K[0, 0]
 
 
+def background_of(views: Sequence[View], points: Tensor) -> float:
+    """White (1) when the median of what SfM has no points on is brighter than grey, else black."""
+    if len(points) == 0 or any(view.alpha is not None for view in views):
+        return 0.0
+    found = (_empty_cells(view, points, 40) for view in views)
+    colors = [cells[1].mean(-1) for cells in found if cells is not None]
+    return float(len(colors) > 0 and torch.cat(colors).median() > 0.5)
+
+
 def random_points(options: Options, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Points uniform in a cube of half side `init_extent`, in the unit frame, and colours."""
     size = (options.init_num_points, 3)

@@ -29,12 +29,16 @@ class Options:
         1.0, "Size at the start, in mean distances to 3 neighbours.", above=0
     )
     init_fill: int = option(
-        40,
-        "Cells across a photograph; a cell without SfM points starts with one Gaussian. 0 for none,"
-        " as in the paper.",
+        0,
+        "Cells across a photograph (40, say); one without SfM points starts with a Gaussian. 0 for"
+        " none, as in the paper.",
         min=0,
     )
-    background: Literal["black", "white", "random"] = option("black", "Colour behind the scene.")
+    background: Literal["auto", "black", "white", "random"] = option(
+        "auto",
+        "Colour behind the scene; auto is white when the photographs are bright where SfM has no"
+        " points, as under an open sky, and black otherwise (the paper's).",
+    )
 
     strategy: Literal["default", "absgrad", "mcmc"] = option(
         "default",
@@ -44,7 +48,10 @@ class Options:
     cap_max: int = option(1_000_000, "Most Gaussians, whatever the strategy.", min=1)
     refine_start_iter: int = option(500, "Density control starts after this iteration.", min=0)
     refine_stop_iter: int = option(
-        15_000, "Density control stops here (25,000 in the MCMC paper).", min=0
+        15_000,
+        "Density control stops here (25,000 in the MCMC paper), and at the latest after two thirds"
+        " of the run, so that its last changes settle.",
+        min=0,
     )
     refine_every: int = option(100, "Iterations between refinements.", min=1)
     reset_every: int = option(3000, "Iterations between opacity resets; 0 for none.", min=0)
@@ -102,6 +109,11 @@ class Options:
         2.5e-3, "Learning rate of the colours; a 20th of it for higher harmonics.", above=0
     )
     threads: int = option(0, "CPU threads; 0 for all there are.", min=0)
+
+    @property
+    def density_control_end(self) -> int:
+        """Iteration at which density control stops."""
+        return min(self.refine_stop_iter, 2 * self.iterations // 3)
 
     def __attrs_post_init__(self) -> None:
         if (self.init == "ply") != bool(self.init_ply):

@@ -90,7 +90,10 @@ class Trainer:
             compile_kernels()
         self.iteration = 0
         self._queue: list[int] = []
-        ground = torch.full((3,), _BACKGROUNDS.get(options.background, 0.0))
+        shade = _BACKGROUNDS.get(options.background, 0.0)
+        if options.background == "auto":
+            shade = initialise.background_of(self.views, points)
+        ground = torch.full((3,), shade)
         self.scene = Scene({}, origin, unit, ground, options.antialiased, self.threads)
         self.scene.reference_exposure = reference
         self._install(parameters)

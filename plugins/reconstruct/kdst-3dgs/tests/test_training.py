@@ -93,6 +93,27 @@ def test_regions_without_points_start_with_gaussians_of_their_colour(capture):
     assert psnr(filled.scene, capture, 0) > psnr(empty.scene, capture, 0) + 1
 
 
+@pytest.mark.parametrize(("sky", "shade"), [(0.0, 0.0), (1.0, 1.0)])
+def test_background_is_that_of_regions_without_points(capture, sky, shade):
+    images = [
+        torch.where(image.sum(-1, keepdim=True) < 0.05, sky, image) for image in capture["images"]
+    ]
+    machine = trainer(capture | {"images": images})
+    assert machine.scene.background.tolist() == [shade] * 3
+
+
+def test_gaussians_floating_in_front_of_a_camera_are_pruned(capture):
+    machine = trainer(capture, refine_start_iter=500)
+    camera = capture["viewmats"][2]
+    centre = -camera[:3, :3].T @ camera[:3, 3]
+    floating = centre + 0.05 * 30 * camera[2, :3] * 4
+    machine.scene.parameters["means"].data[7] = (
+        floating - machine.scene.origin
+    ) / machine.scene.unit
+    parameters_after(machine, 22)
+    assert len(machine.scene) == 149
+
+
 def test_automatic_exposure_is_taken_out_and_put_back(capture):
     """Photographs taken darker or brighter train the scene of the even ones."""
     exposures = 2.0 ** torch.tensor([0.0, -1.5, 0.5, -0.5, 1.0, -1.0])
