@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -43,19 +44,34 @@ def from_points(points: Tensor, colors: Tensor, options: Options) -> Parameters:
     }
 
 
-def fill_empty_regions(
+class Ground(NamedTuple):
+    """The horizontal plane under nearly all SfM points; up is that of the photographs."""
+
+    up: Tensor  # (3,)
+    height: float
+
+
+def ground_of(views: Sequence[View], points: Tensor) -> Ground:
+    """Estimate the ground: lawns, roads and table tops have few points, but lie flat."""
+    up = -torch.stack([view.viewmat[1, :3] for view in views]).mean(0)
+    up = up / up.norm().clamp_min(1e-6)
+    return Ground(up, float((points @ up).quantile(0.01)))
+
+
+def fill_ground(
     parameters: Parameters, views: Sequence[View], points: Tensor, options: Options
 ) -> Parameters:
-    """Add Gaussians where photographs show what SfM has no points on: sky, lawn, plain walls.
+    """Add Gaussians on the ground where photographs show it and SfM has no points on it.
 
     Each view is cut into square cells, `init_fill` across. A cell into which no point and no
-    earlier addition projects gets a Gaussian of its size and mean colour, as deep as the three
-    nearest points in the image.
+    earlier addition projects, and which sees the ground nearer than the three nearest points in
+    the image, gets a Gaussian there of its size and mean colour.
     """
+    ground = ground_of(views, points)
     added: list[tuple[Tensor, Tensor, Tensor]] = []
     occupying = points
     for view in views:
-        found = _empty_cells(view, occupying, options.init_fill)
+        found = _empty_cells(view, occupying, options.init_fill, ground)
         if found is not None:
             added.append(found)
             occupying = torch.cat([occupying, found[0]])
@@ -64,7 +80,7 @@ def fill_empty_regions(
     means, colors, sizes = (torch.cat(parts) for parts in zip(*added, strict=True))
     extra = from_points(means, colors, options)
     extra["scales"] = sizes.log()[:, None].repeat(1, 3)
-    extra["opacities"] = torch.zeros(len(means))
+    extra["opacities"] = torch.full((len(means),), 1.4)  # opacity .8: they must cover
     return {name: torch.cat([p, extra[name]]) for name, p in parameters.items()}
 
 
@@ -78,7 +94,9 @@ def _pixels(view: View, points: Tensor) -> tuple[Tensor, Tensor]:
     return pixels[inside], camera[inside, 2]
 
 
-def _empty_cells(view: View, occupying: Tensor, cells: int) -> tuple[Tensor, Tensor, Tensor] | None:
+def _empty_cells(
+    view: View, occupying: Tensor, cells: int, ground: Ground | None = None
+) -> tuple[Tensor, Tensor, Tensor] | None:
     """Centres (M, 3), colours (M, 3) and sizes (M,) of what fills the empty cells of a view."""
     height, width = view.image.shape[:2]
     side = width / cells
@@ -104,8 +122,14 @@ def _empty_cells(view: View, occupying: Tensor, cells: int) -> tuple[Tensor, Ten
     planes = view.image.permute(2, 0, 1)[None]
     colors = interpolate(planes, (rows, cells), mode="area")[0].permute(1, 2, 0)[ys, xs]
     rays = torch.cat([centres, torch.ones(len(centres), 1)], -1) @ view.K.inverse().T
-    world = (rays * z[:, None] - view.viewmat[:3, 3]) @ view.viewmat[:3, :3]
-    return world, colors / view.gain, 0.5 * side * z / view.K[0, 0]
+    R, t = view.viewmat[:3, :3], view.viewmat[:3, 3]
+    if ground is not None:
+        fall = rays @ R @ ground.up
+        below = (ground.height + R.T @ t @ ground.up) / fall  # depth at which a ray meets it
+        meets = (fall < 0) & (below > 0) & (below < z)
+        rays, colors, z = rays[meets], colors[meets], below[meets]
+    world = (rays * z[:, None] - t) @ R
+    return world, colors / view.gain, 0.8 * side * z / view.K[0, 0]
 
 
 def background_of(views: Sequence[View], points: Tensor) -> float:

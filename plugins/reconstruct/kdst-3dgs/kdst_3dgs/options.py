@@ -29,9 +29,9 @@ class Options:
         1.0, "Size at the start, in mean distances to 3 neighbours.", above=0
     )
     init_fill: int = option(
-        0,
-        "Cells across a photograph (40, say); one without SfM points starts with a Gaussian. 0 for"
-        " none, as in the paper.",
+        40,
+        "Cells across a photograph; those that see the ground where SfM has no points start with a"
+        " Gaussian on it. 0 for none, as in the paper.",
         min=0,
     )
     background: Literal["auto", "black", "white", "random"] = option(

@@ -20,6 +20,13 @@ def exposure_gain(exposure: float, reference: float) -> float:
     return float((exposure / reference) ** (1 / DISPLAY_GAMMA))
 
 
+def apply_gain(rgb: Tensor, alpha: Tensor, background: Tensor, gain: float) -> Tensor:
+    """Multiply what the Gaussians show in rgb (H, W, 3), and not the background behind them:
+    it is no light that was measured, and a white one stands for a saturated sky."""
+    behind = (1 - alpha)[..., None] * background.to(rgb.device)
+    return rgb * gain + behind * (1 - gain)
+
+
 @attrs.define
 class Scene:
     """Gaussians named as gsplat names them, before activation.
@@ -106,7 +113,8 @@ class Scene:
         rgb, alpha, info = self.draw(view, K, width, height, self.background, depth=True)
         depth = torch.where(alpha > 1e-4, info["depth"] / alpha.clamp_min(1e-4), 0 * alpha)
         gain = 1.0 if exposure is None else exposure_gain(exposure, self.reference_exposure)
-        return (rgb * gain).clamp(0, 1), alpha, depth * self.unit
+        shown = apply_gain(rgb, alpha, self.background, gain)
+        return shown.clamp(0, 1), alpha, depth * self.unit
 
     def to_unit_frame(self, viewmat: Tensor) -> Tensor:
         """A world-to-camera matrix (4, 4) of the capture, for the unit frame."""

@@ -14,7 +14,7 @@ from kdst_3dgs.density import GradientControl, McmcControl
 from kdst_3dgs.loss import MIN_SIDE, photometric_loss
 from kdst_3dgs.options import Options
 from kdst_3dgs.ply import Parameters
-from kdst_3dgs.scene import Scene, exposure_gain
+from kdst_3dgs.scene import Scene, apply_gain, exposure_gain
 from kdst_3dgs.views import View, in_front_of_cameras, nearest_depth, prepare_views
 from kdst_3dgs.warmup import compile_kernels
 
@@ -82,7 +82,7 @@ class Trainer:
             shades = colors.float() / 255 if colors.dtype == torch.uint8 else colors.float()
             parameters = initialise.from_points(points, shades, options)
             if options.init_fill:
-                parameters = initialise.fill_empty_regions(parameters, self.views, points, options)
+                parameters = initialise.fill_ground(parameters, self.views, points, options)
         count = len(parameters["means"])
         if count > options.cap_max:
             raise ValueError(f"{count} Gaussians to start from exceed cap_max, {options.cap_max}.")
@@ -197,7 +197,7 @@ class Trainer:
     ) -> Tensor:
         o, p = self.options, self.scene.parameters
         if view.gain != 1:
-            rgb = rgb * view.gain
+            rgb = apply_gain(rgb, alpha, background, view.gain)
             rgb = torch.where((rgb > 1) & (target >= SATURATED), target.to(rgb.device), rgb)
         if o.exposure:
             exposure = self.exposures[view.index]
