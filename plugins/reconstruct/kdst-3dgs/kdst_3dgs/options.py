@@ -6,12 +6,18 @@ import attrs
 
 from kdst_core import option
 
+PAPER_ITERATIONS = 30_000
+
 
 @attrs.frozen
 class Options:
     """Options of 3D Gaussian Splatting (Kerbl et al. 2023, sections 5 and 6, and their code)."""
 
-    iterations: int = option(30_000, "Training iterations, one view each.", min=1)
+    iterations: int = option(
+        0,
+        "Training iterations, one view each. 0: the paper's 30,000, or what the capture asks for.",
+        min=0,
+    )
     sh_degree: int = option(3, "Highest degree of spherical harmonics.", min=0, max=3)
     sh_degree_interval: int = option(1000, "Iterations between degrees of the warm-up.", min=1)
     dssim_weight: float = option(0.2, "λ in the loss (1 - λ)·L1 + λ·(1 - SSIM).", min=0, max=1)

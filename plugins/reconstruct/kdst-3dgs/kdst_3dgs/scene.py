@@ -42,6 +42,7 @@ class Scene:
     antialiased: bool = False
     threads: int | None = None
     reference_exposure: float = 1.0  # of the photographs that the colours are those of
+    exposed: bool = False  # whether the photographs' exposures were known
 
     def __len__(self) -> int:
         return len(self.parameters["means"])

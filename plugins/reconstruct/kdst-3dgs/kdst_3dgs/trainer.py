@@ -12,7 +12,7 @@ from kdst_3dgs import initialise
 from kdst_3dgs.adam import VisibleAdam
 from kdst_3dgs.density import GradientControl, McmcControl
 from kdst_3dgs.loss import MIN_SIDE, photometric_loss
-from kdst_3dgs.options import Options
+from kdst_3dgs.options import PAPER_ITERATIONS, Options
 from kdst_3dgs.ply import Parameters
 from kdst_3dgs.scene import Scene, apply_gain, exposure_gain
 from kdst_3dgs.views import View, in_front_of_cameras, nearest_depth, prepare_views
@@ -61,6 +61,13 @@ class Trainer:
         exposures: Tensor | None = None,
         device: str = "cpu",
     ) -> None:
+        if torch.device(device).type != "cpu":
+            raise ValueError(
+                f"Training runs on the CPU only, not on {device}: of the CUDA back end only rendering"
+                " is written, and untested. Give device cpu."
+            )
+        if not options.iterations:
+            options = attrs.evolve(options, iterations=PAPER_ITERATIONS)
         self.options, self.generator, self.device = options, generator, device
         self.threads = options.threads or None
         frame = prepare_views(images, intrinsics, viewmats, points, masks, tracks)
@@ -86,8 +93,7 @@ class Trainer:
         count = len(parameters["means"])
         if count > options.cap_max:
             raise ValueError(f"{count} Gaussians to start from exceed cap_max, {options.cap_max}.")
-        if device == "cpu":
-            compile_kernels()
+        compile_kernels()
         self.iteration = 0
         self._queue: list[int] = []
         shade = _BACKGROUNDS.get(options.background, 0.0)
@@ -96,6 +102,7 @@ class Trainer:
         ground = torch.full((3,), shade)
         self.scene = Scene({}, origin, unit, ground, options.antialiased, self.threads)
         self.scene.reference_exposure = reference
+        self.scene.exposed = exposures is not None
         self._install(parameters)
         self.exposures = torch.eye(3, 4).repeat(len(self.views), 1, 1).to(device).requires_grad_()
         self.exposure_optimizer = torch.optim.Adam([self.exposures], lr=options.exposure_lr)
