@@ -10,6 +10,7 @@ import time
 import attrs
 import torch
 from castle_scene import load_castle
+
 from kdst_3dgs.options import Options
 from kdst_3dgs.trainer import Trainer
 

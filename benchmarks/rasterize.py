@@ -13,10 +13,11 @@ from typing import Any
 
 import torch
 from castle_scene import Capture, load_castle, random_gaussians
+from torch import Tensor
+
 from kdst_3dgs import rasterize, rasterize_reference
 from kdst_3dgs.adam import VisibleAdam
 from kdst_3dgs.loss import photometric_loss
-from torch import Tensor
 
 WIDTH, HEIGHT = 640, 480
 

@@ -16,5 +16,5 @@ def compile_kernels() -> None:
     compile_rasterizer()
     with compiling(), torch.enable_grad():
         image = torch.zeros(MIN_SIDE, MIN_SIDE, 3, requires_grad=True)
-        photometric_loss(image, torch.zeros_like(image)).backward()  # type: ignore[no-untyped-call]
+        photometric_loss(image, torch.zeros_like(image)).backward()
         VisibleAdam([image], 0.0).step()

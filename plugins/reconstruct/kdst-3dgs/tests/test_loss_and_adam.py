@@ -5,9 +5,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from skimage.metrics import structural_similarity
+
 from kdst_3dgs.adam import VisibleAdam
 from kdst_3dgs.loss import photometric_loss
-from skimage.metrics import structural_similarity
 
 
 def images(seed: int, height: int, width: int):

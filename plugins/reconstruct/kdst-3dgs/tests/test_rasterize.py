@@ -10,8 +10,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kdst_3dgs import rasterize, rasterize_reference
 from torch import Tensor
+
+from kdst_3dgs import rasterize, rasterize_reference
 
 PARAMETERS = ("means", "quats", "log_scales", "opacity_logits", "sh")
 ORACLE = "oracles/reconstruct/oracle_200g_64x48_2cam_sh3_f64.npz"

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from kdst_3dgs.density import GradientControl, McmcControl, relocation
 from kdst_3dgs.options import Options
 from kdst_3dgs.ply import SplatFileError, read_ply

@@ -44,8 +44,13 @@ def _camera(first: Camera, turn: Any, place: Any) -> Camera:
     pose = np.eye(4)
     pose[:3, :3] = turn.T
     pose[:3, 3] = -turn.T @ place
-    size = {"width": first.width // 2 * 2, "height": first.height // 2 * 2}
-    return attrs.evolve(first, viewmat=torch.from_numpy(pose).float(), exposure=None, **size)
+    return attrs.evolve(
+        first,
+        viewmat=torch.from_numpy(pose).float(),
+        width=first.width // 2 * 2,
+        height=first.height // 2 * 2,
+        exposure=None,
+    )
 
 
 def write_video(

@@ -1,6 +1,7 @@
 """Which views are held out, and a capture without them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import attrs
 
@@ -65,8 +66,14 @@ def _index(text: str, count: int) -> int:
 def subset(capture: Capture, rows: Sequence[int]) -> Capture:
     """Return the capture with only these views."""
 
-    def pick(values: Sequence[object] | None) -> list[object] | None:
+    def pick(values: Any) -> Any:
         return None if values is None else [values[k] for k in rows]
 
-    names = ("images", "cameras", "names", "masks", "tracks")
-    return attrs.evolve(capture, **{n: pick(getattr(capture, n)) for n in names})
+    return attrs.evolve(
+        capture,
+        images=pick(capture.images),
+        cameras=pick(capture.cameras),
+        names=pick(capture.names),
+        masks=pick(capture.masks),
+        tracks=pick(capture.tracks),
+    )
