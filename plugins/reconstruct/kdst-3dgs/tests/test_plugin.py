@@ -60,7 +60,12 @@ def test_artifacts_are_there_and_the_report_holds_them(small: Any) -> None:
     assert len(list((small.directory / "artifacts" / "holdout").glob("*.png"))) == 4
     assert (small.directory / "artifacts" / "flight.mp4").read_bytes()[4:8] == b"ftyp"
     page = small.report.read_text()
-    for words in ("Held-out views", "PSNR along the fit", "Gaussians along the fit"):
+    for words in (
+        "Held-out views",
+        "data:video/mp4",
+        "PSNR along the fit",
+        "Gaussians along the fit",
+    ):
         assert words in page
     assert "http://" not in page.replace("http://www.w3.org", "")
 

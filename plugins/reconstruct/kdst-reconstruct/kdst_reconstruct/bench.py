@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from kdst_core.contracts import Capture, Scene
     from kdst_reconstruct.protocol import Trace
 
-SHOWN = 6
-"""Held-out views in the report."""
-
 
 class TorchCodec:
     """Checkpoints as torch files, read with weights_only=True."""

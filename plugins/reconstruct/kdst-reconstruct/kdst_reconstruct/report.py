@@ -19,6 +19,7 @@ def content(result: Mapping[str, Any], directory: Path) -> ReportContent:
     blocks: list[Figure | Table] = []
     if result["input"]["held_out"]:
         blocks += [_views(result, directory), _psnr(trace)]
+    blocks += _flight(result, directory)
     blocks += [_gaussians(trace), _table(trace)]
     return ReportContent(_subtitle(result), _stats(result), blocks)
 
@@ -69,6 +70,15 @@ def _views(result: Mapping[str, Any], directory: Path) -> Figure:
         f" {pictures.ERROR_SHOWN:g} or more of the range).{rest}"
     )
     return Figure("Held-out views", caption, png=pictures.stack(shown))
+
+
+def _flight(result: Mapping[str, Any], directory: Path) -> list[Figure]:
+    """The flight along the path of the cameras."""
+    if "flight.mp4" not in result["artifacts"]:
+        return []
+    caption = "Rendered from a smooth path through all cameras, those of held-out views included."
+    video = _read(directory / result["artifacts"]["flight.mp4"])
+    return [Figure("Flight", caption, mp4=video)]
 
 
 def _psnr(trace: Mapping[str, Any]) -> Figure:
