@@ -1,13 +1,13 @@
 """Splat files: the .ply that every viewer reads, in and out; .splat and compressed .ply out."""
 
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from kdst_core.rundir import write_atomically
 
 Parameters = dict[str, Tensor]
 _SHAPE = (*(f"scale_{i}" for i in range(3)), *(f"rot_{i}" for i in range(4)))
@@ -124,6 +124,7 @@ def write_splats(parameters: Parameters, path: Path) -> None:
         data = ply_bytes(kept)
     else:
         raise SplatFileError(f"{path.name}: write .ply, .compressed.ply or .splat.")
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, data)
 
 
@@ -141,16 +142,3 @@ def _gsplat_bytes(parameters: Parameters, kind: Any) -> bytes:
         format=kind,
     )
     return data
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file that is either whole or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with open(handle, "wb") as file:
-            file.write(data)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
