@@ -54,7 +54,7 @@ class Stat:
 
 @frozen
 class Figure:
-    """A picture of a report: an inline SVG (made by `kdst_core.charts`) or PNG bytes.
+    """A picture of a report: an inline SVG (made by `kdst_core.charts`), PNG bytes or an mp4 video.
 
     pixelated: enlarge without smoothing.
     """
@@ -64,6 +64,7 @@ class Figure:
     svg: str = ""
     png: bytes = b""
     pixelated: bool = False
+    mp4: bytes = b""
 
 
 @frozen

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
         Inversion,
         InvertRequest,
         OnlinePredictor,
+        Reconstruction,
         ReconstructRequest,
         RunServices,
-        Scene,
         ToolAnnotation,
         ToolsRequest,
     )
@@ -55,8 +55,8 @@ def adapt(request: "AdaptRequest", options: Any, run: "RunServices") -> "OnlineP
 @hookspec(firstresult=True)
 def reconstruct(
     request: "ReconstructRequest", options: Any, run: "RunServices"
-) -> "Iterator[tuple[int, Scene]]":
-    """Yield (iteration, scene) while a scene is fitted to posed photographs.
+) -> "Reconstruction":
+    """Return a fit that yields (iteration, scene) while a scene is fitted to posed photographs.
 
     Since 0.1, provisional.
     """

@@ -33,9 +33,9 @@ def render(result: Mapping[str, Any], directory: Path, bench: Bench) -> str:
     return environment.get_template("report.html").render(result=result, content=content)
 
 
-def _data_uri(png: bytes) -> str:
-    """Return PNG bytes as a data URI."""
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+def _data_uri(data: bytes, kind: str = "image/png") -> str:
+    """Return the bytes of a picture or a video as a data URI."""
+    return f"data:{kind};base64," + base64.b64encode(data).decode()
 
 
 def _show(value: Any) -> str:

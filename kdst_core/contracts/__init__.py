@@ -8,7 +8,14 @@ from kdst_core.contracts.adapt import AdaptRequest, Diagnostics, OnlinePredictor
 from kdst_core.contracts.edit import Edit, EditedImage, EditRequest
 from kdst_core.contracts.invert import Inversion, InvertRequest
 from kdst_core.contracts.method import Description, RunServices
-from kdst_core.contracts.reconstruct import Camera, Capture, ReconstructRequest, Render, Scene
+from kdst_core.contracts.reconstruct import (
+    Camera,
+    Capture,
+    Reconstruction,
+    ReconstructRequest,
+    Render,
+    Scene,
+)
 from kdst_core.contracts.tools import Tool, ToolAnnotation, ToolCall, ToolsRequest
 
 __all__ = [
@@ -24,6 +31,7 @@ __all__ = [
     "InvertRequest",
     "OnlinePredictor",
     "ReconstructRequest",
+    "Reconstruction",
     "Render",
     "RunServices",
     "Scene",

@@ -3,9 +3,9 @@
 Axes follow OpenCV: x right, y down, z forward; pixel centres lie at +0.5.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import frozen
 
@@ -18,12 +18,15 @@ class Camera:
     """A pinhole camera.
 
     K: (3, 3) intrinsics in pixels. viewmat: (4, 4) world to camera. width, height: pixels.
+    exposure: of the photograph, seconds · ISO / f-number² or any fixed multiple of it; None where
+    it is not known.
     """
 
     K: "Tensor"
     viewmat: "Tensor"
     width: int
     height: int
+    exposure: float | None = None
 
 
 @frozen
@@ -34,6 +37,7 @@ class Capture:
     cameras: one a view. names: file names of the views, in order.
     masks: (H, W) bool a view, True where the photograph counts, or None.
     points: (P, 3) world positions, P may be 0. colors: (P, 3) in [0, 1].
+    tracks: for each view the indices (T,) of the points seen in it, or None when that is not known.
     """
 
     images: "Sequence[Tensor]"
@@ -42,14 +46,20 @@ class Capture:
     masks: "Sequence[Tensor | None] | None"
     points: "Tensor"
     colors: "Tensor"
+    tracks: "Sequence[Tensor] | None" = None
 
 
 @frozen
 class ReconstructRequest:
-    """The views a scene is fitted to; held-out views are not in it."""
+    """The views a scene is fitted to; held-out views are not in it.
+
+    generator: a CPU generator, the source of all randomness. iterations: how many the capture asks
+    for when the user says nothing, None for the method's own default.
+    """
 
     capture: Capture
     generator: "Generator"
+    iterations: int | None = None
 
 
 @frozen
@@ -69,3 +79,29 @@ class Scene(Protocol):
 
     def save(self, path: Path) -> None:
         """Write the scene; the suffix of the path chooses the format."""
+
+    def __len__(self) -> int:
+        """Return the number of Gaussians, or of whatever the scene is made of."""
+
+
+class Reconstruction(Protocol):
+    """A fit under way: iterate over it for (iteration, scene), iterations counted from 1.
+
+    A scene is the live one: render or save it before asking for the next iteration.
+    """
+
+    @property
+    def iterations(self) -> int:
+        """Iteration at which the fit ends."""
+
+    def __iter__(self) -> Iterator[tuple[int, Scene]]:
+        """Return itself."""
+
+    def __next__(self) -> tuple[int, Scene]:
+        """Carry out one iteration."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything the fit goes on from: tensors and plain values."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state; the next iteration is the one after it."""

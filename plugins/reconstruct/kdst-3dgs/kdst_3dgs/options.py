@@ -1,0 +1,126 @@
+"""The options of training, with the paper's names and defaults."""
+
+from typing import Literal
+
+import attrs
+
+from kdst_core import option
+
+PAPER_ITERATIONS = 30_000
+
+
+@attrs.frozen
+class Options:
+    """Options of 3D Gaussian Splatting (Kerbl et al. 2023, sections 5 and 6, and their code)."""
+
+    iterations: int = option(
+        0,
+        "Training iterations, one view each. 0: the paper's 30,000, or what the capture asks for.",
+        min=0,
+    )
+    sh_degree: int = option(3, "Highest degree of spherical harmonics.", min=0, max=3)
+    sh_degree_interval: int = option(1000, "Iterations between degrees of the warm-up.", min=1)
+    dssim_weight: float = option(0.2, "λ in the loss (1 - λ)·L1 + λ·(1 - SSIM).", min=0, max=1)
+    num_downscales: int = option(0, "Start at 1/2^n of the resolution.", min=0, max=6)
+    resolution_schedule: int = option(3000, "Iterations before the resolution doubles.", min=1)
+
+    init: Literal["sfm", "random", "ply"] = option(
+        "sfm", "Start from SfM points, random points, or the splats of init_ply."
+    )
+    init_ply: str = option("", "Path of the .ply to start from.")
+    init_num_points: int = option(100_000, "Points of a random start.", min=1)
+    init_extent: float = option(3.0, "Half side of a random start, in scene extents.", above=0)
+    init_opacity: float = option(0.1, "Opacity at the start.", above=0, max=0.99)
+    init_scale: float = option(
+        1.0, "Size at the start, in mean distances to 3 neighbours.", above=0
+    )
+    init_fill: int = option(
+        40,
+        "Cells across a photograph; those that see the ground where SfM has no points start with a"
+        " Gaussian on it. 0 for none, as in the paper.",
+        min=0,
+    )
+    background: Literal["auto", "black", "white", "random"] = option(
+        "auto",
+        "Colour behind the scene; auto is white when the photographs are bright where SfM has no"
+        " points, as under an open sky, and black otherwise (the paper's).",
+    )
+
+    strategy: Literal["default", "absgrad", "mcmc"] = option(
+        "default",
+        "Density control: clone, split, prune and reset by screen gradients; the same by absolute"
+        " gradients; or Markov chain Monte Carlo.",
+    )
+    cap_max: int = option(1_000_000, "Most Gaussians, whatever the strategy.", min=1)
+    refine_start_iter: int = option(500, "Density control starts after this iteration.", min=0)
+    refine_stop_iter: int = option(
+        15_000,
+        "Density control stops here (25,000 in the MCMC paper), and at the latest after two thirds"
+        " of the run, so that its last changes settle.",
+        min=0,
+    )
+    refine_every: int = option(100, "Iterations between refinements.", min=1)
+    reset_every: int = option(3000, "Iterations between opacity resets; 0 for none.", min=0)
+    grow_grad2d: float = option(
+        0.0,
+        "Screen gradient above which a Gaussian grows; 0 for .0002, or .0008 by absgrad.",
+        min=0,
+    )
+    grow_scale3d: float = option(
+        0.01, "Size, in scene extents, above which it is split rather than cloned.", above=0
+    )
+    prune_scale3d: float = option(0.1, "Size, in scene extents, above which it is pruned.", above=0)
+    min_opacity: float = option(
+        0.005, "Opacity below which it is pruned, or relocated by MCMC.", above=0, max=0.5
+    )
+    free_depth: float = option(
+        0.3,
+        "Gaussians in front of a camera are pruned up to this share of the depth of the nearest SfM"
+        " points; 0 for none, as in the paper.",
+        min=0,
+        max=1,
+    )
+    noise_lr: float = option(5e5, "Noise of MCMC, in learning rates of the means.", min=0)
+
+    antialiased: bool = option(
+        False, "Lower opacities for what the screen filter adds (Mip-Splatting, eq. 9)."
+    )
+    opacity_reg: float = option(
+        0.0, "Weight of the mean opacity in the loss (.01 in the MCMC paper).", min=0
+    )
+    scale_reg: float = option(
+        0.0,
+        "Weight of the mean scale, in scene extents, in the loss (.01 in the MCMC paper).",
+        min=0,
+    )
+    drop_rate: float = option(
+        0.0,
+        "Share of Gaussians left out of an iteration, growing from 0 to this (DropGaussian,"
+        " CVPR 2025); it keeps few views from being learnt by heart.",
+        min=0,
+        max=0.9,
+    )
+    depth_weight: float = option(
+        0.0, "Weight of the inverse-depth error at SfM points in the loss.", min=0
+    )
+    exposure: bool = option(False, "Learn an affine colour change for each training view.")
+    exposure_lr: float = option(1e-3, "Learning rate of the exposures.", above=0)
+
+    means_lr: float = option(1.6e-4, "Learning rate of the means, in scene extents.", above=0)
+    means_lr_final: float = option(0.01, "Share of it left at the end.", above=0, max=1)
+    scales_lr: float = option(5e-3, "Learning rate of the log scales.", above=0)
+    opacities_lr: float = option(5e-2, "Learning rate of the opacity logits.", above=0)
+    quats_lr: float = option(1e-3, "Learning rate of the quaternions.", above=0)
+    sh0_lr: float = option(
+        2.5e-3, "Learning rate of the colours; a 20th of it for higher harmonics.", above=0
+    )
+    threads: int = option(0, "CPU threads; 0 for all there are.", min=0)
+
+    @property
+    def density_control_end(self) -> int:
+        """Iteration at which density control stops."""
+        return min(self.refine_stop_iter, 2 * self.iterations // 3)
+
+    def __attrs_post_init__(self) -> None:
+        if (self.init == "ply") != bool(self.init_ply):
+            raise ValueError("init ply and init_ply go together: give both or neither")

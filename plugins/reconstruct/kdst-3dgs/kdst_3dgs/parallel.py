@@ -1,0 +1,52 @@
+"""Threads for kernels that run without the GIL, and a word to the user while they compile."""
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+
+def available_threads() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@lru_cache(maxsize=8)
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="kdst-3dgs")
+
+
+def split_work(work: Callable[..., None], total: int, threads: int, *args: Any) -> None:
+    """Call work(first, last, *args) over range(total), in pieces when there are several threads.
+
+    Plain threads rather than OpenMP: idle ones sleep, and none fight with torch's own.
+    """
+    if threads == 1 or total < 2:
+        work(0, total, *args)
+        return
+    size = max(1, -(-total // (4 * threads)))
+    jobs = [
+        _pool(threads).submit(work, first, min(first + size, total), *args)
+        for first in range(0, total, size)
+    ]
+    for job in jobs:
+        job.result()
+
+
+@contextmanager
+def compiling(seconds: float = 1.5) -> Iterator[None]:
+    """Say on stderr that kernels are being compiled when the body takes longer than `seconds`."""
+    line = "Compiling the CPU kernels; this happens once and takes about 15 s …"
+    timer = threading.Timer(seconds, lambda: print(line, file=sys.stderr, flush=True))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

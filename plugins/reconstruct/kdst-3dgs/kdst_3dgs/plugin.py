@@ -1,0 +1,44 @@
+"""The entry point of 3D Gaussian Splatting: what it is, and its hook."""
+
+from typing import TYPE_CHECKING
+
+from kdst_3dgs.options import Options
+from kdst_core import Description, hookimpl
+
+if TYPE_CHECKING:
+    from kdst_core.contracts import Reconstruction, ReconstructRequest, RunServices
+
+CITATION = """
+@article{kerbl2023gaussians,
+  title   = {3D Gaussian Splatting for Real-Time Radiance Field Rendering},
+  author  = {Kerbl, Bernhard and Kopanas, Georgios and Leimk{\\"u}hler, Thomas and Drettakis, George},
+  journal = {ACM Transactions on Graphics},
+  volume  = {42},
+  number  = {4},
+  year    = {2023}
+}
+"""
+
+
+@hookimpl
+def describe() -> Description:
+    """Describe the method."""
+    return Description(
+        summary="3D Gaussian Splatting: photographs with cameras to a scene of Gaussians that"
+        " renders in real time, trained on the CPU.",
+        options=Options,
+        paper="Kerbl et al., 3D Gaussian Splatting for Real-Time Radiance Field Rendering, SIGGRAPH 2023",
+        url="https://arxiv.org/abs/2308.04079",
+        citation=CITATION,
+        licence="Apache-2.0",
+    )
+
+
+@hookimpl
+def reconstruct(
+    request: "ReconstructRequest", options: Options, run: "RunServices"
+) -> "Reconstruction":
+    """Return a fit of Gaussians to the views."""
+    from kdst_3dgs.reconstruction import GaussianReconstruction
+
+    return GaussianReconstruction(request, options, run.device)

@@ -1,0 +1,89 @@
+"""The trainer as the contract of `reconstruct` wants it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+
+from kdst_3dgs.options import PAPER_ITERATIONS, Options
+from kdst_3dgs.scene import Scene
+from kdst_3dgs.trainer import Trainer
+from kdst_core.contracts import Camera, Capture, ReconstructRequest, Render
+from kdst_core.errors import KdstError
+
+
+@attrs.frozen
+class GaussianScene:
+    """A live scene of Gaussians, rendered with the contract's cameras."""
+
+    scene: Scene
+
+    def __len__(self) -> int:
+        return len(self.scene)
+
+    def render(self, camera: Camera) -> Render:
+        """Render one view, with the photograph's exposure where the camera has one."""
+        size = (camera.width, camera.height)
+        exposure = camera.exposure if self.scene.exposed else None
+        return Render(*self.scene.render(camera.viewmat, camera.K, *size, exposure))
+
+    def save(self, path: Path) -> None:
+        """Write .ply, .compressed.ply or .splat in the capture's coordinates."""
+        self.scene.save(path)
+
+
+class GaussianReconstruction:
+    """Training under way; the next item is (iteration, scene), iterations counted from 1.
+
+    Exposures are used when every view has one. Raises KdstError for a capture that cannot be
+    trained on.
+    """
+
+    def __init__(self, request: ReconstructRequest, options: Options, device: str) -> None:
+        count = options.iterations or request.iterations or PAPER_ITERATIONS
+        capture = request.capture
+        try:
+            self.trainer = Trainer(
+                attrs.evolve(options, iterations=count),
+                capture.images,
+                torch.stack([c.K for c in capture.cameras]),
+                torch.stack([c.viewmat for c in capture.cameras]),
+                capture.points,
+                capture.colors,
+                generator=request.generator,
+                masks=capture.masks,
+                tracks=capture.tracks,
+                exposures=_exposures(capture),
+                device=device,
+            )
+        except ValueError as e:
+            raise KdstError(str(e)) from e
+        self._steps = self.trainer.run()
+
+    @property
+    def iterations(self) -> int:
+        """Iteration at which training ends."""
+        return self.trainer.options.iterations
+
+    def __iter__(self) -> "GaussianReconstruction":
+        return self
+
+    def __next__(self) -> tuple[int, GaussianScene]:
+        iteration, scene = next(self._steps)
+        return iteration, GaussianScene(scene)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that training goes on from."""
+        return self.trainer.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state of `state_dict`."""
+        self.trainer.load_state_dict(dict(state))
+
+
+def _exposures(capture: Capture) -> "torch.Tensor | None":
+    """The exposures (N,) of the views, or None unless every view has one."""
+    known = [c.exposure for c in capture.cameras if c.exposure is not None]
+    return torch.tensor(known) if known and len(known) == len(capture.cameras) else None

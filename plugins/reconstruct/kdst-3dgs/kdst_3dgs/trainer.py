@@ -1,0 +1,263 @@
+"""The training loop of 3D Gaussian Splatting, one view an iteration."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor
+
+from kdst_3dgs import initialise
+from kdst_3dgs.adam import VisibleAdam
+from kdst_3dgs.density import GradientControl, McmcControl
+from kdst_3dgs.loss import MIN_SIDE, photometric_loss
+from kdst_3dgs.options import PAPER_ITERATIONS, Options
+from kdst_3dgs.ply import Parameters
+from kdst_3dgs.scene import Scene, apply_gain, exposure_gain
+from kdst_3dgs.views import View, in_front_of_cameras, nearest_depth, prepare_views
+from kdst_3dgs.warmup import compile_kernels
+
+SATURATED = 254 / 255  # a photograph's value that may stand for anything brighter
+_BACKGROUNDS = {"black": 0.0, "white": 1.0}
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Hold torch to one thread, so that its OpenMP does not fight with the kernels' threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class Trainer:
+    """Fits Gaussians to posed photographs; iterate over `run()` for (iteration, scene).
+
+    images: N tensors (H, W, 3), uint8 or float in [0, 1]; intrinsics (N, 3, 3) pixels; viewmats
+    (N, 4, 4) world to camera, OpenCV axes; points (P, 3) and colors (P, 3), uint8 or float;
+    masks: N of (H, W) bool, True where the photograph counts, or None; tracks: for each view the
+    indices (T,) of the points seen in it, which depth supervision uses (without them every point
+    in front of the camera counts as seen); exposures: (N,) positive, of each photograph from its
+    metadata (seconds · ISO / f-number², or any multiple), which takes out the camera's automatic
+    exposure. `generator` is a CPU generator and makes every random
+    choice. Raises ValueError for input that cannot be trained on.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        images: Sequence[Tensor],
+        intrinsics: Tensor,
+        viewmats: Tensor,
+        points: Tensor,
+        colors: Tensor,
+        *,
+        generator: torch.Generator,
+        masks: Sequence[Tensor | None] | None = None,
+        tracks: Sequence[Tensor] | None = None,
+        exposures: Tensor | None = None,
+        device: str = "cpu",
+    ) -> None:
+        if torch.device(device).type != "cpu":
+            raise ValueError(
+                f"Training runs on the CPU only, not on {device}: of the CUDA back end only rendering"
+                " is written, and untested. Give device cpu."
+            )
+        if not options.iterations:
+            options = attrs.evolve(options, iterations=PAPER_ITERATIONS)
+        self.options, self.generator, self.device = options, generator, device
+        self.threads = options.threads or None
+        frame = prepare_views(images, intrinsics, viewmats, points, masks, tracks)
+        self.views, self.extent = frame.views, 1.0
+        points, origin, unit = frame.points, frame.origin, frame.unit
+        self.free_depth = options.free_depth * nearest_depth(self.views)
+        reference = 1.0 if exposures is None else float(exposures.double().log().mean().exp())
+        if exposures is not None:
+            for view, exposure in zip(self.views, exposures, strict=True):
+                view.gain = exposure_gain(float(exposure), reference)
+        if options.init == "ply":
+            parameters = initialise.from_file(options, origin, unit)
+        elif options.init == "random":
+            start = initialise.random_points(options, generator)
+            parameters = initialise.from_points(*start, options)
+        elif len(points) == 0:
+            raise ValueError("The capture has no SfM points; start from random ones (init random).")
+        else:
+            shades = colors.float() / 255 if colors.dtype == torch.uint8 else colors.float()
+            parameters = initialise.from_points(points, shades, options)
+            if options.init_fill:
+                parameters = initialise.fill_ground(parameters, self.views, points, options)
+        count = len(parameters["means"])
+        if count > options.cap_max:
+            raise ValueError(f"{count} Gaussians to start from exceed cap_max, {options.cap_max}.")
+        compile_kernels()
+        self.iteration = 0
+        self._queue: list[int] = []
+        shade = _BACKGROUNDS.get(options.background, 0.0)
+        if options.background == "auto":
+            shade = initialise.background_of(self.views, points)
+        ground = torch.full((3,), shade)
+        self.scene = Scene({}, origin, unit, ground, options.antialiased, self.threads)
+        self.scene.reference_exposure = reference
+        self.scene.exposed = exposures is not None
+        self._install(parameters)
+        self.exposures = torch.eye(3, 4).repeat(len(self.views), 1, 1).to(device).requires_grad_()
+        self.exposure_optimizer = torch.optim.Adam([self.exposures], lr=options.exposure_lr)
+        if options.strategy == "mcmc":
+            self.control: Any = McmcControl(options, generator, device)
+        else:
+            self.control = GradientControl(options, self.extent)
+
+    def _install(self, parameters: Parameters) -> None:
+        """Make `parameters` the scene's, with a fresh optimiser each."""
+        o = self.options
+        rates = {"means": o.means_lr * self.extent, "quats": o.quats_lr, "scales": o.scales_lr}
+        rates |= {"opacities": o.opacities_lr, "sh": o.sh0_lr}
+        self.scene.parameters.clear()
+        self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        for name, rate in rates.items():
+            leaf = torch.nn.Parameter(parameters[name].to(self.device).float())
+            self.scene.parameters[name] = leaf
+            self.optimizers[name] = VisibleAdam(
+                [leaf],
+                rate,
+                rest_factor=1 / 20 if name == "sh" else 1.0,
+                threads=self.scene.rendering_threads,
+            )
+
+    def run(self) -> Iterator[tuple[int, Scene]]:
+        """Train up to `options.iterations`; after each step yield its number, from 1, and the scene.
+
+        The scene is the live one: render or save it before asking for the next step.
+        """
+        while self.iteration < self.options.iterations:
+            with one_torch_thread():
+                self._step(self.views[self._next_view()])
+            self.iteration += 1
+            yield self.iteration, self.scene
+
+    def _next_view(self) -> int:
+        """Every view once, in a new random order each time round."""
+        if not self._queue:
+            self._queue = torch.randperm(len(self.views), generator=self.generator).tolist()
+        return self._queue.pop()
+
+    def _step(self, view: View) -> None:
+        o = self.options
+        halvings = max(0, o.num_downscales - self.iteration // o.resolution_schedule)
+        target, K, mask = view.at(halvings, MIN_SIDE)
+        height, width = target.shape[:2]
+        progress = self.iteration / o.iterations
+        lr = o.means_lr * self.extent * o.means_lr_final**progress
+        self.optimizers["means"].param_groups[0]["lr"] = lr
+        background = self.scene.background
+        if o.background == "random":
+            background = torch.rand(3, generator=self.generator)
+        rgb, alpha, info = self._drawn_scene(progress).draw(
+            view.viewmat,
+            K,
+            width,
+            height,
+            background,
+            sh_degree=min(o.sh_degree, self.iteration // o.sh_degree_interval),
+            depth=o.depth_weight > 0,
+            absgrad=o.strategy == "absgrad",
+        )
+        loss = self._loss(view, rgb, alpha, info, target, mask, K, background)
+        info["means2d"].retain_grad()
+        torch.autograd.backward(loss)
+        for optimizer in self.optimizers.values():
+            optimizer.step(info["visible"])
+            optimizer.zero_grad(set_to_none=True)
+        if o.exposure:
+            self.exposure_optimizer.step()
+            self.exposure_optimizer.zero_grad(set_to_none=True)
+            drift = self.exposures.data.mean(0) - torch.eye(3, 4, device=self.device)
+            self.exposures.data -= drift  # new views are rendered without one: as the mean
+        self._refine(info, lr)
+
+    def _drawn_scene(self, progress: float) -> Scene:
+        """The scene, or with `drop_rate` a random part of it, the rest made denser for it."""
+        rate = self.options.drop_rate * progress
+        if rate == 0:
+            return self.scene
+        logits = self.scene.parameters["opacities"]
+        kept = torch.rand(logits.shape, generator=self.generator).to(logits.device) >= rate
+        denser = (torch.sigmoid(logits) / (1 - rate)).clamp(max=0.999)
+        thinned = torch.where(kept, torch.logit(denser), logits.new_tensor(-30.0))
+        parameters = self.scene.parameters | {"opacities": thinned}
+        return attrs.evolve(self.scene, parameters=parameters)
+
+    def _loss(
+        self,
+        view: View,
+        rgb: Tensor,
+        alpha: Tensor,
+        info: dict[str, Any],
+        target: Tensor,
+        mask: Tensor | None,
+        K: Tensor,
+        background: Tensor,
+    ) -> Tensor:
+        o, p = self.options, self.scene.parameters
+        if view.gain != 1:
+            rgb = apply_gain(rgb, alpha, background, view.gain)
+            rgb = torch.where((rgb > 1) & (target >= SATURATED), target.to(rgb.device), rgb)
+        if o.exposure:
+            exposure = self.exposures[view.index]
+            rgb = rgb @ exposure[:, :3].T + exposure[:, 3]
+        if view.alpha is not None:
+            target = target + (1 - view.alpha_at(target))[..., None] * background
+        if mask is not None:
+            rgb = torch.where(mask[..., None], rgb, target.to(rgb.device))
+        loss = photometric_loss(
+            rgb, target.to(rgb.device), o.dssim_weight, self.scene.rendering_threads
+        )
+        if o.opacity_reg:
+            loss = loss + o.opacity_reg * torch.sigmoid(p["opacities"]).mean()
+        if o.scale_reg:
+            loss = loss + o.scale_reg / self.extent * p["scales"].exp().mean()
+        if o.depth_weight:
+            loss = loss + o.depth_weight * view.depth_error(info["depth"], alpha, K)
+        return loss
+
+    def _refine(self, info: dict[str, Any], lr: float) -> None:
+        """Density control; gsplat draws from torch's global generator, which ours seeds."""
+        seed = int(torch.randint(2**62, (), generator=self.generator))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.control.after_step(
+                self.scene.parameters, self.optimizers, self.iteration, info, lr
+            )
+        if self.free_depth and self.iteration and self.iteration % self.options.refine_every == 0:
+            means = self.scene.parameters["means"].detach()
+            floating = in_front_of_cameras(means, self.views, self.free_depth)
+            self.control.discard(self.scene.parameters, self.optimizers, floating)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that training goes on from: tensors, numbers, lists and dicts only."""
+        return {
+            "iteration": self.iteration,
+            "queue": list(self._queue),
+            "generator": self.generator.get_state(),
+            "parameters": {k: p.detach().clone() for k, p in self.scene.parameters.items()},
+            "optimizers": {k: o.state_dict() for k, o in self.optimizers.items()},
+            "control": dict(self.control.state),
+            "exposures": self.exposures.detach().clone(),
+            "exposure_optimizer": self.exposure_optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state of `state_dict`; `options.iterations` may be larger than it was."""
+        self._install({k: p.clone() for k, p in state["parameters"].items()})
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        self.control.state.clear()
+        self.control.state.update(state["control"])
+        self.exposures.data.copy_(state["exposures"])
+        self.exposure_optimizer.load_state_dict(state["exposure_optimizer"])
+        self.generator.set_state(state["generator"])
+        self._queue, self.iteration = list(state["queue"]), state["iteration"]

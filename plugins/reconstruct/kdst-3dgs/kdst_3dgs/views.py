@@ -1,0 +1,157 @@
+"""Training views: photographs at several sizes with their cameras in the unit frame."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import attrs
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+
+@attrs.define
+class View:
+    """One photograph (H, W, 3) in [0, 1] and its camera; masks and SfM points where given."""
+
+    index: int
+    image: Tensor
+    K: Tensor
+    viewmat: Tensor
+    mask: Tensor | None
+    alpha: Tensor | None
+    seen: Tensor  # (T, 3) SfM points in this view, unit frame
+    gain: float = 1.0  # display values of the photograph over those of the scene
+    _sizes: dict[int, tuple[Tensor, Tensor, Tensor | None]] = attrs.field(factory=dict)
+
+    def at(self, halvings: int, min_side: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Image, intrinsics and mask at 1/2^halvings of the size, sides at least `min_side`."""
+        while halvings and min(self.image.shape[:2]) >> halvings < min_side:
+            halvings -= 1
+        if halvings not in self._sizes:
+            self._sizes[halvings] = self._resized(halvings)
+        return self._sizes[halvings]
+
+    def _resized(self, halvings: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        if halvings == 0:
+            return self.image, self.K, self.mask
+        height, width = (side >> halvings for side in self.image.shape[:2])
+        planes = self.image.permute(2, 0, 1)[None]
+        image = interpolate(planes, (height, width), mode="area")[0].permute(1, 2, 0).contiguous()
+        K = self.K.clone()
+        K[0] *= width / self.image.shape[1]
+        K[1] *= height / self.image.shape[0]
+        if self.mask is None:
+            return image, K, None
+        mask = interpolate(self.mask[None, None].float(), (height, width), mode="area")[0, 0] > 0.5
+        return image, K, mask
+
+    def alpha_at(self, target: Tensor) -> Tensor:
+        """The photograph's own alpha (h, w) at the size of `target`."""
+        assert self.alpha is not None
+        return interpolate(self.alpha[None, None], target.shape[:2], mode="area")[0, 0]
+
+    def depth_error(self, depth: Tensor, alpha: Tensor, K: Tensor) -> Tensor:
+        """Mean |1/d - 1/z| over the SfM points of this view, d the rendered mean depth there."""
+        height, width = depth.shape
+        camera = self.seen @ self.viewmat[:3, :3].T + self.viewmat[:3, 3]
+        z = camera[:, 2]
+        x = (camera[:, 0] / z * K[0, 0] + K[0, 2]).floor().long()
+        y = (camera[:, 1] / z * K[1, 1] + K[1, 2]).floor().long()
+        inside = (z > 0.01) & (x >= 0) & (y >= 0) & (x < width) & (y < height)
+        x, y, z = x[inside].to(depth.device), y[inside].to(depth.device), z[inside].to(depth.device)
+        drawn = alpha.detach()[y, x] > 0.5
+        if not drawn.any():
+            return depth.sum() * 0
+        rendered = (depth[y, x] / alpha[y, x].clamp_min(0.5))[drawn].clamp_min(0.01)
+        return (1 / rendered - 1 / z[drawn]).abs().mean()
+
+
+def nearest_depth(views: Sequence[View]) -> float:
+    """Depth that nearly all SfM points exceed in nearly all views; 0 without points."""
+    depths = []
+    for view in views:
+        z = view.seen @ view.viewmat[2, :3] + view.viewmat[2, 3]
+        depths.append(z[z > 0.01])
+    known = torch.cat(depths)
+    return float(known.kthvalue(1 + len(known) // 100).values) if len(known) else 0.0
+
+
+def in_front_of_cameras(means: Tensor, views: Sequence[View], depth: float) -> Tensor:
+    """Which means (N, 3) some photograph would show nearer than `depth`, (N,) bool."""
+    found = torch.zeros(len(means), dtype=torch.bool, device=means.device)
+    for view in views:
+        viewmat, K = view.viewmat.to(means.device), view.K.to(means.device)
+        camera = means @ viewmat[:3, :3].T + viewmat[:3, 3]
+        near = (camera[:, 2] > 0) & (camera[:, 2] < depth)
+        x, y, z = (camera @ K.T).unbind(-1)
+        height, width = view.image.shape[:2]
+        found |= near & (x >= 0) & (y >= 0) & (x <= width * z) & (y <= height * z)
+    return found
+
+
+class Frame(NamedTuple):
+    """A capture moved so that its cameras surround the origin at a distance of at most 1."""
+
+    views: list[View]
+    points: Tensor  # (P, 3), unit frame
+    origin: Tensor  # (3,)
+    unit: float  # world units in one unit: the scene extent
+
+
+def prepare_views(
+    images: Sequence[Tensor],
+    intrinsics: Tensor,
+    viewmats: Tensor,
+    points: Tensor,
+    masks: Sequence[Tensor | None] | None,
+    tracks: Sequence[Tensor] | None,
+) -> Frame:
+    """Check the capture and move it to the unit frame.
+
+    The extent is the paper's: 1.1 times the largest distance of a camera from their mean.
+    """
+    _check(images, intrinsics, viewmats, masks)
+    poses = viewmats.double()
+    centres = -(poses[:, :3, :3].mT @ poses[:, :3, 3:])[..., 0]
+    origin = centres.mean(0)
+    unit = 1.1 * float((centres - origin).norm(dim=-1).max()) or 1.0
+    moved = ((points.double() - origin) / unit).float()
+    views = []
+    for i, image in enumerate(images):
+        values = image.detach().float() / (255 if image.dtype == torch.uint8 else 1)
+        view = poses[i].clone()
+        view[:3, 3] = (view[:3, :3] @ origin + view[:3, 3]) / unit
+        alpha = values[..., 3].contiguous() if values.shape[2] == 4 else None
+        rgb = values[..., :3] if alpha is None else values[..., :3] * alpha[..., None]
+        mask = None if masks is None else masks[i]
+        seen = moved if tracks is None else moved[tracks[i]]
+        views.append(
+            View(i, rgb.contiguous(), intrinsics[i].float(), view.float(), mask, alpha, seen)
+        )
+    return Frame(views, moved, origin.float(), unit)
+
+
+def _check(
+    images: Sequence[Tensor],
+    intrinsics: Tensor,
+    viewmats: Tensor,
+    masks: Sequence[Tensor | None] | None,
+) -> None:
+    count = len(images)
+    if count < 2:
+        raise ValueError(f"{count} training view given; at least 2 are needed.")
+    if len(intrinsics) != count or len(viewmats) != count:
+        raise ValueError(f"{count} images, {len(intrinsics)} intrinsics, {len(viewmats)} poses.")
+    if not (torch.isfinite(viewmats).all() and torch.isfinite(intrinsics).all()):
+        raise ValueError("A camera has a value that is not finite; remove that view.")
+    for i, image in enumerate(images):
+        if image.ndim != 3 or image.shape[2] not in (3, 4) or min(image.shape[:2]) < 16:
+            raise ValueError(
+                f"View {i} has shape {tuple(image.shape)}; it must be (H, W, 3), 16 pixels or more."
+            )
+        mask = None if masks is None else masks[i]
+        if mask is not None and mask.shape != image.shape[:2]:
+            raise ValueError(
+                f"The mask of view {i} is {mask.shape[1]}×{mask.shape[0]}, "
+                f"its image {image.shape[1]}×{image.shape[0]}; they must agree."
+            )

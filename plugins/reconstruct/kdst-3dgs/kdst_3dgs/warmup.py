@@ -1,0 +1,20 @@
+"""Compile every CPU kernel before the clock of a run starts."""
+
+from functools import cache
+
+import torch
+
+from kdst_3dgs.adam import VisibleAdam
+from kdst_3dgs.loss import MIN_SIDE, photometric_loss
+from kdst_3dgs.parallel import compiling
+from kdst_3dgs.rasterizer import compile_rasterizer
+
+
+@cache
+def compile_kernels() -> None:
+    """Load the kernels of a training step from disk, or compile them and say so on stderr."""
+    compile_rasterizer()
+    with compiling(), torch.enable_grad():
+        image = torch.zeros(MIN_SIDE, MIN_SIDE, 3, requires_grad=True)
+        photometric_loss(image, torch.zeros_like(image)).backward()
+        VisibleAdam([image], 0.0).step()

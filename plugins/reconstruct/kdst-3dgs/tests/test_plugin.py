@@ -1,0 +1,176 @@
+"""Whole runs of `kdst run 3dgs`: measures, artifacts, resuming, refusals."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import torch
+
+import kdst_core
+from kdst_3dgs.options import Options
+from kdst_3dgs.scene import Scene
+from kdst_3dgs.trainer import Trainer
+from kdst_core.errors import KdstError
+from kdst_core.rundir import Run
+from kdst_core.testing import check_plugin
+from kdst_reconstruct import protocol, solids
+
+SMALL: dict[str, Any] = {"width": 64, "iterations": 120, "threads": 1, "flight_frames": 6}
+METRICS = {
+    "gaussians",
+    "iterations",
+    "iterations_per_second",
+    "peak_memory_mb",
+    "psnr.best",
+    "psnr.holdout",
+    "render_fps",
+    "ssim.holdout",
+}
+
+
+def test_3dgs_conforms() -> None:
+    check_plugin("3dgs")
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return kdst_core.run("3dgs", out=tmp_path_factory.mktemp("runs") / "small", **SMALL)
+
+
+def test_a_run_measures_what_it_promises(small: Any) -> None:
+    assert set(small.metrics) == METRICS
+    assert small.metrics["iterations"] == 120
+    assert small.metrics["psnr.holdout"] > 20
+    assert small.data["input"]["held_out"] == [0, 8, 16, 24]
+    events = [json.loads(line) for line in (small.directory / "events.jsonl").open()]
+    scored = [e["step"] for e in events if e["name"] == "psnr.holdout"]
+    assert scored == [100, 120]
+
+
+def test_artifacts_are_there_and_the_report_holds_them(small: Any) -> None:
+    for path in small.data["artifacts"].values():
+        assert (small.directory / path).stat().st_size > 100
+    assert len(list((small.directory / "artifacts" / "holdout").glob("*.png"))) == 4
+    assert (small.directory / "artifacts" / "flight.mp4").read_bytes()[4:8] == b"ftyp"
+    page = small.report.read_text()
+    for words in (
+        "Held-out views",
+        "data:video/mp4",
+        "PSNR along the fit",
+        "Gaussians along the fit",
+    ):
+        assert words in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_the_saved_scene_renders_as_the_run_scored_it(small: Any) -> None:
+    capture = solids.capture(width=64, height=48)
+    scene = Scene.load(small.directory / "artifacts" / "scene.ply")
+    scene.background = torch.ones(3)
+    scores = []
+    for k in small.data["input"]["held_out"]:
+        camera = capture.cameras[k]
+        rgb, _, _ = scene.render(camera.viewmat, camera.K, camera.width, camera.height)
+        error = (rgb - capture.images[k]).square().mean()
+        scores.append(-10 * float(error.log10()))
+    assert sum(scores) / 4 == pytest.approx(small.metrics["psnr.holdout"], abs=1e-2)
+
+
+def test_a_stopped_run_resumes_to_the_same_result(
+    small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    kept, saves = Run.checkpoint, []
+
+    def stop_after_three(run: Run, state: Any) -> None:
+        kept(run, state)
+        saves.append(state["trace"]["done"])
+        if len(saves) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "checkpoint", stop_after_three)
+    with pytest.raises(KeyboardInterrupt):
+        kdst_core.run("3dgs", out=tmp_path / "r", **SMALL)
+    assert 0 < saves[-1] < 120
+    monkeypatch.setattr(Run, "checkpoint", kept)
+    result = kdst_core.run("3dgs", out=tmp_path / "r", resume=True, **SMALL)
+    assert result.metrics["psnr.holdout"] == pytest.approx(small.metrics["psnr.holdout"], abs=1e-4)
+
+
+def test_without_a_held_out_view_nothing_is_scored(tmp_path: Path) -> None:
+    capture = solids.capture(views=4, width=48, height=36, points=100)
+    result = kdst_core.run(
+        "3dgs", data=capture, holdout="none", iterations=5, flight_frames=0, out=tmp_path / "r"
+    )
+    assert not [name for name in result.metrics if "psnr" in name]
+    assert "No view was held out" in result.warnings[0]
+
+
+def test_a_capture_without_points_offers_a_random_start(tmp_path: Path) -> None:
+    full = solids.capture(views=4, width=48, height=36, points=100)
+    nothing = torch.zeros(0, 3)
+    capture = attrs.evolve(full, points=nothing, colors=nothing)
+    small: dict[str, Any] = {"data": capture, "iterations": 3, "flight_frames": 0}
+    with pytest.raises(KdstError, match="init random"):
+        kdst_core.run("3dgs", out=tmp_path / "a", **small)
+    result = kdst_core.run("3dgs", out=tmp_path / "b", init="random", init_num_points=200, **small)
+    assert result.metrics["gaussians"] == 200
+
+
+def test_training_on_cuda_is_refused_in_one_line() -> None:
+    capture = solids.capture(views=3, width=48, height=36, points=50)
+    poses = [torch.stack([getattr(c, n) for c in capture.cameras]) for n in ("K", "viewmat")]
+    with pytest.raises(ValueError, match="only rendering is written, and untested") as error:
+        Trainer(
+            Options(iterations=1),
+            capture.images,
+            *poses,
+            capture.points,
+            capture.colors,
+            generator=torch.Generator(),
+            device="cuda",
+        )
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.slow
+def test_the_embedded_capture_reaches_30_db(tmp_path: Path) -> None:
+    result = kdst_core.run("3dgs", out=tmp_path / "r")
+    assert result.metrics["psnr.holdout"] > 30
+
+
+@pytest.mark.slow
+def test_kill_9_and_resume_ends_within_a_tenth_of_a_decibel(tmp_path: Path) -> None:
+    out = tmp_path / "killed"
+    words = ["run", "3dgs", "--quiet", "--width", "96", "--out", str(out)]
+    process = subprocess.Popen([sys.executable, "-m", "kdst_core", *words])
+    deadline = time.monotonic() + 120
+    while not (out / "checkpoint.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (out / "result.json").exists()
+    resumed = kdst_core.run("3dgs", width=96, out=out, resume=True)
+    whole = kdst_core.run("3dgs", width=96, out=tmp_path / "whole")
+    expected = whole.metrics["psnr.holdout"]
+    assert resumed.metrics["psnr.holdout"] == pytest.approx(expected, abs=0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    "KDST_TEST_DATA" not in os.environ, reason="KDST_TEST_DATA does not name the test data"
+)
+def test_castle_is_reconstructed_from_ten_views(tmp_path: Path) -> None:
+    castle = Path(os.environ["KDST_TEST_DATA"]) / "data" / "castle"
+    result = kdst_core.run(
+        "3dgs", data=str(castle), width=320, holdout="5", iterations=1500, out=tmp_path / "r"
+    )
+    assert result.metrics["psnr.holdout"] > 22.7
+    assert result.metrics["psnr.best"] - result.metrics["psnr.holdout"] < 0.3

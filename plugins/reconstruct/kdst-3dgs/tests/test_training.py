@@ -1,0 +1,326 @@
+"""Training, density control, scenes and their files."""
+
+import math
+
+import pytest
+import torch
+
+from kdst_3dgs.density import GradientControl, McmcControl, relocation
+from kdst_3dgs.options import Options
+from kdst_3dgs.ply import SplatFileError, read_ply
+from kdst_3dgs.rasterizer import rasterize
+from kdst_3dgs.scene import Scene
+from kdst_3dgs.trainer import Trainer
+
+WIDTH, HEIGHT = 40, 32
+
+
+def look_at_origin(angle: float) -> torch.Tensor:
+    """World-to-camera matrix of a camera 4 units from the origin, looking at it."""
+    c, s = math.cos(angle), math.sin(angle)
+    viewmat = torch.tensor([[c, 0, s, 0], [0, 1, 0, 0], [-s, 0, c, 4], [0, 0, 0, 1]])
+    return viewmat.float()
+
+
+@pytest.fixture(scope="module")
+def capture():
+    """Six pictures of 150 coloured blobs, off the origin and in large units, with their points."""
+    generator = torch.Generator().manual_seed(5)
+    normal = lambda *shape: torch.randn(*shape, generator=generator)  # noqa: E731
+    means = 0.7 * normal(150, 3)
+    gaussians = (means, normal(150, 4), -2.0 + 0.3 * normal(150, 3), 2 + normal(150))
+    sh = 0.8 * normal(150, 1, 3)
+    K = torch.tensor([[40.0, 0, WIDTH / 2], [0, 40.0, HEIGHT / 2], [0, 0, 1]])
+    viewmats = torch.stack([look_at_origin(0.3 * i) for i in range(6)])
+    images = [rasterize(*gaussians, sh, view, K, WIDTH, HEIGHT)[0].clamp(0, 1) for view in viewmats]
+    origin, unit = torch.tensor([100.0, -20.0, 7.0]), 30.0
+    moved = viewmats.clone()
+    moved[:, :3, 3] = unit * viewmats[:, :3, 3] - viewmats[:, :3, :3] @ origin
+    colors = (0.5 + 0.28209 * sh[:, 0]).clamp(0, 1)
+    return {
+        "images": images,
+        "intrinsics": K.repeat(6, 1, 1),
+        "viewmats": moved,
+        "points": unit * means + origin,
+        "colors": colors,
+    }
+
+
+def trainer(capture, seed=0, **options):
+    defaults = {"iterations": 60, "threads": 1, "refine_start_iter": 10, "refine_every": 20}
+    defaults |= {"init_fill": 0}
+    generator = torch.Generator().manual_seed(seed)
+    return Trainer(Options(**(defaults | options)), **capture, generator=generator)
+
+
+def psnr(scene, capture, view):
+    camera = (capture["viewmats"][view], capture["intrinsics"][view], WIDTH, HEIGHT)
+    rgb, _, _ = scene.render(*camera)
+    return -10 * (rgb - capture["images"][view]).square().mean().log10().item()
+
+
+def parameters_after(machine, iterations):
+    for iteration, _ in machine.run():
+        if iteration == iterations:
+            break
+    return {k: p.detach().clone() for k, p in machine.scene.parameters.items()}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"strategy": "absgrad", "grow_grad2d": 1e-5},
+        {"strategy": "mcmc", "opacity_reg": 0.01, "scale_reg": 0.01, "cap_max": 170},
+        {"antialiased": True, "depth_weight": 0.1, "exposure": True},
+        {"drop_rate": 0.2, "num_downscales": 1, "resolution_schedule": 20},
+        {"init": "random", "init_num_points": 300, "init_extent": 1.0, "init_scale": 0.5},
+    ],
+    ids=["default", "absgrad", "mcmc", "antialiased-depth-exposure", "drop-coarse", "random"],
+)
+def test_training_improves_every_kind_of_scene(capture, options):
+    machine = trainer(capture, **options)
+    before = psnr(machine.scene, capture, 2)
+    parameters = parameters_after(machine, 60)
+    assert psnr(machine.scene, capture, 2) > before + 1.5
+    assert all(torch.isfinite(p).all() for p in parameters.values())
+
+
+def test_ground_without_points_starts_with_gaussians_of_its_colour_on_it(capture):
+    """Grey photographs of points over a plane: what is added is grey and on the lowest level."""
+    grey = [torch.full_like(image, 0.3) for image in capture["images"]]
+    flat = capture["points"].clone()
+    flat[:, 1] = -20 + 0.2 * (flat[:, 1] + 20)
+    machine = trainer(capture | {"images": grey, "points": flat}, init_fill=20)
+    added = {name: p.detach()[150:] for name, p in machine.scene.parameters.items()}
+    points = (flat - machine.scene.origin) / machine.scene.unit
+    assert len(added["means"]) > 20
+    assert torch.allclose(added["means"][:, 1], points[:, 1].quantile(0.99).expand(()), atol=1e-4)
+    assert torch.allclose(0.5 + 0.28209 * added["sh"][:, 0], torch.tensor(0.3), atol=1e-3)
+
+
+@pytest.mark.parametrize(("brightness", "shade"), [(0.2, 0.0), (0.9, 1.0)])
+def test_background_is_that_of_regions_without_points(capture, brightness, shade):
+    images = [torch.full_like(image, brightness) for image in capture["images"]]
+    machine = trainer(capture | {"images": images})
+    assert machine.scene.background.tolist() == [shade] * 3
+
+
+def test_gaussians_floating_in_front_of_a_camera_are_pruned(capture):
+    machine = trainer(capture, refine_start_iter=500)
+    camera = capture["viewmats"][2]
+    centre = -camera[:3, :3].T @ camera[:3, 3]
+    floating = centre + 0.05 * 30 * camera[2, :3] * 4
+    machine.scene.parameters["means"].data[7] = (
+        floating - machine.scene.origin
+    ) / machine.scene.unit
+    parameters_after(machine, 22)
+    assert len(machine.scene) == 149
+
+
+def test_automatic_exposure_is_taken_out_and_put_back(capture):
+    """Photographs taken darker or brighter train the scene of the even ones."""
+    exposures = 2.0 ** torch.tensor([0.0, -1.5, 0.5, -0.5, 1.0, -1.0])
+    gains = (exposures / exposures.log().mean().exp()) ** (1 / 2.2)
+    images = [image * gain * 0.6 for image, gain in zip(capture["images"], gains, strict=True)]
+    uneven = capture | {"images": images}
+    blind, aware = trainer(uneven), trainer(uneven | {"exposures": exposures})
+    scores = []
+    for machine, given in ((blind, None), (aware, float(exposures[1]))):
+        parameters_after(machine, 60)
+        camera = (capture["viewmats"][1], capture["intrinsics"][1], WIDTH, HEIGHT)
+        rgb, _, _ = machine.scene.render(*camera, given)
+        scores.append(-10 * (rgb - images[1]).square().mean().log10().item())
+    assert scores[1] > scores[0] + 1
+
+
+def test_same_seed_gives_the_same_scene(capture):
+    options = {"strategy": "mcmc", "background": "random", "drop_rate": 0.1}
+    runs = [parameters_after(trainer(capture, **options), 45) for _ in range(2)]
+    assert all(torch.equal(runs[0][k], runs[1][k]) for k in runs[0])
+
+
+@pytest.mark.parametrize("strategy", ["default", "mcmc"])
+def test_a_resumed_run_ends_like_one_that_was_not_stopped(capture, strategy, tmp_path):
+    options = {"strategy": strategy, "background": "random", "exposure": True, "grow_grad2d": 1e-5}
+    whole = parameters_after(trainer(capture, **options), 60)
+    stopped = trainer(capture, **options)
+    parameters_after(stopped, 33)
+    torch.save(stopped.state_dict(), tmp_path / "state.pt")
+    resumed = trainer(capture, seed=99, **options)
+    resumed.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    again = parameters_after(resumed, 60)
+    assert all(torch.equal(whole[k], again[k]) for k in whole)
+
+
+def test_a_finished_run_can_be_extended(capture):
+    short = trainer(capture, iterations=20)
+    parameters_after(short, 20)
+    longer = trainer(capture, iterations=30)
+    longer.load_state_dict(short.state_dict())
+    assert [iteration for iteration, _ in longer.run()] == list(range(21, 31))
+
+
+@pytest.mark.parametrize("strategy", ["default", "mcmc"])
+def test_the_cap_on_gaussians_holds(capture, strategy):
+    machine = trainer(capture, strategy=strategy, cap_max=160, grow_grad2d=1e-7, iterations=90)
+    assert max(len(scene) for _, scene in machine.run()) == 160
+
+
+def test_opacities_are_reset_on_schedule(capture):
+    machine = trainer(capture, reset_every=25, refine_start_iter=500)
+    opacities = [
+        torch.sigmoid(scene.parameters["opacities"]).max().item() for _, scene in machine.run()
+    ]
+    assert opacities[24] > 0.05
+    assert opacities[25] == pytest.approx(0.01, abs=1e-4)
+
+
+def test_relocated_copies_look_like_the_one_they_replace():
+    """n copies of opacity o' block light as one of opacity o does, at its centre."""
+    opacity, copies = torch.tensor([0.9, 0.5, 0.3]), torch.tensor([1, 2, 5])
+    new, factor = relocation(opacity, copies)
+    assert torch.allclose(1 - (1 - new) ** copies, opacity, atol=1e-6)
+    assert factor[0] == pytest.approx(1.0)
+    # Eq. 9: the light blocked over a line through the centre is kept too.
+    x = torch.linspace(-8, 8, 4001, dtype=torch.float64)
+    for o, n, p, f in zip(opacity, copies, new, factor, strict=True):
+        one = o.double() * torch.exp(-0.5 * x**2)
+        many = 1 - (1 - p.double() * torch.exp(-0.5 * (x / f.double()) ** 2)) ** n
+        assert many.sum().item() == pytest.approx(one.sum().item(), rel=1e-5)
+
+
+def test_density_controls_clone_small_and_split_large_gaussians(capture):
+    machine = trainer(capture, grow_grad2d=1e-9, refine_start_iter=0, refine_every=10)
+    before = len(machine.scene)
+    parameters_after(machine, 25)
+    assert isinstance(machine.control, GradientControl)
+    assert len(machine.scene) > before
+    assert isinstance(trainer(capture, strategy="mcmc").control, McmcControl)
+
+
+def test_rendering_is_in_the_capture_s_coordinates(capture):
+    """Depth and colour agree with the Gaussians rendered where the file puts them."""
+    machine = trainer(capture)
+    parameters_after(machine, 10)
+    camera = (capture["viewmats"][1], capture["intrinsics"][1], WIDTH, HEIGHT)
+    rgb, alpha, depth = machine.scene.render(*camera)
+    world = Scene(machine.scene.in_capture_coordinates())
+    rgb2, alpha2, depth2 = world.render(*camera)
+    assert torch.allclose(rgb, rgb2, atol=2e-3)
+    assert torch.allclose(alpha, alpha2, atol=2e-3)
+    near = alpha > 0.5
+    assert torch.allclose(depth[near], depth2[near], rtol=1e-2)
+    assert 60 < depth[near].median() < 180
+
+
+def test_ply_round_trip_is_lossless(capture, tmp_path):
+    machine = trainer(capture, sh_degree=3)
+    parameters_after(machine, 5)
+    world = machine.scene.in_capture_coordinates()
+    machine.scene.save(tmp_path / "scene.ply")
+    loaded = Scene.load(tmp_path / "scene.ply").parameters
+    assert all(torch.equal(world[k], loaded[k]) for k in world)
+    header = (tmp_path / "scene.ply").read_bytes().split(b"end_header")[0].decode()
+    names = [line.split()[2] for line in header.splitlines() if line.startswith("property")]
+    assert names[:9] == ["x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2"]
+    assert names[9:54] == [f"f_rest_{i}" for i in range(45)]
+    assert names[54:] == [
+        "opacity",
+        "scale_0",
+        "scale_1",
+        "scale_2",
+        *(f"rot_{i}" for i in range(4)),
+    ]
+
+
+@pytest.mark.parametrize(("name", "size"), [("s.splat", 32), ("s.compressed.ply", 16)])
+def test_compact_formats_hold_every_gaussian(capture, tmp_path, name, size):
+    machine = trainer(capture, sh_degree=0)
+    machine.scene.save(tmp_path / name)
+    assert (tmp_path / name).stat().st_size >= size * len(machine.scene)
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_cropping_keeps_what_is_in_the_box(capture, tmp_path):
+    machine = trainer(capture)
+    middle = capture["points"].median(0).values
+    box = torch.stack([middle - 15, middle + 15])
+    machine.scene.save(tmp_path / "part.ply", box)
+    means = read_ply(tmp_path / "part.ply")["means"]
+    assert 0 < len(means) < len(machine.scene)
+    assert ((means >= box[0]) & (means <= box[1])).all()
+
+
+def test_a_ply_can_be_trained_on(capture, tmp_path):
+    first = trainer(capture)
+    parameters_after(first, 60)
+    first.scene.save(tmp_path / "scene.ply")
+    second = trainer(capture, init="ply", init_ply=str(tmp_path / "scene.ply"))
+    assert psnr(second.scene, capture, 2) == pytest.approx(psnr(first.scene, capture, 2), abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda data: data.replace(b"scale_2", b"sxale_2"), "lacks scale_2"),
+        (lambda data: data[:-100], "truncated: 14[0-9] of 150 Gaussians"),
+        (lambda data: b"solid" + data, "is not a .ply file"),
+        (lambda data: data.replace(b"little", b"big___"), "not binary little-endian"),
+        (lambda data: data.replace(b"f_rest_44", b"g_rest_44"), "44 f_rest fields"),
+    ],
+)
+def test_damaged_ply_is_refused_in_one_line(capture, tmp_path, change, message):
+    path = tmp_path / "scene.ply"
+    trainer(capture).scene.save(path)
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(SplatFileError, match=message) as error:
+        Scene.load(path)
+    assert "\n" not in str(error.value)
+
+
+def test_an_unknown_ending_is_refused_and_nothing_is_written(capture, tmp_path):
+    with pytest.raises(SplatFileError, match=r"write .ply, .compressed.ply or .splat"):
+        trainer(capture).scene.save(tmp_path / "scene.obj")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: {"images": c["images"][:1]}, "1 training view given; at least 2"),
+        (lambda c: {"points": torch.zeros(0, 3)}, "no SfM points; start from random"),
+        (lambda c: {"viewmats": c["viewmats"] * torch.nan}, "not finite"),
+        (lambda c: {"masks": [torch.ones(3, 3) > 0] * 6}, "mask of view 0 is 3×3, its image 40×32"),
+        (lambda c: {"images": [torch.zeros(0, 5, 3)] * 6}, r"shape \(0, 5, 3\)"),
+    ],
+)
+def test_captures_that_cannot_be_trained_on_are_refused(capture, change, message):
+    with pytest.raises(ValueError, match=message):
+        trainer(capture | change(capture))
+
+
+def test_masked_pixels_do_not_train(capture):
+    """What the mask hides may be anything: the scene comes out the same."""
+    mask = torch.ones(HEIGHT, WIDTH, dtype=torch.bool)
+    mask[:, 20:] = False
+    spoiled = [image.clone() for image in capture["images"]]
+    for image in spoiled:
+        image[:, 20:] = 1.0
+    masks = {"masks": [mask] * 6}
+    runs = [
+        parameters_after(trainer(capture | masks | {"images": images}, dssim_weight=0.0), 30)
+        for images in (capture["images"], spoiled)
+    ]
+    assert all(torch.equal(runs[0][k], runs[1][k]) for k in runs[0])
+
+
+def test_an_image_s_alpha_is_where_the_background_shows(capture):
+    shown = [torch.cat([image, torch.ones(HEIGHT, WIDTH, 1)], -1) for image in capture["images"]]
+    opaque = parameters_after(trainer(capture | {"images": shown}), 30)
+    plain = parameters_after(trainer(capture), 30)
+    assert all(torch.equal(opaque[k], plain[k]) for k in plain)
+    clear = [torch.cat([image * 0, image[..., :1] * 0], -1) for image in capture["images"]]
+    machine = trainer(capture | {"images": clear}, background="white")
+    parameters_after(machine, 60)
+    assert torch.sigmoid(machine.scene.parameters["opacities"]).mean() < 0.1

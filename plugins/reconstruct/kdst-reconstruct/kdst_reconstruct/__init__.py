@@ -1,0 +1,1 @@
+"""The bench of 3D reconstruction for kdst."""

@@ -1,0 +1,288 @@
+"""The bench of `reconstruct`: prepares a run, carries it out, and reports on it."""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from kdst_core.bench import Check, Job, Outcome, ReportContent
+from kdst_core.errors import KdstError
+from kdst_core.method import Method
+from kdst_core.rundir import Run, slug, write_atomically
+from kdst_reconstruct.inputs import ReconstructInputs
+
+if TYPE_CHECKING:
+    from kdst_core.contracts import Capture, Scene
+    from kdst_reconstruct.protocol import Trace
+
+
+class TorchCodec:
+    """Checkpoints as torch files, read with weights_only=True."""
+
+    def dump(self, state: Any, path: Path) -> None:
+        """Write a state of tensors and plain values."""
+        import torch
+
+        with path.open("wb") as file:
+            torch.save(state, file)
+
+    def load(self, path: Path) -> Any:
+        """Read a state; runs no code from the file."""
+        import torch
+
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+@frozen
+class PreparedReconstruct:
+    """A run with its capture loaded and checked."""
+
+    job: Job
+    device: str
+    capture: "Capture"
+    holdout: list[int]
+    iterations: int | None
+
+    def execute(self, run: Run) -> Outcome:
+        """Fit a scene to the training views, score the others, write pictures and video."""
+        import torch
+
+        from kdst_core.contracts import ReconstructRequest
+        from kdst_reconstruct.holdout import subset
+        from kdst_reconstruct.protocol import fit
+
+        count = len(self.capture.images)
+        training = subset(self.capture, [k for k in range(count) if k not in self.holdout])
+        heldout = subset(self.capture, self.holdout)
+        generator = torch.Generator().manual_seed(self.job.seed)
+        request = ReconstructRequest(training, generator, self.iterations)
+        method = self.job.method
+        reconstruction = method.call(request, self.job.options, run)
+        every = self.job.inputs.score_every
+        scene, trace = fit(method, reconstruction, heldout, run, every, self._identity())
+        metrics = _metrics(trace, scene, (heldout if self.holdout else training).cameras[0])
+        return Outcome(
+            metrics=metrics,
+            artifacts=self._artifacts(run, scene, trace, heldout),
+            input={**self._protocol(), "iterations": trace.done},
+            warnings=self._warnings(metrics),
+            summary=_summary(metrics, self.holdout),
+        )
+
+    def _identity(self) -> str:
+        """Return a digest of the photographs, the cameras and what is held out."""
+        digest = hashlib.sha256(json.dumps(self.holdout).encode())
+        for image, camera in zip(self.capture.images, self.capture.cameras, strict=True):
+            for tensor in (image, camera.K, camera.viewmat):
+                digest.update(tensor.contiguous().numpy().tobytes())
+        digest.update(self.capture.points.contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def _protocol(self) -> dict[str, Any]:
+        """Return everything that decides what was measured."""
+        cameras = self.capture.cameras
+        return {
+            "views": len(cameras),
+            "held_out": self.holdout,
+            "held_out_names": [self.capture.names[k] for k in self.holdout],
+            "sizes": sorted({f"{c.width}x{c.height}" for c in cameras}),
+            "points": len(self.capture.points),
+            "exposures_known": sum(c.exposure is not None for c in cameras),
+            "masks": sum(m is not None for m in self.capture.masks or ()),
+            "capture_digest": self._identity(),
+        }
+
+    def _warnings(self, metrics: Mapping[str, float]) -> list[str]:
+        """Return what a reader of the figures must know."""
+        found = []
+        if not self.holdout:
+            found.append("No view was held out, so nothing says how well new views are rendered.")
+        elif self.job.inputs.holdout == "auto" and len(self.capture.images) < 20:
+            found.append(
+                f"Fewer than 20 views: held out are inner ones ({_list(self.holdout)}), not every"
+                " 8th from the first; compare only with runs that hold out the same."
+            )
+        drop = metrics.get("psnr.best", 0) - metrics.get("psnr.holdout", 0)
+        if drop > 0.3:
+            found.append(
+                f"The end is {drop:.2f} dB below the best score seen: the scene overfits its views;"
+                " fewer iterations may serve it better."
+            )
+        return found
+
+    def _artifacts(
+        self, run: Run, scene: "Scene", trace: "Trace", heldout: "Capture"
+    ) -> dict[str, str]:
+        """Write scene, curves, pictures and video; return their names and paths."""
+        from attrs import asdict
+
+        from kdst_reconstruct import flight, pictures
+
+        folder = run.artifacts
+        scene.save(folder / "scene.ply")
+        write_atomically(folder / "trace.json", json.dumps(asdict(trace)))
+        names = ["scene.ply", "trace.json"]
+        if self.holdout:
+            (folder / "holdout").mkdir(exist_ok=True)
+        for index, image, camera in zip(self.holdout, heldout.images, heldout.cameras, strict=True):
+            name = f"holdout/{index:03d}-{slug(Path(self.capture.names[index]).stem)}.png"
+            rgb = scene.render(camera).rgb.detach().float().cpu()
+            write_atomically(folder / name, pictures.comparison(image, rgb))
+            names.append(name)
+        frames = self.job.inputs.flight_frames
+        if frames:
+            path = flight.along(self.capture.cameras, frames)
+            with run.progress(frames, "flight") as advance:
+                flight.write_video(scene, path, folder / "flight.mp4", advance)
+            names.append("flight.mp4")
+        return {name: f"artifacts/{name}" for name in names}
+
+
+def _metrics(trace: "Trace", scene: "Scene", camera: Any) -> dict[str, float]:
+    """Return the flat metrics of a run."""
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    metrics = {
+        "gaussians": len(scene),
+        "iterations": trace.done,
+        "iterations_per_second": trace.done / max(trace.seconds, 1e-9),
+        "render_fps": 1 / _seconds_per_render(scene, camera),
+        "peak_memory_mb": peak / (2**20 if _is_mac() else 2**10),
+    }
+    if trace.psnr:
+        metrics |= {
+            "psnr.holdout": trace.psnr[-1],
+            "ssim.holdout": trace.ssim[-1],
+            "psnr.best": max(trace.psnr),
+        }
+    return metrics
+
+
+def _is_mac() -> bool:
+    """Return whether getrusage counts bytes rather than KiB."""
+    import sys
+
+    return sys.platform == "darwin"
+
+
+def _seconds_per_render(scene: "Scene", camera: Any, repeats: int = 9) -> float:
+    """Return the median wall seconds of rendering one view."""
+    seconds = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        scene.render(camera)
+        seconds.append(time.perf_counter() - started)
+    return sorted(seconds)[repeats // 2]
+
+
+def _list(indices: list[int]) -> str:
+    """Return indices as text."""
+    return ", ".join(map(str, indices))
+
+
+def _summary(metrics: Mapping[str, float], holdout: list[int]) -> list[str]:
+    """Return lines for the terminal."""
+    lines = []
+    if holdout:
+        lines.append(
+            f"held-out views {_list(holdout)}: PSNR {metrics['psnr.holdout']:.2f} dB"
+            f" (best seen {metrics['psnr.best']:.2f}), SSIM {metrics['ssim.holdout']:.3f}"
+        )
+    lines.append(
+        f"{metrics['gaussians']:,} Gaussians after {metrics['iterations']:,} iterations,"
+        f" {metrics['iterations_per_second']:.1f} a second; renders"
+        f" {metrics['render_fps']:.0f} frames a second; peak memory"
+        f" {metrics['peak_memory_mb']:.0f} MiB"
+    )
+    return lines
+
+
+class ReconstructBench:
+    """The bench that the entry point `reconstruct` of the group `kdst.benches` names."""
+
+    capability = "reconstruct"
+    package = "kdst-reconstruct"
+    inputs = ReconstructInputs
+    live = frozenset({"data"})
+    codec = TorchCodec()
+
+    def prepare(self, job: Job) -> PreparedReconstruct:
+        """Load and check device, capture and held-out views."""
+        inputs: ReconstructInputs = job.inputs
+        device = resolve_device(job)
+        capture, iterations = load_capture(inputs, job.objects.get("data"))
+        from kdst_reconstruct.holdout import choose
+
+        holdout = choose(inputs.holdout, len(capture.images))
+        return PreparedReconstruct(job, device, capture, holdout, iterations)
+
+    def report(self, result: Mapping[str, Any], directory: Path) -> ReportContent:
+        """Build the report of a run."""
+        from kdst_reconstruct.report import content
+
+        return content(result, directory)
+
+    def smoke(self, method: Method, options: Any, run: Run) -> str:
+        """Fit a small capture for 20 iterations; return a digest of a rendered view."""
+        from kdst_reconstruct.checks import small_capture, steps
+
+        reconstruction, scene = steps(method, options, run, 20)
+        camera = small_capture().cameras[0]
+        rgb = scene.render(camera).rgb.detach().cpu().contiguous()
+        scene.save(run.artifacts / "scene.ply")
+        return hashlib.sha256(rgb.numpy().tobytes()).hexdigest() + str(reconstruction.iterations)
+
+    def checks(self, method: Method) -> Iterator[Check]:
+        """Yield the checks of a reconstruction method."""
+        from kdst_reconstruct.checks import reconstruct_checks
+
+        return reconstruct_checks(method)
+
+
+def load_capture(inputs: ReconstructInputs, live: Any = None) -> "tuple[Capture, int | None]":
+    """Return the capture, and the iterations it asks for; KdstError when it cannot be used."""
+    from kdst_core.contracts import Capture
+
+    if live is not None:
+        if not isinstance(live, Capture):
+            raise KdstError(
+                f"data must be a kdst_core.contracts.Capture, not {type(live).__name__}"
+            )
+        if not live.images:
+            raise KdstError("the capture has no images")
+        return live, None
+    if inputs.data == "solids":
+        from kdst_reconstruct import solids
+
+        scale = (inputs.width or solids.WIDTH // inputs.downscale) / solids.WIDTH
+        size = (round(solids.WIDTH * scale), round(solids.HEIGHT * scale))
+        return solids.capture(width=size[0], height=size[1]), solids.ITERATIONS
+    from kdst_reconstruct import colmap
+
+    return colmap.load(inputs), None
+
+
+def resolve_device(job: Job) -> str:
+    """Return a device that exists: what was asked for; for auto the CPU unless a method needs CUDA.
+
+    Raises KdstError when torch cannot use it.
+    """
+    import torch
+
+    name = job.device
+    if name == "auto":
+        name = "cuda" if "cuda" in job.method.description.needs else "cpu"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as e:
+        reason = (str(e).splitlines() or [""])[0]
+        raise KdstError(f"--device {name} cannot be used: {reason[:120]}") from e
+    return name
+
+
+bench = ReconstructBench()

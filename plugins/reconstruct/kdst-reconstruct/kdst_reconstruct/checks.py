@@ -1,0 +1,142 @@
+"""The conformance checks of a reconstruction method, on a small capture."""
+
+import tempfile
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kdst_core.bench import Check
+from kdst_core.contracts import Capture, Reconstruction, ReconstructRequest, RunServices, Scene
+from kdst_core.method import Method
+from kdst_core.testing import make_run
+from kdst_reconstruct import solids
+from kdst_reconstruct.measures import score
+
+LENGTH = 60
+
+
+@cache
+def small_capture() -> Capture:
+    """Return ten small photographs of the embedded solids."""
+    return solids.capture(views=10, width=64, height=48, points=400)
+
+
+def start(method: Method, options: Any, run: RunServices) -> Reconstruction:
+    """Call the hook on the small capture."""
+    generator = torch.Generator().manual_seed(run.seed)
+    request = ReconstructRequest(small_capture(), generator, LENGTH)
+    reconstruction: Reconstruction = method.call(request, options, run)
+    return reconstruction
+
+
+def steps(
+    method: Method, options: Any, run: RunServices, count: int
+) -> tuple[Reconstruction, Scene]:
+    """Call the hook and carry out `count` iterations."""
+    reconstruction = start(method, options, run)
+    return reconstruction, advance(reconstruction, count)
+
+
+def advance(reconstruction: Reconstruction, count: int) -> Scene:
+    """Carry out `count` iterations and return the scene."""
+    for _ in range(count):
+        _, scene = next(reconstruction)
+    return scene
+
+
+def reconstruct_checks(method: Method) -> Iterator[Check]:
+    """Yield the checks; each starts a fit of its own."""
+    yield Check("iterations count from 1 to the end", lambda: _counting(method))
+    yield Check("renders fit their camera", lambda: _renders(method))
+    yield Check("fitting improves the training views", lambda: _improves(method))
+    yield Check("state_dict continues the fit", lambda: _resume(method))
+    yield Check("the capture is unchanged", lambda: _capture_unchanged(method))
+    yield Check("the scene saves to .ply", lambda: _saves(method))
+
+
+def _begin(method: Method, directory: str) -> Reconstruction:
+    """Call the hook with default options."""
+    return start(method, method.description.options(), make_run(Path(directory)))
+
+
+def _counting(method: Method) -> None:
+    """Iterations are 1, 2, … up to what the capture asked for."""
+    with tempfile.TemporaryDirectory() as directory:
+        reconstruction = _begin(method, directory)
+        seen = [iteration for iteration, _ in reconstruction]
+    assert reconstruction.iterations == LENGTH, "the capture's number of iterations is not kept"
+    assert seen == list(range(1, LENGTH + 1)), f"iterations are {seen[:3]} … {seen[-1:]}"
+
+
+def _renders(method: Method) -> None:
+    """Renders have the size of the camera and values in [0, 1]."""
+    with tempfile.TemporaryDirectory() as directory:
+        scene = advance(_begin(method, directory), 3)
+        camera = small_capture().cameras[1]
+        render = scene.render(camera)
+        assert render.rgb.shape == (camera.height, camera.width, 3), "rgb must be (H, W, 3)"
+        assert render.alpha.shape == (camera.height, camera.width), "alpha must be (H, W)"
+        for name, image in (("rgb", render.rgb), ("alpha", render.alpha)):
+            inside = bool(((image >= 0) & (image <= 1)).all())
+            assert inside, f"{name} has values outside [0, 1]"
+        assert not render.rgb.requires_grad, "a render must not carry gradients"
+        assert len(scene) > 0, "the scene is empty"
+
+
+def _improves(method: Method) -> None:
+    """PSNR of the training views is higher after the fit than after its first iteration."""
+    with tempfile.TemporaryDirectory() as directory:
+        reconstruction = _begin(method, directory)
+        before = _training_psnr(advance(reconstruction, 1))
+        after = _training_psnr(advance(reconstruction, LENGTH - 1))
+    assert after > before + 1, f"training views go from {before:.2f} to {after:.2f} dB"
+
+
+def _training_psnr(scene: Scene) -> float:
+    """Mean PSNR of the small capture's views."""
+    capture = small_capture()
+    pairs = zip(capture.images, capture.cameras, strict=True)
+    scores = [score(scene.render(camera).rgb.cpu(), image).psnr for image, camera in pairs]
+    return sum(scores) / len(scores)
+
+
+def _resume(method: Method) -> None:
+    """A fit that loads a state, saved to disk between, renders what the first one renders."""
+    from kdst_reconstruct.bench import TorchCodec
+
+    camera = small_capture().cameras[2]
+    with tempfile.TemporaryDirectory() as directory:
+        first = _begin(method, directory)
+        advance(first, 15)
+        TorchCodec().dump(first.state_dict(), Path(directory) / "state")
+        second = _begin(method, directory)
+        second.load_state_dict(TorchCodec().load(Path(directory) / "state"))
+        iteration, _ = next(second)
+        assert iteration == 16, f"the iteration after 15 is {iteration}"
+        images = [advance(first, 11), advance(second, 10)]
+        one, other = (scene.render(camera).rgb for scene in images)
+    apart = float((one - other).abs().max())
+    assert apart < 1e-3, f"a resumed fit renders something else, by {apart:.2g}"
+
+
+def _capture_unchanged(method: Method) -> None:
+    """The photographs, cameras and points are those from before."""
+    capture = small_capture()
+    tensors = [*capture.images, *(c.viewmat for c in capture.cameras), capture.points]
+    before = [t.clone() for t in tensors]
+    with tempfile.TemporaryDirectory() as directory:
+        advance(_begin(method, directory), 3)
+    same = all(torch.equal(a, b) for a, b in zip(before, tensors, strict=True))
+    assert same, "the method changed the capture"
+
+
+def _saves(method: Method) -> None:
+    """A .ply is written where it was asked for."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "scene.ply"
+        advance(_begin(method, directory), 2).save(path)
+        assert path.is_file(), "save wrote no file"
+        assert path.read_bytes()[:3] == b"ply", "scene.ply is not a .ply file"

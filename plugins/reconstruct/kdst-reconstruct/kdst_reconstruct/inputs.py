@@ -1,0 +1,38 @@
+"""The bench's own options: which capture, which views are held out, how often they are scored."""
+
+from attrs import frozen
+
+from kdst_core.options import option
+
+
+@frozen
+class ReconstructInputs:
+    """Capture and protocol of a reconstruction run."""
+
+    data: str = option(
+        "solids",
+        "solids (embedded: textured solids on a patterned floor), or a COLMAP folder: images/ and"
+        " sparse/0 (or sparse/), bin or txt, and masks/ where there are some.",
+    )
+    width: int | None = option(
+        None, "Width of the photographs in pixels, scaled down to it. Default: their own.", min=16
+    )
+    downscale: int = option(
+        1, "Divide the photographs' size by this; images_N/ is used where it exists.", min=1
+    )
+    holdout: str = option(
+        "auto",
+        "Views that are scored and not trained on: auto (every 8th from the first; with fewer than"
+        " 20 views, inner ones), none, indices from 0 in name order (3,7), or a share (.1).",
+    )
+    exif: bool = option(True, "Use exposure time, ISO and f-number of the photographs' metadata.")
+    score_every: int = option(
+        100, "Iterations between scores of the held-out views.", min=1, max=100
+    )
+    flight_frames: int = option(
+        120, "Frames of flight.mp4, along the path of the cameras; 0 for no video.", min=0
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if self.width is not None and self.downscale != 1:
+            raise ValueError("width and downscale exclude each other: give one of them")

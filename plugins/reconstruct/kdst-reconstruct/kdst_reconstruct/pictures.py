@@ -1,0 +1,52 @@
+"""Pictures of held-out views: photograph, render, error map."""
+
+import io
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+GAP = 4
+ERROR_SHOWN = 0.25
+"""Mean absolute error over the channels that is drawn white."""
+
+
+def comparison(photograph: Tensor, rgb: Tensor) -> bytes:
+    """Return PNG bytes of photograph, render and error map (H, W, 3) side by side."""
+    from PIL import Image
+
+    panels = [photograph, rgb, error_map(photograph, rgb)]
+    height, width, _ = photograph.shape
+    canvas = Image.new("RGBA", (3 * width + 2 * GAP, height))
+    for number, panel in enumerate(panels):
+        pixels = (panel.clamp(0, 1) * 255).round().to(torch.uint8).contiguous().numpy()
+        canvas.paste(Image.fromarray(pixels), (number * (width + GAP), 0))
+    return _png(canvas)
+
+
+def error_map(photograph: Tensor, rgb: Tensor) -> Tensor:
+    """Return the mean absolute error of each pixel as a colour (H, W, 3): black, red, white."""
+    error = ((photograph - rgb).abs().mean(-1) / ERROR_SHOWN).clamp(0, 1)
+    return torch.stack([2 * error, 2 * error - 1, 2 * error - 1], -1).clamp(0, 1)
+
+
+def stack(pictures: Sequence[bytes]) -> bytes:
+    """Return PNG pictures below one another as one."""
+    from PIL import Image
+
+    opened = [Image.open(io.BytesIO(p)) for p in pictures]
+    width = max(p.width for p in opened)
+    height = sum(p.height + GAP for p in opened) - GAP
+    canvas = Image.new("RGBA", (width, height))
+    top = 0
+    for picture in opened:
+        canvas.paste(picture, (0, top))
+        top += picture.height + GAP
+    return _png(canvas)
+
+
+def _png(image: object) -> bytes:
+    """Return PNG bytes of a PIL image."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", optimize=True)  # type: ignore[attr-defined]
+    return buffer.getvalue()

@@ -1,0 +1,135 @@
+"""The loop of a run: iterate, score the held-out views at intervals, keep what a resume needs."""
+
+import time
+from typing import Any
+
+import torch
+from attrs import asdict, define, field
+
+from kdst_core.contracts import Capture, Reconstruction, Scene
+from kdst_core.errors import KdstError, MethodError
+from kdst_core.method import Method, failure
+from kdst_core.rundir import Run
+from kdst_reconstruct.measures import Score, score
+
+SECONDS_BETWEEN_CHECKPOINTS = 5.0
+
+
+@define
+class Trace:
+    """Scores of the held-out views as the fit went on; psnr (dB) and ssim are means over views."""
+
+    iterations: list[int] = field(factory=list)
+    psnr: list[float] = field(factory=list)
+    ssim: list[float] = field(factory=list)
+    gaussians: list[int] = field(factory=list)
+    done: int = 0
+    seconds: float = 0.0
+    """Wall seconds of iterating, without scoring."""
+
+
+def fit(
+    method: Method,
+    reconstruction: Reconstruction,
+    heldout: Capture,
+    run: Run,
+    every: int,
+    identity: str,
+) -> tuple[Scene, Trace]:
+    """Carry the fit to its end and return the scene with the scores every `every` iterations.
+
+    The scores choose nothing: no stopping, no best model. identity: a digest of the capture, by
+    which a run refuses to continue with another one.
+    """
+    trace = _restore(run, reconstruction, identity)
+    saved, cost = time.perf_counter(), 0.0
+    scene: Scene | None = None
+    with run.progress(reconstruction.iterations, method.name) as advance:
+        advance(trace.done)
+        while True:
+            item, seconds = _next(method, reconstruction)
+            if item is None:
+                break
+            trace.done, scene = item
+            trace.seconds += seconds
+            last = trace.done >= reconstruction.iterations
+            if trace.done % every == 0 or last:
+                _record(method, trace, scene, heldout, run)
+            advance(1)
+            due = time.perf_counter() - saved > max(SECONDS_BETWEEN_CHECKPOINTS, 20 * cost)
+            if due and not last:
+                started = time.perf_counter()
+                run.checkpoint(_state(trace, reconstruction, identity))
+                saved = time.perf_counter()
+                cost = saved - started
+    if scene is None:
+        raise MethodError(f"{method.plugin.qualified} yielded no scene")
+    return scene, trace
+
+
+def _next(method: Method, reconstruction: Reconstruction) -> tuple[tuple[int, Scene] | None, float]:
+    """Carry out one iteration; return its number with the scene, or None at the end, and seconds."""
+    started = time.perf_counter()
+    try:
+        item = next(reconstruction, None)
+    except (KdstError, OSError):
+        raise
+    except Exception as e:
+        raise failure(method.plugin, e) from e
+    return item, time.perf_counter() - started
+
+
+def score_views(method: Method, scene: Scene, views: Capture) -> list[Score]:
+    """Render every view of a capture and compare it with its photograph."""
+    scores = []
+    for number, (photograph, camera) in enumerate(zip(views.images, views.cameras, strict=True)):
+        mask = None if views.masks is None else views.masks[number]
+        try:
+            rgb = scene.render(camera).rgb.detach().float().cpu()
+        except (KdstError, OSError):
+            raise
+        except Exception as e:
+            raise failure(method.plugin, e) from e
+        if rgb.shape != photograph.shape or not bool(torch.isfinite(rgb).all()):
+            raise MethodError(
+                f"{method.plugin.qualified} rendered {tuple(rgb.shape)}, or values that are not"
+                f" finite, for a view of shape {tuple(photograph.shape)}"
+            )
+        scores.append(score(rgb, photograph, mask))
+    return scores
+
+
+def _record(method: Method, trace: Trace, scene: Scene, heldout: Capture, run: Run) -> None:
+    """Add one line to the trace and the events."""
+    trace.iterations.append(trace.done)
+    trace.gaussians.append(len(scene))
+    run.log("gaussians", len(scene), trace.done)
+    scores = score_views(method, scene, heldout)
+    if scores:
+        trace.psnr.append(sum(s.psnr for s in scores) / len(scores))
+        trace.ssim.append(sum(s.ssim for s in scores) / len(scores))
+        run.log("psnr.holdout", trace.psnr[-1], trace.done)
+        run.log("ssim.holdout", trace.ssim[-1], trace.done)
+
+
+def _state(trace: Trace, reconstruction: Reconstruction, identity: str) -> dict[str, Any]:
+    """Return what a resumed run goes on from."""
+    return {
+        "identity": identity,
+        "trace": asdict(trace),
+        "reconstruction": reconstruction.state_dict(),
+    }
+
+
+def _restore(run: Run, reconstruction: Reconstruction, identity: str) -> Trace:
+    """Take the state of the run's checkpoint; return its trace, an empty one in a fresh run."""
+    state = run.restore()
+    if state is None:
+        return Trace()
+    if state["identity"] != identity:
+        raise KdstError(
+            f"{run.dir} was started with another capture.\n"
+            "Resume with the same, or give --out another directory"
+        )
+    reconstruction.load_state_dict(state["reconstruction"])
+    return Trace(**state["trace"])

@@ -1,0 +1,114 @@
+"""The report of a run: headline numbers, held-out views, curves."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kdst_core import charts
+from kdst_core.bench import Figure, ReportContent, Stat, Table
+from kdst_core.errors import KdstError
+
+SHOWN = 6
+"""Held-out views that are pictured."""
+
+
+def content(result: Mapping[str, Any], directory: Path) -> ReportContent:
+    """Return the content of a report from a result and the artifacts beside it."""
+    trace = json.loads(_read(directory / "artifacts" / "trace.json"))
+    blocks: list[Figure | Table] = []
+    if result["input"]["held_out"]:
+        blocks += [_views(result, directory), _psnr(trace)]
+    blocks += _flight(result, directory)
+    blocks += [_gaussians(trace), _table(trace)]
+    return ReportContent(_subtitle(result), _stats(result), blocks)
+
+
+def _read(path: Path) -> bytes:
+    """Return a file of the run; KdstError when it is gone."""
+    try:
+        return path.read_bytes()
+    except OSError as e:
+        raise KdstError(f"cannot read {path}, which the report needs: {e.strerror}") from e
+
+
+def _subtitle(result: Mapping[str, Any]) -> str:
+    """Say in one sentence what was measured."""
+    protocol = result["input"]
+    held = ", ".join(map(str, protocol["held_out"])) or "none"
+    return (
+        f"Reconstruction of {protocol['data']}: {protocol['views']} views of"
+        f" {', '.join(protocol['sizes'])} pixels, held out: {held}; {protocol['points']:,} points."
+    )
+
+
+def _stats(result: Mapping[str, Any]) -> list[Stat]:
+    """Return the headline numbers."""
+    m = result["metrics"]
+    stats = []
+    if "psnr.holdout" in m:
+        note = f"held-out views, best seen {m['psnr.best']:.2f}"
+        stats.append(Stat("PSNR", f"{m['psnr.holdout']:.2f} dB", note, strong=True))
+        stats.append(Stat("SSIM", f"{m['ssim.holdout']:.3f}", "held-out views"))
+    note = f"after {m['iterations']:,} iterations"
+    stats.append(Stat("Gaussians", f"{m['gaussians']:,}", note))
+    rate = f"{m['iterations_per_second']:.1f} / s"
+    stats.append(Stat("Iterations", rate, f"peak memory {m['peak_memory_mb']:.0f} MiB"))
+    stats.append(Stat("Rendering", f"{m['render_fps']:.0f} / s", "frames of a view's size"))
+    return stats
+
+
+def _views(result: Mapping[str, Any], directory: Path) -> Figure:
+    """Held-out views beside the photographs with error maps."""
+    from kdst_reconstruct import pictures
+
+    names = [n for n in result["artifacts"] if n.startswith("holdout/")]
+    shown = [_read(directory / result["artifacts"][n]) for n in names[:SHOWN]]
+    rest = f" The first {SHOWN} of {len(names)}; all are in artifacts." * (len(names) > SHOWN)
+    caption = (
+        "Photograph, render, absolute error (black: none, white:"
+        f" {pictures.ERROR_SHOWN:g} or more of the range).{rest}"
+    )
+    return Figure("Held-out views", caption, png=pictures.stack(shown))
+
+
+def _flight(result: Mapping[str, Any], directory: Path) -> list[Figure]:
+    """The flight along the path of the cameras."""
+    if "flight.mp4" not in result["artifacts"]:
+        return []
+    caption = "Rendered from a smooth path through all cameras, those of held-out views included."
+    video = _read(directory / result["artifacts"]["flight.mp4"])
+    return [Figure("Flight", caption, mp4=video)]
+
+
+def _psnr(trace: Mapping[str, Any]) -> Figure:
+    """PSNR of the held-out views along the fit."""
+    with charts.figure(4.8, 3.0) as (fig, axes):
+        axes.plot(trace["iterations"], trace["psnr"], color=charts.SERIES[2], marker="o", ms=3)
+        axes.set_xlabel("iteration")
+        axes.set_ylabel("PSNR of held-out views, dB")
+        picture = charts.svg(fig, "psnr")
+    caption = "Mean over the held-out views. They choose nothing: the end is what is reported."
+    return Figure("PSNR along the fit", caption, svg=picture)
+
+
+def _gaussians(trace: Mapping[str, Any]) -> Figure:
+    """Number of Gaussians along the fit."""
+    with charts.figure(4.8, 3.0) as (fig, axes):
+        axes.plot(trace["iterations"], trace["gaussians"], color=charts.SERIES[1], marker="o", ms=3)
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("iteration")
+        axes.set_ylabel("Gaussians")
+        picture = charts.svg(fig, "gaussians")
+    return Figure("Gaussians along the fit", "What density control made of them.", svg=picture)
+
+
+def _table(trace: Mapping[str, Any]) -> Table:
+    """All scores."""
+    scored = bool(trace["psnr"])
+    header = ["iteration", *(["PSNR, dB", "SSIM"] if scored else []), "Gaussians"]
+    rows = []
+    for k, iteration in enumerate(trace["iterations"]):
+        found = [f"{trace['psnr'][k]:.2f}", f"{trace['ssim'][k]:.4f}"] if scored else []
+        rows.append([f"{iteration:,}", *found, f"{trace['gaussians'][k]:,}"])
+    return Table("Scores", header, rows, "SSIM with a Gaussian window of 1.5 pixels.")
