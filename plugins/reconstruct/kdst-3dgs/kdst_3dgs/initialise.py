@@ -22,7 +22,7 @@ def neighbour_distances(points: Tensor) -> Tensor:
     if len(points) < 2:
         return torch.full((len(points),), 0.1)
     found = min(4, len(points))
-    distances, _ = cKDTree(points.numpy()).query(points.numpy(), k=found)
+    distances = np.asarray(cKDTree(points.numpy()).query(points.numpy(), k=found)[0])
     return torch.from_numpy(distances[:, 1:].mean(1).astype(np.float32)).clamp_min(1e-7)
 
 

@@ -1,4 +1,4 @@
-"""The entry point of 3D Gaussian Splatting: what it is, and its hook."""
+"""3D Gaussian Splatting: posed photographs to a scene of Gaussians that renders in real time."""
 
 from typing import TYPE_CHECKING
 
