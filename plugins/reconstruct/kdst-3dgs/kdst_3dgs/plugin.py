@@ -1,4 +1,4 @@
-"""The entry point of 3D Gaussian Splatting: what it is, and its hook."""
+"""3D Gaussian Splatting: photographs with cameras to a scene of Gaussians, trained on the CPU."""
 
 from typing import TYPE_CHECKING
 
