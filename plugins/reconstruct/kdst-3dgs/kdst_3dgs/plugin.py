@@ -1,4 +1,4 @@
-"""3D Gaussian Splatting: posed photographs to a scene of Gaussians that renders in real time."""
+"""3D Gaussian Splatting: photographs with cameras to a scene of Gaussians, trained on the CPU."""
 
 from typing import TYPE_CHECKING
 
