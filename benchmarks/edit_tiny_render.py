@@ -2,9 +2,9 @@
 
 import statistics
 import time
+from collections.abc import Callable
 
 import torch
-
 from kdst_edit.tiny.render import render
 from kdst_edit.tiny.scene import sample_scenes
 
@@ -16,7 +16,7 @@ def main() -> None:
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
     scenes = sample_scenes(COUNT, generator)
-    jobs = {
+    jobs: dict[str, Callable[[], object]] = {
         "render": lambda: render(scenes),
         "draw and render": lambda: render(sample_scenes(COUNT, generator)),
     }
