@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 
 import torch
+
 from kdst_edit.tiny.render import render
 from kdst_edit.tiny.scene import sample_scenes
 
