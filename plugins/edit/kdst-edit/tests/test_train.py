@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from kdst_edit.tiny.runlog import Log
 from kdst_edit.tiny.train import main
@@ -45,6 +46,20 @@ def test_a_run_continued_from_a_checkpoint_equals_one_that_never_stopped(
     for name in ("master", "average", "worker"):
         one, other = getattr(whole, name).tensors(), getattr(second, name).tensors()
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True)), name
+
+
+def test_training_can_begin_with_the_shipped_weights(tmp_path: Path) -> None:
+    from kdst_edit.tiny import trainer as module
+
+    shipped = Path(module.__file__).parent / "weights"
+    begun = Trainer(Recipe(seed=5, start_from=str(shipped)), torch.device("cpu"))
+    fresh = Trainer(Recipe(seed=5), torch.device("cpu"))
+    saved = load_file(shipped / "unet/diffusion_pytorch_model.safetensors")
+    for network in (begun.master, begun.average):
+        assert all(torch.equal(v, saved[k]) for k, v in network.unet.state_dict().items())
+    assert begun.train_step() < 0.3 * fresh.train_step()
+    with pytest.raises(ValueError, match="does not exist"):
+        Trainer(Recipe(start_from=str(tmp_path)), torch.device("cpu"))
 
 
 def test_training_on_one_batch_lowers_its_loss() -> None:

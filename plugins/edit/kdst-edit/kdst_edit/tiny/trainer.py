@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import CLIPTextModel
 
@@ -24,7 +25,11 @@ from kdst_edit.tiny.scene import Mix
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides the weights; with one recipe, two runs are equal bit for bit."""
+    """Everything that decides the weights; with one recipe, two runs are equal bit for bit.
+
+    start_from: a directory of weights to begin with in place of random ones, the shipped ones for
+    example; the optimiser begins anew, so warm up, and take another seed than theirs for other images.
+    """
 
     seed: int = 0
     images: int = 220_000
@@ -38,6 +43,7 @@ class Recipe:
     pair_share: float = 0.4
     textured_share: float = 0.8
     bfloat16: bool = True
+    start_from: str = ""
 
     def __post_init__(self) -> None:
         for name in ("images", "batch", "learning_rate", "warmup"):
@@ -75,12 +81,26 @@ class Networks(nn.Module):
         return list(self.parameters())
 
 
+def _take_weights(pipeline: StableDiffusionPipeline, directory: Path) -> None:
+    """Give a pipeline the trained weights of another; ValueError when there are none that fit."""
+    parts = {
+        pipeline.unet: directory / "unet" / "diffusion_pytorch_model.safetensors",
+        pipeline.text_encoder: directory / "text_encoder" / "model.safetensors",
+    }
+    for network, path in parts.items():
+        if not path.is_file():
+            raise ValueError(f"start_from: {path} does not exist")
+        network.load_state_dict(load_file(path))
+
+
 class Trainer:
     """Trains a pipeline built from `recipe.seed`; step k depends on weights, seed and k alone."""
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         self.recipe, self.device, self.step = recipe, device, 0
         self.pipeline = build_pipeline(recipe.seed)
+        if recipe.start_from:
+            _take_weights(self.pipeline, Path(recipe.start_from))
         self.master = Networks(self.pipeline.unet, self.pipeline.text_encoder).to(device)
         self.average = copy.deepcopy(self.master).requires_grad_(False)
         self.worker = copy.deepcopy(self.master)
