@@ -10,8 +10,9 @@ from typing import Any, Protocol
 
 from attrs import field, frozen
 
+from kdst_core.codecs import Codec
 from kdst_core.method import Method
-from kdst_core.rundir import Codec, Run
+from kdst_core.rundir import Run
 
 
 @frozen

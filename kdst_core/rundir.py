@@ -16,36 +16,15 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 from kdst_core import __version__
+from kdst_core.codecs import Codec, JsonCodec
 from kdst_core.errors import KdstError, MethodError
 from kdst_core.progress import Advance, Mode, progress
 
 RESULT, CONFIG, EVENTS, REPORT = "result.json", "config.toml", "events.jsonl", "report.html"
 CHECKPOINT, CHECKPOINT_META, LOCK = "checkpoint", "checkpoint.json", ".lock"
-
-
-class Codec(Protocol):
-    """How a bench writes and reads the state of its checkpoints."""
-
-    def dump(self, state: Any, path: Path) -> None:
-        """Write a state to a file."""
-
-    def load(self, path: Path) -> Any:
-        """Read a state without running code from the file."""
-
-
-class JsonCodec:
-    """Checkpoints of plain values."""
-
-    def dump(self, state: Any, path: Path) -> None:
-        """Write a state as JSON."""
-        path.write_text(json.dumps(state), encoding="utf-8")
-
-    def load(self, path: Path) -> Any:
-        """Read a state from JSON."""
-        return json.loads(path.read_text(encoding="utf-8"))
 
 
 def slug(name: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from attrs import frozen
 from kdst_core import Description, KdstError, hookimpl, option
 from kdst_core.bench import Outcome, ReportContent, Stat, Table
-from kdst_core.rundir import JsonCodec
+from kdst_core.codecs import JsonCodec
 
 @frozen
 class Inputs:

@@ -11,6 +11,7 @@ from attrs import frozen
 
 from kdst_adapt.inputs import AdaptInputs
 from kdst_core.bench import Check, Job, Outcome, ReportContent
+from kdst_core.codecs import TorchCodec
 from kdst_core.errors import KdstError
 from kdst_core.method import Method, load_baseline
 from kdst_core.rundir import Run, write_atomically
@@ -21,23 +22,6 @@ if TYPE_CHECKING:
     from kdst_adapt.protocol import Stream, Trace
 
 BASELINES = ("source", "norm")
-
-
-class TorchCodec:
-    """Checkpoints as torch files, read with weights_only=True."""
-
-    def dump(self, state: Any, path: Path) -> None:
-        """Write a state of tensors and plain values."""
-        import torch
-
-        with path.open("wb") as file:
-            torch.save(state, file)
-
-    def load(self, path: Path) -> Any:
-        """Read a state; runs no code from the file."""
-        import torch
-
-        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 @frozen

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from kdst_core.bench import Check, Job, Outcome, ReportContent
+from kdst_core.codecs import TorchCodec
 from kdst_core.errors import KdstError
 from kdst_core.method import Method
 from kdst_core.rundir import Run, slug, write_atomically
@@ -18,23 +19,6 @@ from kdst_reconstruct.inputs import ReconstructInputs
 if TYPE_CHECKING:
     from kdst_core.contracts import Capture, Scene
     from kdst_reconstruct.protocol import Trace
-
-
-class TorchCodec:
-    """Checkpoints as torch files, read with weights_only=True."""
-
-    def dump(self, state: Any, path: Path) -> None:
-        """Write a state of tensors and plain values."""
-        import torch
-
-        with path.open("wb") as file:
-            torch.save(state, file)
-
-    def load(self, path: Path) -> Any:
-        """Read a state; runs no code from the file."""
-        import torch
-
-        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 @frozen

@@ -105,7 +105,7 @@ def _training_psnr(scene: Scene) -> float:
 
 def _resume(method: Method) -> None:
     """A fit that loads a state, saved to disk between, renders what the first one renders."""
-    from kdst_reconstruct.bench import TorchCodec
+    from kdst_core.codecs import TorchCodec
 
     camera = small_capture().cameras[2]
     with tempfile.TemporaryDirectory() as directory:
