@@ -31,8 +31,6 @@ PROJECT = "kdst"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
-CAPABILITIES = ("adapt", "reconstruct", "edit", "augment_with_tools", "invert")
-
 
 @hookspec(firstresult=True)
 def describe() -> "Description":

@@ -103,7 +103,7 @@ def _unknown_hook(
     plugin: Plugin, manager: pluggy.PluginManager, error: pluggy.PluginValidationError
 ) -> str:
     """Name the hook that does not exist, and the one that was probably meant."""
-    known = {"describe", *hookspecs.CAPABILITIES}
+    known = {"describe", *registry.CAPABILITIES}
     unknown = [n for n in vars(manager.hook) if not n.startswith("_") and n not in known]
     name = unknown[0] if unknown else str(error)
     owner = error.plugin if isinstance(error.plugin, str) else plugin.qualified
