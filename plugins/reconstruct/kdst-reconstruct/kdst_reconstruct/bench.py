@@ -14,10 +14,12 @@ from kdst_core.codecs import TorchCodec
 from kdst_core.errors import KdstError
 from kdst_core.method import Method
 from kdst_core.rundir import Run, slug, write_atomically
+from kdst_reconstruct.formats import corners
 from kdst_reconstruct.inputs import ReconstructInputs
 
 if TYPE_CHECKING:
     from kdst_core.contracts import Capture, Scene
+    from kdst_reconstruct.lpips import Lpips
     from kdst_reconstruct.protocol import Trace
 
 
@@ -30,6 +32,7 @@ class PreparedReconstruct:
     capture: "Capture"
     holdout: list[int]
     iterations: int | None
+    perceptual: "tuple[Lpips | None, str]"
 
     def execute(self, run: Run) -> Outcome:
         """Fit a scene to the training views, score the others, write pictures and video."""
@@ -37,7 +40,7 @@ class PreparedReconstruct:
 
         from kdst_core.contracts import ReconstructRequest
         from kdst_reconstruct.holdout import subset
-        from kdst_reconstruct.protocol import fit
+        from kdst_reconstruct.protocol import fit, lpips_of
 
         count = len(self.capture.images)
         training = subset(self.capture, [k for k in range(count) if k not in self.holdout])
@@ -49,11 +52,20 @@ class PreparedReconstruct:
         every = self.job.inputs.score_every
         scene, trace = fit(method, reconstruction, heldout, run, every, self._identity())
         metrics = _metrics(trace, scene, (heldout if self.holdout else training).cameras[0])
+        lpips, net = self.perceptual
+        if lpips:
+            distances = lpips_of(method, scene, heldout, lpips)
+            metrics["lpips.holdout"] = sum(distances) / len(distances)
+        warnings = self._warnings(metrics)
         return Outcome(
             metrics=metrics,
-            artifacts=self._artifacts(run, scene, trace, heldout),
-            input={**self._protocol(), "iterations": trace.done},
-            warnings=self._warnings(metrics),
+            artifacts=self._artifacts(run, scene, trace, heldout, warnings),
+            input={
+                **self._protocol(),
+                "iterations": trace.done,
+                "lpips_net": net if lpips else f"not measured: {net}",
+            },
+            warnings=warnings,
             summary=_summary(metrics, self.holdout),
         )
 
@@ -99,12 +111,13 @@ class PreparedReconstruct:
         return found
 
     def _artifacts(
-        self, run: Run, scene: "Scene", trace: "Trace", heldout: "Capture"
+        self, run: Run, scene: "Scene", trace: "Trace", heldout: "Capture", warnings: list[str]
     ) -> dict[str, str]:
         """Write scene, curves, pictures and video; return their names and paths."""
         from attrs import asdict
 
-        from kdst_reconstruct import flight, pictures
+        from kdst_reconstruct import flight, formats, pictures, renders
+        from kdst_reconstruct.opened import Views
 
         folder = run.artifacts
         scene.save(folder / "scene.ply")
@@ -117,9 +130,12 @@ class PreparedReconstruct:
             rgb = scene.render(camera).rgb.detach().float().cpu()
             write_atomically(folder / name, pictures.comparison(image, rgb))
             names.append(name)
-        frames = self.job.inputs.flight_frames
+        inputs = self.job.inputs
+        names += formats.export(scene, folder, inputs.export, inputs.crop, warnings)
+        frames = inputs.flight_frames
         if frames:
-            path = flight.along(self.capture.cameras, frames)
+            views = Views(self.capture, self.holdout)
+            path = renders.path(inputs.flight, scene, views, frames)
             with run.progress(frames, "flight") as advance:
                 flight.write_video(scene, path, folder / "flight.mp4", advance)
             names.append("flight.mp4")
@@ -199,11 +215,16 @@ class ReconstructBench:
         """Load and check device, capture and held-out views."""
         inputs: ReconstructInputs = job.inputs
         device = resolve_device(job)
+        if inputs.crop:
+            corners(inputs.crop)
         capture, iterations = load_capture(inputs, job.objects.get("data"))
         from kdst_reconstruct.holdout import choose
+        from kdst_reconstruct.lpips import find
 
         holdout = choose(inputs.holdout, len(capture.images))
-        return PreparedReconstruct(job, device, capture, holdout, iterations)
+        side = min((min(capture.images[k].shape[:2]) for k in holdout), default=0)
+        found = find(inputs.lpips, side) if holdout else (None, "no view is held out")
+        return PreparedReconstruct(job, device, capture, holdout, iterations, found)
 
     def report(self, result: Mapping[str, Any], directory: Path) -> ReportContent:
         """Build the report of a run."""

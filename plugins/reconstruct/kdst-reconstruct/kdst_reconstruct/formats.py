@@ -1,6 +1,7 @@
 """Formats of scene files, by name and ending, and the box of a crop; imports nothing heavy."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,8 @@ from kdst_core.errors import KdstError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from kdst_core.contracts import Scene
 
 SUFFIXES = {"ply": ".ply", "splat": ".splat", "ply_compressed": ".compressed.ply"}
 """Format to the ending by which `Scene.save` chooses it."""
@@ -48,3 +51,24 @@ def target(scene: Path, out: Path | None, kind: str | None) -> Path:
     if not out.parent.is_dir():
         raise KdstError(f"--out {out}: there is no folder {out.parent}")
     return out
+
+
+def export(
+    scene: "Scene", folder: Path, kinds: Sequence[str], crop: str, warnings: list[str]
+) -> list[str]:
+    """Write a scene in several formats, cropped where `crop` says so; return the files' names.
+
+    Scenes that are cropped to nothing are left out with a warning: they must not end a run.
+    """
+    stem = "scene-cropped" if crop else "scene"
+    written = []
+    for name in (stem + SUFFIXES[kind] for kind in dict.fromkeys(kinds)):
+        if name == "scene.ply":
+            continue
+        try:
+            scene.save(folder / name, *([corners(crop)] if crop else []))
+        except KdstError as e:
+            warnings.append(f"{name} was not written: {e}")
+        else:
+            written.append(name)
+    return written

@@ -59,12 +59,16 @@ def extent(splats: Splats) -> tuple[Array, float]:
     return middle, spread or 1.0
 
 
-def around_views(cameras: Sequence[Camera], middle: Array, frames: int) -> list[Camera]:
+def around_views(
+    cameras: Sequence[Camera], middle: Array, frames: int, up: Array | None = None
+) -> list[Camera]:
     """Return `frames` cameras at the photographs' usual distance and height from what they show.
 
-    Where the photographs do not go round, the orbit swings over the arc that they cover.
+    Where the photographs do not go round, the orbit swings over the arc that they cover. up (3,)
+    overrides what the photographs say.
     """
-    up, centre = upward(cameras), focus(cameras, middle)
+    up = upward(cameras) if up is None else up
+    centre = focus(cameras, middle)
     offsets = placement(cameras)[0] - centre
     height = offsets @ up
     flat = offsets - height[:, None] * up

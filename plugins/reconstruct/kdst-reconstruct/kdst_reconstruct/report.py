@@ -49,13 +49,21 @@ def _stats(result: Mapping[str, Any]) -> list[Stat]:
     if "psnr.holdout" in m:
         note = f"held-out views, best seen {m['psnr.best']:.2f}"
         stats.append(Stat("PSNR", f"{m['psnr.holdout']:.2f} dB", note, strong=True))
-        stats.append(Stat("SSIM", f"{m['ssim.holdout']:.3f}", "held-out views"))
+        stats.append(Stat("SSIM", f"{m['ssim.holdout']:.3f}", _lpips_note(result)))
     note = f"after {m['iterations']:,} iterations"
     stats.append(Stat("Gaussians", f"{m['gaussians']:,}", note))
     rate = f"{m['iterations_per_second']:.1f} / s"
     stats.append(Stat("Iterations", rate, f"peak memory {m['peak_memory_mb']:.0f} MiB"))
     stats.append(Stat("Rendering", f"{m['render_fps']:.0f} / s", "frames of a view's size"))
     return stats
+
+
+def _lpips_note(result: Mapping[str, Any]) -> str:
+    """Say what LPIPS is, where it was measured."""
+    m = result["metrics"]
+    if "lpips.holdout" not in m:
+        return "held-out views; LPIPS not measured"
+    return f"held-out views; LPIPS {m['lpips.holdout']:.3f} ({result['input']['lpips_net']})"
 
 
 def _views(result: Mapping[str, Any], directory: Path) -> Figure:

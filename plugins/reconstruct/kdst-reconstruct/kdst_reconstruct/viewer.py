@@ -68,7 +68,7 @@ def show(server: viser.ViserServer, splats: Splats, views: Views | None, up: Arr
         first, centre = around_scene(splats, sky, 1, (640, 480))[0], middle
     else:
         sky = upward(views.capture.cameras) if up is None else up
-        first = around_views(views.capture.cameras, middle, 1)[0]
+        first = around_views(views.capture.cameras, middle, 1, up)[0]
         centre = _ahead(first, middle)
     place = placement([first])[0][0]
     if views is not None:
