@@ -122,6 +122,9 @@ def _header(data: bytes, path: Path) -> tuple[int, Any, int]:
     for line in properties:
         if len(line) != 3 or line[1] not in _KINDS:
             raise SplatFileError(f"{path.name} has a field that is not a number: {' '.join(line)}.")
+    names = [line[2] for line in properties]
+    if len(set(names)) < len(names):
+        raise SplatFileError(f"{path.name} names a field twice.")
     kinds = np.dtype([(line[2], _KINDS[line[1]]) for line in properties])
     return int(elements[0][2]), kinds, end + len(b"end_header\n")
 

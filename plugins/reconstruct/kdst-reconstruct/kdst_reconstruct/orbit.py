@@ -30,11 +30,18 @@ def placement(cameras: Sequence[Camera]) -> tuple[Array, Array]:
 
 
 def upward(cameras: Sequence[Camera]) -> Array:
-    """Return the unit vector (3,) that is up in most of the photographs."""
+    """Return the unit vector (3,) that is up: across the photographs' horizontal edges.
+
+    Where these all point the same way, it is what is up in most of the photographs.
+    """
     _, rotations = placement(cameras)
-    up = -rotations[:, :, 1].mean(0)
-    length = np.linalg.norm(up)
-    return up / length if length > 1e-6 else -rotations[0, :, 1]
+    mean = -rotations[:, :, 1].mean(0)
+    right = rotations[:, :, 0]
+    spread, axes = np.linalg.eigh(right.T @ right / len(right))
+    if spread[1] > 0.01 and spread[0] < spread[1] / 4:
+        return axes[:, 0] * (1.0 if axes[:, 0] @ mean >= 0 else -1.0)
+    length = np.linalg.norm(mean)
+    return mean / length if length > 1e-6 else -rotations[0, :, 1]
 
 
 def focus(cameras: Sequence[Camera], middle: Array) -> Array:
