@@ -150,6 +150,31 @@ def test_splats_are_what_the_rasteriser_draws(run: Any) -> None:
     assert bool(((splats.colors >= 0) & (splats.colors <= 1)).all())
 
 
+def test_lpips_is_measured_where_weights_are_given(run: Any, tmp_path: Path) -> None:
+    from kdst_reconstruct.lpips import ALEX
+
+    generator = torch.Generator().manual_seed(0)
+    backbone, heads = {}, {}
+    for step in (s for s in ALEX if s.index is not None):
+        shape = (step.channels[1], step.channels[0], step.kernel, step.kernel)
+        backbone[f"features.{step.index}.weight"] = 0.05 * torch.randn(shape, generator=generator)
+        backbone[f"features.{step.index}.bias"] = torch.zeros(shape[0])
+        heads[f"lin{len(heads)}.model.1.weight"] = torch.rand(1, shape[0], 1, 1)
+    torch.save(backbone, tmp_path / "alexnet.pth")
+    torch.save(heads, tmp_path / "alex.pth")
+    options: dict[str, Any] = {**SMALL, "iterations": 20, "lpips": str(tmp_path)}
+    result = kdst_core.run("3dgs", out=tmp_path / "r", **options)
+    views = json.loads((tmp_path / "r" / "artifacts" / "trace.json").read_text())["views"]
+    mean = sum(v["lpips"] for v in views) / len(views)
+    assert result.metrics["lpips.holdout"] == pytest.approx(mean)
+    assert mean > 0
+    assert result.data["input"]["lpips_net"] == "alex"
+    assert f"LPIPS {mean:.3f} (alex)" in result.report.read_text()
+    done = call("render", tmp_path / "r", "--path", "holdout", "--lpips", tmp_path)
+    assert float(done.stdout.splitlines()[-1].split()[3]) == pytest.approx(mean, abs=1e-4)
+    assert "not measured: no weights" in run.data["input"]["lpips_net"]
+
+
 def broken_ply(folder: Path, run: Any) -> Path:
     """A .ply that lacks a field."""
     data = (run.directory / "artifacts" / "scene.ply").read_bytes()

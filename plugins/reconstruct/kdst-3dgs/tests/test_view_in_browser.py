@@ -1,4 +1,4 @@
-"""`kdst view` and its offline page in a real browser: Chromium with WebGL in software."""
+"""`kdst view`, its offline page and the report in a real browser, with WebGL in software."""
 
 import io
 import json
@@ -42,7 +42,7 @@ FLAGS = [
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A short run on the embedded capture: a red ball, a green box and others on a floor."""
     out = tmp_path_factory.mktemp("runs") / "small"
-    kdst_core.run("3dgs", out=out, width=64, iterations=300, threads=1, flight_frames=0)
+    kdst_core.run("3dgs", out=out, width=64, iterations=300, threads=1, flight_frames=24)
     return out
 
 
@@ -121,3 +121,30 @@ def test_the_live_viewer_shows_the_scene_among_its_photographs(driver: Any, run:
     finally:
         server.kill()
         server.wait()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_report_shows_views_flight_and_curves(
+    driver: Any, run: Path, width: int, theme: str
+) -> None:
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    media = {"features": [{"name": "prefers-color-scheme", "value": theme}]}
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    page = (run / "report.html").as_uri()
+    driver.get(page)
+    decoded = "return document.querySelector('video').videoWidth"
+    deadline = time.monotonic() + PATIENCE
+    while not driver.execute_script(decoded) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert driver.execute_script(decoded) == 64
+    assert min(driver.execute_script("return [...document.images].map(i => i.naturalWidth)")) > 0
+    wide = "return document.documentElement.scrollWidth - window.innerWidth"
+    assert driver.execute_script(wide) <= 0
+    assert addresses(driver) == [page]
+    titles = driver.execute_script(
+        "return [...document.querySelectorAll('h2')].map(h => h.innerText)"
+    )
+    wanted = ["Held-out views", "Flight", "PSNR along the fit", "Gaussians along the fit"]
+    assert [t for t in titles if t in wanted] == wanted

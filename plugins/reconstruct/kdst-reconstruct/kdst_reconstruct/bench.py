@@ -40,7 +40,7 @@ class PreparedReconstruct:
 
         from kdst_core.contracts import ReconstructRequest
         from kdst_reconstruct.holdout import subset
-        from kdst_reconstruct.protocol import fit, lpips_of
+        from kdst_reconstruct.protocol import fit
 
         count = len(self.capture.images)
         training = subset(self.capture, [k for k in range(count) if k not in self.holdout])
@@ -53,13 +53,13 @@ class PreparedReconstruct:
         scene, trace = fit(method, reconstruction, heldout, run, every, self._identity())
         metrics = _metrics(trace, scene, (heldout if self.holdout else training).cameras[0])
         lpips, net = self.perceptual
+        scored = self._view_scores(scene, heldout)
         if lpips:
-            distances = lpips_of(method, scene, heldout, lpips)
-            metrics["lpips.holdout"] = sum(distances) / len(distances)
+            metrics["lpips.holdout"] = sum(view["lpips"] for view in scored) / len(scored)
         warnings = self._warnings(metrics)
         return Outcome(
             metrics=metrics,
-            artifacts=self._artifacts(run, scene, trace, heldout, warnings),
+            artifacts=self._artifacts(run, scene, trace, heldout, scored, warnings),
             input={
                 **self._protocol(),
                 "iterations": trace.done,
@@ -68,6 +68,21 @@ class PreparedReconstruct:
             warnings=warnings,
             summary=_summary(metrics, self.holdout),
         )
+
+    def _view_scores(self, scene: "Scene", heldout: "Capture") -> list[dict[str, Any]]:
+        """Return name, psnr, ssim and, where it is measured, lpips of every held-out view."""
+        from kdst_reconstruct.protocol import lpips_of, score_views
+
+        seen = (self.job.method, scene, heldout)
+        scored = [
+            {"name": name, **score._asdict()}
+            for name, score in zip(heldout.names, score_views(*seen), strict=True)
+        ]
+        lpips, _ = self.perceptual
+        distances = lpips_of(*seen, lpips) if lpips else []
+        for view, distance in zip(scored, distances, strict=bool(lpips)):
+            view["lpips"] = distance
+        return scored
 
     def _identity(self) -> str:
         """Return a digest of the photographs, the cameras and what is held out."""
@@ -111,7 +126,13 @@ class PreparedReconstruct:
         return found
 
     def _artifacts(
-        self, run: Run, scene: "Scene", trace: "Trace", heldout: "Capture", warnings: list[str]
+        self,
+        run: Run,
+        scene: "Scene",
+        trace: "Trace",
+        heldout: "Capture",
+        scored: list[dict[str, Any]],
+        warnings: list[str],
     ) -> dict[str, str]:
         """Write scene, curves, pictures and video; return their names and paths."""
         from attrs import asdict
@@ -121,7 +142,7 @@ class PreparedReconstruct:
 
         folder = run.artifacts
         scene.save(folder / "scene.ply")
-        write_atomically(folder / "trace.json", json.dumps(asdict(trace)))
+        write_atomically(folder / "trace.json", json.dumps({**asdict(trace), "views": scored}))
         names = ["scene.ply", "trace.json"]
         if self.holdout:
             (folder / "holdout").mkdir(exist_ok=True)
