@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 
@@ -40,13 +40,25 @@ def split_work(work: Callable[..., None], total: int, threads: int, *args: Any) 
 
 
 @contextmanager
-def compiling(seconds: float = 1.5) -> Iterator[None]:
-    """Say on stderr that kernels are being compiled when the body takes longer than `seconds`."""
-    line = "Compiling the CPU kernels; this happens once and takes about 15 s …"
-    timer = threading.Timer(seconds, lambda: print(line, file=sys.stderr, flush=True))
+def compiling(kept: bool, seconds: float = 1.5) -> Iterator[None]:
+    """Say on stderr, once, that kernels are being compiled when the body takes over `seconds`.
+
+    kept: whether they are kept on disk for later runs.
+    """
+    timer = threading.Timer(seconds, _announce, [kept])
     timer.daemon = True
     timer.start()
     try:
         yield
     finally:
         timer.cancel()
+
+
+@cache
+def _announce(kept: bool) -> None:
+    often = (
+        "this happens once"
+        if kept
+        else "no directory for them is writable (set NUMBA_CACHE_DIR to one), so every run does this"
+    )
+    print(f"Compiling the CPU kernels, about 15 s; {often} …", file=sys.stderr, flush=True)
