@@ -2,12 +2,15 @@
 
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache, lru_cache
 from typing import Any
+
+import numba.core.event
+
+_event: Any = numba.core.event
 
 
 def available_threads() -> int:
@@ -39,19 +42,24 @@ def split_work(work: Callable[..., None], total: int, threads: int, *args: Any) 
         job.result()
 
 
-@contextmanager
-def compiling(kept: bool, seconds: float = 1.5) -> Iterator[None]:
-    """Say on stderr, once, that kernels are being compiled when the body takes over `seconds`.
+class _Announcer(_event.Listener):  # type: ignore[misc]
+    """Says once that kernels are compiled when numba starts on one that it did not find on disk."""
 
-    kept: whether they are kept on disk for later runs.
-    """
-    timer = threading.Timer(seconds, _announce, [kept])
-    timer.daemon = True
-    timer.start()
-    try:
+    def __init__(self, kept: bool) -> None:
+        self.kept = kept
+
+    def on_start(self, event: Any) -> None:
+        _announce(self.kept)
+
+    def on_end(self, event: Any) -> None:
+        pass
+
+
+@contextmanager
+def compiling(kept: bool) -> Iterator[None]:
+    """Say on stderr, once, when the body compiles kernels; `kept`: whether later runs find them."""
+    with _event.install_listener("numba:compile", _Announcer(kept)):
         yield
-    finally:
-        timer.cancel()
 
 
 @cache
