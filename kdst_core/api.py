@@ -145,7 +145,7 @@ def execute(
     directory = Path(out) if out is not None else default_directory(method.name)
     if resume and out is None:
         raise KdstError("--resume needs the directory to continue: --out RUN --resume")
-    job = Job(method, options, inputs, common.seed, common.device, objects)
+    job = Job(method, options, inputs, common.seed, common.device, objects, show)
     prepared = bench.prepare(job)
     resolved = {
         "input": plain(inputs),

@@ -12,12 +12,16 @@ from attrs import field, frozen
 
 from kdst_core.codecs import Codec
 from kdst_core.method import Method
+from kdst_core.progress import Mode
 from kdst_core.rundir import Run
 
 
 @frozen
 class Job:
-    """One run to prepare: a method, its options, the bench's options and live objects from Python."""
+    """One run to prepare: a method, its options, the bench's options and live objects from Python.
+
+    show: how progress of a long preparation is shown.
+    """
 
     method: Method
     options: Any
@@ -25,6 +29,7 @@ class Job:
     seed: int
     device: str
     objects: Mapping[str, Any] = field(factory=dict)
+    show: Mode = "auto"
 
 
 @frozen
@@ -117,7 +122,7 @@ class Bench(Protocol):
     codec: Codec
 
     def prepare(self, job: Job) -> Prepared:
-        """Load and validate everything; raises KdstError for bad input and writes nothing."""
+        """Load and validate everything; raises KdstError for bad input and starts no run."""
 
     def report(self, result: Mapping[str, Any], directory: Path) -> ReportContent:
         """Build the report from a result and the artifacts beside it."""

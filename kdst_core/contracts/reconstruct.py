@@ -38,6 +38,7 @@ class Capture:
     masks: (H, W) bool a view, True where the photograph counts, or None.
     points: (P, 3) world positions, P may be 0. colors: (P, 3) in [0, 1].
     tracks: for each view the indices (T,) of the points seen in it, or None when that is not known.
+    background: (3,) in [0, 1], what transparent photographs were laid over, or None.
     """
 
     images: "Sequence[Tensor]"
@@ -47,6 +48,7 @@ class Capture:
     points: "Tensor"
     colors: "Tensor"
     tracks: "Sequence[Tensor] | None" = None
+    background: "Tensor | None" = None
 
 
 @frozen

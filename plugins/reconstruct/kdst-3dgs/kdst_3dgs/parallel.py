@@ -2,12 +2,15 @@
 
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
+
+import numba.core.event
+
+_event: Any = numba.core.event
 
 
 def available_threads() -> int:
@@ -39,14 +42,31 @@ def split_work(work: Callable[..., None], total: int, threads: int, *args: Any) 
         job.result()
 
 
+class _Announcer(_event.Listener):  # type: ignore[misc]
+    """Says once that kernels are compiled when numba starts on one that it did not find on disk."""
+
+    def __init__(self, kept: bool) -> None:
+        self.kept = kept
+
+    def on_start(self, event: Any) -> None:
+        _announce(self.kept)
+
+    def on_end(self, event: Any) -> None:
+        pass
+
+
 @contextmanager
-def compiling(seconds: float = 1.5) -> Iterator[None]:
-    """Say on stderr that kernels are being compiled when the body takes longer than `seconds`."""
-    line = "Compiling the CPU kernels; this happens once and takes about 15 s …"
-    timer = threading.Timer(seconds, lambda: print(line, file=sys.stderr, flush=True))
-    timer.daemon = True
-    timer.start()
-    try:
+def compiling(kept: bool) -> Iterator[None]:
+    """Say on stderr, once, when the body compiles kernels; `kept`: whether later runs find them."""
+    with _event.install_listener("numba:compile", _Announcer(kept)):
         yield
-    finally:
-        timer.cancel()
+
+
+@cache
+def _announce(kept: bool) -> None:
+    often = (
+        "this happens once"
+        if kept
+        else "no directory for them is writable (set NUMBA_CACHE_DIR to one), so every run does this"
+    )
+    print(f"Compiling the CPU kernels, about 15 s; {often} …", file=sys.stderr, flush=True)

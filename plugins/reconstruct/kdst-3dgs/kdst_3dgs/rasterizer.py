@@ -11,7 +11,7 @@ from torch import Tensor
 from kdst_3dgs import binning, compositing, projection
 from kdst_3dgs.constants import CLAMP_MARGIN, FAR, NEAR
 from kdst_3dgs.parallel import available_threads, compiling, split_work
-from kdst_3dgs.simd import LANES
+from kdst_3dgs.simd import LANES, kept_on_disk
 
 
 class _Call(NamedTuple):
@@ -247,7 +247,7 @@ def compile_rasterizer() -> None:
     rest = (quats, scales, torch.zeros(1), torch.zeros(1, 1, 3))
     camera = camera_vector(torch.eye(4), torch.eye(3), 1, 1)
     call = _Call(camera, 1, 1, np.zeros(3, np.float32), 1, False, False, 1)
-    with compiling(), torch.enable_grad():
+    with compiling(kept_on_disk(projection.project_forward)), torch.enable_grad():
         means2d = torch.zeros(1, 1, 2, requires_grad=True)
         rgb, _, _ = _Rasterize.apply(means, *rest, means2d, call, {})  # type: ignore[no-untyped-call]
         rgb.sum().backward()

@@ -37,14 +37,28 @@ def intrinsic(function: Callable[..., Any]) -> Any:
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compile `function` on first use, keep the machine code on disk, run it without the GIL."""
+    """Compile `function` on first use, keep the machine code on disk where that can be written, run
+    it without the GIL."""
     options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
-    return _numba.njit(cache=True, **options)(function)
+    try:
+        return _numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # numba finds no directory that it may write to
+        return _numba.njit(**options)(function)
+
+
+def kept_on_disk(compiled: Any) -> bool:
+    """Return whether the machine code of a kernel is kept for later processes."""
+    return getattr(compiled._cache, "cache_path", None) is not None
 
 
 def inlined(function: Callable[..., Any]) -> Any:
-    """A formula used inside kernels; LLVM merges it into its callers."""
-    return _numba.njit(error_model="numpy", fastmath={"contract"})(function)
+    """A formula used inside kernels, merged into every caller.
+
+    Left to LLVM, a large one stays a function of its own, and a process that compiles calls another
+    copy of it than one that loads the kernel from disk: the same formula, rounded differently.
+    """
+    options = {"error_model": "numpy", "fastmath": {"contract"}, "forceinline": True}
+    return _numba.njit(**options)(function)
 
 
 class _Vector(_Type):  # type: ignore[misc]

@@ -13,12 +13,14 @@ from kdst_core.bench import Check, Job, Outcome, ReportContent
 from kdst_core.codecs import TorchCodec
 from kdst_core.errors import KdstError
 from kdst_core.method import Method
+from kdst_core.progress import Mode, progress
 from kdst_core.rundir import Run, slug, write_atomically
 from kdst_reconstruct.formats import corners
 from kdst_reconstruct.inputs import ReconstructInputs
 
 if TYPE_CHECKING:
     from kdst_core.contracts import Capture, Scene
+    from kdst_reconstruct.captures import Source
     from kdst_reconstruct.lpips import Lpips
     from kdst_reconstruct.protocol import Trace
 
@@ -29,10 +31,14 @@ class PreparedReconstruct:
 
     job: Job
     device: str
-    capture: "Capture"
+    source: "Source"
     holdout: list[int]
-    iterations: int | None
     perceptual: "tuple[Lpips | None, str]"
+
+    @property
+    def capture(self) -> "Capture":
+        """All views, held-out ones included."""
+        return self.source.capture
 
     def execute(self, run: Run) -> Outcome:
         """Fit a scene to the training views, score the others, write pictures and video."""
@@ -42,16 +48,20 @@ class PreparedReconstruct:
         from kdst_reconstruct.holdout import subset
         from kdst_reconstruct.protocol import fit
 
+        apart = {*self.holdout, *self.source.test}
         count = len(self.capture.images)
-        training = subset(self.capture, [k for k in range(count) if k not in self.holdout])
+        training = subset(self.capture, [k for k in range(count) if k not in apart])
         heldout = subset(self.capture, self.holdout)
         generator = torch.Generator().manual_seed(self.job.seed)
-        request = ReconstructRequest(training, generator, self.iterations)
+        request = ReconstructRequest(training, generator, self.source.iterations)
         method = self.job.method
         reconstruction = method.call(request, self.job.options, run)
         every = self.job.inputs.score_every
         scene, trace = fit(method, reconstruction, heldout, run, every, self._identity())
         metrics = _metrics(trace, scene, (heldout if self.holdout else training).cameras[0])
+        placement = self.source.placement
+        if placement is not None:
+            metrics |= {"sfm.registered": placement.registered, "sfm.images": placement.images}
         lpips, net = self.perceptual
         scored = self._view_scores(scene, heldout)
         if lpips:
@@ -107,12 +117,17 @@ class PreparedReconstruct:
             "capture_digest": self._identity(),
         }
 
+    def _inner_held_out(self) -> bool:
+        """Return whether there are too few views to hold out every 8th."""
+        automatic = self.job.inputs.holdout == "auto" and not self.source.test
+        return automatic and len(self.capture.images) < 20
+
     def _warnings(self, metrics: Mapping[str, float]) -> list[str]:
         """Return what a reader of the figures must know."""
-        found = []
+        found = [] if self.source.placement is None else self.source.placement.warnings()
         if not self.holdout:
             found.append("No view was held out, so nothing says how well new views are rendered.")
-        elif self.job.inputs.holdout == "auto" and len(self.capture.images) < 20:
+        elif self._inner_held_out():
             found.append(
                 f"Fewer than 20 views: held out are inner ones ({_list(self.holdout)}), not every"
                 " 8th from the first; compare only with runs that hold out the same."
@@ -238,14 +253,15 @@ class ReconstructBench:
         device = resolve_device(job)
         if inputs.crop:
             corners(inputs.crop)
-        capture, iterations = load_capture(inputs, job.objects.get("data"))
+        source = load_source(inputs, job.objects.get("data"), job.show)
         from kdst_reconstruct.holdout import choose
         from kdst_reconstruct.lpips import find
 
-        holdout = choose(inputs.holdout, len(capture.images))
-        side = min((min(capture.images[k].shape[:2]) for k in holdout), default=0)
+        images = source.capture.images
+        holdout = choose(inputs.holdout, len(images), source.test)
+        side = min((min(images[k].shape[:2]) for k in holdout), default=0)
         found = find(inputs.lpips, side) if holdout else (None, "no view is held out")
-        return PreparedReconstruct(job, device, capture, holdout, iterations, found)
+        return PreparedReconstruct(job, device, source, holdout, found)
 
     def report(self, result: Mapping[str, Any], directory: Path) -> ReportContent:
         """Build the report of a run."""
@@ -270,27 +286,18 @@ class ReconstructBench:
         return reconstruct_checks(method)
 
 
-def load_capture(inputs: ReconstructInputs, live: Any = None) -> "tuple[Capture, int | None]":
-    """Return the capture, and the iterations it asks for; KdstError when it cannot be used."""
+def load_source(inputs: ReconstructInputs, live: Any = None, show: Mode = "auto") -> "Source":
+    """Return the capture with what is known of it; KdstError when it cannot be used."""
     from kdst_core.contracts import Capture
+    from kdst_reconstruct import captures
 
-    if live is not None:
-        if not isinstance(live, Capture):
-            raise KdstError(
-                f"data must be a kdst_core.contracts.Capture, not {type(live).__name__}"
-            )
-        if not live.images:
-            raise KdstError("the capture has no images")
-        return live, None
-    if inputs.data == "solids":
-        from kdst_reconstruct import solids
-
-        scale = (inputs.width or solids.WIDTH // inputs.downscale) / solids.WIDTH
-        size = (round(solids.WIDTH * scale), round(solids.HEIGHT * scale))
-        return solids.capture(width=size[0], height=size[1]), solids.ITERATIONS
-    from kdst_reconstruct import colmap
-
-    return colmap.load(inputs), None
+    if live is None:
+        return captures.load(inputs, lambda total, label: progress(total, label, show))
+    if not isinstance(live, Capture):
+        raise KdstError(f"data must be a kdst_core.contracts.Capture, not {type(live).__name__}")
+    if not live.images:
+        raise KdstError("the capture has no images")
+    return captures.Source(live)
 
 
 def resolve_device(job: Job) -> str:

@@ -11,14 +11,17 @@ from kdst_core.errors import KdstError
 EVERY, FEW = 8, 20
 
 
-def choose(text: str, count: int) -> list[int]:
+def choose(text: str, count: int, test: Sequence[int] = ()) -> list[int]:
     """Return the indices of held-out views of `count`, sorted.
 
-    auto: every 8th from 0, as the field does; with fewer than 20 views as many, evenly spread
-    inside the path. Raises KdstError for text that means nothing, or leaves fewer than two views.
+    auto: those that the capture keeps for testing; else every 8th from 0, as the field does; with
+    fewer than 20 views as many, evenly spread inside the path. Views for testing are never trained
+    on, whatever is held out. Raises KdstError for text that means nothing, or leaves fewer than two views.
     """
     if text == "none":
         chosen: list[int] = []
+    elif text == "auto" and test:
+        chosen = list(test)
     elif text == "auto":
         few = count < FEW
         chosen = _inner(-(-count // EVERY), count) if few else list(range(0, count, EVERY))
@@ -26,7 +29,7 @@ def choose(text: str, count: int) -> list[int]:
         chosen = _inner(max(1, round(_share(text) * count)), count)
     else:
         chosen = sorted({_index(part, count) for part in text.split(",") if part.strip()})
-    if count - len(chosen) < 2:
+    if count - len({*chosen, *test}) < 2:
         raise KdstError(
             f"{count} view{'s' if count != 1 else ''}, {len(chosen)} held out: at least 2 must"
             " remain to train on.\nAdd photographs, or give --holdout none"

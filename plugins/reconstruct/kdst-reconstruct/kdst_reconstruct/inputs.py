@@ -13,8 +13,9 @@ class ReconstructInputs:
 
     data: str = option(
         "solids",
-        "solids (embedded: textured solids on a patterned floor), or a COLMAP folder: images/ and"
-        " sparse/0 (or sparse/), bin or txt, and masks/ where there are some.",
+        "solids (embedded: textured solids on a patterned floor); a folder: images/ with a COLMAP"
+        " model in sparse/0, transforms.json (nerfstudio), transforms_train.json (Blender), or only"
+        " photographs; or a video.",
     )
     width: int | None = option(
         None, "Width of the photographs in pixels, scaled down to it. Default: their own.", min=16
@@ -22,6 +23,12 @@ class ReconstructInputs:
     downscale: int = option(
         1, "Divide the photographs' size by this; images_N/ is used where it exists.", min=1
     )
+    alpha: Literal["white", "black", "mask"] = option(
+        "white",
+        "Transparent pixels of photographs: over a white or a black background, or a mask, so that"
+        " they do not count.",
+    )
+    video_frames: int = option(100, "Frames taken evenly from a video.", min=2)
     holdout: str = option(
         "auto",
         "Views that are scored and not trained on: auto (every 8th from the first; with fewer than"

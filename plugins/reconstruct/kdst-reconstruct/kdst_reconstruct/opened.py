@@ -58,17 +58,18 @@ def load_views(
 
     `holdout` and `width` override those of the run. Raises KdstError when they cannot be read.
     """
-    from kdst_reconstruct.bench import load_capture
+    from kdst_reconstruct.bench import load_source
     from kdst_reconstruct.holdout import choose
 
     known = dict(opened.result["input"]) if opened.result else {}
     if data is None and str(known.get("data", "<")).startswith("<"):
         return None
     inputs = _inputs(known, data, holdout, width)
-    capture, _ = load_capture(inputs)
+    source = load_source(inputs)
     if data is None and holdout is None:
-        return Views(capture, list(known["held_out"]))
-    return Views(capture, choose(inputs.holdout, len(capture.images)))
+        return Views(source.capture, list(known["held_out"]))
+    count = len(source.capture.images)
+    return Views(source.capture, choose(inputs.holdout, count, source.test))
 
 
 def _inputs(

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pycolmap
@@ -12,7 +13,8 @@ from PIL import Image
 
 from kdst_core.contracts import Capture
 from kdst_core.errors import KdstError
-from kdst_reconstruct import colmap, holdout, solids
+from kdst_core.progress import progress
+from kdst_reconstruct import captures, holdout, solids
 from kdst_reconstruct.inputs import ReconstructInputs
 
 
@@ -52,8 +54,12 @@ def folder(tmp_path: Path, capture: Capture) -> Path:
     return write_capture(tmp_path / "capture", capture)
 
 
-def load(root: Path, **options: object) -> Capture:
-    return colmap.load(ReconstructInputs(data=str(root), **options))
+def silent(total: int, label: str) -> Any:
+    return progress(total, label, "quiet")
+
+
+def load(root: Path, **options: Any) -> Capture:
+    return captures.load(ReconstructInputs(data=str(root), **options), silent).capture
 
 
 def test_solids_points_lie_on_what_the_photographs_show(capture: Capture) -> None:
@@ -144,12 +150,8 @@ def truncate_images(root: Path) -> None:
     path.write_bytes(path.read_bytes()[:60])
 
 
-def remove_points(root: Path) -> None:
-    (root / "sparse" / "0" / "points3D.bin").unlink()
-
-
-def remove_model(root: Path) -> None:
-    shutil.rmtree(root / "sparse")
+def remove_views(root: Path) -> None:
+    (root / "sparse" / "0" / "images.bin").unlink()
 
 
 def remove_images(root: Path) -> None:
@@ -186,8 +188,7 @@ def nan_pose(root: Path) -> None:
     [
         (truncate_points, "truncated"),
         (truncate_images, "cannot be read as a COLMAP model"),
-        (remove_points, "lacks points3D.bin"),
-        (remove_model, "no cameras"),
+        (remove_views, "lacks images.bin"),
         (remove_images, "no images/ folder"),
         (remove_photograph, "is missing"),
         (empty_photograph, "cannot be read as an image"),
@@ -203,6 +204,19 @@ def test_broken_capture_is_two_lines_at_most(
     with pytest.raises(KdstError, match=message) as error:
         load(folder)
     assert len(str(error.value).splitlines()) <= 2
+
+
+@pytest.mark.parametrize("kind", ["bin", "txt"])
+def test_colmap_folder_without_points_is_a_capture_without_points(folder: Path, kind: str) -> None:
+    model = folder / "sparse" / "0"
+    if kind == "txt":
+        pycolmap.Reconstruction(model).write_text(model)
+        for file in model.glob("*.bin"):
+            file.unlink()
+    (model / f"points3D.{kind}").unlink()
+    found = load(folder)
+    assert len(found.images) == 4
+    assert len(found.points) == len(found.colors) == 0
 
 
 def test_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -223,6 +237,13 @@ def test_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 )
 def test_held_out_views(text: str, count: int, chosen: list[int]) -> None:
     assert holdout.choose(text, count) == chosen
+
+
+def test_views_kept_for_testing_are_held_out_and_never_trained_on() -> None:
+    assert holdout.choose("auto", 10, test=[8, 9]) == [8, 9]
+    assert holdout.choose("9", 10, test=[8, 9]) == [9]
+    with pytest.raises(KdstError, match="at least 2 must remain"):
+        holdout.choose("8", 10, test=range(1, 10))
 
 
 @pytest.mark.parametrize(

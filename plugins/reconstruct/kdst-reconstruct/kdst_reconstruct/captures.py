@@ -1,0 +1,77 @@
+"""What `--data` names: which kind of capture it is, and the capture."""
+
+from pathlib import Path
+
+from attrs import frozen
+
+from kdst_core.contracts import Capture
+from kdst_core.errors import KdstError
+from kdst_reconstruct import colmap, photographs, sfm, solids, transforms, video
+from kdst_reconstruct.inputs import ReconstructInputs
+
+KINDS = (
+    "solids, a folder of photographs with or without a COLMAP model or transforms.json, or a video"
+)
+
+
+@frozen
+class Source:
+    """A capture and what its kind says of it.
+
+    iterations: how many it asks for. test: views that its authors keep for testing.
+    placement: what structure from motion did, where it was needed.
+    """
+
+    capture: Capture
+    iterations: int | None = None
+    test: tuple[int, ...] = ()
+    placement: sfm.Placement | None = None
+
+
+def load(inputs: ReconstructInputs, progress: sfm.Progress) -> Source:
+    """Read the capture, finding cameras first where it has none; KdstError when it has to end."""
+    if inputs.data == "solids":
+        scale = (inputs.width or solids.WIDTH // inputs.downscale) / solids.WIDTH
+        size = (round(solids.WIDTH * scale), round(solids.HEIGHT * scale))
+        return Source(solids.capture(width=size[0], height=size[1]), solids.ITERATIONS)
+    root = Path(inputs.data).expanduser()
+    if root.is_file() and root.suffix.lower() in video.SUFFIXES:
+        frames = video.frames(root, inputs.video_frames, progress)
+        return _raw(frames, True, inputs, progress)
+    if not root.is_dir():
+        raise KdstError(f"--data {inputs.data}: no such folder or video; give {KINDS}")
+    model = colmap.find(root)
+    if model is not None:
+        if not (root / "images").is_dir():
+            raise KdstError(f"{root} has cameras but no images/ folder; put the photographs there")
+        return Source(colmap.load(root, root / "images", model, inputs))
+    if transforms.is_capture(root):
+        split = transforms.load(root, inputs)
+        return Source(split.capture, test=tuple(split.test))
+    return _raw(root, False, inputs, progress)
+
+
+def _raw(root: Path, sequential: bool, inputs: ReconstructInputs, progress: sfm.Progress) -> Source:
+    """Place photographs without cameras by structure from motion, and read them."""
+    images = root / "images" if (root / "images").is_dir() else root
+    found = images.rglob("*") if images != root else images.iterdir()
+    files = sorted(f for f in found if _is_photograph(f))
+    if not files:
+        raise KdstError(f"{root} has no photographs; give {KINDS}")
+    shots = []
+    for file in files:
+        name = file.relative_to(images).as_posix()
+        mask = photographs.find_mask(root, name)
+        size = photographs.size_of(file)
+        if mask is not None and photographs.size_of(mask) != size:
+            raise KdstError(f"{mask} and its photograph {file} differ in size; they must agree")
+        shots.append(sfm.Shot(name, file, mask))
+    placement = sfm.place(shots, root, sequential, progress, str(root))
+    capture = colmap.load(root, images, placement.model, inputs)
+    return Source(capture, placement=placement)
+
+
+def _is_photograph(path: Path) -> bool:
+    """Return whether a file looks like a photograph."""
+    shown = not path.name.startswith(".")
+    return shown and path.suffix.lower() in photographs.SUFFIXES and path.is_file()

@@ -1,0 +1,182 @@
+"""Captures in `transforms.json`, as nerfstudio and Blender's synthetic scenes write them.
+
+Their poses are camera to world in OpenGL's axes (x right, y up, z backward); ours are world to
+camera in OpenCV's.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kdst_core.contracts import Capture
+from kdst_core.errors import KdstError
+from kdst_reconstruct import photographs
+from kdst_reconstruct.inputs import ReconstructInputs
+from kdst_reconstruct.photographs import View
+
+NERFSTUDIO, TRAIN, TEST = "transforms.json", "transforms_train.json", "transforms_test.json"
+OPENCV = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL")
+
+
+class Split(NamedTuple):
+    """A capture and the indices of the views that its authors keep for testing."""
+
+    capture: Capture
+    test: list[int]
+
+
+def is_capture(root: Path) -> bool:
+    """Return whether a folder holds one."""
+    return (root / NERFSTUDIO).is_file() or (root / TRAIN).is_file()
+
+
+def load(root: Path, inputs: ReconstructInputs) -> Split:
+    """Read transforms.json, or transforms_train.json with transforms_test.json.
+
+    Views are in name order, those for testing last. Raises KdstError for what cannot be used.
+    """
+    if (root / NERFSTUDIO).is_file():
+        scene = _read(root / NERFSTUDIO)
+        kept = {str(name) for key in ("val", "test") for name in scene.get(f"{key}_filenames", ())}
+        views = _views(root, root / NERFSTUDIO, scene)
+        tested = [v for v in views if any(_same(v, root, name) for name in kept)]
+        trained = [v for v in views if v not in tested]
+        points, colors = _points(root, scene)
+    else:
+        trained = _views(root, root / TRAIN, _read(root / TRAIN))
+        there = (root / TEST).is_file()
+        tested = _views(root, root / TEST, _read(root / TEST)) if there else []
+        points, colors = np.zeros((0, 3)), np.zeros((0, 3))
+    test = list(range(len(trained), len(trained) + len(tested)))
+    return Split(photographs.capture([*trained, *tested], inputs, points, colors), test)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return a JSON object with frames."""
+    try:
+        scene = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise KdstError(f"{path} cannot be read as JSON: {str(e)[:120]}") from e
+    if not isinstance(scene, dict) or not isinstance(scene.get("frames"), list):
+        raise KdstError(f'{path} has no list "frames"; it is no capture')
+    if not scene["frames"]:
+        raise KdstError(f"{path} lists no frames")
+    return scene
+
+
+def _views(root: Path, path: Path, scene: Mapping[str, Any]) -> list[View]:
+    """Return the views of a scene in name order."""
+    views = []
+    for number, frame in enumerate(scene["frames"]):
+        if not isinstance(frame, dict) or not isinstance(frame.get("file_path"), str):
+            raise KdstError(f"{path}: frame {number} has no file_path")
+        file = _photograph(root, frame["file_path"])
+        name = file.relative_to(root).as_posix() if file.is_relative_to(root) else file.name
+        mask = root / frame["mask_path"] if isinstance(frame.get("mask_path"), str) else None
+        if mask is None:
+            mask = photographs.find_mask(root, file.name)
+        elif not mask.is_file():
+            raise KdstError(f"{path}: the mask {mask} of {name} is missing")
+        camera = _camera({**scene, **frame}, file, path)
+        views.append(View(name, root, file, camera, _viewmat(frame, name, path), mask))
+    return sorted(views, key=lambda view: view.name)
+
+
+def _photograph(root: Path, name: str) -> Path:
+    """Return a frame's file; Blender's scenes leave the ending out."""
+    file = root / name
+    if not file.is_file() and file.suffix.lower() not in photographs.SUFFIXES:
+        file = file.with_name(file.name + ".png")
+    return file
+
+
+def _same(view: View, root: Path, name: str) -> bool:
+    """Return whether a list of names means this view."""
+    return view.file == _photograph(root, name)
+
+
+def _viewmat(frame: Mapping[str, Any], name: str, path: Path) -> Any:
+    """Return the world-to-camera matrix (4, 4), OpenCV axes, of a frame."""
+    try:
+        pose = np.array(frame["transform_matrix"], dtype=np.float64)
+    except (KeyError, TypeError, ValueError):
+        pose = np.zeros(0)
+    if pose.shape not in ((4, 4), (3, 4)):
+        raise KdstError(f"{path}: the transform_matrix of {name} is not 4×4 numbers")
+    if not np.isfinite(pose).all():
+        raise KdstError(f"the pose of {name} is not finite; remove that view")
+    rotation = pose[:3, :3]
+    if np.abs(rotation @ rotation.T - np.eye(3)).max() > 1e-3 or np.linalg.det(rotation) < 0:
+        raise KdstError(f"{path}: the transform_matrix of {name} does not begin with a rotation")
+    flipped = rotation * np.array([1.0, -1.0, -1.0])
+    viewmat = np.eye(4)
+    viewmat[:3, :3] = flipped.T
+    viewmat[:3, 3] = -flipped.T @ pose[:3, 3]
+    return viewmat
+
+
+def _camera(values: Mapping[str, Any], file: Path, path: Path) -> Any:
+    """Return the pycolmap camera of a frame; what it does not say holds for the whole scene."""
+    import pycolmap
+
+    def number(key: str, default: float) -> float:
+        value = values.get(key, default)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise KdstError(f"{path}: {key} is {value!r}, not a number")
+        return float(value)
+
+    whole = photographs.size_of(file) if file.is_file() and "w" not in values else (0, 0)
+    width, height = int(number("w", whole[0])), int(number("h", whole[1]))
+    if width < 1 or height < 1:
+        raise KdstError(f"{path}: {file.name} has no size; give w and h")
+    fx = _focal(number, "x", width)
+    fy = _focal(number, "y", height) or fx
+    if not (math.isfinite(fx) and math.isfinite(fy) and fx > 0):
+        raise KdstError(f"{path}: {file.name} has no focal length; give fl_x or camera_angle_x")
+    params = [fx, fy, number("cx", width / 2), number("cy", height / 2)]
+    k1, k2, k3, k4, p1, p2 = (number(key, 0) for key in ("k1", "k2", "k3", "k4", "p1", "p2"))
+    model = str(values.get("camera_model", "OPENCV"))
+    if model == "OPENCV_FISHEYE":
+        params += [k1, k2, k3, k4]
+    elif model not in OPENCV or k4:
+        raise KdstError(
+            f"{path}: cameras of model {model}{' with k4' * bool(k4)} are not read;"
+            f" {', '.join(OPENCV)} (without k4) and OPENCV_FISHEYE are"
+        )
+    elif k3:
+        model, params = "FULL_OPENCV", [*params, k1, k2, p1, p2, k3, 0, 0, 0]
+    elif any((k1, k2, p1, p2)):
+        model, params = "OPENCV", [*params, k1, k2, p1, p2]
+    else:
+        model = "PINHOLE"
+    return pycolmap.Camera(model=model, width=width, height=height, params=params)
+
+
+def _focal(number: Any, axis: str, side: int) -> float:
+    """Return a focal length in pixels from fl_ or camera_angle_, 0 where neither is given."""
+    angle = number(f"camera_angle_{axis}", 0.0)
+    seen = 0.5 * side / math.tan(0.5 * angle) if 0 < angle < math.pi else 0.0
+    return float(number(f"fl_{axis}", seen))
+
+
+def _points(root: Path, scene: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return positions and colours (P, 3) of the point cloud that a scene names, if any."""
+    from plyfile import PlyData, PlyParseError
+
+    name = scene.get("ply_file_path")
+    if not isinstance(name, str):
+        return np.zeros((0, 3)), np.zeros((0, 3))
+    try:
+        table = PlyData.read(root / name)["vertex"].data
+        positions = np.stack([table[axis] for axis in "xyz"], -1).astype(np.float64)
+        colors = np.stack([table[c] for c in ("red", "green", "blue")], -1) / 255
+    except (OSError, PlyParseError, KeyError, ValueError) as e:
+        raise KdstError(
+            f"{root / name} cannot be read as a point cloud with colours (x y z, red green blue)"
+        ) from e
+    finite = np.isfinite(positions).all(1)
+    return positions[finite], colors[finite]
