@@ -17,7 +17,18 @@ GROUP = "kdst."
 BENCHES = "kdst.benches"
 OBSERVERS = "kdst.observers"
 CAPABILITIES = ("adapt", "reconstruct", "edit", "augment_with_tools", "invert")
-CATALOGUE = {"source": "kdst-adapt", "norm": "kdst-adapt", "tea": "kdst-tea", "3dgs": "kdst-3dgs"}
+CATALOGUE = {
+    "source": "kdst-adapt",
+    "norm": "kdst-adapt",
+    "tea": "kdst-tea",
+    "tent": "kdst-tent",
+    "pl": "kdst-pl",
+    "shot": "kdst-shot",
+    "eta": "kdst-eata",
+    "eata": "kdst-eata",
+    "sar": "kdst-sar",
+    "3dgs": "kdst-3dgs",
+}
 """Published methods and the package of each, for 'not installed' messages."""
 
 
