@@ -12,7 +12,8 @@ URL = "https://arxiv.org/abs/2204.02610"
 CITATION = """
 @inproceedings{niu2022efficient,
   title     = {Efficient Test-Time Model Adaptation without Forgetting},
-  author    = {Niu, Shuaicheng and Wu, Jiaxiang and Zhang, Yifan and Chen, Yaofo and Zheng, Shijian and Zhao, Peilin and Tan, Mingkui},
+  author    = {Niu, Shuaicheng and Wu, Jiaxiang and Zhang, Yifan and Chen, Yaofo
+               and Zheng, Shijian and Zhao, Peilin and Tan, Mingkui},
   booktitle = {International Conference on Machine Learning},
   year      = {2022}
 }

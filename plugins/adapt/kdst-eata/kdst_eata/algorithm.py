@@ -113,4 +113,7 @@ class Eata(Eta):
     def anchor(self) -> Tensor:
         """β Σ F (θ - θ₀)² (equation 8)."""
         triples = zip(self.fisher, self.parameters, self.start, strict=True)
-        return self.options.fisher_weight * sum((f * (p - s) ** 2).sum() for f, p, s in triples)
+        return (
+            self.options.fisher_weight
+            * torch.stack([(f * (p - s) ** 2).sum() for f, p, s in triples]).sum()
+        )

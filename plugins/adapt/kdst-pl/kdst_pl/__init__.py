@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 CITATION = """
 @inproceedings{lee2013pseudo,
-  title     = {Pseudo-Label: The Simple and Efficient Semi-Supervised Learning Method for Deep Neural Networks},
+  title     = {Pseudo-Label: The Simple and Efficient Semi-Supervised Learning Method
+               for Deep Neural Networks},
   author    = {Lee, Dong-Hyun},
   booktitle = {ICML Workshop on Challenges in Representation Learning},
   year      = {2013}

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 CITATION = """
 @inproceedings{niu2023towards,
   title     = {Towards Stable Test-Time Adaptation in Dynamic Wild World},
-  author    = {Niu, Shuaicheng and Wu, Jiaxiang and Zhang, Yifan and Wen, Zhiquan and Chen, Yaofo and Zhao, Peilin and Tan, Mingkui},
+  author    = {Niu, Shuaicheng and Wu, Jiaxiang and Zhang, Yifan and Wen, Zhiquan
+               and Chen, Yaofo and Zhao, Peilin and Tan, Mingkui},
   booktitle = {International Conference on Learning Representations},
   year      = {2023}
 }
@@ -48,8 +49,8 @@ class SarOptions(UpdateOptions):
 def describe() -> Description:
     """Describe the method."""
     return Description(
-        summary="Sharpness-aware entropy minimisation on reliable images, with a reset when the model is about"
-        " to collapse; updates normalisation layers but the last block's.",
+        summary="Sharpness-aware entropy minimisation on reliable images, with a reset when the model"
+        " is about to collapse; updates normalisation layers but the last block's.",
         options=SarOptions,
         paper="Niu et al., Towards Stable Test-Time Adaptation in Dynamic Wild World, ICLR 2023",
         url="https://arxiv.org/abs/2302.12400",

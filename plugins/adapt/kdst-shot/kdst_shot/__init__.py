@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 CITATION = """
 @inproceedings{liang2020shot,
-  title     = {Do We Really Need to Access the Source Data? Source Hypothesis Transfer for Unsupervised Domain Adaptation},
+  title     = {Do We Really Need to Access the Source Data?
+               Source Hypothesis Transfer for Unsupervised Domain Adaptation},
   author    = {Liang, Jian and Hu, Dapeng and Feng, Jiashi},
   booktitle = {International Conference on Machine Learning},
   year      = {2020}
