@@ -14,7 +14,15 @@ nox.options.reuse_existing_virtualenvs = True
 CONSTRAINTS = ("-c", "constraints.txt")
 PLUGINS = {p.parent.name: str(p.parent) for p in sorted(Path("plugins").glob("*/*/pyproject.toml"))}
 """Distribution to folder, every plugin of the repository."""
-NEEDS = {"kdst-3dgs": ["kdst-reconstruct"], "kdst-tea": ["kdst-adapt"]}
+NEEDS = {
+    "kdst-3dgs": ["kdst-reconstruct"],
+    "kdst-eata": ["kdst-adapt"],
+    "kdst-pl": ["kdst-adapt"],
+    "kdst-sar": ["kdst-adapt"],
+    "kdst-shot": ["kdst-adapt"],
+    "kdst-tea": ["kdst-adapt"],
+    "kdst-tent": ["kdst-adapt"],
+}
 """Plugins of the repository that a plugin builds on."""
 TEST_TOOLS = ("pytest", "hypothesis")
 

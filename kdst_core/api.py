@@ -140,7 +140,7 @@ def execute(
 ) -> Result:
     """Resolve the options, prepare, run, and write report and result."""
     method, bench = chosen.method, chosen.bench
-    merged = _merge(chosen, given, config)
+    merged = merge(chosen, given, config)
     inputs, options, common = (build(section, merged) for section in chosen.sections)
     directory = Path(out) if out is not None else default_directory(method.name)
     if resume and out is None:
@@ -168,7 +168,7 @@ def execute(
     return Result(directory, data, tuple(outcome.summary))
 
 
-def _merge(
+def merge(
     chosen: Command, given: Mapping[str, Given], config: str | Path | None
 ) -> dict[str, Given]:
     """Merge the sources: TOML, then environment, then what was given directly."""

@@ -4,9 +4,9 @@ A bench knows how a run of one capability is fed, carried out and measured. Its 
 group `kdst.benches`, named after the capability, is an object with the attributes of `Bench`.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from attrs import field, frozen
 
@@ -76,12 +76,13 @@ class Figure:
 
 @frozen
 class Table:
-    """A table of a report; cells are text."""
+    """A table of a report; cells are text. strong: (row, column) of the cells that stand out."""
 
     title: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     caption: str = ""
+    strong: Collection[tuple[int, int]] = ()
 
 
 @frozen
@@ -132,3 +133,45 @@ class Bench(Protocol):
 
     def checks(self, method: Method) -> Iterator[Check]:
         """Yield the capability's part of the conformance kit."""
+
+
+@frozen
+class Column:
+    """A metric in the table of a comparison: shown times `scale`, with `digits` decimals.
+
+    short: shown in the terminal too, where there is little room.
+    """
+
+    metric: str
+    label: str
+    scale: float = 1.0
+    digits: int = 2
+    better: Literal["higher", "lower"] = "higher"
+    short: bool = True
+
+
+@frozen
+class Contender:
+    """What a comparison has of one method: its results and their directories, one a seed."""
+
+    label: str
+    results: Sequence[Mapping[str, Any]]
+    directories: Sequence[Path]
+
+
+class Comparable(Protocol):
+    """What a bench adds to be compared by; a bench without it gets a table of its metrics."""
+
+    def seeded(self, inputs: Any) -> bool:
+        """Return whether the seed changes what a method is fed."""
+
+    def columns(self, result: Mapping[str, Any]) -> Sequence[Column]:
+        """Return the columns of the table; the first is the one that methods are ranked by."""
+
+    def paired(self, ours: Contender, theirs: Contender) -> tuple[float, float]:
+        """Return the difference in the first column's metric, and its standard error."""
+
+    def comparison(
+        self, contenders: Sequence[Contender]
+    ) -> tuple[Sequence[Stat], Sequence[Figure]]:
+        """Return headline numbers and figures of the report, contenders in the order given."""

@@ -18,7 +18,18 @@ BENCHES = "kdst.benches"
 OBSERVERS = "kdst.observers"
 COMMANDS = "kdst.commands"
 CAPABILITIES = ("adapt", "reconstruct", "edit", "augment_with_tools", "invert")
-CATALOGUE = {"source": "kdst-adapt", "norm": "kdst-adapt", "tea": "kdst-tea", "3dgs": "kdst-3dgs"}
+CATALOGUE = {
+    "source": "kdst-adapt",
+    "norm": "kdst-adapt",
+    "tea": "kdst-tea",
+    "tent": "kdst-tent",
+    "pl": "kdst-pl",
+    "shot": "kdst-shot",
+    "eta": "kdst-eata",
+    "eata": "kdst-eata",
+    "sar": "kdst-sar",
+    "3dgs": "kdst-3dgs",
+}
 """Published methods and the package of each, for 'not installed' messages."""
 COMMAND_CATALOGUE = dict.fromkeys(("export", "render", "view"), "kdst-reconstruct")
 """Published commands outside the core and the package of each, likewise."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kdst_core.bench import Bench
+from kdst_core.bench import Bench, ReportContent
 from kdst_core.rundir import REPORT, write_atomically
 
 
@@ -17,7 +17,13 @@ def write(result: Mapping[str, Any], directory: Path, bench: Bench) -> Path:
 
 
 def render(result: Mapping[str, Any], directory: Path, bench: Bench) -> str:
-    """Return the report as HTML; text is escaped, pictures are inline, nothing is fetched."""
+    """Return the report of a run as HTML."""
+    method = result["method"]
+    return page(result, bench.report(result, directory), f"kdst run {method}", method)
+
+
+def page(result: Mapping[str, Any], content: ReportContent, eyebrow: str, title: str) -> str:
+    """Return a page as HTML; text is escaped, pictures are inline, nothing is fetched."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -29,8 +35,8 @@ def render(result: Mapping[str, Any], directory: Path, bench: Bench) -> str:
     )
     environment.filters["data_uri"] = _data_uri
     environment.filters["show"] = _show
-    content = bench.report(result, directory)
-    return environment.get_template("report.html").render(result=result, content=content)
+    template = environment.get_template("report.html")
+    return template.render(result=result, content=content, eyebrow=eyebrow, title=title)
 
 
 def _data_uri(data: bytes, kind: str = "image/png") -> str:

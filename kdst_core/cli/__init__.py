@@ -15,6 +15,7 @@ from kdst_core.errors import KdstError, did_you_mean
 
 COMMANDS = {
     "check": "Hold a method to the conformance kit.",
+    "compare": "Compare methods under one protocol: one table and a report.",
     "doctor": "Look at the environment and at every plugin; say what is wrong.",
     "info": "Show a method: options with defaults, paper, citation.",
     "plugins": "List installed methods and what is wrong with the broken ones.",

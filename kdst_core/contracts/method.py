@@ -15,7 +15,8 @@ class Description:
     """What `describe` returns: enough to list a method, build its options and cite it.
 
     `options` is a frozen attrs class whose fields all have defaults. `needs` names what the method
-    cannot do without: gradients of the model, source data, a CUDA device.
+    cannot do without: gradients of the model, source data, a CUDA device. `random` says whether the
+    method draws random numbers; one that draws none is run once for all seeds of a comparison.
     """
 
     summary: str
@@ -25,6 +26,7 @@ class Description:
     citation: str = ""
     licence: str = ""
     needs: Collection[Need] = ()
+    random: bool = True
 
 
 class RunServices(Protocol):

@@ -3,14 +3,23 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
 from kdst_adapt.inputs import AdaptInputs
-from kdst_core.bench import Check, Job, Outcome, ReportContent
+from kdst_core.bench import (
+    Check,
+    Column,
+    Contender,
+    Figure,
+    Job,
+    Outcome,
+    ReportContent,
+    Stat,
+)
 from kdst_core.codecs import TorchCodec
 from kdst_core.errors import KdstError
 from kdst_core.method import Method, load_baseline
@@ -89,13 +98,14 @@ class PreparedAdapt:
         self, run: Run, traces: "Mapping[str, Trace]", names: list[str]
     ) -> dict[str, str]:
         """Write curves and pictures; return their names and paths."""
-        from kdst_adapt import pictures, summarize
+        from kdst_adapt import comparison, pictures, summarize
 
         name = self.job.method.name
         curves = summarize.curves(traces, self.stream.shifts, names)
         files: dict[str, str | bytes] = {
             "curves.json": json.dumps(curves),
             "inputs.png": pictures.inputs(self.stream.shifts),
+            "correct.npz": comparison.pack(traces[name], self.stream),
         }
         shown = pictures.rows(traces[name].images)
         if shown is not None:
@@ -164,6 +174,32 @@ class AdaptBench:
         from kdst_adapt.report import content
 
         return content(result, directory)
+
+    def seeded(self, inputs: AdaptInputs) -> bool:
+        """Return whether the seed changes the stream: corruptions on the fly, shuffling, sampling."""
+        from kdst_adapt.comparison import seeded
+
+        return seeded(inputs)
+
+    def columns(self, result: Mapping[str, Any]) -> Sequence[Column]:
+        """Return the columns of a comparison: mean accuracy first."""
+        from kdst_adapt.comparison import columns
+
+        return columns(result)
+
+    def paired(self, ours: Contender, theirs: Contender) -> tuple[float, float]:
+        """Return the difference of mean accuracy on the same images, and its standard error."""
+        from kdst_adapt.comparison import paired
+
+        return paired(ours, theirs)
+
+    def comparison(
+        self, contenders: Sequence[Contender]
+    ) -> tuple[Sequence[Stat], Sequence[Figure]]:
+        """Return headline numbers and figures of a comparison's report."""
+        from kdst_adapt.compare_figures import figures, stats
+
+        return stats(contenders), figures(contenders)
 
     def smoke(self, method: Method, options: Any, run: Run) -> str:
         """Adapt a small random network to three random batches; return a digest of the logits."""

@@ -29,10 +29,14 @@ def use_batch_statistics(model: nn.Module) -> None:
             module.running_mean = module.running_var = module.num_batches_tracked = None
 
 
-def adaptable_copy(model: nn.Module, device: str) -> nn.Module:
-    """Return a frozen copy in evaluation mode, so that dropout stays off; BatchNorm uses the batch."""
+def adaptable_copy(model: nn.Module, device: str, *, batch_statistics: bool = True) -> nn.Module:
+    """Return a frozen copy in evaluation mode, so that dropout stays off; BatchNorm uses the batch.
+
+    batch_statistics: False leaves BatchNorm with the statistics of training.
+    """
     clone = copy.deepcopy(model).to(device).eval()
-    use_batch_statistics(clone)
+    if batch_statistics:
+        use_batch_statistics(clone)
     return clone.requires_grad_(False)
 
 
@@ -44,6 +48,11 @@ def memory_format(model: nn.Module) -> torch.memory_format:
     """
     grouped = any(isinstance(m, nn.GroupNorm) for m in model.modules())
     return torch.contiguous_format if grouped else torch.channels_last
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Return the entropy (B,) in nats of the softmax of logits (B, C)."""
+    return -(logits.softmax(1) * logits.log_softmax(1)).sum(1)
 
 
 def select_parameters(model: nn.Module, which: str) -> dict[str, nn.Parameter]:
@@ -91,16 +100,18 @@ class OnlineAdapter(ABC, Generic[Options]):
         self.options = options
         self.device = device
         self.generator = request.generator
-        self.model = adaptable_copy(request.model, device)
-        self._format = memory_format(self.model)
+        batch_statistics = self.uses_batch_statistics()
+        self.model = adaptable_copy(request.model, device, batch_statistics=batch_statistics)
+        standard = options.layout == "standard"
+        self._format = torch.contiguous_format if standard else memory_format(self.model)
         for parameter in self.model.parameters():
             parameter.data = self.arrange(parameter.data)
-        named = select_parameters(self.model, options.params)
+        named = self.choose(select_parameters(self.model, options.params))
         self.parameters = list(named.values())
         self.requires_grad(True)
         self.dtype = self.parameters[0].dtype
         self.optimizer = make_optimizer(self.parameters, options)
-        self._start = [p.detach().clone() for p in self.parameters]
+        self.start = [p.detach().clone() for p in self.parameters]
         self._optimizer_start = copy.deepcopy(self.optimizer.state_dict())
         self._generator_start = self.generator.get_state()
         self._last: dict[str, Any] = {}
@@ -113,6 +124,14 @@ class OnlineAdapter(ABC, Generic[Options]):
     @abstractmethod
     def update(self, x: Tensor) -> Tensor:
         """Make one update on images (B, C, H, W) and return the logits before it (B, num_classes)."""
+
+    def uses_batch_statistics(self) -> bool:
+        """Return whether BatchNorm takes the statistics of the batch (else those of training)."""
+        return True
+
+    def choose(self, named: dict[str, nn.Parameter]) -> dict[str, nn.Parameter]:
+        """Return those of the parameters that `options.params` names which the method updates."""
+        return named
 
     def begin(self) -> None:
         """Set up the method's own state as a fresh predictor has it."""
@@ -190,7 +209,7 @@ class OnlineAdapter(ABC, Generic[Options]):
     def reset_parameters(self) -> None:
         """Put parameters and optimiser back to the start."""
         with torch.no_grad():
-            for parameter, start in zip(self.parameters, self._start, strict=True):
+            for parameter, start in zip(self.parameters, self.start, strict=True):
                 parameter.copy_(start)
         self.optimizer.load_state_dict(copy.deepcopy(self._optimizer_start))
 

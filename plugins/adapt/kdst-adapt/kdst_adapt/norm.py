@@ -25,6 +25,7 @@ def describe() -> Description:
         " Schneider et al., NeurIPS 2020",
         url="https://arxiv.org/abs/2006.10963",
         licence="Apache-2.0",
+        random=False,
     )
 
 

@@ -22,6 +22,7 @@ def describe() -> Description:
         summary="The classifier as it was trained, without adaptation.",
         options=SourceOptions,
         licence="Apache-2.0",
+        random=False,
     )
 
 

@@ -20,3 +20,8 @@ class UpdateOptions:
     momentum: float = option(0.9, "Momentum of SGD.", min=0, max=1)
     steps: int = option(1, "Updates a batch.", min=1)
     episodic: bool = option(False, "Reset before every batch.")
+    layout: Literal["auto", "standard"] = option(
+        "auto",
+        "Memory layout of images: auto, the one that computes fastest, or standard (NCHW), whose"
+        " float32 rounding is that of the authors' codes.",
+    )

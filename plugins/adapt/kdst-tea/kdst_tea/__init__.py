@@ -24,13 +24,20 @@ CITATION = """
 class TeaOptions(UpdateOptions):
     """TEA's options, with the defaults of the paper's CIFAR-10 experiments."""
 
-    profile: Literal["corrected", "published"] = option(
+    profile: Literal["corrected", "published", "fast"] = option(
         "corrected",
-        "What a reset restores. corrected: everything. published: parameters and optimiser only, as in"
-        " the authors' code, where replay buffer and random state run on.",
+        "What a reset restores, and how samples are drawn. corrected: everything. published:"
+        " parameters and optimiser only, as in the authors' code, where replay buffer and random state"
+        " run on. fast: as corrected, with few long steps of SGLD in place of many short ones.",
     )
-    sgld_steps: int = option(20, "Steps of SGLD that draw the model's samples.", min=1)
-    sgld_lr: float = option(0.1, "Step size of SGLD along the gradient.", min=0)
+    sgld_steps: int | None = option(
+        None,
+        "Steps of SGLD that draw the model's samples. Default: 20; 2 in the fast profile.",
+        min=1,
+    )
+    sgld_lr: float | None = option(
+        None, "Step size of SGLD along the gradient. Default: .1; 1 in the fast profile.", min=0
+    )
     sgld_std: float = option(0.01, "Standard deviation of SGLD's noise.", min=0)
     buffer_size: int = option(10_000, "Samples in the replay buffer.", min=1)
     reinit: float = option(
@@ -43,7 +50,15 @@ class TeaOptions(UpdateOptions):
         False, "Sample from p(x | y) with y drawn uniformly, instead of p(x)."
     )
 
+    @property
+    def schedule(self) -> tuple[int, float]:
+        """Steps and step size of SGLD; both schedules go the same distance."""
+        steps, lr = (2, 1.0) if self.profile == "fast" else (20, 0.1)
+        return self.sgld_steps or steps, lr if self.sgld_lr is None else self.sgld_lr
+
     def __attrs_post_init__(self) -> None:
+        for name, value in zip(("sgld_steps", "sgld_lr"), self.schedule, strict=True):
+            object.__setattr__(self, name, value)  # the result shows what was used
         if self.init_low >= self.init_high:
             raise ValueError(f"init_low must be below init_high, {self.init_high:g}")
 

@@ -61,6 +61,7 @@ class Tea(OnlineAdapter[TeaOptions]):
         x ← x + sgld_lr · ∇ₓ logsumexp_y f(x) + sgld_std · N(0, 1), sgld_steps times.
         """
         options = self.options
+        steps, step_size = options.schedule
         rows = self.draws.integers(len(self.buffer), count)
         fresh = self._noise(count)
         again = self.draws.fractions(count) < options.reinit
@@ -69,9 +70,9 @@ class Tea(OnlineAdapter[TeaOptions]):
         self.record("buffer", start[:SHOWN])
         x = self.arrange(start.to(self.device))
         self.requires_grad(False)
-        for _ in range(options.sgld_steps):
+        for _ in range(steps):
             noise = self.draws.normal(tuple(x.shape), x.dtype).to(x.device)
-            x = x + options.sgld_lr * self._score(x, labels) + options.sgld_std * noise
+            x = x + step_size * self._score(x, labels) + options.sgld_std * noise
             if options.clamp:
                 x = x.clamp(0, 1)
         self.requires_grad(True)

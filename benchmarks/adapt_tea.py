@@ -1,0 +1,180 @@
+"""TEA against a plain rendering of the published algorithm: time, peak memory, accuracy of the fast profile.
+
+`python benchmarks/adapt_tea.py [--rounds 3]` first checks in float64 that the plain rendering and the
+published profile return the same logits from the same draws, then measures a batch of each in turns, in
+one process, on one thread: the plain rendering, `profile=published`, `profile=fast`. Peak memory is that
+of a process of its own for each. ResNet-20 with random weights, 32×32 images, batches of 200.
+
+`--accuracy --data cifar10-c:DIR --weights FILE` compares the accuracy of the published and the fast
+profile over all severities and three seeds, paired, by `kdst compare`; runs are kept under `--runs`.
+"""
+
+import argparse
+import copy
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch import Generator, Tensor, nn
+
+from kdst_adapt.resnet import ResNet
+from kdst_core.contracts import AdaptRequest
+from kdst_tea import TeaOptions
+from kdst_tea.tea import Tea
+
+SHAPE = (3, 32, 32)
+BUFFER = 10_000
+
+
+class Plain:
+    """The published algorithm as one writes it first.
+
+    Standard layout; normalisation weights keep their gradients while samples are drawn; the graph of
+    every step is retained.
+    """
+
+    def __init__(self, model: nn.Module, options: TeaOptions, generator: Generator) -> None:
+        self.model, self.options = copy.deepcopy(model).requires_grad_(False), options
+        self.generator = generator
+        affine: list[nn.Parameter] = []
+        for module in self.model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean = module.running_var = None
+                affine += [p.requires_grad_() for p in module.parameters()]
+        self.adam = torch.optim.Adam(affine, options.lr)
+        self.dtype = affine[0].dtype
+        self.buffer = self.noise(options.buffer_size)
+
+    def noise(self, count: int) -> Tensor:
+        """Return samples to start from."""
+        empty = torch.empty(count, *SHAPE, dtype=self.dtype)
+        return empty.uniform_(-1, 1, generator=self.generator)
+
+    def sample(self, count: int) -> Tensor:
+        """Draw samples of the model by SGLD and put them into the buffer."""
+        rows = torch.randint(0, len(self.buffer), (count,), generator=self.generator)
+        fresh = self.noise(count)
+        again = torch.rand(count, generator=self.generator) < self.options.reinit
+        x = torch.where(again[:, None, None, None], fresh, self.buffer[rows]).requires_grad_()
+        for _ in range(self.options.sgld_steps):
+            energy = self.model(x).logsumexp(1).sum()
+            (gradient,) = torch.autograd.grad(energy, x, retain_graph=True)
+            noise = torch.randn(x.shape, generator=self.generator, dtype=self.dtype)
+            x.data += self.options.sgld_lr * gradient + self.options.sgld_std * noise
+        self.buffer[rows] = x.detach()
+        return x.detach()
+
+    def predict(self, x: Tensor) -> Tensor:
+        """Adapt to a batch and return logits."""
+        fake = self.sample(len(x))
+        loss = self.model(fake).logsumexp(1).mean() - self.model(x).logsumexp(1).mean()
+        self.adam.zero_grad()
+        loss.backward()
+        self.adam.step()
+        with torch.no_grad():
+            logits: Tensor = self.model(x)
+        return logits
+
+
+def network() -> nn.Module:
+    """Return ResNet-20 with seeded weights."""
+    torch.manual_seed(0)
+    return ResNet(3).eval()
+
+
+def contestant(name: str, model: nn.Module, options: TeaOptions) -> "Plain | Tea":
+    """Return the plain rendering or a profile of TEA, drawing from the same seed."""
+    generator = Generator().manual_seed(0)
+    if name == "plain":
+        return Plain(model, options, generator)
+    return Tea(AdaptRequest(model, 10, SHAPE, generator), options)
+
+
+def options_of(name: str) -> TeaOptions:
+    """Return the options of a contestant."""
+    return TeaOptions(profile="fast" if name == "fast" else "published", buffer_size=BUFFER)
+
+
+def check_equality() -> None:
+    """Stop unless plain rendering and published profile agree within 1e-10 in float64."""
+    model = network().double()
+    options = TeaOptions(profile="published", buffer_size=40, sgld_steps=5)
+    plain, ours = (contestant(n, model, options) for n in ("plain", "published"))
+    x = torch.rand(8, *SHAPE, dtype=torch.float64, generator=Generator().manual_seed(1))
+    gap = max((plain.predict(x) - ours.predict(x)).abs().max().item() for _ in range(3))
+    print(f"largest difference of logits in float64 over 3 batches: {gap:.1e}")
+    assert gap < 1e-10
+
+
+def measure_time(batch: int, rounds: int) -> None:
+    """Print the median CPU time of a batch of each, measured in turns."""
+    model, x = network(), torch.rand(batch, *SHAPE)
+    names = ("plain", "published", "fast")
+    methods = {n: contestant(n, model, options_of(n)) for n in names}
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for round_number in range(rounds + 1):
+        for name, method in methods.items():
+            started = time.process_time()
+            method.predict(x)
+            if round_number:
+                times[name].append(time.process_time() - started)
+    plain = statistics.median(times["plain"])
+    for name, seconds in times.items():
+        median = statistics.median(seconds)
+        spread = f"{min(seconds):.2f} to {max(seconds):.2f}"
+        print(f"{name:<10} {median:7.2f} s CPU a batch ({spread})   {plain / median:5.2f} x faster")
+
+
+def measure_memory(batch: int) -> None:
+    """Print the peak memory of each, in a process of its own."""
+    for name in ("plain", "published", "fast"):
+        command = [sys.executable, __file__, "--peak", name, "--batch", str(batch)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        print(f"{name:<10} {int(done.stdout) / 1024:7.0f} MiB peak memory of the process")
+
+
+def peak(name: str, batch: int) -> None:
+    """Print this process's peak memory in KiB after two batches."""
+    method = contestant(name, network(), options_of(name))
+    for _ in range(2):
+        method.predict(torch.rand(batch, *SHAPE))
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+def measure_accuracy(data: str, weights: Path, runs: Path, jobs: int) -> None:
+    """Print the accuracy of both profiles over 5 severities and 3 seeds, and the paired difference."""
+    command = [sys.executable, "-m", "kdst_core", "compare", "tea:profile=published"]
+    command += ["tea:profile=fast", "--seeds", "0-2", "--severity", "1-5", "--data", data]
+    command += ["--model", "resnet20", "--weights", str(weights), "--threads", "1"]
+    subprocess.run([*command, "--runs", str(runs), "--jobs", str(jobs)], check=True)
+
+
+def main() -> None:
+    """Measure what the arguments ask for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--batch", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--accuracy", action="store_true")
+    parser.add_argument("--data", default="")
+    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--peak", default="")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    if args.peak:
+        peak(args.peak, args.batch)
+    elif args.accuracy:
+        measure_accuracy(args.data, args.weights, args.runs, args.jobs)
+    else:
+        check_equality()
+        measure_time(args.batch, args.rounds)
+        measure_memory(args.batch)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,247 @@
+"""`kdst compare` and `kdst_core.compare.compare`: several methods under one protocol, in one table."""
+
+import json
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve, frozen
+
+from kdst_core import __version__, api, report
+from kdst_core.bench import Bench, Column, Comparable, Contender, Figure, ReportContent, Stat, Table
+from kdst_core.compare import plan, table
+from kdst_core.compare.carry_out import carry_out
+from kdst_core.errors import KdstError
+from kdst_core.options import Given
+from kdst_core.progress import Mode
+from kdst_core.rundir import REPORT, write_atomically
+
+COMPARISON, CSV, LATEX = "comparison.json", "table.csv", "table.tex"
+
+
+@frozen
+class Comparison:
+    """A finished comparison: its directory, and a list of rows for each combination of inputs."""
+
+    directory: Path
+    columns: Sequence[Column]
+    groups: Mapping[str, Sequence[table.Row]]
+    warnings: Sequence[str]
+    tested: bool
+
+    @property
+    def report(self) -> Path:
+        """The HTML report."""
+        return self.directory / REPORT
+
+
+def compare(
+    methods: Sequence[str],
+    *,
+    out: str | Path | None = None,
+    runs: str | Path = "runs",
+    seeds: Sequence[int] = (0,),
+    jobs: int = 1,
+    config: str | Path | None = None,
+    show: Mode = "quiet",
+    **options: Any,
+) -> Comparison:
+    """Compare methods and return their table.
+
+    methods: as `kdst compare` takes them, such as `tea` or `tea:profile=fast`. options: as for
+    `kdst_core.run`; each goes to the methods that have it, and an input given as a list of several
+    values varies. Raises KdstError for bad input.
+    """
+    here = Path.cwd()
+    given = {
+        "--" + name.replace("_", "-"): [
+            Given(v, name, here) for v in (value if isinstance(value, list) else [value])
+        ]
+        for name, value in options.items()
+    }
+    return carry(methods, given, out, Path(runs), seeds, jobs, config, show)
+
+
+def carry(
+    methods: Sequence[str],
+    given: Mapping[str, Sequence[Given]],
+    out: str | Path | None,
+    runs: Path,
+    seeds: Sequence[int],
+    jobs: int,
+    config: str | Path | None,
+    show: Mode,
+) -> Comparison:
+    """Plan, carry out what is missing, and write table, report and result."""
+    found = plan.contestants(methods)
+    cells = plan.cells(found, given, seeds, runs, Path(config) if config else None)
+    directory = Path(out) if out is not None else default_directory(runs)
+    refuse_other_files(directory)
+    carry_out(plan.without_duplicates(cells), jobs, show)
+    return write(cells, directory, command_line(methods, given, seeds))
+
+
+def default_directory(runs: Path) -> Path:
+    """Return a new directory for a comparison's table and report."""
+    stem = f"compare-{time.strftime('%Y%m%d-%H%M%S')}"
+    names = (stem if n == 1 else f"{stem}-{n}" for n in range(1, 1000))
+    return next(p for p in (runs / name for name in names) if not p.exists())
+
+
+def refuse_other_files(directory: Path) -> None:
+    """Raise KdstError when a directory holds something else than a comparison."""
+    if directory.is_file():
+        raise KdstError(f"{directory} is a file; give --out a directory")
+    if directory.is_dir() and any(directory.iterdir()) and not (directory / COMPARISON).exists():
+        raise KdstError(f"{directory} holds other files; give --out a new or empty directory")
+
+
+def write(cells: Sequence[plan.Cell], directory: Path, command: str) -> Comparison:
+    """Write table, report and result of a comparison whose runs are complete."""
+    bench: Bench = cells[0].chosen.bench
+    comparable: Comparable | None = bench if hasattr(bench, "comparison") else None  # type: ignore[assignment]
+    groups = contenders(cells)
+    everyone = [who for group in groups.values() for who in group]
+    columns = table.columns(everyone, comparable)
+    if not columns:
+        raise KdstError("the results have no metric in common")
+    rows = {v: table.rows(group, columns, comparable) for v, group in groups.items()}
+    found = Comparison(directory, columns, rows, warnings(everyone), comparable is not None)
+    content = page_content(found, groups, comparable)
+    head = heading(cells, everyone[0].results[0], found, command)
+    directory.mkdir(parents=True, exist_ok=True)
+    write_atomically(directory / CSV, table.to_csv(rows, columns))
+    write_atomically(directory / LATEX, table.to_latex(rows, columns))
+    write_atomically(found.report, report.page(head, content, "kdst compare", "Comparison"))
+    result = {"command": command, "runs": {str(c.directory): label(c) for c in cells}}
+    write_atomically(directory / COMPARISON, json.dumps(result, indent=2) + "\n")
+    return found
+
+
+def label(cell: plan.Cell) -> str:
+    """Return what a run is called: method, inputs that vary, seed."""
+    return " ".join(filter(None, (cell.label, cell.variant, f"seed {cell.seed}")))
+
+
+def contenders(cells: Sequence[plan.Cell]) -> dict[str, list[Contender]]:
+    """Return the results of every method, by the inputs that vary."""
+    groups: dict[str, dict[str, list[plan.Cell]]] = {}
+    for cell in cells:
+        groups.setdefault(cell.variant, {}).setdefault(cell.label, []).append(cell)
+    return {
+        variant: [
+            Contender(
+                name,
+                [api.load_result(c.directory).data for c in mine],
+                [c.directory for c in mine],
+            )
+            for name, mine in group.items()
+        ]
+        for variant, group in groups.items()
+    }
+
+
+def warnings(everyone: Sequence[Contender]) -> list[str]:
+    """Return the warnings of all runs, each once."""
+    found = (w for who in everyone for r in who.results for w in r["warnings"])
+    return list(dict.fromkeys(found))
+
+
+def page_content(
+    found: Comparison, groups: Mapping[str, Sequence[Contender]], bench: Comparable | None
+) -> ReportContent:
+    """Return the report: headline numbers and figures of the bench, and the table."""
+    stats: list[Stat] = []
+    blocks: list[Figure | Table] = []
+    for variant, group in groups.items():
+        if bench is not None:
+            numbers, figures = bench.comparison(group)
+            stats += numbers
+            prefix = f"{variant}: " if variant else ""
+            blocks += [evolve(f, title=prefix + f.title) for f in figures]
+        blocks.append(report_table(found, variant))
+    return ReportContent(verdict(found), stats, blocks)
+
+
+def verdict(found: Comparison) -> str:
+    """Say in one sentence which method is best in the first column, and which are no worse."""
+    column, sentences = found.columns[0], []
+    for variant, rows in found.groups.items():
+        top = rows[table.best([r.values for r in rows], found.columns, 0)]
+        equal = [r.label for r in rows if r.test is not None and r.test.p >= 0.05]
+        place = f" on {variant}" if variant else ""
+        text = (
+            f"Best{place} by {column.label}: {top.label} ({table.number(top.values[0], column)})."
+        )
+        if equal:
+            text += f" Not distinguishable from it (p ≥ .05): {', '.join(equal)}."
+        sentences.append(text)
+    return " ".join(sentences)
+
+
+def report_table(found: Comparison, variant: str) -> Table:
+    """Return the table of one combination of inputs."""
+    rows = found.groups[variant]
+    header = ["method", *(c.label for c in found.columns)]
+    cells = [
+        [r.label, *(table.number(v, c) for v, c in zip(r.values, found.columns, strict=True))]
+        for r in rows
+    ]
+    if found.tested:
+        header.append(table.TESTED)
+        for r, row in zip(rows, cells, strict=True):
+            row.append(table.tested(r, found.columns[0]))
+    strong = {(r, c + 1) for r, c in table.best_cells(rows, found.columns)}
+    caption = (
+        "Mean ± half the 95 % interval over seeds (Student's t); methods and data that draw nothing"
+        " are run once. Best of each column bold."
+    )
+    if found.tested:
+        caption += (
+            f" Last column: {found.columns[0].label}, paired difference to the best, 95 % interval"
+        )
+        caption += " and p, not corrected for the number of methods."
+    return Table(f"All figures{': ' + variant if variant else ''}", header, cells, caption, strong)
+
+
+def heading(
+    cells: Sequence[plan.Cell], first: Mapping[str, Any], found: Comparison, command: str
+) -> dict[str, Any]:
+    """Return what the page shows around the content: protocol, options, command."""
+    seeds, runs = sorted({c.seed for c in cells}), {c.directory for c in cells}
+    several = {"runs": len(runs), "seeds": seeds}
+    inputs = {k: v for k, v in first["input"].items() if not isinstance(v, Mapping)}
+    options = {
+        c.label: ", ".join(f"{k} {v}" for k, v in shown.items()) or "none"
+        for c in cells
+        if (shown := api.load_result(c.directory).data["options"]) is not None
+    }
+    return {
+        **first,
+        "method": "comparison",
+        "warnings": list(found.warnings),
+        "input": {**inputs, **several},
+        "options": options,
+        "command": command,
+        "plugin": "kdst compare",
+        "plugin_version": __version__,
+        "seed": ", ".join(map(str, seeds)),
+        "seconds": sum(api.load_result(d).data["seconds"] for d in runs),
+    }
+
+
+def command_line(
+    methods: Sequence[str], given: Mapping[str, Sequence[Given]], seeds: Sequence[int]
+) -> str:
+    """Return the shell command that repeats a comparison."""
+    words = ["kdst", "compare", *methods]
+    for flag, values in given.items():
+        for one in values:
+            if isinstance(one.value, bool):
+                words.append(flag if one.value else "--no-" + flag[2:])
+            else:
+                words += [flag, str(one.value)]
+    words += ["--seeds", ",".join(map(str, seeds))]
+    return shlex.join(words)

@@ -1,0 +1,215 @@
+"""What a comparison consists of: a run for each method, variant of the inputs and seed, named by digest."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from kdst_core import __version__, api, registry
+from kdst_core.api import Command
+from kdst_core.errors import KdstError, did_you_mean
+from kdst_core.options import Given, build, plain
+from kdst_core.rundir import slug
+
+Values = Mapping[str, Given]
+DIGITS = 12
+"""Hexadecimal digits of a digest in the name of a run's directory."""
+
+
+@frozen
+class Contestant:
+    """A method as it takes part: `tea`, or `tea:profile=fast,lr=.01` with options of its own."""
+
+    label: str
+    chosen: Command
+    own: Values
+
+
+@frozen
+class Cell:
+    """One run of a comparison: who, on what, with which seed, in which directory.
+
+    random: whether another seed could give another result.
+    """
+
+    label: str
+    variant: str
+    seed: int
+    chosen: Command
+    given: Values
+    directory: Path
+    random: bool
+
+
+def contestant(word: str) -> Contestant:
+    """Return the contestant that a word names; KdstError for an unknown method or option."""
+    name, _, options = word.partition(":")
+    chosen = api.command(name)
+    known = {item.flag for item in chosen.items if item.section.table == chosen.method.name}
+    own: dict[str, Given] = {}
+    for part in filter(None, options.split(",")):
+        key, equals, value = part.partition("=")
+        flag = "--" + key.strip().replace("_", "-")
+        if not equals:
+            raise KdstError(f"{word}: {part!r} is not option=value")
+        if flag not in known:
+            raise KdstError(f"{word}: {name} has no option {key!r}.{did_you_mean(flag, known)}")
+        own[flag] = Given(value, word, Path.cwd())
+    return Contestant(word, chosen, own)
+
+
+def contestants(words: Sequence[str]) -> list[Contestant]:
+    """Return all contestants; KdstError when they are of several capabilities or named twice."""
+    if len(set(words)) < len(words):
+        twice = next(w for w in words if words.count(w) > 1)
+        raise KdstError(f"{twice} is named twice")
+    found = [contestant(w) for w in words]
+    kinds = {c.chosen.method.plugin.capability for c in found}
+    if len(kinds) > 1:
+        raise KdstError(f"methods of different capabilities cannot be compared: {', '.join(kinds)}")
+    return found
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Return the seeds of '0', '0-2' or '1,5,7'; KdstError for anything else."""
+    found: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        if match is None or int(match[2] or match[1]) < int(match[1]):
+            raise KdstError(f"--seeds {text!r} is not understood; give 0, 0-2 or 1,5,7")
+        found += range(int(match[1]), int(match[2] or match[1]) + 1)
+    return list(dict.fromkeys(found))
+
+
+def variants(given: Mapping[str, Sequence[Given]]) -> dict[str, Values]:
+    """Return every combination of inputs that were given several times, by a name ('' when one)."""
+    several = [flag for flag, values in given.items() if len(values) > 1]
+    combinations = product(*given.values())
+    return {
+        " ".join(f"{f} {v.value}" for f, v in zip(given, c, strict=True) if f in several): dict(
+            zip(given, c, strict=True)
+        )
+        for c in combinations
+    }
+
+
+def cells(
+    found: Sequence[Contestant],
+    given: Mapping[str, Sequence[Given]],
+    seeds: Sequence[int],
+    runs: Path,
+    config: Path | None = None,
+) -> list[Cell]:
+    """Return every run of a comparison; a method that draws nothing gets the first seed only.
+
+    given: values by flag, several for an input that varies. Raises KdstError for a value that does
+    not fit, before anything is run.
+    """
+    common = {item.flag for c in found for item in c.chosen.items}
+    unknown = [flag for flag in given if flag not in common]
+    if unknown:
+        raise KdstError(f"no method has the option {unknown[0]}.{did_you_mean(unknown[0], common)}")
+    return [
+        _cell(c, variant, values, seed, runs, config)
+        for variant, values in variants(given).items()
+        for c in found
+        for seed in _seeds(c, values, seeds, config)
+    ]
+
+
+def _values(c: Contestant, values: Values, seed: int, config: Path | None) -> dict[str, Given]:
+    """Return what a contestant takes of the values given, with its own and the seed."""
+    flags = {item.flag for item in c.chosen.items}
+    taken = {flag: value for flag, value in values.items() if flag in flags}
+    seeded = {"--seed": Given(seed, "--seeds", Path.cwd())}
+    return api.merge(c.chosen, {**taken, **c.own, **seeded}, config)
+
+
+def _seeds(
+    c: Contestant, values: Values, seeds: Sequence[int], config: Path | None
+) -> Sequence[int]:
+    """Return the seeds that can differ for a contestant."""
+    merged = _values(c, values, seeds[0], config)
+    return seeds if _is_random(c.chosen, merged) else seeds[:1]
+
+
+def _is_random(chosen: Command, merged: Values) -> bool:
+    """Return whether method or inputs draw random numbers."""
+    inputs = build(chosen.sections[0], merged)
+    seeded = getattr(chosen.bench, "seeded", None)
+    return chosen.method.description.random or seeded is None or bool(seeded(inputs))
+
+
+def _cell(
+    c: Contestant, variant: str, values: Values, seed: int, runs: Path, config: Path | None
+) -> Cell:
+    """Return one run with its directory."""
+    merged = _values(c, values, seed, config)
+    name = f"{slug(c.chosen.method.name)}-{digest(c.chosen, merged)[:DIGITS]}"
+    random = _is_random(c.chosen, merged)
+    return Cell(c.label, variant, seed, c.chosen, merged, runs / name, random)
+
+
+def digest(chosen: Command, merged: Values) -> str:
+    """Return a digest of what decides a run: versions, the method's code, options, files they name."""
+    plugin = chosen.method.plugin
+    sections = {s.table: plain(build(s, merged)) for s in chosen.sections}
+    bench = _version(chosen.bench.package)
+    text = json.dumps(
+        {
+            "versions": [
+                __version__,
+                plugin.qualified,
+                plugin.version,
+                chosen.bench.package,
+                bench,
+            ],
+            "code": _code(plugin.entry.module),
+            "options": sections,
+            "files": [_stamp(v) for t in sections.values() for v in t.values()],
+        },
+        sort_keys=True,
+        default=str,
+    )
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _code(module: str) -> str:
+    """Return a digest of the Python files of a method's package, so that an edited method runs anew."""
+    spec = registry.find_source(module.partition(".")[0])
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    files = [p for f in folders for p in sorted(Path(f).rglob("*.py"))]
+    if spec and spec.origin and not files:
+        files = [Path(spec.origin)]
+    return hashlib.sha256(b"".join(p.read_bytes() for p in files)).hexdigest()
+
+
+def _version(package: str) -> str:
+    """Return an installed version."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _stamp(value: Any) -> list[tuple[str, int, int]]:
+    """Return name, size and time of change of the file or the folder's files that a value names."""
+    if not isinstance(value, str) or not value:
+        return []
+    place = Path(value if Path(value).exists() else value.partition(":")[2] or value)
+    if not place.exists():
+        return []
+    files = sorted(place.iterdir()) if place.is_dir() else [place]
+    return [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+
+
+def without_duplicates(found: Sequence[Cell]) -> list[Cell]:
+    """Return one cell for each directory: two labels may name the same run."""
+    return list({cell.directory: cell for cell in reversed(found)}.values())[::-1]

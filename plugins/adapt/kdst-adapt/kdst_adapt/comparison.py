@@ -1,0 +1,108 @@
+"""What `kdst compare` needs of adaptation runs: columns, and a paired test on the same images."""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdst_adapt.inputs import AdaptInputs
+from kdst_adapt.measures import CORRECT
+from kdst_adapt.protocol import Stream, Trace
+from kdst_core.bench import Column, Contender
+from kdst_core.errors import KdstError
+
+FEW = 6
+"""Up to this number of streams the terminal shows the accuracy of each."""
+
+
+def seeded(inputs: AdaptInputs) -> bool:
+    """Return whether the seed changes the stream that a method is fed."""
+    return inputs.data == "digits" or bool(inputs.corrupt) or inputs.order != "stored"
+
+
+def pack(trace: Trace, stream: Stream) -> bytes:
+    """Return which images were right, as an npz file: `correct` of all streams, and their `lengths`.
+
+    The images of each stream stand in the order of the data, whatever the order of the stream.
+    """
+    parts = []
+    for number, shift in enumerate(stream.shifts):
+        rows = np.concatenate(stream.rows(shift))
+        right = np.zeros(len(shift.labels), np.uint8)
+        records = np.concatenate([r.numpy() for r in trace.shift(number)])
+        right[rows] = records[:, CORRECT].astype(np.uint8)
+        parts.append(right)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, correct=np.concatenate(parts), lengths=[len(p) for p in parts])
+    return buffer.getvalue()
+
+
+def unpack(directory: Path) -> list[NDArray[np.float64]]:
+    """Return which images of each stream were right; KdstError when the run does not hold them."""
+    path = directory / "artifacts" / "correct.npz"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            correct, lengths = file["correct"], file["lengths"]
+    except (OSError, ValueError, KeyError) as e:
+        raise KdstError(f"cannot read {path}, which a comparison needs: {e}") from e
+    return np.split(correct.astype(float), np.cumsum(lengths)[:-1])
+
+
+def columns(result: Mapping[str, Any]) -> list[Column]:
+    """Return the columns: mean accuracy, each stream, both readings, calibration, likelihood, cost."""
+    shifts = result["input"]["shifts"]
+    few = len(shifts) <= FEW
+    each = [Column(f"accuracy.{s}", label(s), 100, short=few) for s in shifts]
+    return [
+        Column("accuracy.mean", "accuracy, %", 100),
+        *each,
+        Column("before_update.accuracy.mean", "before update, %", 100, short=False),
+        Column("after_update.accuracy.mean", "after update, %", 100, short=False),
+        Column("ece.mean", "ECE, %", 100, better="lower", digits=1),
+        Column("ece_batch.mean", "ECE by batch, %", 100, better="lower", digits=1, short=False),
+        Column("nll.mean", "NLL, nats", better="lower"),
+        Column("cost_x_source", "cost, × source", better="lower", digits=1),
+    ]
+
+
+def label(shift: str) -> str:
+    """Return a stream as people read it, `gaussian noise 5`."""
+    name, _, severity = shift.rpartition(".")
+    return name.replace("_", " ") + (f" {severity}" if severity != "0" else "")
+
+
+def paired(ours: Contender, theirs: Contender) -> tuple[float, float]:
+    """Return the difference of mean accuracy and its standard error.
+
+    Images are paired; where all streams show the same images, the error is clustered by image. To the
+    error of the choice of images comes that of the seeds, by the differences from seed to seed.
+    """
+    mine, others = (list(map(unpack, c.directories)) for c in (ours, theirs))
+    gaps = [m - o for m, o in zip(_mean(mine), _mean(others), strict=True)]
+    difference = float(np.mean([g.mean() for g in gaps]))
+    if len({len(g) for g in gaps}) == 1:
+        gaps = [np.mean(gaps, axis=0)]
+    variance = sum(g.var(ddof=1) / len(g) for g in gaps if len(g) > 1) / len(gaps) ** 2
+    return difference, float(variance + _seed_variance(mine, others)) ** 0.5
+
+
+def _mean(runs: Sequence[Sequence[NDArray[np.float64]]]) -> list[NDArray[np.float64]]:
+    """Return the mean over seeds of which images were right, for each stream."""
+    if len({tuple(map(len, r)) for r in runs}) > 1:
+        raise KdstError("the runs of one method saw different numbers of images")
+    return [np.mean(parts, axis=0) for parts in zip(*runs, strict=True)]
+
+
+def _seed_variance(
+    mine: Sequence[Sequence[NDArray[np.float64]]], others: Sequence[Sequence[NDArray[np.float64]]]
+) -> float:
+    """Return the variance, over seeds, of the mean difference; one run stands for every seed."""
+    a, b = ([np.mean([p.mean() for p in run]) for run in runs] for runs in (mine, others))
+    count = max(len(a), len(b))
+    if count < 2:
+        return 0.0
+    a, b = (x if len(x) == count else [np.mean(x)] * count for x in (a, b))
+    return float(np.var(np.subtract(a, b), ddof=1) / count)

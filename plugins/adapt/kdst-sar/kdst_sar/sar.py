@@ -1,0 +1,106 @@
+"""The algorithm of SAR (Niu et al., ICLR 2023, section 4, algorithm 1)."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdst_adapt.kit import OnlineAdapter, entropy
+from kdst_core.contracts import AdaptRequest
+from kdst_sar import SarOptions
+
+LAST = ("layer4", "blocks.9", "blocks.10", "blocks.11")
+"""Names of the last stage of an ImageNet ResNet and of the last blocks of a ViT-B, left alone."""
+MOMENTUM = 0.9
+"""Share of the old value in the running loss."""
+
+
+class Sar(OnlineAdapter[SarOptions]):
+    """Flat minima of the entropy; returns the logits of its first forward pass, as published."""
+
+    def __init__(self, request: AdaptRequest, options: SarOptions, device: str = "cpu") -> None:
+        self.published = options.profile == "published"
+        classes = 1000 if self.published else request.num_classes
+        self.margin = options.margin * math.log(classes)
+        self.floor = options.reset_below * math.log(classes) / math.log(1000)
+        super().__init__(request, options, device)
+
+    def choose(self, named: dict[str, nn.Parameter]) -> dict[str, nn.Parameter]:
+        """Leave out the last block and the last norm, which react most (section 4.2); all if none is left."""
+        kept = {
+            name: p
+            for name, p in named.items()
+            if not any(last in name for last in LAST) and not name.startswith("norm.")
+        }
+        return kept or named
+
+    def begin(self) -> None:
+        """No loss has been seen."""
+        self.running: float | None = None
+
+    def reset(self) -> None:
+        """Restore everything; the published profile keeps the momentum of SGD."""
+        if not self.published:
+            return super().reset()
+        momentum = self.optimizer.state_dict()
+        super().reset()
+        self.optimizer.load_state_dict(momentum)
+
+    def update(self, x: Tensor) -> Tensor:
+        """One sharpness-aware step (equations 2 to 4), and a reset when the running loss is low."""
+        logits: Tensor = self.model(x)
+        h = entropy(logits)
+        reliable = h < self.margin
+        count = int(reliable.sum())
+        stepped = self.published or count > 0
+        if stepped:
+            self._climb(h[reliable].mean())
+            count = self._descend(entropy(self.model(x))[reliable])
+        self.report(samples=count, updated=stepped)
+        self.record("share kept", count / len(x))
+        collapsed = self.running is not None and self.running < self.floor
+        if collapsed:
+            low = self.running
+            self.reset()
+            self.running = low if self.published else None
+        self.record("resets", float(collapsed))
+        return logits
+
+    def _climb(self, loss: Tensor) -> None:
+        """Move by ρ ∇L / |∇L| to where the loss is about the highest within ρ (equation 4)."""
+        gradients = torch.autograd.grad(loss, self.parameters)
+        scale = self.options.rho / (torch.stack([g.norm() for g in gradients]).norm() + 1e-12)
+        self.ascent = [scale * g for g in gradients]
+        with torch.no_grad():
+            for parameter, move in zip(self.parameters, self.ascent, strict=True):
+                parameter.add_(move)
+
+    def _descend(self, h: Tensor) -> int:
+        """Step back and down the gradient found above; return how many images contributed."""
+        chosen = h < self.margin
+        loss, count = h[chosen].mean(), int(chosen.sum())
+        gradients = torch.autograd.grad(loss, self.parameters)
+        if count:
+            value = loss.item()
+            old = self.running
+            self.running = value if old is None else MOMENTUM * old + (1 - MOMENTUM) * value
+            self.record("loss", value)
+        with torch.no_grad():
+            for parameter, move in zip(self.parameters, self.ascent, strict=True):
+                parameter.sub_(move)
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient
+        if count or self.published:
+            self.optimizer.step()
+        self.optimizer.zero_grad()
+        return count
+
+    def own_state(self) -> dict[str, Any]:
+        """Return the running loss."""
+        return {"running": self.running}
+
+    def load_own_state(self, state: Mapping[str, Any]) -> None:
+        """Take the running loss back."""
+        self.running = state["running"]

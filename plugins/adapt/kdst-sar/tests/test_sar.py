@@ -1,0 +1,144 @@
+"""SAR as an algorithm: against a plain rendering of it, and through its profiles."""
+
+import copy
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from kdst_adapt.checks import small_network
+from kdst_core.contracts import AdaptRequest
+from kdst_core.testing import check_plugin, make_run
+from kdst_sar import SarOptions, adapt
+
+SHAPE = (3, 8, 8)
+
+
+def batches(count: int, size: int = 12) -> list[Tensor]:
+    """Images of many colours and contrasts."""
+    g = torch.Generator().manual_seed(5)
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(size, *shape, generator=g, dtype=torch.float64)
+
+    return [uniform(3, 1, 1) + (uniform(*SHAPE) - 0.5) * uniform(1, 1, 1) * 2 for _ in range(count)]
+
+
+def network(spread: float = 2.0, *, batch: bool = True) -> nn.Module:
+    """A network whose logits have mean 0 and a spread, so that filters have something to decide."""
+    net = small_network().double()
+    last = list(net.children())[-1]
+    assert isinstance(last, nn.Linear)
+    with torch.no_grad():
+        logits = prepare(net, batch=batch)[0](torch.cat(batches(4)))
+        scale = spread / logits.std(0)
+        last.bias.copy_((last.bias - logits.mean(0)) * scale)
+        last.weight.mul_(scale[:, None])
+    return net
+
+
+def request(model: nn.Module, source: list[tuple[Tensor, Tensor]] | None = None) -> AdaptRequest:
+    return AdaptRequest(model, 5, SHAPE, torch.Generator().manual_seed(3), source)
+
+
+def prepare(model: nn.Module, *, batch: bool = True) -> tuple[nn.Module, list[nn.Parameter]]:
+    """A copy whose BatchNorm takes the batch's statistics, and its affine parameters."""
+    model = copy.deepcopy(model).eval().requires_grad_(False)
+    affine: list[nn.Parameter] = []
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            if batch:
+                module.running_mean = module.running_var = None
+            affine += [module.weight.requires_grad_(), module.bias.requires_grad_()]
+    return model, affine
+
+
+def entropies(logits: Tensor) -> Tensor:
+    p = logits.softmax(1)
+    return -(p * p.log()).sum(1)
+
+
+def plain_sar(model: nn.Module, data: list[Tensor], margin: float, floor: float) -> list[Tensor]:
+    """The published algorithm, with its reset that keeps momentum and running loss."""
+    model, affine = prepare(model)
+    start = [p.detach().clone() for p in affine]
+    sgd = torch.optim.SGD(affine, 0.01, 0.9)
+    running, outputs = None, []
+    for x in data:
+        logits = model(x)
+        outputs.append(logits.detach())
+        kept = [k for k in range(len(x)) if entropies(logits)[k] < margin]
+        gradients = torch.autograd.grad(entropies(logits)[kept].mean(), affine)
+        norm = sum((g * g).sum() for g in gradients) ** 0.5
+        with torch.no_grad():
+            climb = [0.05 * g / norm for g in gradients]
+            for p, c in zip(affine, climb, strict=True):
+                p += c
+        h = entropies(model(x))
+        kept = [k for k in kept if h[k] < margin]
+        gradients = torch.autograd.grad(h[kept].mean(), affine)
+        value = h[kept].mean().item()
+        running = value if running is None else 0.9 * running + 0.1 * value
+        with torch.no_grad():
+            for p, c, g in zip(affine, climb, gradients, strict=True):
+                p -= c
+                p.grad = g
+        sgd.step()
+        if running < floor:
+            with torch.no_grad():
+                for p, s in zip(affine, start, strict=True):
+                    p.copy_(s)
+    return outputs
+
+
+@pytest.mark.parametrize("floor", [0.0, 0.9])
+def test_sar_equals_a_plain_rendering_in_float64(tmp_path: Path, floor: float) -> None:
+    model, data = network(), batches(4)
+    options = SarOptions(profile="published", margin=0.15, reset_below=floor)
+    sar = adapt(request(model), options, make_run(tmp_path))
+    expected = plain_sar(model, data, 0.15 * math.log(1000), floor)
+    for x, logits in zip(data, expected, strict=True):
+        assert (sar.predict(x) - logits).abs().max() < 1e-10
+        assert 0 < sar.diagnostics.samples < len(x)
+        assert sar.diagnostics.scalars["resets"] == (sar.running < floor)
+
+
+def test_corrected_sar_equals_published_sar_at_the_same_margin(tmp_path: Path) -> None:
+    share = 0.9
+    expected = plain_sar(network(), batches(4), share * math.log(5), 0.0)
+    sar = adapt(request(network()), SarOptions(margin=share), make_run(tmp_path))
+    for x, logits in zip(batches(4), expected, strict=True):
+        assert (sar.predict(x) - logits).abs().max() < 1e-10
+
+
+def test_only_published_sar_keeps_resetting_after_a_collapse(tmp_path: Path) -> None:
+    for profile, again in (("published", True), ("corrected", False)):
+        options = SarOptions(profile=profile, margin=1.0)  # type: ignore[arg-type]
+        sar = adapt(request(network()), options, make_run(tmp_path / profile))
+        sar.floor = 0.3 * entropies(sar.logits(batches(1)[0])).mean().item()
+        sar.load_own_state({"running": 1e-4})
+        resets = []
+        for x in batches(3):
+            sar.predict(x)
+            resets.append(sar.diagnostics.scalars["resets"])
+        assert resets == [1, again, again]
+
+
+def test_the_last_block_is_left_alone() -> None:
+    from kdst_sar.sar import LAST, Sar
+
+    names = [
+        "layer1.0.bn1.weight",
+        "layer4.0.bn1.weight",
+        "blocks.3.norm1.bias",
+        "blocks.11.norm1.bias",
+    ]
+    sar = Sar.__new__(Sar)
+    kept = sar.choose(dict.fromkeys([*names, "norm.weight"], nn.Parameter(torch.ones(1))))
+    assert list(kept) == [n for n in names if not any(last in n for last in LAST)]
+
+
+def test_sar_conforms() -> None:
+    check_plugin("sar")

@@ -1,0 +1,50 @@
+"""Shot against recorded runs of the published code."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from kdst_adapt import models
+from kdst_adapt.inputs import AdaptInputs
+from kdst_core.contracts import AdaptRequest
+from kdst_shot import ShotOptions
+from kdst_shot.shot import Shot
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The folder of recorded runs and real data."""
+    folder = os.environ.get("KDST_TEST_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("KDST_TEST_DATA names no folder of recorded runs")
+    return Path(folder)
+
+
+def error(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Relative L2 distance."""
+    return float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs))
+
+
+def test_shot_reproduces_the_published_run(shared: Path) -> None:
+    torch.set_num_threads(1)
+    weights = shared / "data/cifar10-jpeg/resnet20-12fca82f.th"
+    model = models.load(AdaptInputs(model="resnet20", weights=weights))
+    with np.load(shared / "oracles/adapt/shot.npz") as file:
+        x = torch.from_numpy(file["x"])
+        request = AdaptRequest(model, 10, (3, 32, 32), torch.Generator())
+        options = ShotOptions(profile="published", layout="standard")
+        method = Shot(request, options)
+        names = [n for n, p in method.model.named_parameters() if p.requires_grad]
+        assert {f"p0/{n}" for n in names} == {k for k in file.files if k.startswith("p0/")}
+        size = len(file["b0/logits"])
+        for b in range(2):
+            logits = method.predict(x[b * size : (b + 1) * size])
+            assert error(logits.numpy(), file[f"b{b}/logits"]) < 1e-5
+            for name, parameter in zip(names, method.parameters, strict=True):
+                assert error(parameter.detach().numpy(), file[f"b{b}/p/{name}"]) < 1e-5
+            assert method.diagnostics.scalars["loss"] == pytest.approx(
+                file[f"b{b}/losses"][-1], rel=1e-5
+            )

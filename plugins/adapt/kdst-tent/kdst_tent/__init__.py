@@ -1,0 +1,54 @@
+"""Tent: normalisation layers updated until predictions are confident."""
+
+from typing import TYPE_CHECKING, Literal
+
+from attrs import frozen
+
+from kdst_adapt.update import UpdateOptions
+from kdst_core import Description, hookimpl, option
+
+if TYPE_CHECKING:
+    from kdst_core.contracts import AdaptRequest, OnlinePredictor, RunServices
+
+CITATION = """
+@inproceedings{wang2021tent,
+  title     = {Tent: Fully Test-Time Adaptation by Entropy Minimization},
+  author    = {Wang, Dequan and Shelhamer, Evan and Liu, Shaoteng and Olshausen, Bruno and Darrell, Trevor},
+  booktitle = {International Conference on Learning Representations},
+  year      = {2021}
+}
+"""
+
+
+@frozen
+class TentOptions(UpdateOptions):
+    """Tent's options, with the defaults of its CIFAR-10 experiments."""
+
+    profile: Literal["corrected", "published"] = option(
+        "corrected",
+        "Both are the same algorithm: nothing in the published code of Tent needs correction.",
+    )
+
+
+@hookimpl
+def describe() -> Description:
+    """Describe the method."""
+    return Description(
+        summary="Entropy minimisation: one step a batch on the mean entropy of the predictions, updating"
+        " normalisation layers only.",
+        options=TentOptions,
+        paper="Wang et al., Tent: Fully Test-Time Adaptation by Entropy Minimization, ICLR 2021",
+        url="https://arxiv.org/abs/2006.10726",
+        citation=CITATION,
+        licence="Apache-2.0",
+        needs=["gradients"],
+        random=False,
+    )
+
+
+@hookimpl
+def adapt(request: "AdaptRequest", options: TentOptions, run: "RunServices") -> "OnlinePredictor":
+    """Return a predictor that adapts by Tent."""
+    from kdst_tent.tent import Tent
+
+    return Tent(request, options, run.device)
