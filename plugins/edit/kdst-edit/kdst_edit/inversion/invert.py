@@ -42,7 +42,7 @@ def invert(
     inversion is read; an unfinished null-text inversion in the cache is continued.
     """
     work = _Work.begin(pipeline, image, prompt, settings, generator)
-    name = work.key(pipeline, image, prompt) if cache else ""
+    name = work.key() if cache else ""
     found = cache.load(name) if cache else None
     if found is None:
         with (progress or _silent)(work.total(), f"inversion ({settings.kind})") as advance:
@@ -63,6 +63,7 @@ class _Work:
 
     pipeline: Any
     image: Tensor
+    prompt: str
     settings: InversionSettings
     schedule: Schedule
     latents: Tensor
@@ -90,6 +91,7 @@ class _Work:
         return cls(
             pipeline,
             image,
+            prompt,
             settings,
             Schedule.of(ddim_scheduler(pipeline), settings.steps, settings.substeps),
             latents,
@@ -98,18 +100,24 @@ class _Work:
             drawn.to(latents),
         )
 
-    def key(self, pipeline: Any, image: Tensor, prompt: str) -> str:
+    def key(self) -> str:
         """Digest of everything that decides the result."""
         parts = {
-            "image": image,
-            "model": digest(pipeline),
-            "prompt": prompt,
+            "image": self.image,
+            "model": digest(self.pipeline),
+            "prompt": self.prompt,
             "embeddings": self.inverting.positive.embeddings,
             "settings": attrs.asdict(self.settings),
             "schedule": [attrs.astuple(s) for part in self.schedule.finer for s in part],
             "noise": self.noise,
         }
         return key(parts)
+
+    def _guidance(self) -> float:
+        """The guidance that gets the source back; a source that is reset needs none."""
+        if self.settings.kind in ("direct", "ddpm"):
+            return 1.0
+        return self.settings.guidance
 
     def total(self) -> int:
         """Steps that progress counts."""
@@ -181,6 +189,8 @@ class _Work:
         error = float((picture.double() - self.image.cpu().double()).square().mean())
         return Inversion(
             kind=self.settings.kind,
+            prompt=self.prompt,
+            guidance=self._guidance(),
             timesteps=torch.tensor([s.timestep for s in self.schedule.steps]),
             latents=path.float().cpu(),
             start=start,
