@@ -86,7 +86,7 @@ def _one_step(
             loss = torch.nn.functional.mse_loss(reached, target)
             (embedding.grad,) = torch.autograd.grad(loss, embedding)
         optimiser.step()
-        if float(loss) < how.tolerance + i * how.slack:
+        if float(loss.detach()) < how.tolerance + i * how.slack:
             break
     with torch.no_grad():
         return embedding.detach(), _guided(denoise, step, x, told, embedding)
