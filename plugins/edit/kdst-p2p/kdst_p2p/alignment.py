@@ -96,7 +96,9 @@ def _common_lengths(old: list[int], new: list[int]) -> list[list[int]]:
     for i, before in enumerate(old, 1):
         for j, after in enumerate(new, 1):
             table[i][j] = max(
-                table[i - 1][j], table[i][j - 1], table[i - 1][j - 1] + (1 if before == after else -1)
+                table[i - 1][j],
+                table[i][j - 1],
+                table[i - 1][j - 1] + (1 if before == after else -1),
             )
     return table
 
