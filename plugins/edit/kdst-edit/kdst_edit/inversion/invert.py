@@ -114,10 +114,10 @@ class _Work:
         return key(parts)
 
     def _guidance(self) -> float:
-        """The guidance that gets the source back; a source that is reset needs none."""
-        if self.settings.kind in ("direct", "ddpm"):
-            return 1.0
-        return self.settings.guidance
+        """The guidance that gets the source back; one that is reset needs none, nor a second row."""
+        if self.settings.kind == "null-text":
+            return self.settings.guidance
+        return self.settings.inverting_guidance if self.settings.kind == "ddim" else 1.0
 
     def total(self) -> int:
         """Steps that progress counts."""
@@ -141,7 +141,7 @@ class _Work:
         path = self._path(advance)
         if self.settings.kind == "direct":
             return self._result(path, path[-1:], resets=True)
-        drawn = ddim.resample(self.sampling, self.schedule, path[:1], advance)
+        drawn = ddim.resample(self.inverting, self.schedule, path[:1], advance)
         return self._result(path, drawn)
 
     def _path(self, advance: Advance) -> Tensor:

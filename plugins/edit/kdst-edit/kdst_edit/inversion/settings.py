@@ -18,7 +18,8 @@ class InversionSettings:
     substeps: finer steps of DDIM inversion between two of these; 20 with 50 steps is the published
     1,000-step inversion of Plug-and-Play.
     fixed_point: refining iterations of each DDIM inversion step, 0 as published.
-    guidance: with which the source will be sampled; null-text is optimised for it.
+    guidance: with which null-text is optimised and must be sampled; the other kinds get the source
+    back without it.
     source_guidance: while inverting; None means 1, and 3.5 for `ddpm`, as published.
     skip: share of the steps that `ddpm` does not carry out; .36 is published.
     inner_steps: of null-text's optimiser, for each step.
