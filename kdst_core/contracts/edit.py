@@ -61,11 +61,16 @@ class EditRequest:
 
 @frozen
 class EditedImage:
-    """image: (3, H, W) in [0, 1]. prompt: its target. mask: (H, W) in [0, 1] of what may change."""
+    """image: (3, H, W) in [0, 1]. prompt: its target.
+
+    mask: (h, w) in [0, 1] of what the method let change, or None. attention: word of the prompt to its
+    mean cross-attention map (h, w), as the network made it.
+    """
 
     image: "Tensor"
     prompt: str
     mask: "Tensor | None" = None
+    attention: "Mapping[str, Tensor]" = field(factory=dict)
 
 
 @frozen

@@ -38,21 +38,21 @@ def edit_with(
 ) -> Edit:
     """Sample the source and one edit a target from the same noise under `rules`.
 
-    A real image's source is put back on its path where the inversion asks for it, and the maps of the
-    source prompt's words are kept for the report. branches: the source and the edits, where they are
+    A real image's source is put back on its path where the inversion asks for it, and the words' maps are
+    kept for the report. branches: the source and the edits, where they are
     not those of the request. masks: called after sampling, (E, H, W) in [0, 1] of what may change.
     """
     branches = branches or [source_branch(request), *target_branches(request)]
-    words = word_maps(request, branches[0].prompt)
-    used = [*rules, *([words] if words else []), *resets(request)]
+    words = word_maps(request)
+    used = [*rules, words, *resets(request)]
     images = decode(request.pipeline, sample_request(request, branches, used, run))
     shown = masks() if masks else None
+    maps = [attention_of(request, words, i, b.prompt) for i, b in enumerate(branches)]
     edited = [
-        EditedImage(image, branch.prompt, None if shown is None else shown[i])
+        EditedImage(image, branch.prompt, None if shown is None else shown[i], maps[i + 1])
         for i, (image, branch) in enumerate(zip(images[1:], branches[1:], strict=True))
     ]
-    attention = attention_of(request, words, branches[0].prompt) if words else {}
-    return Edit(edited, images[0], attention)
+    return Edit(edited, images[0], maps[0])
 
 
 def sample_request(
@@ -84,18 +84,17 @@ def resets(request: EditRequest) -> list[Rule]:
     return [SourceReset(path=request.path.latents)]
 
 
-def word_maps(request: EditRequest, prompt: str) -> StoreMaps | None:
-    """The rule that keeps the maps of the source prompt's words; None where it has no words."""
-    if not prompt.split():
-        return None
+def word_maps(request: EditRequest) -> StoreMaps:
+    """The rule that keeps where words attend, in the source and in every edit."""
     height, width = request.latents.shape[-2:]
     factor = map_factor(request.pipeline.unet, (height, width))
-    layers = Layers("cross", ("down", "up"), (factor,))
-    return StoreMaps(layers=layers, branches=())
+    return StoreMaps(layers=Layers("cross", ("down", "up"), (factor,)))
 
 
-def attention_of(request: EditRequest, store: StoreMaps, prompt: str) -> Mapping[str, Tensor]:
-    """Word to its mean map (h, w), summed over the word's tokens."""
-    (maps,) = store.mean([0])
+def attention_of(
+    request: EditRequest, store: StoreMaps, branch: int, prompt: str
+) -> Mapping[str, Tensor]:
+    """Each word of a branch's prompt to its mean map (h, w), summed over the word's tokens."""
+    (maps,) = store.mean([branch])
     words = unique_words(request.pipeline.tokenizer, prompt)
     return {word: maps[..., list(at)].sum(-1).cpu() for word, at in words.items()}
