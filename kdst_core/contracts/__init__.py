@@ -5,7 +5,14 @@ their first method ships. torch is needed by type checkers only.
 """
 
 from kdst_core.contracts.adapt import AdaptRequest, Diagnostics, OnlinePredictor
-from kdst_core.contracts.edit import Edit, EditedImage, EditRequest
+from kdst_core.contracts.edit import (
+    ContactSheet,
+    Edit,
+    EditedImage,
+    EditRequest,
+    SourcePath,
+    TokenAlignment,
+)
 from kdst_core.contracts.invert import Inversion, InvertRequest
 from kdst_core.contracts.method import Description, RunServices
 from kdst_core.contracts.reconstruct import (
@@ -23,6 +30,7 @@ __all__ = [
     "AdaptRequest",
     "Camera",
     "Capture",
+    "ContactSheet",
     "Description",
     "Diagnostics",
     "Edit",
@@ -36,7 +44,9 @@ __all__ = [
     "Render",
     "RunServices",
     "Scene",
+    "SourcePath",
     "Splats",
+    "TokenAlignment",
     "Tool",
     "ToolAnnotation",
     "ToolCall",

@@ -10,6 +10,28 @@ if TYPE_CHECKING:
 
 
 @frozen
+class SourcePath:
+    """A real image, inverted: how sampling gets back to it.
+
+    latents: (N + 1, C, h, w), latents[i] is the source before step i, latents[N] the image.
+    start: the first step to carry out; sampling begins with latents[start] in every branch.
+    negative: (N, T, D), the embedding to use for the negative prompt at each step (null-text
+    inversion), or None. noises: (N, C, h, w), the noise that each step adds (edit-friendly DDPM
+    inversion), or None. resets: whether the source is put back on the path after each step (Direct
+    Inversion). prompt, guidance: with which the source was inverted and gets back; guidance None is
+    that of the request.
+    """
+
+    latents: "Tensor"
+    prompt: str = ""
+    guidance: float | None = None
+    start: int = 0
+    negative: "Tensor | None" = None
+    noises: "Tensor | None" = None
+    resets: bool = False
+
+
+@frozen
 class EditRequest:
     """What to edit.
 
@@ -17,7 +39,11 @@ class EditRequest:
     source_prompt: what the source shows; may be empty for a real image.
     source_image: (3, H, W) in [0, 1] of a real image, or None to generate the source.
     targets: the prompts to edit towards, at least one.
-    generator: CPU generator of the initial noise.
+    generator: CPU generator, the only source of randomness a method may use.
+    latents: (1, C, h, w), the noise that the source and every edit start from.
+    negative_prompt, num_steps, guidance: of sampling, with a deterministic DDIM scheduler.
+    path: the inversion of `source_image`, or None.
+    max_rows: the most rows one call of the UNet may have, or None.
     """
 
     pipeline: Any
@@ -25,25 +51,66 @@ class EditRequest:
     source_image: "Tensor | None"
     targets: Sequence[str]
     generator: "Generator"
+    latents: "Tensor"
+    negative_prompt: str = ""
+    num_steps: int = 50
+    guidance: float = 7.5
+    path: SourcePath | None = None
+    max_rows: int | None = None
 
 
 @frozen
 class EditedImage:
-    """image: (3, H, W) in [0, 1]. prompt: its target. mask: (H, W) in [0, 1] of what may change."""
+    """image: (3, H, W) in [0, 1]. prompt: its target.
+
+    mask: (h, w) in [0, 1] of what the method let change, or None. attention: word of the prompt to its
+    mean cross-attention map (h, w), as the network made it.
+    """
 
     image: "Tensor"
     prompt: str
     mask: "Tensor | None" = None
+    attention: "Mapping[str, Tensor]" = field(factory=dict)
+
+
+@frozen
+class TokenAlignment:
+    """Which tokens of the source a target's tokens take their attention from.
+
+    source, target: the tokens as text. links: (source position, target position, weight).
+    """
+
+    prompt: str
+    source: Sequence[str]
+    target: Sequence[str]
+    links: Sequence[tuple[int, int, float]]
+
+
+@frozen
+class ContactSheet:
+    """Edits over a grid of parameters. images: (R, C, 3, H, W) in [0, 1], one label a row and column."""
+
+    title: str
+    rows: Sequence[str]
+    columns: Sequence[str]
+    images: "Tensor"
 
 
 @frozen
 class Edit:
     """The edited images, and what explains them.
 
-    reconstruction: (3, H, W) in [0, 1], the source as the model draws it.
-    attention: word of the source prompt to its mean cross-attention map (h, w), sums to 1.
+    images: one for each target, in order.
+    reconstruction: (3, H, W) in [0, 1], the source as the model draws it in the same run.
+    attention: word of the source prompt to its mean cross-attention map (h, w).
+    notes: sentences that explain the edit, for terminal and report. warnings: why it may be without
+    effect.
     """
 
     images: Sequence[EditedImage]
     reconstruction: "Tensor"
     attention: "Mapping[str, Tensor]" = field(factory=dict)
+    notes: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+    alignments: Sequence[TokenAlignment] = ()
+    sheets: Sequence[ContactSheet] = ()

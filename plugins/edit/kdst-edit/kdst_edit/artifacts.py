@@ -1,0 +1,104 @@
+"""The files of a run: source, edits, masks, maps, contact sheets, and what the report draws from."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import attrs
+from torch import Tensor
+from torch.nn import functional as F
+
+from kdst_core.contracts import Edit
+from kdst_core.errors import KdstError
+from kdst_core.rundir import slug, write_atomically
+from kdst_edit import pictures
+from kdst_edit.scores import Shown
+
+COLUMNS = 6
+"""Words in a row of words.png."""
+
+
+def write(
+    folder: Path,
+    source: Shown,
+    edit: Edit,
+    edits: Sequence[Shown],
+    plain: Sequence[Shown],
+    region: Tensor | None,
+) -> list[str]:
+    """Write all files into `folder`; return their names."""
+    files = {"source.png": pictures.image_png(source.image)}
+    for number, shown in enumerate(edits):
+        files[_numbered("edit", number)] = pictures.image_png(shown.image)
+    for number, shown in enumerate(plain):
+        files[_numbered("plain", number)] = pictures.image_png(shown.image)
+    mask = _mask(edit, region, source.image)
+    if mask is not None:
+        files["mask.png"] = pictures.image_png(mask)
+    files["comparison.png"] = _comparison(source, edit, edits, plain)
+    files |= _attention(source)
+    for number, sheet in enumerate(edit.sheets):
+        rows = [list(row) for row in sheet.images]
+        labels = [[f"{r}  {c}".strip() for c in sheet.columns] for r in sheet.rows]
+        files[_numbered("sheet", number)] = pictures.grid(rows, labels)
+    files["alignment.json"] = json.dumps(
+        {
+            "alignments": [attrs.asdict(a) for a in edit.alignments],
+            "notes": list(edit.notes),
+            "sheets": [sheet.title for sheet in edit.sheets],
+        }
+    ).encode()
+    (folder / "attention").mkdir(exist_ok=True)
+    for name, content in files.items():
+        write_atomically(folder / name, content)
+    return list(files)
+
+
+def _numbered(stem: str, number: int) -> str:
+    """`edit.png`, `edit-2.png`, …"""
+    return f"{stem}.png" if number == 0 else f"{stem}-{number + 1}.png"
+
+
+def _mask(edit: Edit, region: Tensor | None, like: Tensor) -> Tensor | None:
+    """What the first edit could change, as its method says, or the region that is measured."""
+    shown = edit.images[0].mask
+    if shown is None:
+        return None if region is None else region.float()
+    return F.interpolate(shown[None, None].float().cpu(), size=like.shape[-2:])[0, 0]
+
+
+def _comparison(source: Shown, edit: Edit, edits: Sequence[Shown], plain: Sequence[Shown]) -> bytes:
+    """Source, edit, difference and the edit without control, one row a target."""
+    rows, labels = [], []
+    for number, shown in enumerate(edits):
+        row = [source.image, shown.image, pictures.difference(source.image, shown.image)]
+        names = ["source", "edit", "difference"]
+        mask = edit.images[number].mask
+        if mask is not None:
+            region = F.interpolate(mask[None, None].float().cpu(), size=shown.image.shape[-2:])[0]
+            row.append(region.expand_as(shown.image))
+            names.append("mask")
+        if plain:
+            row += [plain[number].image, pictures.difference(source.image, plain[number].image)]
+            names += ["without control", "difference"]
+        rows.append(row)
+        labels.append(names)
+    return pictures.grid(rows, labels)
+
+
+def _attention(source: Shown) -> dict[str, bytes]:
+    """One picture a word of the source prompt, and all of them together."""
+    files: dict[str, bytes] = {}
+    panels = {word: pictures.overlay(source.image, heat) for word, heat in source.attention.items()}
+    for number, (word, panel) in enumerate(panels.items()):
+        try:
+            name = slug(word)
+        except KdstError:
+            name = f"word-{number}"
+        taken = f"attention/{name}.png" in files
+        files[f"attention/{name}{f'-{number}' if taken else ''}.png"] = pictures.image_png(panel)
+    words = list(panels)
+    if words:
+        parts = [words[i : i + COLUMNS] for i in range(0, len(words), COLUMNS)]
+        files["words.png"] = pictures.grid([[panels[w] for w in part] for part in parts], parts)
+    return files

@@ -1,0 +1,99 @@
+"""The bench of `edit`: prepares a run, carries it out, and reports on it."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from kdst_core.bench import Check, Job, ReportContent
+from kdst_core.codecs import TorchCodec
+from kdst_core.errors import KdstError
+from kdst_core.method import Method
+from kdst_core.rundir import Run
+from kdst_edit.inputs import DEFAULT_SOURCE, DEFAULT_TARGET, EditInputs
+from kdst_edit.prepared import PreparedEdit
+
+
+class EditBench:
+    """The bench that the entry point `edit` of the group `kdst.benches` names."""
+
+    capability = "edit"
+    package = "kdst-edit"
+    inputs = EditInputs
+    live = frozenset({"model", "image"})
+    codec = TorchCodec()
+
+    def prepare(self, job: Job) -> PreparedEdit:
+        """Load model and image, and check that every prompt fits the model."""
+        inputs: EditInputs = job.inputs
+        device = resolve_device(job)
+        source, targets = prompts(inputs, "image" in job.objects)
+        from kdst_edit.quiet import quiet
+
+        with quiet():
+            from kdst_edit import loading
+
+            pipeline = loading.pipeline(inputs, job.objects.get("model"), device)
+            loading.check_prompts(pipeline, [source, *targets, inputs.negative_prompt])
+            image, notes = loading.image(pipeline, inputs, job.objects.get("image"))
+            mask = loading.mask(inputs.mask, loading.size(pipeline, inputs, image))
+        return PreparedEdit(job, device, pipeline, source, targets, image, mask, tuple(notes))
+
+    def report(self, result: Mapping[str, Any], directory: Path) -> ReportContent:
+        """Build the report of a run."""
+        from kdst_edit.report import content
+
+        return content(result, directory)
+
+    def smoke(self, method: Method, options: Any, run: Run) -> str:
+        """Edit one image of the tiny model in a few steps; return a digest of it."""
+        from kdst_edit.checks import small_edit
+
+        edit = small_edit(method, options, run)
+        pixels = edit.images[0].image.contiguous().cpu().numpy()
+        return hashlib.sha256(pixels.tobytes()).hexdigest()
+
+    def checks(self, method: Method) -> Iterator[Check]:
+        """Yield the checks of an editing method."""
+        from kdst_edit.checks import edit_checks
+
+        return edit_checks(method)
+
+
+def prompts(inputs: EditInputs, live_image: bool = False) -> tuple[str, tuple[str, ...]]:
+    """The source prompt and the targets, with single spaces; KdstError when they are missing."""
+    generated = inputs.image is None and not live_image
+    source, target = inputs.source, inputs.target
+    if source is None:
+        if generated and inputs.model != "tiny":
+            raise KdstError("give --source: the prompt of the image to edit")
+        source = DEFAULT_SOURCE if generated else ""
+        target = DEFAULT_TARGET if target is None and generated else target
+    if target is None and not source.split():
+        raise KdstError("give --target: what the image should show")
+    targets = [source] if target is None else target.split("|")
+    if any(not text.split() for text in targets):
+        raise KdstError(f"--target {target!r} holds an empty prompt; separate prompts by |")
+    return " ".join(source.split()), tuple(" ".join(text.split()) for text in targets)
+
+
+def resolve_device(job: Job) -> str:
+    """Return a device that exists: what was asked for; for auto the CPU unless a method needs CUDA.
+
+    Raises KdstError when torch cannot use it.
+    """
+    import torch
+
+    name = job.device
+    if name == "auto":
+        name = "cuda" if "cuda" in job.method.description.needs else "cpu"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as e:
+        reason = (str(e).splitlines() or [""])[0]
+        raise KdstError(f"--device {name} cannot be used: {reason[:120]}") from e
+    return name
+
+
+bench = EditBench()
+"""The bench of image editing for kdst."""

@@ -1,0 +1,60 @@
+"""The bench's own options: which model, what to edit towards what, and how it is sampled."""
+
+from pathlib import Path
+
+from attrs import frozen
+
+from kdst_core.options import option
+from kdst_edit.inversion.settings import Kind
+
+DEFAULT_SOURCE = "a red disc on a white background"
+DEFAULT_TARGET = "a blue disc on a white background"
+
+
+@frozen
+class EditInputs:
+    """Model, prompts, image and sampling of an edit."""
+
+    model: str = option(
+        "tiny",
+        "tiny (embedded), a directory that a diffusers pipeline was saved in, or a hub id"
+        " (owner/name): Stable Diffusion 1.x, 2.x, XL.",
+    )
+    source: str | None = option(
+        None, f"Prompt of the source. Default: {DEFAULT_SOURCE} on tiny; empty for an image."
+    )
+    target: str | None = option(
+        None,
+        "Prompts to edit towards, separated by |. Default: the source prompt, for methods that edit"
+        f" it without other words; {DEFAULT_TARGET} where --source is left out, too.",
+    )
+    negative_prompt: str = option("", "Prompt to stay away from.")
+    image: Path | None = option(None, "Edit this photograph instead of a generated image.")
+    size: int | None = option(
+        None, "Side in pixels, the shorter one of a photograph. Default: the model's own.", min=8
+    )
+    mask: Path | None = option(
+        None, "Image, white where the edit is wanted; preservation is measured outside it."
+    )
+    inversion: Kind = option(
+        "direct",
+        "How a photograph is inverted: direct (DDIM, and the source is put back on its path after"
+        " each step), ddim, null-text, ddpm (edit-friendly).",
+    )
+    inversion_prompt: str | None = option(
+        None, "Prompt to invert a photograph with. Default: that of --source."
+    )
+    substeps: int = option(1, "Finer inversion steps in each step of sampling.", min=1)
+    fixed_point: int = option(0, "Refining iterations of each DDIM inversion step.", min=0)
+    skip: float = option(0.36, "Share of the steps that ddpm does not carry out.", min=0, max=0.99)
+    inversions: Path | None = option(
+        None, "Directory that keeps inversions for later runs. Default: in the run's own."
+    )
+    steps: int = option(50, "Steps of DDIM sampling, and of inversion.", min=2, max=1000)
+    guidance: float | None = option(
+        None, "Guidance scale; 1 is none. Default: 7.5, and 3 on tiny.", min=1
+    )
+    max_rows: int = option(16, "Most rows of one call of the UNet; fewer need less memory.", min=1)
+    baseline: bool = option(
+        True, "Also sample the targets without control, for the measures named plain."
+    )

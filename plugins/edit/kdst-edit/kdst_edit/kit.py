@@ -1,0 +1,100 @@
+"""For authors: an edit from a list of rules."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from torch import Tensor
+
+from kdst_core.contracts import Edit, EditedImage, EditRequest, RunServices
+from kdst_edit.latents import decode
+from kdst_edit.layers import Layers, map_factor
+from kdst_edit.rules import Rule, SourceReset, StoreMaps
+from kdst_edit.sampling import Branch, sample
+from kdst_edit.words import unique_words
+
+Masks = Callable[[], Tensor | None]
+
+
+def source_branch(request: EditRequest) -> Branch:
+    """The branch of the source: of a real image, as it was inverted."""
+    path = request.path
+    if path is None:
+        return Branch(request.source_prompt, request.negative_prompt, request.guidance)
+    guidance = request.guidance if path.guidance is None else path.guidance
+    return Branch(path.prompt, request.negative_prompt, guidance)
+
+
+def target_branches(request: EditRequest) -> list[Branch]:
+    """One branch a target."""
+    return [Branch(t, request.negative_prompt, request.guidance) for t in request.targets]
+
+
+def edit_with(
+    request: EditRequest,
+    rules: Iterable[Rule],
+    run: RunServices,
+    *,
+    branches: Sequence[Branch] | None = None,
+    masks: Masks | None = None,
+) -> Edit:
+    """Sample the source and one edit a target from the same noise under `rules`.
+
+    A real image's source is put back on its path where the inversion asks for it, and the words' maps are
+    kept for the report. branches: the source and the edits, where they are
+    not those of the request. masks: called after sampling, (E, H, W) in [0, 1] of what may change.
+    """
+    branches = branches or [source_branch(request), *target_branches(request)]
+    words = word_maps(request)
+    used = [*rules, words, *resets(request)]
+    images = decode(request.pipeline, sample_request(request, branches, used, run))
+    shown = masks() if masks else None
+    maps = [attention_of(request, words, i, b.prompt) for i, b in enumerate(branches)]
+    edited = [
+        EditedImage(image, branch.prompt, None if shown is None else shown[i], maps[i + 1])
+        for i, (image, branch) in enumerate(zip(images[1:], branches[1:], strict=True))
+    ]
+    return Edit(edited, images[0], maps[0])
+
+
+def sample_request(
+    request: EditRequest,
+    branches: Sequence[Branch],
+    rules: Sequence[Rule],
+    run: RunServices,
+    label: str = "editing",
+) -> Tensor:
+    """Latents (B, C, h, w) of branches under rules, with progress."""
+    start = request.path.start if request.path else 0
+    with run.progress(request.num_steps - start, label) as advance:
+        return sample(
+            request.pipeline,
+            request.latents,
+            branches,
+            rules,
+            num_steps=request.num_steps,
+            path=request.path,
+            max_rows=request.max_rows,
+            advance=advance,
+        )
+
+
+def resets(request: EditRequest) -> list[Rule]:
+    """The rule that Direct Inversion adds, where the source asks for it."""
+    if request.path is None or not request.path.resets:
+        return []
+    return [SourceReset(path=request.path.latents)]
+
+
+def word_maps(request: EditRequest) -> StoreMaps:
+    """The rule that keeps where words attend, in the source and in every edit."""
+    height, width = request.latents.shape[-2:]
+    factor = map_factor(request.pipeline.unet, (height, width))
+    return StoreMaps(layers=Layers("cross", ("down", "up"), (factor,)))
+
+
+def attention_of(
+    request: EditRequest, store: StoreMaps, branch: int, prompt: str
+) -> Mapping[str, Tensor]:
+    """Each word of a branch's prompt to its mean map (h, w), summed over the word's tokens."""
+    (maps,) = store.mean([branch])
+    words = unique_words(request.pipeline.tokenizer, prompt)
+    return {word: maps[..., list(at)].sum(-1).cpu() for word, at in words.items()}

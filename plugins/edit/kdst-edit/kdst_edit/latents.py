@@ -1,0 +1,125 @@
+"""What an image and a prompt are to a pipeline: latents, text conditioning, levels of noise."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from attrs import field, frozen
+from torch import Tensor
+
+from kdst_core.errors import KdstError
+
+
+@frozen
+class Conditioning:
+    """Text conditioning of B rows.
+
+    embeddings: (B, T, D). added: what else the UNet takes, each with B rows (SDXL's pooled text
+    and image size).
+    """
+
+    embeddings: Tensor
+    added: Mapping[str, Tensor] = field(factory=dict)
+
+    def __len__(self) -> int:
+        return self.embeddings.shape[0]
+
+    def __add__(self, other: "Conditioning") -> "Conditioning":
+        """The rows of both."""
+        added = {k: torch.cat([v, other.added[k]]) for k, v in self.added.items()}
+        return Conditioning(torch.cat([self.embeddings, other.embeddings]), added)
+
+    def rows(self, index: slice | list[int]) -> "Conditioning":
+        """The rows at `index`."""
+        return Conditioning(self.embeddings[index], {k: v[index] for k, v in self.added.items()})
+
+    def kwargs(self) -> dict[str, Any]:
+        """The arguments that a UNet takes for it."""
+        found: dict[str, Any] = {"encoder_hidden_states": self.embeddings}
+        if self.added:
+            found["added_cond_kwargs"] = dict(self.added)
+        return found
+
+
+@torch.no_grad()
+def condition(pipeline: Any, prompts: Sequence[str], size: tuple[int, int]) -> Conditioning:
+    """Encode `prompts` for images of `size` (H, W) pixels, as the pipeline itself does."""
+    device = pipeline.unet.device
+    if _second_encoder(pipeline) is not None:
+        words, _, pooled, _ = pipeline.encode_prompt(
+            list(prompts), device=device, do_classifier_free_guidance=False
+        )
+        times = torch.tensor([[*size, 0, 0, *size]], dtype=words.dtype, device=device)
+        added = {"text_embeds": pooled, "time_ids": times.expand(len(prompts), -1)}
+        return Conditioning(words, added)
+    words, _ = pipeline.encode_prompt(list(prompts), device, 1, False)
+    return Conditioning(words)
+
+
+@torch.no_grad()
+def encode(pipeline: Any, image: Tensor) -> Tensor:
+    """Latents (1, C, h, w) of an image (3, H, W) in [0, 1]: the mean of the posterior, scaled."""
+    vae = pipeline.vae
+    pixels = 2 * image[None].to(vae.device, vae.dtype) - 1
+    shift = vae.config.get("shift_factor") or 0.0
+    latents: Tensor = (vae.encode(pixels).latent_dist.mode() - shift) * vae.config.scaling_factor
+    return latents
+
+
+@torch.no_grad()
+def decode(pipeline: Any, latents: Tensor) -> Tensor:
+    """Images (B, 3, H, W) in [0, 1] of latents (B, C, h, w)."""
+    vae = pipeline.vae
+    shift = vae.config.get("shift_factor") or 0.0
+    pixels = vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor + shift).sample
+    images: Tensor = (pixels.float() / 2 + 0.5).clamp(0, 1)
+    return images
+
+
+def latent_factor(pipeline: Any) -> int:
+    """Pixels a latent is wide: 8 for Stable Diffusion, 1 for `tiny`."""
+    return int(2 ** (len(pipeline.vae.config.block_out_channels) - 1))
+
+
+def size_multiple(pipeline: Any) -> int:
+    """What both sides of an image must be divisible by, so that every level halves exactly."""
+    return latent_factor(pipeline) * int(2 ** (len(pipeline.unet.config.block_out_channels) - 1))
+
+
+def native_size(pipeline: Any) -> int:
+    """The side in pixels of the square images that the model was made for."""
+    side = pipeline.unet.config.sample_size
+    return latent_factor(pipeline) * int(min(side) if isinstance(side, list | tuple) else side)
+
+
+def ddim(pipeline: Any) -> Any:
+    """A DDIM scheduler over the levels of noise that the pipeline's own scheduler has.
+
+    Predictions are not clipped, since a clipped step cannot be undone.
+    """
+    from diffusers import DDIMScheduler
+
+    scheduler: Any = DDIMScheduler
+    config = pipeline.scheduler.config
+    kind = config.get("prediction_type", "epsilon")
+    if "beta_schedule" not in config or kind not in ("epsilon", "v_prediction"):
+        name = type(pipeline.scheduler).__name__
+        raise KdstError(f"the model's scheduler {name} (predicts {kind}) cannot be run as DDIM")
+    return scheduler.from_config(config, clip_sample=False, thresholding=False)
+
+
+def digest(pipeline: Any) -> str:
+    """Sha256 of all weights that decide an image."""
+    found = hashlib.sha256()
+    for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder, _second_encoder(pipeline)):
+        for name, value in part.state_dict().items() if part is not None else ():
+            found.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+            flat = value.detach().cpu().contiguous().reshape(-1)
+            found.update(flat.view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
+
+
+def _second_encoder(pipeline: Any) -> Any:
+    """SDXL's second text encoder, or None."""
+    return getattr(pipeline, "text_encoder_2", None)

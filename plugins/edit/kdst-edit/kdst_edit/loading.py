@@ -1,0 +1,87 @@
+"""What a run needs, loaded and checked: pipeline, photograph, mask, prompts that fit."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kdst_core.errors import KdstError
+from kdst_edit import images, models
+from kdst_edit.inputs import EditInputs
+from kdst_edit.latents import native_size, size_multiple
+from kdst_edit.words import token_ids
+
+
+def pipeline(inputs: EditInputs, live: Any, device: str) -> Any:
+    """The pipeline that --model names, or one that was given from Python."""
+    if live is None:
+        return models.load(inputs.model, device)
+    parts = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+    missing = [part for part in parts if getattr(live, part, None) is None]
+    if missing:
+        raise KdstError(f"model must be a diffusers text-to-image pipeline; it has no {missing[0]}")
+    return live.to(device)
+
+
+def check_prompts(pipeline: Any, prompts: Sequence[str]) -> None:
+    """Raise KdstError for a prompt that is longer than the model's tokenizers allow."""
+    for name in ("tokenizer", "tokenizer_2"):
+        tokenizer = getattr(pipeline, name, None)
+        for prompt in prompts if tokenizer is not None else ():
+            token_ids(tokenizer, prompt)
+
+
+def image(pipeline: Any, inputs: EditInputs, live: Any) -> tuple[Tensor | None, Sequence[str]]:
+    """The photograph (3, H, W) in [0, 1] to edit, or None, and what was changed to fit it."""
+    multiple, side = size_multiple(pipeline), inputs.size or native_size(pipeline)
+    if live is not None:
+        return _live(live, multiple), ()
+    if inputs.image is None:
+        return None, ()
+    found = images.read(inputs.image, multiple, side)
+    return found.image, found.notes
+
+
+def _live(image: Any, multiple: int) -> Tensor:
+    """A tensor from Python, checked."""
+    if not isinstance(image, Tensor) or image.ndim != 3 or len(image) != 3:
+        raise KdstError("image must be a tensor (3, H, W) with values in [0, 1]")
+    height, width = image.shape[-2:]
+    if height % multiple or width % multiple or not image.numel():
+        raise KdstError(
+            f"the image has {width}×{height} pixels; both sides must be divisible by {multiple}"
+        )
+    if not bool(((image >= 0) & (image <= 1)).all()):
+        raise KdstError("the image has values outside [0, 1]")
+    return image.float().cpu()
+
+
+def size(pipeline: Any, inputs: EditInputs, image: Tensor | None) -> tuple[int, int]:
+    """Height and width in pixels of the images of a run."""
+    if image is not None:
+        return image.shape[-2], image.shape[-1]
+    side, multiple = inputs.size or native_size(pipeline), size_multiple(pipeline)
+    if side % multiple:
+        near = max(round(side / multiple), 1) * multiple
+        raise KdstError(f"--size {side} is not divisible by {multiple}; {near} is")
+    return side, side
+
+
+def mask(path: Path | None, size: tuple[int, int]) -> Tensor | None:
+    """Where (H, W) the edit is wanted: the white of an image file, brought to a size."""
+    if path is None:
+        return None
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as opened:
+            picture = opened.convert("L").resize((size[1], size[0]), Image.Resampling.NEAREST)
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as e:
+        raise KdstError(f"--mask {path} cannot be read as an image") from e
+    white = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8) >= 128
+    white = white.reshape(size)
+    if not white.any() or white.all():
+        raise KdstError(f"--mask {path} is all {'white' if white.any() else 'black'}")
+    return white

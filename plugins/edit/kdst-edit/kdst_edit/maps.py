@@ -1,0 +1,134 @@
+"""Cross-attention that shows its maps to rules, computed explicitly only for the rows concerned."""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from kdst_edit.control import Call, Control, Row
+from kdst_edit.layers import Layer
+
+if TYPE_CHECKING:
+    from kdst_edit.rules import EditCrossMap, StoreMaps
+
+SOURCE = Row(0, True)
+
+
+class MapProcessor:
+    """Processor of one attention layer; rows that no rule edits stay on scaled-dot-product attention.
+
+    Where no rule needs maps, the layer's original processor is called.
+    """
+
+    def __init__(self, control: Control, layer: Layer) -> None:
+        self.control, self.layer = control, layer
+        self.original: Any = layer.module.processor
+        self.edits: list[EditCrossMap] = []
+        self.stores: list[StoreMaps] = []
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        temb: Tensor | None = None,
+    ) -> Tensor:
+        """Attend from pixels (rows, P, C) to tokens (rows, T, D)."""
+        call = self.control.call
+        if call is None or encoder_hidden_states is None or not self._needed(call):
+            done: Tensor = self.original(
+                attn, hidden_states, encoder_hidden_states, attention_mask, temb
+            )
+            return done
+        words = encoder_hidden_states
+        if attn.norm_cross:
+            words = attn.norm_encoder_hidden_states(words)
+        query, key, value = (
+            x.unflatten(-1, (attn.heads, -1)).transpose(1, 2)
+            for x in (attn.to_q(hidden_states), attn.to_k(words), attn.to_v(words))
+        )
+        query = query if attn.norm_q is None else attn.norm_q(query)
+        key = key if attn.norm_k is None else attn.norm_k(key)
+        mask = _mask(attn, attention_mask, words)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        self._apply(call, attn, (query, key, value), mask, mixed)
+        mixed = mixed.transpose(1, 2).flatten(2).to(query.dtype)
+        mixed = attn.to_out[1](attn.to_out[0](mixed))
+        if attn.residual_connection:
+            mixed = mixed + hidden_states
+        result: Tensor = mixed / attn.rescale_output_factor
+        return result
+
+    def _needed(self, call: Call) -> bool:
+        """Whether a rule needs maps of some row of this call."""
+        return any(call.step in rule.steps for rule in (*self.edits, *self.stores))
+
+    def _apply(
+        self,
+        call: Call,
+        attn: Any,
+        parts: tuple[Tensor, Tensor, Tensor],
+        mask: Tensor | None,
+        mixed: Tensor,
+    ) -> None:
+        """Show the maps to the rules, and overwrite the outputs of rows whose maps they changed."""
+        query, key, value = parts
+        rows = [i for i, row in enumerate(call.rows) if row.conditional]
+        if not rows:
+            return
+        edits = [rule for rule in self.edits if call.step in rule.steps]
+        stores = [rule for rule in self.stores if call.step in rule.steps]
+        own = _maps(attn, query[rows], key[rows], None if mask is None else mask[rows])
+        kinds = [call.rows[i] for i in rows]
+        edited, changed = self._edit(edits, kinds, own)
+        for rule in stores:
+            for i, row in enumerate(kinds):
+                if rule.wants(row):
+                    rule.add(row, (edited if rule.edited else own)[i])
+        if changed:
+            at = [rows[i] for i in changed]
+            mixed[at] = edited[changed].to(value.dtype) @ value[at]
+
+    def _edit(
+        self, rules: "list[EditCrossMap]", rows: list[Row], own: Tensor
+    ) -> tuple[Tensor, list[int]]:
+        """Maps (n, H, P, T) after the rules, and the indices of rows that were changed."""
+        edited, changed = own, set[int]()
+        for rule in rules:
+            source = self.control.source(self.layer.name, SOURCE, lambda i: own[rows.index(SOURCE)])
+            mine = [i for i, row in enumerate(rows) if rule.changes(row.branch)]
+            if not mine:
+                continue
+            stacked = torch.cat([source[None], edited[mine]])
+            result = rule.edit(stacked, self._step(), [rows[i].branch for i in mine])
+            edited = edited.index_copy(0, torch.tensor(mine, device=own.device), result[1:])
+            changed.update(mine)
+            rule.fired += 1
+        return edited, sorted(changed)
+
+    def _step(self) -> int:
+        """The step of this call."""
+        assert self.control.call is not None
+        return self.control.call.step
+
+
+def _mask(attn: Any, attention_mask: Tensor | None, words: Tensor) -> Tensor | None:
+    """The mask as (rows, H, 1 or P, T)."""
+    if attention_mask is None:
+        return None
+    rows, tokens = words.shape[:2]
+    full: Tensor = attn.prepare_attention_mask(attention_mask, tokens, rows)
+    return full.view(rows, attn.heads, -1, full.shape[-1])
+
+
+def _maps(attn: Any, query: Tensor, key: Tensor, mask: Tensor | None) -> Tensor:
+    """Softmax attention maps (n, H, P, T) of queries (n, H, P, d) on keys (n, H, T, d)."""
+    upcast = attn.upcast_attention or attn.upcast_softmax
+    if upcast:
+        query, key = query.float(), key.float()
+    scores = query @ key.mT * attn.scale
+    if mask is not None:
+        scores = scores + mask
+    return scores.softmax(-1)

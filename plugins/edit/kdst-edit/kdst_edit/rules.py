@@ -1,0 +1,213 @@
+"""The rules that methods are made of: what the edits take from the source, where and when."""
+
+import sys
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from typing import ClassVar, Literal
+
+import torch
+from attrs import define, field
+from torch import Tensor, nn
+
+from kdst_edit.control import Call, Control, Row
+from kdst_edit.layers import Kind, Layer
+
+Choice = Callable[[Layer], bool]
+MapEdit = Callable[[Tensor, int, Sequence[int]], Tensor]
+"""(maps (1 + n, H, P, T), step, branches (n,)) -> maps of the same shape.
+
+Row 0 is the source's, the others are those of the edits' branches given; H heads, P pixels, T tokens.
+"""
+
+
+def nowhere(layer: Layer) -> bool:
+    """Choose no layer: for rules that act on latents alone."""
+    return False
+
+
+ALWAYS = range(sys.maxsize)
+"""Every step."""
+
+
+@define(eq=False, kw_only=True)
+class Rule:
+    """One change to what the UNet computes, or to the latents between steps.
+
+    layers: which layers, usually a `Layers`. steps: at which steps, from 0, usually a `range`.
+    branches: which edits, from 1; None for all. fired: how often it acted.
+    """
+
+    layers: Choice = nowhere
+    steps: Collection[int] = ALWAYS
+    branches: Collection[int] | None = None
+    fired: int = field(default=0, init=False)
+
+    @property
+    def title(self) -> str:
+        """How messages name the rule."""
+        return f"{type(self).__name__}({getattr(self.layers, '__name__', self.layers)})"
+
+    def attach(self, control: Control) -> None:
+        """Take hold of the layers; called on entering a `Control`."""
+
+    def after_step(self, step: int, latents: Tensor) -> Tensor:
+        """Return the branches' latents (B, C, h, w) as they should be after a step."""
+        return latents
+
+    def changes(self, branch: int) -> bool:
+        """Whether the rule is about an edit's branch."""
+        return branch > 0 and (self.branches is None or branch in self.branches)
+
+
+@define(eq=False, kw_only=True)
+class Copy(Rule):
+    """Edits take outputs of some modules from the source.
+
+    rows: `conditional` leaves the rows of the negative prompt alone; `all` changes them too, from the
+    source's row of the same kind, or from its conditional one where the source is not guided.
+    """
+
+    rows: Literal["conditional", "all"] = "conditional"
+    kind: ClassVar[Kind] = "self"
+
+    def modules(self, layer: Layer) -> dict[str, nn.Module]:
+        """The modules of a layer whose outputs are copied, by a name for each."""
+        raise NotImplementedError
+
+    def attach(self, control: Control) -> None:
+        """Hook the modules of the chosen layers."""
+        for layer in control.select(self, self.kind):
+            for name, module in self.modules(layer).items():
+                key = f"{layer.name}.{name}"
+                control.on_output(module, partial(self._copy, control, key))
+
+    def _copy(self, control: Control, key: str, call: Call, output: Tensor) -> None:
+        """Overwrite the edits' rows of `output` (rows, …) by the source's."""
+        if call.step not in self.steps:
+            return
+        for conditional in (True, False) if self.rows == "all" else (True,):
+            edits = [
+                i
+                for i, row in enumerate(call.rows)
+                if row.conditional == conditional and self.changes(row.branch)
+            ]
+            source = self._source(control, call, key, conditional, output)
+            if edits and source is not None:
+                for i in edits:
+                    output[i].copy_(source)
+                self.fired += 1
+
+    def _source(
+        self, control: Control, call: Call, key: str, conditional: bool, output: Tensor
+    ) -> Tensor | None:
+        """The source's row of a kind, or its conditional one."""
+        for row in dict.fromkeys((Row(0, conditional), Row(0, True))):
+            if row in call.index or control.keeps(key, row):
+                return control.source(key, row, lambda i: output[i])
+        return None
+
+
+@define(eq=False, kw_only=True)
+class CopyQK(Copy):
+    """Edits attend as the source does: queries and keys of self-attention are copied.
+
+    Equal to copying the attention maps, as Prompt-to-Prompt's self-attention injection does, and
+    scaled-dot-product attention stays on.
+    """
+
+    def modules(self, layer: Layer) -> dict[str, nn.Module]:
+        """The projections to queries and keys."""
+        return {"to_q": layer.module.to_q, "to_k": layer.module.to_k}
+
+
+@define(eq=False, kw_only=True)
+class CopyKV(Copy):
+    """Edits read the source's content: keys and values of self-attention are copied (MasaCtrl)."""
+
+    def modules(self, layer: Layer) -> dict[str, nn.Module]:
+        """The projections to keys and values."""
+        return {"to_k": layer.module.to_k, "to_v": layer.module.to_v}
+
+
+@define(eq=False, kw_only=True)
+class CopyFeature(Copy):
+    """Edits take the features of residual blocks before their skip is added (Plug-and-Play)."""
+
+    kind: ClassVar[Kind] = "feature"
+
+    def modules(self, layer: Layer) -> dict[str, nn.Module]:
+        """The last convolution of the block."""
+        return {"conv2": layer.module.conv2}
+
+
+@define(eq=False, kw_only=True)
+class EditCrossMap(Rule):
+    """Replace the maps of cross-attention, of conditional rows, by a function of source's and own."""
+
+    edit: MapEdit
+
+    def attach(self, control: Control) -> None:
+        """Ask for the maps of the chosen layers."""
+        for layer in control.select(self, "cross"):
+            control.on_maps(layer).edits.append(self)
+
+
+@define(eq=False, kw_only=True)
+class StoreMaps(Rule):
+    """Sum the cross-attention maps of the chosen layers, for some tokens and branches.
+
+    All layers must have one resolution. tokens: positions; None for all. edited: the maps after
+    `EditCrossMap` rather than the network's own. source: whether the source's are summed too.
+    """
+
+    tokens: Sequence[int] | None = None
+    edited: bool = False
+    source: bool = True
+    _total: dict[int, Tensor] = field(factory=dict, init=False)
+    _count: dict[int, int] = field(factory=dict, init=False)
+    _size: tuple[int, int] = field(default=(0, 0), init=False)
+
+    def attach(self, control: Control) -> None:
+        """Ask for the maps of the chosen layers."""
+        chosen = control.select(self, "cross")
+        sizes = {layer.size(control.latent) for layer in chosen}
+        if len(sizes) > 1:
+            raise ValueError(f"maps of several resolutions cannot be summed: {sorted(sizes)}")
+        (self._size,) = sizes
+        self._total, self._count = {}, {}
+        for layer in chosen:
+            control.on_maps(layer).stores.append(self)
+
+    def wants(self, row: Row) -> bool:
+        """Whether a row's maps are summed."""
+        return row.conditional and (self.source if row.branch == 0 else self.changes(row.branch))
+
+    def add(self, row: Row, maps: Tensor) -> None:
+        """Add the maps (H, P, T) of a row in one layer."""
+        chosen = maps if self.tokens is None else maps[..., list(self.tokens)]
+        mean = chosen.mean(0, dtype=torch.float32)
+        self._total[row.branch] = self._total.get(row.branch, 0) + mean
+        self._count[row.branch] = self._count.get(row.branch, 0) + 1
+        self.fired += 1
+
+    def mean(self, branches: Sequence[int]) -> Tensor:
+        """Mean maps (B, h, w, T) over layers, heads and steps so far, of some branches in order."""
+        means = [self._total[b] / self._count[b] for b in branches]
+        return torch.stack(means).reshape(len(branches), *self._size, -1)
+
+
+@define(eq=False, kw_only=True)
+class SourceReset(Rule):
+    """After each step the source is put back on the path of its inversion (Direct Inversion).
+
+    path: latents (N + 1, C, h, w), path[i] before step i.
+    """
+
+    path: Tensor
+
+    def after_step(self, step: int, latents: Tensor) -> Tensor:
+        """Put the source's row back."""
+        latents = latents.clone()
+        latents[0] = self.path[step + 1].to(latents)
+        self.fired += 1
+        return latents

@@ -1,0 +1,126 @@
+"""What an edit does, in words: which tokens take their attention from which, and what cannot act."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from kdst_core.contracts import TokenAlignment
+from kdst_edit.words import positions, split, token_ids, token_texts
+from kdst_p2p import P2pOptions
+from kdst_p2p.alignment import refine_mapper, replace_mapper
+from kdst_p2p.schedule import cross_alphas
+from kdst_p2p.settings import Setting
+
+Link = tuple[int, int, float]
+
+
+def alignments(
+    source: str, settings: Sequence[Setting], tokenizer: Any, options: P2pOptions
+) -> list[TokenAlignment]:
+    """The alignment of each target with the source, without padding."""
+    return [
+        TokenAlignment(
+            setting.prompt,
+            token_texts(tokenizer, source),
+            token_texts(tokenizer, setting.prompt),
+            _links(source, setting, tokenizer, options),
+        )
+        for setting in settings
+    ]
+
+
+def _links(source: str, setting: Setting, tokenizer: Any, options: P2pOptions) -> list[Link]:
+    """(source token, target token, weight) of all tokens of a target."""
+    old, new = (len(token_ids(tokenizer, prompt)) for prompt in (source, setting.prompt))
+    most = max(old, new)
+    if setting.kind == "swap":
+        mapper = replace_mapper(source, setting.prompt, tokenizer, most, profile=options.profile)
+        pairs = mapper[:old, :new].nonzero().tolist()
+        return sorted(
+            ((i, j, float(mapper[i, j])) for i, j in pairs), key=lambda link: (link[1], link[0])
+        )
+    mapper, kept = refine_mapper(source, setting.prompt, tokenizer, most)
+    return [(int(mapper[j]), j, 1.0) for j in range(new) if kept[j]]
+
+
+def explanation(aligned: Sequence[TokenAlignment], settings: Sequence[Setting]) -> list[str]:
+    """Lines that say what each token of each target does."""
+    lines = []
+    for alignment, setting in zip(aligned, settings, strict=True):
+        lines.append(f"{setting.kind} towards: {setting.prompt}")
+        for j, token in enumerate(alignment.target):
+            links = [(i, w) for i, k, w in alignment.links if k == j]
+            origin = " + ".join(_origin(alignment.source[i], i, w) for i, w in links)
+            lines.append(f"  {j:3d} {token:14s} <- {origin or 'new: keeps its own attention'}")
+        lines += [f"  {word}: attention times {c:g}" for word, c in setting.weights.items()]
+    return lines
+
+
+def _origin(token: str, position: int, weight: float) -> str:
+    """A source token with its share."""
+    share = "" if weight == 1 else f"{weight:.2g} x "
+    return f"{share}{token} ({position})"
+
+
+def no_effect(
+    source: str, settings: Sequence[Setting], tokenizer: Any, num_steps: int
+) -> list[str]:
+    """Sentences about edits and weights that cannot change anything, with the reason."""
+    found = [
+        sentence
+        for setting in settings
+        for sentence in _unheard(source, setting, tokenizer, num_steps)
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _unheard(source: str, setting: Setting, tokenizer: Any, num_steps: int) -> list[str]:
+    """What cannot act in one edit."""
+    acting = {w: c for w, c in setting.weights.items() if w in split(setting.prompt) and c != 1}
+    same_text = split(setting.prompt) == split(source)
+    same_ids = token_ids(tokenizer, source) == token_ids(tokenizer, setting.prompt)
+    found = []
+    if same_ids and not acting:
+        reason = (
+            "the target is the source prompt and no weight differs from 1"
+            if same_text
+            else "the tokenizer reads both prompts as the same tokens (capitals, or words it does not"
+            " know)"
+        )
+        found.append(f"The edit {setting.prompt!r} cannot have an effect: {reason}.")
+    found += [
+        f"The weight of {word!r} cannot have an effect: c = 1 is the identity."
+        for word, c in setting.weights.items()
+        if c == 1
+    ]
+    return (
+        found
+        + _never_injected(setting, acting, tokenizer, num_steps)
+        + _unknown(setting, tokenizer)
+    )
+
+
+def _never_injected(
+    setting: Setting, acting: dict[str, float], tokenizer: Any, num_steps: int
+) -> list[str]:
+    """Weights whose tau leaves no step, since c acts only while the source's maps are injected."""
+    prompts, most = [setting.prompt, setting.prompt], tokenizer.model_max_length
+    alphas = cross_alphas(prompts, num_steps, setting.tau, tokenizer, most)[:num_steps]
+    at = dict(zip(split(setting.prompt), positions(tokenizer, setting.prompt), strict=True))
+    return [
+        f"The weight of {word!r} cannot have an effect: its tau leaves no step in which it acts."
+        for word in acting
+        if not alphas[..., at[word]].any()
+    ]
+
+
+def _unknown(setting: Setting, tokenizer: Any) -> list[str]:
+    """Words that the tokenizer does not know."""
+    ids, unknown = token_ids(tokenizer, setting.prompt), tokenizer.unk_token_id
+    if unknown is None or unknown == tokenizer.eos_token_id:
+        return []
+    words = zip(split(setting.prompt), positions(tokenizer, setting.prompt), strict=True)
+    return [
+        f"The model does not know the word {word!r}; it is read like any other unknown word."
+        for word, at in words
+        if any(ids[p] == unknown for p in at)
+    ]

@@ -1,0 +1,222 @@
+"""Prompt-to-Prompt as rules: cross-attention edited, self-attention copied, edits kept local."""
+
+from collections.abc import Sequence
+
+import attrs
+import torch
+from attrs import frozen
+from torch import Tensor
+
+from kdst_core.contracts import Edit, EditRequest, RunServices
+from kdst_edit.kit import edit_with
+from kdst_edit.layers import Layers, factors_of, map_factor
+from kdst_edit.rules import CopyQK, EditCrossMap, Rule, StoreMaps
+from kdst_edit.words import split
+from kdst_p2p import P2pOptions
+from kdst_p2p.alignment import refine_mapper, replace_mapper, word_indices
+from kdst_p2p.control import edit_cross
+from kdst_p2p.explain import alignments, explanation, no_effect
+from kdst_p2p.local_blend import LocalBlend
+from kdst_p2p.schedule import cross_alphas, equalizer
+from kdst_p2p.settings import Setting, check_words, settings_of
+from kdst_p2p.sweep import contact_sheet
+
+
+def edit_prompt_to_prompt(request: EditRequest, options: P2pOptions, run: RunServices) -> Edit:
+    """Edit the source towards each target, all from one noise."""
+    source = request.path.prompt if request.path else request.source_prompt
+    settings = settings_of(source, request.targets, options)
+    rules = rules_of(request, source, settings, options)
+    blend = next((rule for rule in rules if isinstance(rule, LocalBlend)), None)
+    tokenizer = request.pipeline.tokenizer
+    sheet = contact_sheet(request, source, settings[0], options, run, rules_of)
+    edit = edit_with(request, rules, run, masks=lambda: _shown(blend, len(settings)))
+    aligned = alignments(source, settings, tokenizer, options)
+    return attrs.evolve(
+        edit,
+        notes=explanation(aligned, settings) if options.explain else (),
+        warnings=no_effect(source, settings, tokenizer, request.num_steps),
+        alignments=aligned,
+        sheets=[sheet] if sheet else (),
+    )
+
+
+def _shown(blend: LocalBlend | None, edits: int) -> Tensor | None:
+    """LocalBlend's last masks (E, h, w), of all edits; ones for those it leaves alone."""
+    if blend is None or blend.mask is None:
+        return None
+    shown = torch.ones(edits, *blend.mask.shape[-2:])
+    for i, branch in enumerate(blend.blended, 1):
+        shown[branch - 1] = blend.mask[i, 0].cpu()
+    return shown
+
+
+def rules_of(
+    request: EditRequest, source: str, settings: Sequence[Setting], options: P2pOptions
+) -> list[Rule]:
+    """The rules of several edits of one source; edit b is branch b, from 1."""
+    return [
+        *cross_rules(request, source, settings, options),
+        *self_rules(request, settings, options),
+        *blend_rules(request, source, settings, options),
+    ]
+
+
+@frozen
+class CrossEdit:
+    """What a rule does with cross-attention maps: the tensors of all edits of one kind, by branch."""
+
+    alphas: Tensor
+    rows: dict[int, int]
+    equalizer: Tensor | None
+    replace: Tensor | None = None
+    refine: tuple[Tensor, Tensor] | None = None
+
+    def __call__(self, maps: Tensor, step: int, branches: Sequence[int]) -> Tensor:
+        """Edit maps (1 + n, H, P, T) of the source and some branches."""
+        at = [self.rows[b] for b in branches]
+        return edit_cross(
+            maps,
+            self.alphas[step, at],
+            replace=None if self.replace is None else self.replace[at],
+            refine=None if self.refine is None else (self.refine[0][at], self.refine[1][at]),
+            equalizer=None if self.equalizer is None else self.equalizer[at],
+        )
+
+
+def cross_rules(
+    request: EditRequest, source: str, settings: Sequence[Setting], options: P2pOptions
+) -> list[Rule]:
+    """One rule for all swaps and one for all refinements, at the steps of their tau."""
+    rules: list[Rule] = []
+    for kind in ("swap", "refine"):
+        branches = [b for b, setting in enumerate(settings, 1) if setting.kind == kind]
+        edit = _cross_edit(request, source, settings, branches, options) if branches else None
+        if edit is None:
+            continue
+        steps = edit.alphas[:-1].flatten(1).any(1).nonzero()[:, 0].tolist()
+        if steps:
+            rules.append(
+                EditCrossMap(layers=Layers("cross"), steps=steps, branches=branches, edit=edit)
+            )
+    return rules
+
+
+def _cross_edit(
+    request: EditRequest,
+    source: str,
+    settings: Sequence[Setting],
+    branches: Sequence[int],
+    options: P2pOptions,
+) -> CrossEdit:
+    """The tensors of the edits of some branches, all of one kind."""
+    tokenizer, device = request.pipeline.tokenizer, request.latents.device
+    most, chosen = tokenizer.model_max_length, [settings[b - 1] for b in branches]
+    alphas = [
+        cross_alphas([source, s.prompt], request.num_steps, s.tau, tokenizer, most) for s in chosen
+    ]
+    weights = [
+        equalizer(s.prompt, list(s.weights), list(s.weights.values()), tokenizer, most)
+        for s in chosen
+    ]
+    replace = refine = None
+    if chosen[0].kind == "swap":
+        mappers = [
+            replace_mapper(source, s.prompt, tokenizer, most, profile=options.profile)
+            for s in chosen
+        ]
+        replace = torch.stack(mappers).to(device)
+        if (replace == torch.eye(most, device=device)).all():
+            replace = None
+    else:
+        pairs = [refine_mapper(source, s.prompt, tokenizer, most) for s in chosen]
+        refine = (
+            torch.stack([mapper for mapper, _ in pairs]).to(device),
+            torch.stack([kept for _, kept in pairs]).to(device),
+        )
+    return CrossEdit(
+        torch.cat(alphas, 1).to(device),
+        {branch: row for row, branch in enumerate(branches)},
+        torch.cat(weights).to(device) if any(s.weights for s in chosen) else None,
+        replace,
+        refine,
+    )
+
+
+def self_rules(
+    request: EditRequest, settings: Sequence[Setting], options: P2pOptions
+) -> list[Rule]:
+    """Self-attention of the source in the first steps, where feature maps are small enough."""
+    factors = [f for f in factors_of(request.pipeline.unet, "self") if f >= options.self_factor]
+    rules: list[Rule] = []
+    for share in sorted({setting.self_tau for setting in settings}):
+        steps = range(int(share * request.num_steps))
+        branches = [b for b, setting in enumerate(settings, 1) if setting.self_tau == share]
+        if steps and factors:
+            layers = Layers("self", factors=factors)
+            rules.append(CopyQK(layers=layers, steps=steps, branches=branches))
+    return rules
+
+
+def blend_rules(
+    request: EditRequest, source: str, settings: Sequence[Setting], options: P2pOptions
+) -> list[Rule]:
+    """LocalBlend for the edits that have words to blend by."""
+    tokenizer = request.pipeline.tokenizer
+    words = [blend_words(source, setting, options) for setting in settings]
+    if not any(words) or "none" in options.blend:
+        return []
+    prompts = [source, *(setting.prompt for setting in settings)]
+    check_words("--subtract", options.subtract, prompts)
+    blended = [b for b, chosen in enumerate(words, 1) if chosen]
+    marks = [(source, [w for chosen in words for w in chosen])]
+    marks += [(settings[b - 1].prompt, words[b - 1]) for b in blended]
+    at = [_tokens(prompt, chosen, tokenizer) for prompt, chosen in marks]
+    minus = [_tokens(prompt, options.subtract, tokenizer) for prompt, _ in marks]
+    tokens = sorted({position for row in (*at, *minus) for position in row})
+    height, width = request.latents.shape[-2:]
+    factor = map_factor(request.pipeline.unet, (height, width))
+    store = StoreMaps(
+        layers=Layers("cross", ("down", "up"), (factor,)),
+        tokens=tokens,
+        branches=blended,
+        edited=options.profile == "published",
+    )
+    begin = min(int(options.blend_start * request.num_steps), request.num_steps - 1)
+    return [
+        LocalBlend(
+            store=store,
+            steps=range(begin, request.num_steps),
+            words=_one_hot(at, tokens, request.latents),
+            subtract=_one_hot(minus, tokens, request.latents) if options.subtract else None,
+            threshold=options.blend_threshold,
+            subtract_threshold=options.subtract_threshold,
+            blended=blended,
+        )
+    ]
+
+
+def blend_words(source: str, setting: Setting, options: P2pOptions) -> list[str]:
+    """The words, of source and target, whose regions may change in an edit."""
+    if options.blend == ["auto"]:
+        if setting.kind != "swap":
+            return []
+        pairs = zip(split(source), split(setting.prompt), strict=True)
+        return [word for pair in pairs if pair[0] != pair[1] for word in pair]
+    words = [word for word in options.blend if word != "none"]
+    check_words("--blend", words, [source, setting.prompt])
+    return words
+
+
+def _tokens(prompt: str, words: Sequence[str], tokenizer: object) -> list[int]:
+    """Positions of all tokens of some words of a prompt."""
+    return [p for word in dict.fromkeys(words) for p in word_indices(prompt, word, tokenizer)]
+
+
+def _one_hot(rows: Sequence[Sequence[int]], tokens: Sequence[int], like: Tensor) -> Tensor:
+    """Rows (B, K) with one at the positions given, counted in `tokens`."""
+    marks = torch.zeros(len(rows), len(tokens), device=like.device)
+    for number, positions in enumerate(rows):
+        for position in positions:
+            marks[number, tokens.index(position)] = 1
+    return marks
