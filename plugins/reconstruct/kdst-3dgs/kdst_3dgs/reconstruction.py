@@ -67,6 +67,11 @@ class GaussianReconstruction:
         """Iteration at which training ends."""
         return self.trainer.options.iterations
 
+    @property
+    def scene(self) -> GaussianScene:
+        """The live scene as far as it is trained."""
+        return GaussianScene(self.trainer.scene)
+
     def __iter__(self) -> "GaussianReconstruction":
         return self
 
