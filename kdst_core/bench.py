@@ -62,7 +62,7 @@ class Stat:
 class Figure:
     """A picture of a report: an inline SVG (made by `kdst_core.charts`), PNG bytes or an mp4 video.
 
-    pixelated: enlarge without smoothing.
+    pixelated: enlarge without smoothing. wide: give it the whole width of the page.
     """
 
     title: str
@@ -71,6 +71,7 @@ class Figure:
     png: bytes = b""
     pixelated: bool = False
     mp4: bytes = b""
+    wide: bool = False
 
 
 @frozen

@@ -6,6 +6,7 @@ hook's arguments. The request and result classes are in `kdst_core.contracts`.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
         Reconstruction,
         ReconstructRequest,
         RunServices,
+        Scene,
         ToolAnnotation,
         ToolsRequest,
     )
@@ -57,6 +59,16 @@ def reconstruct(
     """Return a fit that yields (iteration, scene) while a scene is fitted to posed photographs.
 
     Since 0.1, provisional.
+    """
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def load_scene(path: Path) -> "Scene":
+    """Open a scene that a method of `reconstruct` saved as .ply, in the capture's coordinates.
+
+    Optional: `kdst view`, `kdst render` and `kdst export` need it. Raises KdstError for a file that
+    is no such scene. Since 0.1, provisional.
     """
     raise NotImplementedError
 

@@ -32,16 +32,22 @@ class Method:
 
         Raises MethodError when the method fails, KdstError when it returns nothing.
         """
-        hook = getattr(self.manager.hook, self.plugin.capability)
+        return self.call_hook(self.plugin.capability, request=request, options=options, run=run)
+
+    def call_hook(self, name: str, **arguments: Any) -> Any:
+        """Call a hook and return its result, never None; errors as those of `call`."""
+        hook = getattr(self.manager.hook, name)
+        if not hook.get_hookimpls():
+            raise KdstError(f"{self.plugin.qualified} has no hook `{name}`, so it cannot do this")
         try:
-            result = hook(request=request, options=options, run=run)
+            result = hook(**arguments)
         except (KdstError, OSError):
             raise
         except Exception as e:
             raise failure(self.plugin, e) from e
         if result is None:
             raise KdstError(
-                f"{self.plugin.qualified}: its hook `{self.plugin.capability}` returned None;"
+                f"{self.plugin.qualified}: its hook `{name}` returned None;"
                 " it must return a result. Report this to the author of the package"
             )
         return result
@@ -103,7 +109,7 @@ def _unknown_hook(
     plugin: Plugin, manager: pluggy.PluginManager, error: pluggy.PluginValidationError
 ) -> str:
     """Name the hook that does not exist, and the one that was probably meant."""
-    known = {"describe", *registry.CAPABILITIES}
+    known = {"describe", "load_scene", *registry.CAPABILITIES}
     unknown = [n for n in vars(manager.hook) if not n.startswith("_") and n not in known]
     name = unknown[0] if unknown else str(error)
     owner = error.plugin if isinstance(error.plugin, str) else plugin.qualified

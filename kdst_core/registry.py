@@ -16,9 +16,12 @@ from kdst_core.errors import KdstError, did_you_mean
 GROUP = "kdst."
 BENCHES = "kdst.benches"
 OBSERVERS = "kdst.observers"
+COMMANDS = "kdst.commands"
 CAPABILITIES = ("adapt", "reconstruct", "edit", "augment_with_tools", "invert")
 CATALOGUE = {"source": "kdst-adapt", "norm": "kdst-adapt", "tea": "kdst-tea", "3dgs": "kdst-3dgs"}
 """Published methods and the package of each, for 'not installed' messages."""
+COMMAND_CATALOGUE = dict.fromkeys(("export", "render", "view"), "kdst-reconstruct")
+"""Published commands outside the core and the package of each, likewise."""
 
 
 @frozen
@@ -119,10 +122,15 @@ def find_source(module: str) -> Any | None:
 
 
 def summary(plugin: Plugin) -> str:
-    """Return one line about a method: its module's docstring, read without importing it."""
+    """Return one line about a method, without importing it."""
+    return first_line(plugin.entry)
+
+
+def first_line(entry: EntryPoint) -> str:
+    """Return the first line of the docstring of an entry point's module, without importing it."""
     import ast
 
-    spec = find_source(plugin.entry.module)
+    spec = find_source(entry.module)
     if spec and spec.origin and spec.origin.endswith(".py"):
         try:
             with open(spec.origin, "rb") as source:
@@ -131,8 +139,7 @@ def summary(plugin: Plugin) -> str:
             doc = None
         if doc:
             return doc.splitlines()[0]
-    dist = plugin.entry.dist
-    return (dist.metadata["Summary"] or "") if dist else ""
+    return (entry.dist.metadata["Summary"] or "") if entry.dist else ""
 
 
 def _with_duplicates(plugin: Plugin, found: list[Plugin]) -> Plugin:
@@ -195,20 +202,37 @@ def load_object(entry: EntryPoint, package: str) -> Any:
 
 def load_bench(capability: str) -> Any:
     """Return the bench of a capability: the object its entry point names."""
-    found = list(entry_points(group=BENCHES, name=capability))
+    package = f"kdst-{capability.replace('_', '-').removeprefix('augment-with-')}"
+    missing = f"no bench for {capability!r} is installed.\nInstall it: pip install {package}"
+    return _load_only(BENCHES, capability, f"the bench for {capability!r}", missing)
+
+
+def commands() -> dict[str, str]:
+    """Return the commands that installed packages add, each with one line; nothing is imported."""
+    found = sorted(entry_points(group=COMMANDS), key=lambda entry: entry.name)
+    return {entry.name: first_line(entry) for entry in found}
+
+
+def load_command(name: str) -> Any:
+    """Return the click command that a package adds under a name; KdstError when none does."""
+    missing = f"no command {name!r} is installed."
+    if name in COMMAND_CATALOGUE:
+        missing += f"\nInstall it: pip install {COMMAND_CATALOGUE[name]}"
+    return _load_only(COMMANDS, name, f"the command {name!r}", missing)
+
+
+def _load_only(group: str, name: str, what: str, missing: str) -> Any:
+    """Import the one entry point of a group with that name; KdstError when none or several are."""
+    found = list(entry_points(group=group, name=name))
     if not found:
-        package = f"kdst-{capability.replace('_', '-').removeprefix('augment-with-')}"
-        raise KdstError(
-            f"no bench for {capability!r} is installed.\nInstall it: pip install {package}"
-        )
+        raise KdstError(missing)
     packages = [entry.dist.name if entry.dist else entry.value for entry in found]
     if len(set(packages)) > 1:
         raise KdstError(
-            f"the bench for {capability!r} is registered by {' and '.join(packages)}.\n"
+            f"{what} is registered by {' and '.join(packages)}.\n"
             f"Uninstall one of them: pip uninstall {packages[-1]}"
         )
-    entry = found[0]
-    return load_object(entry, entry.dist.name if entry.dist else entry.value)
+    return load_object(found[0], packages[0])
 
 
 def observers() -> Iterator[tuple[str, Any]]:

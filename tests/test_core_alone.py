@@ -1,6 +1,8 @@
 """The core without any plugin of the project: a method and a bench of plain Python."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -140,3 +142,71 @@ def test_a_run_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     done = kdst("report", "nowhere", cwd=tmp_path)
     assert done.returncode == 2
     assert "nowhere holds no run" in done.stderr
+
+
+COMMAND = '''
+"""Say something."""
+import click
+
+@click.command()
+@click.argument("word")
+def command(word):
+    click.echo(word.upper())
+'''
+
+
+def add_command(folder: Path, name: str, package: str, target: str) -> None:
+    """Install a package whose only entry point is a command."""
+    info = folder / f"{package.replace('-', '_')}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[kdst.commands]\n{name} = {target}\n")
+    (folder / "fake_say.py").write_text(COMMAND)
+
+
+def test_a_package_adds_a_command(tmp_path: Path) -> None:
+    add_command(tmp_path, "say", "fake-say", "fake_say:command")
+    assert "say" in kdst("--help", path=tmp_path).stdout
+    assert "Say something." in kdst("--help", path=tmp_path).stdout
+    assert kdst("say", "loud", path=tmp_path).stdout == "LOUD\n"
+    assert "Did you mean 'say'" in kdst("sai", path=tmp_path).stderr
+    assert "ok      command say" in kdst("doctor", path=tmp_path).stdout
+
+
+def test_a_package_cannot_take_a_command_of_the_core(tmp_path: Path) -> None:
+    add_command(tmp_path, "report", "fake-say", "fake_say:command")
+    assert "nowhere holds no run" in kdst("report", "nowhere", path=tmp_path, cwd=tmp_path).stderr
+    assert "Say something." not in kdst("--help", path=tmp_path).stdout
+
+
+def test_a_broken_command_is_one_line_and_hides_no_other(tmp_path: Path) -> None:
+    add_command(tmp_path, "say", "fake-say", "no_such_module:command")
+    done = kdst("say", path=tmp_path)
+    assert done.returncode == 2
+    assert "fake-say is broken: importing no_such_module:command failed" in done.stderr
+    assert kdst("--help", path=tmp_path).returncode == 0
+    looked = kdst("doctor", path=tmp_path)
+    assert looked.returncode == 1
+    assert "BROKEN  command say" in looked.stdout
+
+
+def test_a_command_of_two_packages_is_refused(tmp_path: Path) -> None:
+    add_command(tmp_path, "say", "fake-say", "fake_say:command")
+    add_command(tmp_path, "say", "fake-other", "fake_say:command")
+    told = kdst("say", "x", path=tmp_path).stderr
+    assert "is registered by" in told
+    assert "pip uninstall" in told
+
+
+def test_a_published_command_that_is_not_installed_says_what_to_install() -> None:
+    code = (
+        "import sys; from unittest import mock; from kdst_core import cli, registry;"
+        "sys.argv = ['kdst', 'view', 'x'];"
+        "mock.patch.object(registry, 'entry_points', lambda **kw: []).start(); cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "Error: no command 'view' is installed.",
+        "Install it: pip install kdst-reconstruct",
+    ]

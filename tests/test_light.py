@@ -6,6 +6,8 @@ import sys
 import pytest
 
 HEAVY = ["torch", "numpy", "transformers", "diffusers", "gsplat", "matplotlib", "scipy", "sklearn"]
+HEAVY += ["numba", "pycolmap", "PIL", "viser"]
+ADDED = ["export", "render", "view"]
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["plugins"], ["run", "--help"]])
@@ -18,6 +20,22 @@ def test_help_and_plugins_import_nothing_heavy(arguments: list[str]) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "HEAVY []"
+
+
+@pytest.mark.parametrize("name", ADDED)
+def test_the_help_of_a_command_that_a_package_adds_imports_nothing_heavy(name: str) -> None:
+    test_help_and_plugins_import_nothing_heavy([name, "--help"])
+
+
+def test_help_imports_no_package_that_adds_a_command() -> None:
+    code = (
+        "import sys\nfrom kdst_core import cli\nsys.argv = ['kdst', '--help']\n"
+        "try:\n    cli.main()\nexcept SystemExit:\n    pass\n"
+        "print('IMPORTED', [m for m in sys.modules if m.startswith('kdst_reconstruct')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert all(f"  {name} " in done.stdout for name in ADDED)
+    assert done.stdout.splitlines()[-1] == "IMPORTED []"
 
 
 def test_the_help_of_a_method_imports_no_torch() -> None:

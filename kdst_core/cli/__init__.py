@@ -1,4 +1,7 @@
-"""The command `kdst`. Each subcommand is a module that is imported only when it is called."""
+"""The command `kdst`. Each subcommand is a module that is imported only when it is called.
+
+Packages add commands by entry points of the group `kdst.commands`; a name of the core wins.
+"""
 
 import os
 import sys
@@ -7,7 +10,7 @@ from typing import Any
 
 import click
 
-from kdst_core import __version__
+from kdst_core import __version__, registry
 from kdst_core.errors import KdstError, did_you_mean
 
 COMMANDS = {
@@ -25,21 +28,37 @@ class LazyGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands."""
-        return list(COMMANDS)
+        return [*COMMANDS, *_added()]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command."""
-        if cmd_name not in COMMANDS:
-            hint = did_you_mean(cmd_name, COMMANDS)
+        if cmd_name in COMMANDS:
+            module = import_module(f"kdst_core.cli.{cmd_name}")
+            command: click.Command = module.command
+            return command
+        added = _added()
+        if cmd_name not in added and cmd_name not in registry.COMMAND_CATALOGUE:
+            hint = did_you_mean(cmd_name, [*COMMANDS, *added, *registry.COMMAND_CATALOGUE])
             raise click.UsageError(f"no command {cmd_name!r}.{hint}", ctx)
-        module = import_module(f"kdst_core.cli.{cmd_name}")
-        command: click.Command = module.command
+        command = registry.load_command(cmd_name)
+        if not isinstance(command, click.Command):
+            raise KdstError(
+                f"the command {cmd_name!r} is not a click command; its package is broken"
+            )
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the table of commands without importing any."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        """Write the tables of commands without importing any."""
+        added = _added()
+        for title, table in (("Commands", COMMANDS), ("Commands of installed packages", added)):
+            if table:
+                with formatter.section(title):
+                    formatter.write_dl(list(table.items()))
+
+
+def _added() -> dict[str, str]:
+    """Return the commands that packages add, without names that the core has."""
+    return {name: line for name, line in registry.commands().items() if name not in COMMANDS}
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

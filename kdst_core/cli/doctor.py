@@ -28,12 +28,31 @@ def command() -> None:
     for plugin in registry.discover():
         reasons = [*plugin.problems, *_broken(plugin)]
         click.echo(f"{'ok    ' if not reasons else 'BROKEN'}  {plugin.qualified} {plugin.version}")
-        for reason in dict.fromkeys(reasons):
-            problems += 1
-            for line in reason.splitlines():
-                click.echo(f"        {line}")
+        problems += _tell(reasons)
+    for name in registry.commands():
+        reasons = _broken_command(name)
+        click.echo(f"{'ok    ' if not reasons else 'BROKEN'}  command {name}")
+        problems += _tell(reasons)
     if problems:
         sys.exit(1)
+
+
+def _tell(reasons: list[str]) -> int:
+    """Print each reason once and return how many there are."""
+    different = dict.fromkeys(reasons)
+    for reason in different:
+        for line in reason.splitlines():
+            click.echo(f"        {line}")
+    return len(different)
+
+
+def _broken_command(name: str) -> list[str]:
+    """Import a command that a package adds, and return what goes wrong."""
+    try:
+        registry.load_command(name)
+    except KdstError as e:
+        return [str(e)]
+    return []
 
 
 def _stale() -> list[str]:

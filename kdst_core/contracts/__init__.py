@@ -15,6 +15,7 @@ from kdst_core.contracts.reconstruct import (
     ReconstructRequest,
     Render,
     Scene,
+    Splats,
 )
 from kdst_core.contracts.tools import Tool, ToolAnnotation, ToolCall, ToolsRequest
 
@@ -35,6 +36,7 @@ __all__ = [
     "Render",
     "RunServices",
     "Scene",
+    "Splats",
     "Tool",
     "ToolAnnotation",
     "ToolCall",

@@ -73,14 +73,35 @@ class Render:
     depth: "Tensor | None" = None
 
 
+@frozen
+class Splats:
+    """Gaussians as viewers draw them, in the capture's coordinates.
+
+    means: (N, 3). covariances: (N, 3, 3). colors: (N, 3) in [0, 1], the same from every side.
+    opacities: (N,) in [0, 1].
+    """
+
+    means: "Tensor"
+    covariances: "Tensor"
+    colors: "Tensor"
+    opacities: "Tensor"
+
+
 class Scene(Protocol):
     """A fitted scene."""
 
     def render(self, camera: Camera) -> Render:
         """Render one view without gradients."""
 
-    def save(self, path: Path) -> None:
-        """Write the scene; the suffix of the path chooses the format."""
+    def save(self, path: Path, box: "Tensor | None" = None) -> None:
+        """Write the scene; the suffix of the path chooses the format.
+
+        box: two opposite corners (2, 3) in the capture's coordinates; only what lies inside is
+        written.
+        """
+
+    def splats(self) -> Splats:
+        """Return what a viewer draws; KdstError for a scene that is not made of Gaussians."""
 
     def __len__(self) -> int:
         """Return the number of Gaussians, or of whatever the scene is made of."""

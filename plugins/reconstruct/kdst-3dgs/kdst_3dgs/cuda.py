@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kdst_3dgs.constants import NEAR
+
 
 def rasterize_cuda(
     means: Tensor,
@@ -22,6 +24,7 @@ def rasterize_cuda(
     antialiased: bool = False,
     depth: bool = False,
     absgrad: bool = False,
+    near: float = NEAR,
 ) -> tuple[Tensor, Tensor, dict[str, Any]]:
     """gsplat's `rasterization` with the arguments and results of `kdst_3dgs.rasterize`."""
     from gsplat import rasterization  # type: ignore[import-untyped]
@@ -38,6 +41,7 @@ def rasterize_cuda(
         width,
         height,
         sh_degree=min(degree, int(sh.shape[1] ** 0.5) - 1),
+        near_plane=near,
         packed=False,
         absgrad=absgrad,
         rasterize_mode="antialiased" if antialiased else "classic",

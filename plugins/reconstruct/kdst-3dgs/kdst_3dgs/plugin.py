@@ -1,12 +1,13 @@
 """3D Gaussian Splatting: photographs with cameras to a scene of Gaussians, trained on the CPU."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdst_3dgs.options import Options
 from kdst_core import Description, hookimpl
 
 if TYPE_CHECKING:
-    from kdst_core.contracts import Reconstruction, ReconstructRequest, RunServices
+    from kdst_core.contracts import Reconstruction, ReconstructRequest, RunServices, Scene
 
 CITATION = """
 @article{kerbl2023gaussians,
@@ -42,3 +43,11 @@ def reconstruct(
     from kdst_3dgs.reconstruction import GaussianReconstruction
 
     return GaussianReconstruction(request, options, run.device)
+
+
+@hookimpl
+def load_scene(path: Path) -> "Scene":
+    """Open a scene of Gaussians from a .ply."""
+    from kdst_3dgs.reconstruction import GaussianScene
+
+    return GaussianScene.load(path)

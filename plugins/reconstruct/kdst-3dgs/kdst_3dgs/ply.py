@@ -1,5 +1,7 @@
 """Splat files: the .ply that every viewer reads, in and out; .splat and compressed .ply out."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from torch import Tensor
 from kdst_core.rundir import write_atomically
 
 Parameters = dict[str, Tensor]
+_SETTINGS = "comment kdst "
 _SHAPE = (*(f"scale_{i}" for i in range(3)), *(f"rot_{i}" for i in range(4)))
 _REQUIRED = ("x", "y", "z", "f_dc_0", "f_dc_1", "f_dc_2", "opacity", *_SHAPE)
 _KINDS = {"float": "<f4", "float32": "<f4", "double": "<f8", "float64": "<f8"}
@@ -28,8 +31,11 @@ class SplatFileError(ValueError):
     """A splat file that cannot be read, with what is wrong and what to do."""
 
 
-def ply_bytes(parameters: Parameters) -> bytes:
-    """Gaussians as binary .ply: x y z, nx ny nz, f_dc, f_rest (by channel), opacity, scale, rot."""
+def ply_bytes(parameters: Parameters, settings: Mapping[str, Any] | None = None) -> bytes:
+    """Gaussians as binary .ply: x y z, nx ny nz, f_dc, f_rest (by channel), opacity, scale, rot.
+
+    `settings`, plain values, go into one comment of the header, which other readers skip.
+    """
     arrays = {k: v.detach().cpu().float().numpy() for k, v in parameters.items()}
     sh = arrays["sh"]
     count, coefficients, _ = sh.shape
@@ -41,7 +47,9 @@ def ply_bytes(parameters: Parameters) -> bytes:
     names += [f"f_rest_{i}" for i in range(3 * (coefficients - 1))]
     names += ["opacity", *(f"scale_{i}" for i in range(3)), *(f"rot_{i}" for i in range(4))]
     header = ["ply", "format binary_little_endian 1.0", f"element vertex {count}"]
-    header += [f"property float {name}" for name in names] + ["end_header", ""]
+    header += [f"property float {name}" for name in names]
+    header += [_SETTINGS + json.dumps(dict(settings))] if settings else []
+    header += ["end_header", ""]
     table = np.concatenate(list(columns.values()), axis=1).astype("<f4")
     return "\n".join(header).encode() + table.tobytes()
 
@@ -84,6 +92,19 @@ def read_ply(path: Path) -> Parameters:
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
+def read_settings(path: Path) -> dict[str, Any]:
+    """What `ply_bytes` got as `settings`; empty for a file that something else wrote."""
+    with path.open("rb") as file:
+        head = file.read(65_536).split(b"end_header\n")[0].decode("ascii", "replace")
+    for line in head.splitlines():
+        if line.startswith(_SETTINGS):
+            try:
+                return dict(json.loads(line.removeprefix(_SETTINGS)))
+            except (TypeError, ValueError):
+                raise SplatFileError(f"{path.name} has settings that cannot be read.") from None
+    return {}
+
+
 def _header(data: bytes, path: Path) -> tuple[int, Any, int]:
     """Number of vertices, their record type and the position of the first."""
     end = data.find(b"end_header\n", 0, 65_536)
@@ -101,12 +122,19 @@ def _header(data: bytes, path: Path) -> tuple[int, Any, int]:
     for line in properties:
         if len(line) != 3 or line[1] not in _KINDS:
             raise SplatFileError(f"{path.name} has a field that is not a number: {' '.join(line)}.")
+    names = [line[2] for line in properties]
+    if len(set(names)) < len(names):
+        raise SplatFileError(f"{path.name} names a field twice.")
     kinds = np.dtype([(line[2], _KINDS[line[1]]) for line in properties])
     return int(elements[0][2]), kinds, end + len(b"end_header\n")
 
 
-def write_splats(parameters: Parameters, path: Path) -> None:
+def write_splats(
+    parameters: Parameters, path: Path, settings: Mapping[str, Any] | None = None
+) -> None:
     """Write .compressed.ply, .ply or .splat, as the name of `path` says, in one step.
+
+    Only .ply keeps `settings`.
 
     Raises SplatFileError for another ending.
     """
@@ -121,7 +149,7 @@ def write_splats(parameters: Parameters, path: Path) -> None:
     if name.endswith((".compressed.ply", ".splat")):
         data = _gsplat_bytes(kept, "splat" if name.endswith(".splat") else "ply_compressed")
     elif name.endswith(".ply"):
-        data = ply_bytes(kept)
+        data = ply_bytes(kept, settings)
     else:
         raise SplatFileError(f"{path.name}: write .ply, .compressed.ply or .splat.")
     path.parent.mkdir(parents=True, exist_ok=True)

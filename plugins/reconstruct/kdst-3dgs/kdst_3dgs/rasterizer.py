@@ -49,7 +49,7 @@ def _arrays(tensors: Sequence[Tensor]) -> list[Any]:
     return [t.detach().contiguous().numpy() for t in tensors]
 
 
-def camera_vector(viewmat: Tensor, K: Tensor, width: int, height: int) -> Any:
+def camera_vector(viewmat: Tensor, K: Tensor, width: int, height: int, near: float = NEAR) -> Any:
     """The camera as the projection kernels read it."""
     view = viewmat.detach().double().numpy()
     fx, fy, cx, cy = (float(K[i]) for i in ((0, 0), (1, 1), (0, 2), (1, 2)))
@@ -57,7 +57,7 @@ def camera_vector(viewmat: Tensor, K: Tensor, width: int, height: int) -> Any:
     limits = [-cx / fx - margin_x, (width - cx) / fx + margin_x]
     limits += [-cy / fy - margin_y, (height - cy) / fy + margin_y]
     R, t = view[:3, :3], view[:3, 3]
-    rest = [fx, fy, cx, cy, *limits, width, height, NEAR, FAR]
+    rest = [fx, fy, cx, cy, *limits, width, height, near, FAR]
     return np.concatenate([R.ravel(), t, -R.T @ t, rest]).astype(np.float32)
 
 
@@ -154,6 +154,7 @@ def rasterize(
     antialiased: bool = False,
     depth: bool = False,
     threads: int | None = None,
+    near: float = NEAR,
 ) -> tuple[Tensor, Tensor, dict[str, Any]]:
     """Render Gaussians with one pinhole camera on the CPU (Kerbl et al. 2023, sections 4 and 6).
 
@@ -161,7 +162,8 @@ def rasterize(
     opacity_logits (N,); sh (N, K, 3) with K = 1, 4, 9 or 16; viewmat (4, 4) world to camera,
     OpenCV axes; K (3, 3) in pixels; background (3,), black when None. `sh_degree` uses only that
     many degrees of `sh`; `antialiased` scales opacities for what the screen filter adds
-    (Mip-Splatting, eq. 9); `threads` defaults to the processors at hand.
+    (Mip-Splatting, eq. 9); `threads` defaults to the processors at hand;
+    Gaussians nearer than `near`, in world units, are not drawn.
 
     Returns rgb (H, W, 3), alpha (H, W) and info: `means2d` (1, N, 2) pixels, a leaf whose `.grad`
     and `.absgrad` the backward pass fills; `radii` (1, N, 2) int32 half extents in pixels, 0 where
@@ -176,7 +178,7 @@ def rasterize(
     parameters = [p.float() for p in (means, quats, log_scales, opacity_logits, sh)]
     ground = torch.zeros(3) if background is None else background.detach().float()
     call = _Call(
-        camera_vector(viewmat, K, width, height),
+        camera_vector(viewmat, K, width, height, near),
         width,
         height,
         ground.contiguous().numpy(),

@@ -8,9 +8,10 @@ import attrs
 import torch
 
 from kdst_3dgs.options import PAPER_ITERATIONS, Options
+from kdst_3dgs.ply import SplatFileError
 from kdst_3dgs.scene import Scene
 from kdst_3dgs.trainer import Trainer
-from kdst_core.contracts import Camera, Capture, ReconstructRequest, Render
+from kdst_core.contracts import Camera, Capture, ReconstructRequest, Render, Splats
 from kdst_core.errors import KdstError
 
 
@@ -29,9 +30,24 @@ class GaussianScene:
         exposure = camera.exposure if self.scene.exposed else None
         return Render(*self.scene.render(camera.viewmat, camera.K, *size, exposure))
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, box: torch.Tensor | None = None) -> None:
         """Write .ply, .compressed.ply or .splat in the capture's coordinates."""
-        self.scene.save(path)
+        try:
+            self.scene.save(path, box)
+        except SplatFileError as e:
+            raise KdstError(str(e)) from e
+
+    def splats(self) -> Splats:
+        """Return the Gaussians as viewers draw them."""
+        return self.scene.splats()
+
+    @classmethod
+    def load(cls, path: Path) -> "GaussianScene":
+        """Open a .ply; KdstError for one that cannot be read."""
+        try:
+            return cls(Scene.load(path))
+        except SplatFileError as e:
+            raise KdstError(str(e)) from e
 
 
 class GaussianReconstruction:

@@ -8,9 +8,13 @@ import attrs
 import torch
 from torch import Tensor
 
+from kdst_3dgs.constants import NEAR
+from kdst_3dgs.harmonics import C0
 from kdst_3dgs.parallel import available_threads
-from kdst_3dgs.ply import Parameters, read_ply, write_splats
+from kdst_3dgs.ply import Parameters, SplatFileError, read_ply, read_settings, write_splats
 from kdst_3dgs.rasterizer import rasterize
+from kdst_3dgs.reference import rotations
+from kdst_core.contracts import Splats
 
 DISPLAY_GAMMA = 2.2
 
@@ -41,6 +45,7 @@ class Scene:
     background: Tensor = attrs.field(factory=lambda: torch.zeros(3))
     antialiased: bool = False
     threads: int | None = None
+    near: float = NEAR  # depth, in units of the means, up to which nothing is drawn
     reference_exposure: float = 1.0  # of the photographs that the colours are those of
     exposed: bool = False  # whether the photographs' exposures were known
 
@@ -81,6 +86,7 @@ class Scene:
                 antialiased=self.antialiased,
                 depth=depth,
                 absgrad=absgrad,
+                near=self.near,
             )
         return rasterize(
             *values,
@@ -93,6 +99,7 @@ class Scene:
             antialiased=self.antialiased,
             depth=depth,
             threads=self.threads,
+            near=self.near,
         )
 
     @torch.no_grad()
@@ -130,16 +137,63 @@ class Scene:
         world["scales"] = world["scales"] + math.log(self.unit)
         return world
 
+    def splats(self) -> Splats:
+        """The Gaussians as viewers draw them: activated, with the colour of SH degree 0."""
+        world = self.in_capture_coordinates()
+        half = rotations(world["quats"]) * world["scales"].exp()[:, None, :]
+        return Splats(
+            world["means"],
+            half @ half.mT,
+            (0.5 + C0 * world["sh"][:, 0]).clamp(0, 1),
+            torch.sigmoid(world["opacities"]),
+        )
+
     def save(self, path: str | Path, box: Tensor | None = None) -> None:
-        """Write .ply, .compressed.ply or .splat; `box` (2, 3) crops to its corners."""
+        """Write .ply, .compressed.ply or .splat; `box` (2, 3) crops to its corners.
+
+        Raises SplatFileError when nothing lies inside the box.
+        """
         world = self.in_capture_coordinates()
         if box is not None:
-            corners = box.to(world["means"])
-            inside = ((world["means"] >= corners[0]) & (world["means"] <= corners[1])).all(-1)
+            low, high = box.to(world["means"]).sort(0).values
+            inside = ((world["means"] >= low) & (world["means"] <= high)).all(-1)
+            if not inside.any():
+                raise SplatFileError(
+                    f"No Gaussian lies inside {_box(low, high)}; all lie inside"
+                    f" {_box(world['means'].amin(0), world['means'].amax(0))}."
+                )
             world = {name: p[inside] for name, p in world.items()}
-        write_splats(world, Path(path))
+        write_splats(world, Path(path), self._settings())
+
+    def _settings(self) -> dict[str, Any]:
+        """What a render depends on besides the Gaussians."""
+        return {
+            "background": [round(float(c), 6) for c in self.background],
+            "antialiased": self.antialiased,
+            "near": self.near * self.unit,
+            "reference_exposure": self.reference_exposure,
+            "exposed": self.exposed,
+        }
 
     @classmethod
     def load(cls, path: str | Path) -> "Scene":
-        """A scene from a .ply; raises SplatFileError for one that is not whole."""
-        return cls(read_ply(Path(path)))
+        """A scene from a .ply; raises SplatFileError for one that is not whole.
+
+        Where this package wrote the file, it renders as when it was saved.
+        """
+        scene = cls(read_ply(Path(path)))
+        found = read_settings(Path(path))
+        try:
+            scene.background = torch.tensor(found.get("background", [0, 0, 0])).float().reshape(3)
+            scene.antialiased = bool(found.get("antialiased", False))
+            scene.near = float(found.get("near", NEAR))
+            scene.reference_exposure = float(found.get("reference_exposure", 1))
+            scene.exposed = bool(found.get("exposed", False))
+        except (TypeError, ValueError, RuntimeError):
+            raise SplatFileError(f"{Path(path).name} has settings that cannot be read.") from None
+        return scene
+
+
+def _box(low: Tensor, high: Tensor) -> str:
+    """Two corners as the flag --crop takes them."""
+    return ",".join(f"{v:.4g}" for v in [*low.tolist(), *high.tolist()])

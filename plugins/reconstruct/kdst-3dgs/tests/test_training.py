@@ -264,6 +264,7 @@ def test_a_ply_can_be_trained_on(capture, tmp_path):
     ("change", "message"),
     [
         (lambda data: data.replace(b"scale_2", b"sxale_2"), "lacks scale_2"),
+        (lambda data: data.replace(b"float nx", b"float x"), "names a field twice"),
         (lambda data: data[:-100], "truncated: 14[0-9] of 150 Gaussians"),
         (lambda data: b"solid" + data, "is not a .ply file"),
         (lambda data: data.replace(b"little", b"big___"), "not binary little-endian"),

@@ -15,11 +15,13 @@ from kdst_core.errors import KdstError
 from kdst_core.method import Method
 from kdst_core.progress import Mode, progress
 from kdst_core.rundir import Run, slug, write_atomically
+from kdst_reconstruct.formats import corners
 from kdst_reconstruct.inputs import ReconstructInputs
 
 if TYPE_CHECKING:
     from kdst_core.contracts import Capture, Scene
     from kdst_reconstruct.captures import Source
+    from kdst_reconstruct.lpips import Lpips
     from kdst_reconstruct.protocol import Trace
 
 
@@ -31,6 +33,7 @@ class PreparedReconstruct:
     device: str
     source: "Source"
     holdout: list[int]
+    perceptual: "tuple[Lpips | None, str]"
 
     @property
     def capture(self) -> "Capture":
@@ -59,13 +62,37 @@ class PreparedReconstruct:
         placement = self.source.placement
         if placement is not None:
             metrics |= {"sfm.registered": placement.registered, "sfm.images": placement.images}
+        lpips, net = self.perceptual
+        scored = self._view_scores(scene, heldout)
+        if lpips:
+            metrics["lpips.holdout"] = sum(view["lpips"] for view in scored) / len(scored)
+        warnings = self._warnings(metrics)
         return Outcome(
             metrics=metrics,
-            artifacts=self._artifacts(run, scene, trace, heldout),
-            input={**self._protocol(), "iterations": trace.done},
-            warnings=self._warnings(metrics),
+            artifacts=self._artifacts(run, scene, trace, heldout, scored, warnings),
+            input={
+                **self._protocol(),
+                "iterations": trace.done,
+                "lpips_net": net if lpips else f"not measured: {net}",
+            },
+            warnings=warnings,
             summary=_summary(metrics, self.holdout),
         )
+
+    def _view_scores(self, scene: "Scene", heldout: "Capture") -> list[dict[str, Any]]:
+        """Return name, psnr, ssim and, where it is measured, lpips of every held-out view."""
+        from kdst_reconstruct.protocol import lpips_of, score_views
+
+        seen = (self.job.method, scene, heldout)
+        scored = [
+            {"name": name, **score._asdict()}
+            for name, score in zip(heldout.names, score_views(*seen), strict=True)
+        ]
+        lpips, _ = self.perceptual
+        distances = lpips_of(*seen, lpips) if lpips else []
+        for view, distance in zip(scored, distances, strict=bool(lpips)):
+            view["lpips"] = distance
+        return scored
 
     def _identity(self) -> str:
         """Return a digest of the photographs, the cameras and what is held out."""
@@ -114,16 +141,23 @@ class PreparedReconstruct:
         return found
 
     def _artifacts(
-        self, run: Run, scene: "Scene", trace: "Trace", heldout: "Capture"
+        self,
+        run: Run,
+        scene: "Scene",
+        trace: "Trace",
+        heldout: "Capture",
+        scored: list[dict[str, Any]],
+        warnings: list[str],
     ) -> dict[str, str]:
         """Write scene, curves, pictures and video; return their names and paths."""
         from attrs import asdict
 
-        from kdst_reconstruct import flight, pictures
+        from kdst_reconstruct import flight, formats, pictures, renders
+        from kdst_reconstruct.opened import Views
 
         folder = run.artifacts
         scene.save(folder / "scene.ply")
-        write_atomically(folder / "trace.json", json.dumps(asdict(trace)))
+        write_atomically(folder / "trace.json", json.dumps({**asdict(trace), "views": scored}))
         names = ["scene.ply", "trace.json"]
         if self.holdout:
             (folder / "holdout").mkdir(exist_ok=True)
@@ -132,9 +166,12 @@ class PreparedReconstruct:
             rgb = scene.render(camera).rgb.detach().float().cpu()
             write_atomically(folder / name, pictures.comparison(image, rgb))
             names.append(name)
-        frames = self.job.inputs.flight_frames
+        inputs = self.job.inputs
+        names += formats.export(scene, folder, inputs.export, inputs.crop, warnings)
+        frames = inputs.flight_frames
         if frames:
-            path = flight.along(self.capture.cameras, frames)
+            views = Views(self.capture, self.holdout)
+            path = renders.path(inputs.flight, scene, views, frames)
             with run.progress(frames, "flight") as advance:
                 flight.write_video(scene, path, folder / "flight.mp4", advance)
             names.append("flight.mp4")
@@ -214,11 +251,17 @@ class ReconstructBench:
         """Load and check device, capture and held-out views."""
         inputs: ReconstructInputs = job.inputs
         device = resolve_device(job)
+        if inputs.crop:
+            corners(inputs.crop)
         source = load_source(inputs, job.objects.get("data"), job.show)
         from kdst_reconstruct.holdout import choose
+        from kdst_reconstruct.lpips import find
 
-        holdout = choose(inputs.holdout, len(source.capture.images), source.test)
-        return PreparedReconstruct(job, device, source, holdout)
+        images = source.capture.images
+        holdout = choose(inputs.holdout, len(images), source.test)
+        side = min((min(images[k].shape[:2]) for k in holdout), default=0)
+        found = find(inputs.lpips, side) if holdout else (None, "no view is held out")
+        return PreparedReconstruct(job, device, source, holdout, found)
 
     def report(self, result: Mapping[str, Any], directory: Path) -> ReportContent:
         """Build the report of a run."""

@@ -38,10 +38,25 @@ class ReconstructInputs:
     score_every: int = option(
         100, "Iterations between scores of the held-out views.", min=1, max=100
     )
-    flight_frames: int = option(
-        120, "Frames of flight.mp4, along the path of the cameras; 0 for no video.", min=0
+    flight_frames: int = option(120, "Frames of flight.mp4; 0 for no video.", min=0)
+    flight: Literal["capture", "orbit"] = option(
+        "capture", "Path of flight.mp4: that of the cameras, or an orbit around what they show."
+    )
+    export: list[Literal["ply", "splat", "ply_compressed"]] = option(
+        [], "Formats in which the scene is written besides scene.ply: ply, splat, ply_compressed."
+    )
+    lpips: str = option(
+        "auto",
+        "Folder with the weights of LPIPS; auto looks where torch and packages keep them; none.",
+    )
+    crop: str = option(
+        "",
+        "Crop what --export writes to a box: two corners x0,y0,z0,x1,y1,z1 in the capture's"
+        " coordinates.",
     )
 
     def __attrs_post_init__(self) -> None:
         if self.width is not None and self.downscale != 1:
             raise ValueError("width and downscale exclude each other: give one of them")
+        if self.crop and not self.export:
+            raise ValueError("crop is for what export writes: give both, as in --export ply")

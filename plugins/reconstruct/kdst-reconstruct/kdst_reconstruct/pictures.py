@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,6 +10,13 @@ from torch import Tensor
 GAP = 4
 ERROR_SHOWN = 0.25
 """Mean absolute error over the channels that is drawn white."""
+
+
+def picture(rgb: Tensor) -> bytes:
+    """Return PNG bytes of an image (H, W, 3) in [0, 1]."""
+    from PIL import Image
+
+    return _png(Image.fromarray(_bytes(rgb)))
 
 
 def comparison(photograph: Tensor, rgb: Tensor) -> bytes:
@@ -19,8 +27,7 @@ def comparison(photograph: Tensor, rgb: Tensor) -> bytes:
     height, width, _ = photograph.shape
     canvas = Image.new("RGBA", (3 * width + 2 * GAP, height))
     for number, panel in enumerate(panels):
-        pixels = (panel.clamp(0, 1) * 255).round().to(torch.uint8).contiguous().numpy()
-        canvas.paste(Image.fromarray(pixels), (number * (width + GAP), 0))
+        canvas.paste(Image.fromarray(_bytes(panel)), (number * (width + GAP), 0))
     return _png(canvas)
 
 
@@ -43,6 +50,11 @@ def stack(pictures: Sequence[bytes]) -> bytes:
         canvas.paste(picture, (0, top))
         top += picture.height + GAP
     return _png(canvas)
+
+
+def _bytes(image: Tensor) -> Any:
+    """Return an image (H, W, 3) in [0, 1] as uint8 pixels."""
+    return (image.clamp(0, 1) * 255).round().to(torch.uint8).contiguous().numpy()
 
 
 def _png(image: object) -> bytes:

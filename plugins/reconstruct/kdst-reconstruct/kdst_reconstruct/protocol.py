@@ -1,15 +1,18 @@
 """The loop of a run: iterate, score the held-out views at intervals, keep what a resume needs."""
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from attrs import asdict, define, field
+from torch import Tensor
 
 from kdst_core.contracts import Capture, Reconstruction, Scene
 from kdst_core.errors import KdstError, MethodError
 from kdst_core.method import Method, failure
 from kdst_core.rundir import Run
+from kdst_reconstruct.lpips import Lpips
 from kdst_reconstruct.measures import Score, score
 
 SECONDS_BETWEEN_CHECKPOINTS = 5.0
@@ -81,9 +84,22 @@ def _next(method: Method, reconstruction: Reconstruction) -> tuple[tuple[int, Sc
 
 def score_views(method: Method, scene: Scene, views: Capture) -> list[Score]:
     """Render every view of a capture and compare it with its photograph."""
-    scores = []
+    return [score(*pair) for pair in _renders(method, scene, views)]
+
+
+def lpips_of(method: Method, scene: Scene, views: Capture, lpips: Lpips) -> list[float]:
+    """Render every view and return its LPIPS; outside a mask the photograph is shown in both."""
+    return [
+        lpips.distance(rgb if mask is None else torch.where(mask[..., None], rgb, photo), photo)
+        for rgb, photo, mask in _renders(method, scene, views)
+    ]
+
+
+def _renders(
+    method: Method, scene: Scene, views: Capture
+) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    """Yield render and photograph (H, W, 3) of every view, with its mask (H, W) or None."""
     for number, (photograph, camera) in enumerate(zip(views.images, views.cameras, strict=True)):
-        mask = None if views.masks is None else views.masks[number]
         try:
             rgb = scene.render(camera).rgb.detach().float().cpu()
         except (KdstError, OSError):
@@ -95,8 +111,7 @@ def score_views(method: Method, scene: Scene, views: Capture) -> list[Score]:
                 f"{method.plugin.qualified} rendered {tuple(rgb.shape)}, or values that are not"
                 f" finite, for a view of shape {tuple(photograph.shape)}"
             )
-        scores.append(score(rgb, photograph, mask))
-    return scores
+        yield rgb, photograph, None if views.masks is None else views.masks[number]
 
 
 def _record(method: Method, trace: Trace, scene: Scene, heldout: Capture, run: Run) -> None:

@@ -18,8 +18,9 @@ def content(result: Mapping[str, Any], directory: Path) -> ReportContent:
     trace = json.loads(_read(directory / "artifacts" / "trace.json"))
     blocks: list[Figure | Table] = []
     if result["input"]["held_out"]:
-        blocks += [_views(result, directory), _psnr(trace)]
+        blocks += [_views(result, directory), _view_scores(trace)]
     blocks += _flight(result, directory)
+    blocks += [_psnr(trace)] if trace["psnr"] else []
     blocks += [_gaussians(trace), _table(trace)]
     return ReportContent(_subtitle(result), _stats(result), blocks)
 
@@ -48,14 +49,22 @@ def _stats(result: Mapping[str, Any]) -> list[Stat]:
     stats = []
     if "psnr.holdout" in m:
         note = f"held-out views, best seen {m['psnr.best']:.2f}"
-        stats.append(Stat("PSNR", f"{m['psnr.holdout']:.2f} dB", note, strong=True))
-        stats.append(Stat("SSIM", f"{m['ssim.holdout']:.3f}", "held-out views"))
+        stats.append(Stat("PSNR, dB", f"{m['psnr.holdout']:.2f}", note, strong=True))
+        stats.append(Stat("SSIM", f"{m['ssim.holdout']:.3f}", _lpips_note(result)))
     note = f"after {m['iterations']:,} iterations"
     stats.append(Stat("Gaussians", f"{m['gaussians']:,}", note))
     rate = f"{m['iterations_per_second']:.1f} / s"
     stats.append(Stat("Iterations", rate, f"peak memory {m['peak_memory_mb']:.0f} MiB"))
     stats.append(Stat("Rendering", f"{m['render_fps']:.0f} / s", "frames of a view's size"))
     return stats
+
+
+def _lpips_note(result: Mapping[str, Any]) -> str:
+    """Say what LPIPS is, where it was measured."""
+    m = result["metrics"]
+    if "lpips.holdout" not in m:
+        return "held-out views; LPIPS not measured"
+    return f"held-out views; LPIPS {m['lpips.holdout']:.3f} ({result['input']['lpips_net']})"
 
 
 def _views(result: Mapping[str, Any], directory: Path) -> Figure:
@@ -69,16 +78,31 @@ def _views(result: Mapping[str, Any], directory: Path) -> Figure:
         "Photograph, render, absolute error (black: none, white:"
         f" {pictures.ERROR_SHOWN:g} or more of the range).{rest}"
     )
-    return Figure("Held-out views", caption, png=pictures.stack(shown))
+    return Figure("Held-out views", caption, png=pictures.stack(shown), wide=True)
 
 
 def _flight(result: Mapping[str, Any], directory: Path) -> list[Figure]:
     """The flight along the path of the cameras."""
     if "flight.mp4" not in result["artifacts"]:
         return []
-    caption = "Rendered from a smooth path through all cameras, those of held-out views included."
+    caption = (
+        "Rendered from an orbit around what the photographs show."
+        if result["input"]["flight"] == "orbit"
+        else "Rendered from a smooth path through all cameras, those of held-out views included."
+    )
     video = _read(directory / result["artifacts"]["flight.mp4"])
-    return [Figure("Flight", caption, mp4=video)]
+    return [Figure("Flight", caption, mp4=video, wide=True)]
+
+
+def _view_scores(trace: Mapping[str, Any]) -> Table:
+    """The scores of each held-out view at the end."""
+    columns = {"psnr": "PSNR, dB", "ssim": "SSIM", "lpips": "LPIPS"}
+    used = [key for key in columns if all(key in view for view in trace["views"])]
+    rows = [
+        [view["name"], *(f"{view[key]:.{2 if key == 'psnr' else 4}f}" for key in used)]
+        for view in trace["views"]
+    ]
+    return Table("Held-out views at the end", ["view", *(columns[k] for k in used)], rows)
 
 
 def _psnr(trace: Mapping[str, Any]) -> Figure:

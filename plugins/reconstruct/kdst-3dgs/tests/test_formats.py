@@ -1,0 +1,128 @@
+"""Scene files as others read them: trimesh's reader, and decoders written from the formats' layouts."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+import kdst_core
+from kdst_3dgs.reconstruction import GaussianScene
+from kdst_3dgs.reference import rasterize_reference
+from kdst_reconstruct import solids
+
+C0 = 0.28209479177387814
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The .ply of a short run with all degrees of harmonics."""
+    run = kdst_core.run(
+        "3dgs",
+        out=tmp_path_factory.mktemp("runs") / "r",
+        width=64,
+        iterations=150,
+        sh_degree_interval=20,
+        threads=1,
+        flight_frames=0,
+    )
+    return run.directory / "artifacts" / "scene.ply"
+
+
+def fields(path: Path) -> Any:
+    """The vertices as trimesh reads them: every property of the file by name."""
+    with path.open("rb") as file:
+        return trimesh.exchange.ply.load_ply(file)["metadata"]["_ply_raw"]["vertex"]["data"]
+
+
+def tables(data: bytes) -> dict[str, Any]:
+    """Every element of a binary .ply as a table."""
+    header, _, body = data.partition(b"end_header\n")
+    kinds: dict[str, list[tuple[str, str]]] = {}
+    counts: dict[str, int] = {}
+    for words in (line.split() for line in header.decode().splitlines()):
+        if words[0] == "element":
+            kinds[words[1]], counts[words[1]] = [], int(words[2])
+        elif words[0] == "property":
+            kind = {"float": "<f4", "uint": "<u4", "uchar": "u1"}[words[1]]
+            kinds[list(kinds)[-1]].append((words[2], kind))
+    found, start = {}, 0
+    for name, count in counts.items():
+        found[name] = np.frombuffer(body, np.dtype(kinds[name]), count, start)
+        start += found[name].nbytes
+    return found
+
+
+def columns(table: Any, *names: str) -> np.ndarray[Any, Any]:
+    """Columns of a table of vertices as float64 (N, len(names))."""
+    return np.stack([np.asarray(table[n], np.float64).ravel() for n in names], 1)
+
+
+def test_another_reader_and_another_rasteriser_give_the_same_image(scene: Path) -> None:
+    table = fields(scene)
+    rest = columns(table, *(f"f_rest_{i}" for i in range(45))).reshape(-1, 3, 15)
+    sh = np.concatenate([columns(table, "f_dc_0", "f_dc_1", "f_dc_2")[:, :, None], rest], 2)
+    parameters = (
+        columns(table, "x", "y", "z"),
+        columns(table, *(f"rot_{i}" for i in range(4))),
+        columns(table, *(f"scale_{i}" for i in range(3))),
+        columns(table, "opacity")[:, 0],
+        sh.transpose(0, 2, 1),
+    )
+    camera = solids.capture(width=64, height=48).cameras[5]
+    ours = GaussianScene.load(scene).render(camera).rgb
+    theirs, _, _ = rasterize_reference(
+        *(torch.from_numpy(p.copy()) for p in parameters),
+        camera.viewmat.double(),
+        camera.K.double(),
+        64,
+        48,
+        torch.ones(3, dtype=torch.float64),
+    )
+    assert float(ours.std()) > 0.1
+    assert float(abs(rest).max()) > 0.01
+    assert float((ours - theirs.clamp(0, 1)).abs().max()) < 1e-3
+
+
+def test_splat_files_hold_what_the_ply_holds(scene: Path, tmp_path: Path) -> None:
+    GaussianScene.load(scene).save(tmp_path / "s.splat")
+    kinds = [("xyz", "<f4", 3), ("scale", "<f4", 3), ("rgba", "u1", 4), ("rot", "u1", 4)]
+    found = np.frombuffer((tmp_path / "s.splat").read_bytes(), np.dtype(kinds))
+    table = fields(scene)
+    means = columns(table, "x", "y", "z")
+    assert len(found) == len(means)
+    order, wanted = np.lexsort(found["xyz"].T), np.lexsort(means.T)
+    assert np.array_equal(found["xyz"][order], means[wanted].astype(np.float32))
+    scales = np.exp(columns(table, *(f"scale_{i}" for i in range(3))))
+    np.testing.assert_allclose(found["scale"][order], scales[wanted], rtol=1e-5)
+    rgb = np.clip(0.5 + C0 * columns(table, "f_dc_0", "f_dc_1", "f_dc_2"), 0, 1)
+    assert np.abs(found["rgba"][order, :3] / 255.0 - rgb[wanted]).max() < 1.01 / 255
+    opacity = 1 / (1 + np.exp(-columns(table, "opacity")))[:, 0]
+    assert np.abs(found["rgba"][order, 3] / 255.0 - opacity[wanted]).max() < 1.01 / 255
+    turned = columns(table, *(f"rot_{i}" for i in range(4)))
+    turned /= np.linalg.norm(turned, axis=1, keepdims=True)
+    kept = (found["rot"][order] - 128.0) / 128
+    assert np.abs((kept * turned[wanted]).sum(1)).min() > 0.97
+
+
+def test_compressed_files_hold_the_positions_of_the_ply(scene: Path, tmp_path: Path) -> None:
+    path = tmp_path / "s.compressed.ply"
+    GaussianScene.load(scene).save(path)
+    elements = tables(path.read_bytes())
+    chunks, packed = elements["chunk"], elements["vertex"]
+    bits = np.asarray(packed["packed_position"]).ravel().astype(np.uint64)
+    chunk = np.arange(len(bits)) // 256
+    found = np.empty((len(bits), 3))
+    for column, (name, shift, width) in enumerate([("x", 21, 11), ("y", 11, 10), ("z", 0, 11)]):
+        steps = float(2**width - 1)
+        share = ((bits >> np.uint64(shift)) & np.uint64(2**width - 1)) / steps
+        low, high = (np.asarray(chunks[f"{end}_{name}"]).ravel()[chunk] for end in ("min", "max"))
+        found[:, column] = low + share * (high - low)
+    means = columns(fields(scene), "x", "y", "z")
+    from scipy.spatial import cKDTree
+
+    assert len(found) == len(means)
+    apart, _ = cKDTree(means).query(found)
+    assert apart.max() < 5e-3

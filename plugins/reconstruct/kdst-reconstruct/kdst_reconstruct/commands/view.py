@@ -1,0 +1,93 @@
+"""Look at a scene in the browser, or write it as one offline page."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kdst_core.errors import KdstError
+from kdst_core.rundir import write_atomically
+from kdst_reconstruct.commands import (
+    FILE,
+    capture_options,
+    method_option,
+    scene_argument,
+    up_option,
+)
+
+
+@click.command("view", short_help="Look at a scene in the browser.")
+@scene_argument()
+@click.option("--port", default=8080, show_default=True, help="Port to listen on; 0 for any.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on; 0.0.0.0 lets other machines look.",
+)
+@click.option("--open/--no-open", "browse", default=True, help="Open the browser.  [default: open]")
+@click.option(
+    "--export-html", "page", type=FILE, help="Write one page that needs no network, and end."
+)
+@click.option("--dark", is_flag=True, help="Dark surroundings.")
+@up_option()
+@capture_options
+@method_option()
+def command(
+    scene: Path,
+    port: int,
+    host: str,
+    browse: bool,
+    page: Path | None,
+    dark: bool,
+    up: str | None,
+    data: str | None,
+    holdout: str | None,
+    method: str,
+) -> None:
+    """Look at the scene of a run or of a .ply in the browser.
+
+    Drag to orbit, W A S D and Q E to fly; a click on a photograph goes to its camera. Those of
+    held-out views are orange. Colours are the same from every side here: for looking, not for
+    measuring.
+    """
+    from kdst_reconstruct import viewer
+    from kdst_reconstruct.opened import load_views, open_scene
+    from kdst_reconstruct.orbit import axis
+
+    if page is not None and not page.parent.is_dir():
+        raise click.UsageError(f"--export-html {page}: there is no folder {page.parent}")
+    opened = open_scene(scene, method)
+    views = None
+    try:
+        views = load_views(opened, data, holdout)
+    except KdstError as e:
+        if data is not None:
+            raise
+        click.echo(f"Shown without photographs: {e}", err=True)
+    server = viewer.start(host, 0 if page else port)
+    try:
+        server.gui.configure_theme(dark_mode=dark, show_share_button=False)
+        viewer.show(server, opened.scene.splats(), views, None if up is None else axis(up))
+        if page is not None:
+            write_atomically(page, viewer.page(server, scene.resolve().name, dark))
+            click.echo(f"{page}: {page.stat().st_size / 1e6:.1f} MB")
+            return
+        _serve(server, host, browse)
+    finally:
+        viewer.stop(server)
+
+
+def _serve(server: Any, host: str, browse: bool) -> None:
+    """Say where the page is and wait for Ctrl-C."""
+    import webbrowser
+
+    name = "localhost" if host in ("127.0.0.1", "0.0.0.0") else host
+    address = f"http://{name}:{server.get_port()}"
+    click.echo(f"{address}  (Ctrl-C ends)")
+    if browse:
+        webbrowser.open(address)
+    try:
+        server.sleep_forever()
+    except KeyboardInterrupt:
+        click.echo("")

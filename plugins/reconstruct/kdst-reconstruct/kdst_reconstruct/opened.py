@@ -1,0 +1,87 @@
+"""A scene that was saved, opened again, and the photographs it was made from."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+from attrs import frozen
+
+from kdst_core import api
+from kdst_core.contracts import Capture, Scene
+from kdst_core.errors import KdstError
+from kdst_core.method import Method, load
+from kdst_reconstruct.inputs import ReconstructInputs
+
+
+@frozen
+class Opened:
+    """A scene, the file it was read from, and the method and the result it belongs to."""
+
+    scene: Scene
+    path: Path
+    method: Method
+    result: Mapping[str, Any] | None
+
+
+@frozen
+class Views:
+    """A capture and the indices of its held-out views."""
+
+    capture: Capture
+    holdout: list[int]
+
+
+def open_scene(where: Path, method: str) -> Opened:
+    """Open the scene of a run, or a .ply as `method` reads it; KdstError says what is missing."""
+    result = None
+    path = where
+    if where.is_dir():
+        result = api.load_result(where).data
+        if result["capability"] != "reconstruct":
+            raise KdstError(f"{where} is a run of {result['method']}, which makes no scene")
+        method, path = result["method"], where / "artifacts" / "scene.ply"
+    if not path.is_file():
+        what = "no such run or .ply" if result is None else f"{path.name} is missing"
+        raise KdstError(f"{where}: {what}")
+    chosen = load(method)
+    scene: Scene = chosen.call_hook("load_scene", path=path)
+    if not len(scene):
+        raise KdstError(f"{path} holds no Gaussians")
+    return Opened(scene, path, chosen, result)
+
+
+def load_views(
+    opened: Opened, data: str | None, holdout: str | None, width: int | None = None
+) -> Views | None:
+    """Return the photographs of a scene: of its run, or of what `data` names; None when unknown.
+
+    `holdout` and `width` override those of the run. Raises KdstError when they cannot be read.
+    """
+    from kdst_reconstruct.bench import load_source
+    from kdst_reconstruct.holdout import choose
+
+    known = dict(opened.result["input"]) if opened.result else {}
+    if data is None and str(known.get("data", "<")).startswith("<"):
+        return None
+    inputs = _inputs(known, data, holdout, width)
+    source = load_source(inputs)
+    if data is None and holdout is None:
+        return Views(source.capture, list(known["held_out"]))
+    count = len(source.capture.images)
+    return Views(source.capture, choose(inputs.holdout, count, source.test))
+
+
+def _inputs(
+    known: Mapping[str, Any], data: str | None, holdout: str | None, width: int | None
+) -> ReconstructInputs:
+    """Return the bench's options of the run, with what is given instead."""
+    names = {field.name for field in attrs.fields(ReconstructInputs)}
+    values = {name: value for name, value in known.items() if name in names}
+    if width is not None:
+        values |= {"width": width, "downscale": 1}
+    values |= {k: v for k, v in {"data": data, "holdout": holdout}.items() if v is not None}
+    try:
+        return ReconstructInputs(**values)
+    except ValueError as e:
+        raise KdstError(str(e)) from e
