@@ -72,6 +72,7 @@ class GaussianReconstruction:
                 masks=capture.masks,
                 tracks=capture.tracks,
                 exposures=_exposures(capture),
+                background=capture.background,
                 device=device,
             )
         except ValueError as e:
