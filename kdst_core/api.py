@@ -9,7 +9,7 @@ from typing import Any
 from attrs import frozen
 
 from kdst_core import __version__, registry, report
-from kdst_core.bench import Bench, Job, Outcome, Prepared
+from kdst_core.bench import Bench, Extends, Job, Outcome, Prepared
 from kdst_core.errors import KdstError, did_you_mean
 from kdst_core.method import Method, load
 from kdst_core.options import (
@@ -153,10 +153,14 @@ def execute(
         "run": {**plain(common), "device": prepared.device},
     }
     active = Run(directory, seed=common.seed, device=prepared.device, codec=bench.codec, show=show)
+    extended = False
     if resume and (directory / RESULT).exists():
-        active.refuse_other_configuration(resolved)
-        return load_result(directory)
-    continuing = active.open(resolved, resume=resume)
+        finished = load_result(directory)
+        extended = _extends(active, chosen, resolved, finished.data)
+        if not extended:
+            active.refuse_other_configuration(resolved)
+            return finished
+    continuing = active.open(resolved, resume=resume, extended=extended)
     try:
         outcome, data = _carry_out(active, prepared, chosen, resolved)
     except KdstError:
@@ -166,6 +170,30 @@ def execute(
     finally:
         active.close()
     return Result(directory, data, tuple(outcome.summary))
+
+
+def _extends(
+    active: Run, chosen: Command, resolved: Mapping[str, Any], result: Mapping[str, Any]
+) -> bool:
+    """Return whether a finished run is to go on with other options of the method.
+
+    They are compared with the result's, so that a run whose extension was stopped goes on too.
+    KdstError when anything else differs.
+    """
+    name = chosen.method.name
+    now = json.loads(json.dumps(resolved[name]))
+    before = result["options"]
+    changed = {
+        key: (before.get(key), now.get(key))
+        for key in sorted({*before, *now})
+        if before.get(key) != now.get(key)
+    }
+    if not changed or not isinstance(chosen.bench, Extends):
+        return False
+    if not chosen.bench.extends(result, changed):
+        return False
+    active.refuse_other_configuration({**resolved, name: before}, besides=name)
+    return True
 
 
 def merge(
@@ -188,7 +216,7 @@ def _carry_out(
         outcome = prepared.execute(active)
         data = _result(chosen, resolved, active, outcome)
         report.write(data, active.dir, chosen.bench)
-        active.finish(data)
+        active.finish(data, extensible=isinstance(chosen.bench, Extends))
         return outcome, data
     except OSError as e:
         raise KdstError(f"cannot write to {active.dir}: {e.strerror or e}") from e

@@ -6,7 +6,7 @@ group `kdst.benches`, named after the capability, is an object with the attribut
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from attrs import field, frozen
 
@@ -111,8 +111,20 @@ class Prepared(Protocol):
         """Carry out the run, from `run.restore()` where it returns a state."""
 
 
+@runtime_checkable
+class Extends(Protocol):
+    """What a bench may have besides: `--resume` with other options goes on from a finished run.
+
+    The checkpoint of such a bench is kept when a run finishes.
+    """
+
+    def extends(self, result: Mapping[str, Any], changed: Mapping[str, tuple[Any, Any]]) -> bool:
+        """Return whether a finished run can go on with changed options of the method, name to old
+        and new value; KdstError that says why not, where a plain refusal would not."""
+
+
 class Bench(Protocol):
-    """The bench of one capability."""
+    """The bench of one capability; one with `Extends` lets finished runs grow."""
 
     capability: str
     package: str

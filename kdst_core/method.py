@@ -34,10 +34,14 @@ class Method:
         """
         return self.call_hook(self.plugin.capability, request=request, options=options, run=run)
 
+    def has_hook(self, name: str) -> bool:
+        """Return whether the method implements a hook."""
+        return bool(getattr(self.manager.hook, name).get_hookimpls())
+
     def call_hook(self, name: str, **arguments: Any) -> Any:
         """Call a hook and return its result, never None; errors as those of `call`."""
         hook = getattr(self.manager.hook, name)
-        if not hook.get_hookimpls():
+        if not self.has_hook(name):
             raise KdstError(f"{self.plugin.qualified} has no hook `{name}`, so it cannot do this")
         try:
             result = hook(**arguments)

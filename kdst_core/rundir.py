@@ -93,22 +93,26 @@ class Run:
         """Directory of pictures and data that the report shows."""
         return self.dir / "artifacts"
 
-    def open(self, config: Mapping[str, Any], *, resume: bool) -> bool:
+    def open(self, config: Mapping[str, Any], *, resume: bool, extended: bool = False) -> bool:
         """Claim the directory and write the configuration; True when an earlier run is continued.
 
+        extended: the run is finished and goes on with this configuration, which was compared.
         Raises KdstError when the directory holds a finished run, another run's files, a run with
         another configuration, or cannot be written.
         """
-        self._refuse_conflicts(config, resume=resume)
+        if not extended:
+            self._refuse_conflicts(config, resume=resume)
         continuing = (self.dir / CONFIG).exists()
         self._found = self.dir.exists()
         try:
             self.artifacts.mkdir(parents=True, exist_ok=True)
             self._acquire()
-            if not continuing:
+            if not continuing or extended:
                 import tomli_w
 
                 write_atomically(self.dir / CONFIG, tomli_w.dumps(_without_none(config)))
+            if extended:
+                (self.dir / RESULT).unlink(missing_ok=True)
             self._truncate_events()
         except OSError as e:
             self.close()
@@ -134,8 +138,8 @@ class Run:
             )
         self.refuse_other_configuration(config)
 
-    def refuse_other_configuration(self, config: Mapping[str, Any]) -> None:
-        """Raise KdstError that names what differs from the run to be resumed."""
+    def refuse_other_configuration(self, config: Mapping[str, Any], besides: str = "") -> None:
+        """Raise KdstError that names what differs from the run to be resumed, but for one table."""
         import tomllib
 
         try:
@@ -143,7 +147,7 @@ class Run:
         except (OSError, ValueError) as e:
             raise KdstError(f"cannot read {self.dir / CONFIG}: {e}") from e
         now = _without_none(config)
-        tables = sorted({*before, *now})
+        tables = sorted({*before, *now} - {besides})
         changed = [
             f"{table}.{key}: {before.get(table, {}).get(key)!r} -> {now.get(table, {}).get(key)!r}"
             for table in tables
@@ -242,14 +246,15 @@ class Run:
         else:
             path.touch()
 
-    def finish(self, result: Mapping[str, Any]) -> None:
-        """Drop the checkpoint and write `result.json`, the last file of a run."""
+    def finish(self, result: Mapping[str, Any], *, extensible: bool = False) -> None:
+        """Write `result.json`, the last file of a run, and drop the checkpoint unless the run may be
+        extended from it."""
         try:
             text = json.dumps(result, indent=2, allow_nan=False) + "\n"
         except ValueError as e:
             raise MethodError(f"the result holds a number that is not finite: {e}") from e
         write_atomically(self.dir / RESULT, text)
-        for leftover in self.dir.glob(f"{CHECKPOINT}*"):
+        for leftover in () if extensible else self.dir.glob(f"{CHECKPOINT}*"):
             leftover.unlink(missing_ok=True)
 
     def close(self) -> None:

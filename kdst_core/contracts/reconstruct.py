@@ -117,6 +117,10 @@ class Reconstruction(Protocol):
     def iterations(self) -> int:
         """Iteration at which the fit ends."""
 
+    @property
+    def scene(self) -> Scene:
+        """The live scene as far as it is fitted."""
+
     def __iter__(self) -> Iterator[tuple[int, Scene]]:
         """Return itself."""
 

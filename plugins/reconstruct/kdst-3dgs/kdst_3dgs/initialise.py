@@ -149,8 +149,11 @@ def random_points(options: Options, generator: torch.Generator) -> tuple[Tensor,
 
 
 def from_file(options: Options, origin: Tensor, unit: float) -> Parameters:
-    """Gaussians of `options.init_ply` moved to the unit frame, SH cut or padded to the degree."""
-    parameters = read_ply(Path(options.init_ply))
+    """Gaussians of the .ply `options.init` moved to the unit frame, SH cut or padded to the degree."""
+    path = Path(options.init).expanduser()
+    if not path.is_file():
+        raise ValueError(f"init {options.init}: no such file.")
+    parameters = read_ply(path)
     parameters["means"] = (parameters["means"] - origin) / unit
     parameters["scales"] = parameters["scales"] - math.log(unit)
     sh = torch.zeros(len(parameters["means"]), (options.sh_degree + 1) ** 2, 3)

@@ -24,10 +24,9 @@ class Options:
     num_downscales: int = option(0, "Start at 1/2^n of the resolution.", min=0, max=6)
     resolution_schedule: int = option(3000, "Iterations before the resolution doubles.", min=1)
 
-    init: Literal["sfm", "random", "ply"] = option(
-        "sfm", "Start from SfM points, random points, or the splats of init_ply."
+    init: str = option(
+        "sfm", "Start from: sfm (the capture's points), random points, or the path of a .ply."
     )
-    init_ply: str = option("", "Path of the .ply to start from.")
     init_num_points: int = option(100_000, "Points of a random start.", min=1)
     init_extent: float = option(3.0, "Half side of a random start, in scene extents.", above=0)
     init_opacity: float = option(0.1, "Opacity at the start.", above=0, max=0.99)
@@ -42,8 +41,9 @@ class Options:
     )
     background: Literal["auto", "black", "white", "random"] = option(
         "auto",
-        "Colour behind the scene; auto is white when the photographs are bright where SfM has no"
-        " points, as under an open sky, and black otherwise (the paper's).",
+        "Colour behind the scene; auto is that of a transparent capture, else white when the"
+        " photographs are bright where SfM has no points, as under an open sky, and black otherwise"
+        " (the paper's).",
     )
 
     strategy: Literal["default", "absgrad", "mcmc"] = option(
@@ -122,5 +122,5 @@ class Options:
         return min(self.refine_stop_iter, 2 * self.iterations // 3)
 
     def __attrs_post_init__(self) -> None:
-        if (self.init == "ply") != bool(self.init_ply):
-            raise ValueError("init ply and init_ply go together: give both or neither")
+        if self.init not in ("sfm", "random") and not self.init.lower().endswith(".ply"):
+            raise ValueError(f"init {self.init}: give sfm, random or the path of a .ply")

@@ -72,6 +72,7 @@ class GaussianReconstruction:
                 masks=capture.masks,
                 tracks=capture.tracks,
                 exposures=_exposures(capture),
+                background=capture.background,
                 device=device,
             )
         except ValueError as e:
@@ -82,6 +83,11 @@ class GaussianReconstruction:
     def iterations(self) -> int:
         """Iteration at which training ends."""
         return self.trainer.options.iterations
+
+    @property
+    def scene(self) -> GaussianScene:
+        """The live scene as far as it is trained."""
+        return GaussianScene(self.trainer.scene)
 
     def __iter__(self) -> "GaussianReconstruction":
         return self

@@ -12,6 +12,7 @@ from kdst_3dgs import initialise
 from kdst_3dgs.adam import VisibleAdam
 from kdst_3dgs.density import GradientControl, McmcControl
 from kdst_3dgs.loss import MIN_SIDE, photometric_loss
+from kdst_3dgs.memory import Watch
 from kdst_3dgs.options import PAPER_ITERATIONS, Options
 from kdst_3dgs.ply import Parameters
 from kdst_3dgs.scene import Scene, apply_gain, exposure_gain
@@ -42,7 +43,8 @@ class Trainer:
     indices (T,) of the points seen in it, which depth supervision uses (without them every point
     in front of the camera counts as seen); exposures: (N,) positive, of each photograph from its
     metadata (seconds · ISO / f-number², or any multiple), which takes out the camera's automatic
-    exposure. `generator` is a CPU generator and makes every random
+    exposure; background: (3,) what is known to lie behind the scene, which `auto` takes.
+    `generator` is a CPU generator and makes every random
     choice. Raises ValueError for input that cannot be trained on.
     """
 
@@ -59,6 +61,7 @@ class Trainer:
         masks: Sequence[Tensor | None] | None = None,
         tracks: Sequence[Tensor] | None = None,
         exposures: Tensor | None = None,
+        background: Tensor | None = None,
         device: str = "cpu",
     ) -> None:
         if torch.device(device).type != "cpu":
@@ -78,7 +81,7 @@ class Trainer:
         if exposures is not None:
             for view, exposure in zip(self.views, exposures, strict=True):
                 view.gain = exposure_gain(float(exposure), reference)
-        if options.init == "ply":
+        if options.init.lower().endswith(".ply"):
             parameters = initialise.from_file(options, origin, unit)
         elif options.init == "random":
             start = initialise.random_points(options, generator)
@@ -88,18 +91,22 @@ class Trainer:
         else:
             shades = colors.float() / 255 if colors.dtype == torch.uint8 else colors.float()
             parameters = initialise.from_points(points, shades, options)
-            if options.init_fill:
+            if options.init_fill and background is None:
                 parameters = initialise.fill_ground(parameters, self.views, points, options)
         count = len(parameters["means"])
         if count > options.cap_max:
             raise ValueError(f"{count} Gaussians to start from exceed cap_max, {options.cap_max}.")
+        self.memory = Watch(sum(p[0].numel() for p in parameters.values()))
+        self.memory.start(count)
         compile_kernels()
         self.iteration = 0
         self._queue: list[int] = []
         shade = _BACKGROUNDS.get(options.background, 0.0)
-        if options.background == "auto":
+        if options.background == "auto" and background is None:
             shade = initialise.background_of(self.views, points)
         ground = torch.full((3,), shade)
+        if options.background == "auto" and background is not None:
+            ground = background.float().clone()
         self.scene = Scene({}, origin, unit, ground, options.antialiased, self.threads)
         self.scene.reference_exposure = reference
         self.scene.exposed = exposures is not None
@@ -227,11 +234,14 @@ class Trainer:
     def _refine(self, info: dict[str, Any], lr: float) -> None:
         """Density control; gsplat draws from torch's global generator, which ours seeds."""
         seed = int(torch.randint(2**62, (), generator=self.generator))
+        before = len(self.scene)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.control.after_step(
                 self.scene.parameters, self.optimizers, self.iteration, info, lr
             )
+        if len(self.scene) > before:
+            self.memory.grown(before, len(self.scene))
         if self.free_depth and self.iteration and self.iteration % self.options.refine_every == 0:
             means = self.scene.parameters["means"].detach()
             floating = in_front_of_cameras(means, self.views, self.free_depth)

@@ -29,7 +29,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Any:
         out=tmp_path_factory.mktemp("runs") / "small",
         export=["splat", "ply", "ply_compressed"],
         crop="-1,-1,-1,1,1,1",
-        **SMALL,
+        flight="orbit",
+        **{**SMALL, "flight_frames": 3},
     )
 
 
@@ -88,6 +89,7 @@ def test_a_bare_ply_is_rendered_from_around_it(run: Any, tmp_path: Path) -> None
 
 
 def test_a_run_writes_the_exports_it_was_asked_for(run: Any) -> None:
+    assert "Rendered from an orbit around what the photographs show." in run.report.read_text()
     names = [n for n in run.data["artifacts"] if n.startswith("scene")]
     cropped = ["scene-cropped.splat", "scene-cropped.ply", "scene-cropped.compressed.ply"]
     assert names == ["scene.ply", *cropped]

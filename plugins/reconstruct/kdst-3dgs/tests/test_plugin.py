@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -102,6 +103,43 @@ def test_a_stopped_run_resumes_to_the_same_result(
     monkeypatch.setattr(Run, "checkpoint", kept)
     result = kdst_core.run("3dgs", out=tmp_path / "r", resume=True, **SMALL)
     assert result.metrics["psnr.holdout"] == pytest.approx(small.metrics["psnr.holdout"], abs=1e-4)
+
+
+def test_a_finished_run_can_be_extended(
+    small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "r"
+    shutil.copytree(small.directory, out)
+    more = SMALL | {"iterations": 160}
+    with pytest.raises(KdstError, match="finished with 120 iterations; give --iterations above"):
+        kdst_core.run("3dgs", out=out, resume=True, **(SMALL | {"iterations": 100}))
+    with pytest.raises(KdstError, match=r"another configuration.*sh_degree"):
+        kdst_core.run("3dgs", out=out, resume=True, sh_degree=1, **SMALL)
+
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(protocol, "_next", stop)
+        with pytest.raises(KeyboardInterrupt):
+            kdst_core.run("3dgs", out=out, resume=True, **more)
+    assert not (out / "result.json").exists()
+    result = kdst_core.run("3dgs", out=out, resume=True, **more)
+    assert result.metrics["iterations"] == 160
+    events = [json.loads(line) for line in (out / "events.jsonl").open()]
+    assert [e["step"] for e in events if e["name"] == "psnr.holdout"] == [100, 120, 160]
+    assert kdst_core.run("3dgs", out=out, resume=True, **more).data == result.data
+
+
+def test_an_extension_stopped_before_it_began_goes_on(small: Any, tmp_path: Path) -> None:
+    """The configuration is written before the old result goes."""
+    out = tmp_path / "r"
+    shutil.copytree(small.directory, out)
+    config = (out / "config.toml").read_text()
+    assert "iterations = 120" in config
+    (out / "config.toml").write_text(config.replace("iterations = 120", "iterations = 130"))
+    result = kdst_core.run("3dgs", out=out, resume=True, **(SMALL | {"iterations": 130}))
+    assert result.metrics["iterations"] == 130
 
 
 def test_without_a_held_out_view_nothing_is_scored(tmp_path: Path) -> None:

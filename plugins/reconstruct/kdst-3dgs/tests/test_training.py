@@ -1,16 +1,19 @@
 """Training, density control, scenes and their files."""
 
 import math
+import re
 
 import pytest
 import torch
 
 from kdst_3dgs.density import GradientControl, McmcControl, relocation
+from kdst_3dgs.memory import Watch
 from kdst_3dgs.options import Options
 from kdst_3dgs.ply import SplatFileError, read_ply
 from kdst_3dgs.rasterizer import rasterize
 from kdst_3dgs.scene import Scene
 from kdst_3dgs.trainer import Trainer
+from kdst_core.errors import KdstError
 
 WIDTH, HEIGHT = 40, 32
 
@@ -256,7 +259,7 @@ def test_a_ply_can_be_trained_on(capture, tmp_path):
     first = trainer(capture)
     parameters_after(first, 60)
     first.scene.save(tmp_path / "scene.ply")
-    second = trainer(capture, init="ply", init_ply=str(tmp_path / "scene.ply"))
+    second = trainer(capture, init=str(tmp_path / "scene.ply"))
     assert psnr(second.scene, capture, 2) == pytest.approx(psnr(first.scene, capture, 2), abs=0.05)
 
 
@@ -299,6 +302,44 @@ def test_an_unknown_ending_is_refused_and_nothing_is_written(capture, tmp_path):
 def test_captures_that_cannot_be_trained_on_are_refused(capture, change, message):
     with pytest.raises(ValueError, match=message):
         trainer(capture | change(capture))
+
+
+def test_a_start_that_means_nothing_is_refused(capture):
+    with pytest.raises(ValueError, match=r"give sfm, random or the path of a \.ply"):
+        Options(init="points")
+    with pytest.raises(ValueError, match="no such file"):
+        trainer(capture, init="gone.ply")
+
+
+def test_a_known_background_is_taken(capture):
+    shade = torch.tensor([0.2, 0.4, 0.6])
+    assert torch.equal(trainer(capture | {"background": shade}).scene.background, shade)
+    chosen = trainer(capture | {"background": shade}, background="black")
+    assert chosen.scene.background.tolist() == [0, 0, 0]
+
+
+def test_a_cap_is_suggested_before_memory_runs_out(capture, capsys, monkeypatch):
+    """Growing from 150 to 220 needs .1 MiB: twice that is a warning, less is the end."""
+    watch = Watch(59, left=lambda: 300_000)
+    watch.grown(150, 220)
+    watch.grown(150, 220)
+    said = capsys.readouterr().err
+    assert said.count("Memory gets short: 220 Gaussians") == 1
+    assert "--cap-max" in said
+    with pytest.raises(KdstError, match=r"about to run out: 220 Gaussians.*\n.*--cap-max 1000"):
+        Watch(59, left=lambda: 100_000).grown(150, 220)
+    Watch(59, left=lambda: None).grown(1, 10**9)
+    monkeypatch.setattr(Watch.__init__, "__defaults__", (lambda: 1000,))
+    with pytest.raises(KdstError, match="about to run out: 150 Gaussians"):
+        trainer(capture)
+
+
+def test_a_suggested_cap_fits_into_the_memory(capsys):
+    left = 1 << 30
+    watch = Watch(59, left=lambda: left)
+    watch.grown(900_000, 1_100_000)
+    cap = int(re.search(r"--cap-max (\d+)", capsys.readouterr().err)[1])
+    assert 1_100_000 < cap < 1_100_000 + left / (16 * 59)
 
 
 def test_masked_pixels_do_not_train(capture):

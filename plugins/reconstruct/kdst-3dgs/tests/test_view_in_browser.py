@@ -68,11 +68,17 @@ def driver() -> Iterator[Any]:
 
 def wait_for_the_scene(driver: Any) -> Any:
     """Wait until red and green solids are seen; return the last screenshot (H, W, 3)."""
+    from selenium.common.exceptions import TimeoutException
+
     deadline = time.monotonic() + PATIENCE
     while True:
         time.sleep(2)
-        shot = Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB")
-        pixels = np.asarray(shot).astype(int)[80:, 40:-40]
+        try:
+            png = driver.get_screenshot_as_png()
+        except TimeoutException:
+            assert time.monotonic() < deadline, "no screenshot can be taken"
+            continue
+        pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)[80:, 40:-40]
         red, green = pixels[..., 0], pixels[..., 1]
         seen = [red > 1.6 * green, green > 1.25 * red]
         if all((shown & (pixels.max(-1) > 60)).mean() > 0.003 for shown in seen):

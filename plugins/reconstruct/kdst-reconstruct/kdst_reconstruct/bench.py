@@ -263,6 +263,18 @@ class ReconstructBench:
         found = find(inputs.lpips, side) if holdout else (None, "no view is held out")
         return PreparedReconstruct(job, device, source, holdout, found)
 
+    def extends(self, result: Mapping[str, Any], changed: Mapping[str, tuple[Any, Any]]) -> bool:
+        """Return whether only more iterations are asked for; KdstError when there are as many."""
+        if set(changed) != {"iterations"}:
+            return False
+        done, wanted = int(result["metrics"]["iterations"]), int(changed["iterations"][1])
+        if wanted <= done:
+            raise KdstError(
+                f"the run is finished with {done:,} iterations; give --iterations above that to"
+                " extend it"
+            )
+        return True
+
     def report(self, result: Mapping[str, Any], directory: Path) -> ReportContent:
         """Build the report of a run."""
         from kdst_reconstruct.report import content

@@ -55,6 +55,8 @@ def reconstruct_checks(method: Method) -> Iterator[Check]:
     yield Check("state_dict continues the fit", lambda: _resume(method))
     yield Check("the capture is unchanged", lambda: _capture_unchanged(method))
     yield Check("the scene saves to .ply", lambda: _saves(method))
+    if method.has_hook("load_scene"):
+        yield Check("a saved scene opens and renders the same", lambda: _opens(method))
 
 
 def _begin(method: Method, directory: str) -> Reconstruction:
@@ -140,3 +142,17 @@ def _saves(method: Method) -> None:
         advance(_begin(method, directory), 2).save(path)
         assert path.is_file(), "save wrote no file"
         assert path.read_bytes()[:3] == b"ply", "scene.ply is not a .ply file"
+
+
+def _opens(method: Method) -> None:
+    """What `load_scene` opens has as many Gaussians as was saved, and renders the same."""
+    camera = small_capture().cameras[3]
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "scene.ply"
+        scene = advance(_begin(method, directory), 20)
+        scene.save(path)
+        opened = method.call_hook("load_scene", path=path)
+    assert len(opened) == len(scene), f"{len(scene)} were saved and {len(opened)} opened"
+    apart = float((opened.render(camera).rgb - scene.render(camera).rgb).abs().max())
+    assert apart < 1e-3, f"an opened scene renders something else, by {apart:.2g}"
+    assert len(opened.splats().means) == len(opened), "`splats` must hold every Gaussian"

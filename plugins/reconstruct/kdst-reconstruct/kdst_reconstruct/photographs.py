@@ -1,6 +1,7 @@
 """Photographs as training needs them: without lens distortion, scaled, with what their metadata
 says of the exposure. They keep the sensor's orientation, and no other metadata is read."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -144,7 +145,7 @@ def _file(view: View, downscale: int) -> Path:
 
     Raises KdstError for one outside the capture's folder, or missing.
     """
-    if not view.file.resolve().is_relative_to(view.root.resolve()):
+    if not Path(os.path.normpath(view.file)).is_relative_to(os.path.normpath(view.root)):
         raise KdstError(f"{view.name!r} is named as a photograph, but lies outside {view.root}")
     parts = view.file.relative_to(view.root).parts
     if downscale > 1 and "images" in parts[:-1]:

@@ -42,11 +42,11 @@ def fit(
     """Carry the fit to its end and return the scene with the scores every `every` iterations.
 
     The scores choose nothing: no stopping, no best model. identity: a digest of the capture, by
-    which a run refuses to continue with another one.
+    which a run refuses to continue with another one. The last state is a checkpoint too, from which
+    a finished run can be extended.
     """
     trace = _restore(run, reconstruction, identity)
     saved, cost = time.perf_counter(), 0.0
-    scene: Scene | None = None
     with run.progress(reconstruction.iterations, method.name) as advance:
         advance(trace.done)
         while True:
@@ -60,14 +60,12 @@ def fit(
                 _record(method, trace, scene, heldout, run)
             advance(1)
             due = time.perf_counter() - saved > max(SECONDS_BETWEEN_CHECKPOINTS, 20 * cost)
-            if due and not last:
+            if due or last:
                 started = time.perf_counter()
                 run.checkpoint(_state(trace, reconstruction, identity))
                 saved = time.perf_counter()
                 cost = saved - started
-    if scene is None:
-        raise MethodError(f"{method.plugin.qualified} yielded no scene")
-    return scene, trace
+    return reconstruction.scene, trace
 
 
 def _next(method: Method, reconstruction: Reconstruction) -> tuple[tuple[int, Scene] | None, float]:

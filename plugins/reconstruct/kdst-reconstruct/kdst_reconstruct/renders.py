@@ -97,6 +97,8 @@ def write(
             rgb = scene.render(camera).rgb.detach().float().cpu()
             write_atomically(temporary / name, pictures.picture(rgb))
             advance(1)
+        if out.is_dir():
+            out.rmdir()
         os.replace(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -1,6 +1,7 @@
 """Structure from motion: cameras and points of a folder of photographs, by COLMAP on the CPU.
 
-The result is kept beside the photographs, under a name made from their content. COLMAP works on
+More points are kept than COLMAP's defaults keep, fainter ones and those that two photographs see:
+training starts from them. The result is kept beside the photographs, under a name made from their content. COLMAP works on
 copies without metadata, so a position in the photographs' EXIF reaches no file.
 """
 
@@ -227,10 +228,20 @@ def _extract(shots: Sequence[Shot], work: Path, database: Path, progress: Progre
                     copies,
                     [shot.name],
                     reader_options=reader,
+                    extraction_options=_many_features(),
                     device=pycolmap.Device.cpu,
                 )
             advance(1)
     return rotated
+
+
+def _many_features() -> Any:
+    """Return options that take fainter features than COLMAP's: lawns and walls have few."""
+    import pycolmap
+
+    options = pycolmap.FeatureExtractionOptions()
+    options.sift.peak_threshold = 0.002
+    return options
 
 
 def _copy(shot: Shot, copies: Path, masks: Path) -> tuple[Any, bool]:
@@ -271,6 +282,8 @@ def _match(
     by_second: dict[int, list[int]] = {}
     for i, j in pairs:
         by_second.setdefault(j, []).append(i)
+    matching = pycolmap.FeatureMatchingOptions()
+    matching.sift.max_ratio = 0.9
     verification = pycolmap.TwoViewGeometryOptions()
     verification.ransac.random_seed = 0
     with progress(len(pairs), "matching") as advance:
@@ -280,6 +293,7 @@ def _match(
             pycolmap.match_image_pairs(
                 database,
                 pairing_options=pycolmap.ImportedPairingOptions(match_list_path=work / "pairs.txt"),
+                matching_options=matching,
                 verification_options=verification,
                 device=pycolmap.Device.cpu,
             )
@@ -292,6 +306,7 @@ def _map(count: int, work: Path, database: Path, progress: Progress) -> list[Any
 
     options = pycolmap.IncrementalPipelineOptions()
     options.min_model_size = FEWEST
+    options.triangulation.ignore_two_view_tracks = False
     options.random_seed = 0
     output = work / "models"
     shutil.rmtree(output, ignore_errors=True)

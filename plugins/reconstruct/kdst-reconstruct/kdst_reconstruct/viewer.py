@@ -125,18 +125,25 @@ def _add_photographs(server: viser.ViserServer, views: Views) -> float:
             wxyz=(w, x, y, z),
             position=tuple(centres[row]),
         )
-        handle.on_click(_flight_to(centres[row], rotations[row], size))
+        forward = rotations[row, :, 2]
+        handle.on_click(_flight_to(centres[row] + _depth(camera, size) * forward, forward, size))
     return size
 
 
-def _flight_to(place: Array, rotation: Array, size: float) -> Any:
-    """Return what a click on a photograph does: the camera takes its place."""
+def _depth(camera: Camera, size: float) -> float:
+    """Return how far in front of its camera viser draws a photograph, and a little more."""
+    half = math.tan(_field_of_view(camera) / 2)
+    return 1.05 * size / math.cbrt(half * half * camera.width / camera.height / 3)
+
+
+def _flight_to(place: Array, forward: Array, size: float) -> Any:
+    """Return what a click on a photograph does: look from its place, past it, at the scene."""
 
     def fly(event: Any) -> None:
         camera = event.client.camera
         with event.client.atomic():
             camera.position = place
-            camera.look_at = place + 10 * size * rotation[:, 2]
+            camera.look_at = place + 10 * size * forward
 
     return fly
 
