@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional as F
 
 from kdst_edit.tiny.model import build_tokenizer, token_ids
-from kdst_edit.tiny.objective import Batch, attention_errors, draw_batch, word_owners
+from kdst_edit.tiny.objective import MIDDLE, Batch, attention_errors, draw_batch, word_owners
 from kdst_edit.tiny.scene import Mix
 
 TOKENIZER = build_tokenizer()
@@ -59,6 +59,16 @@ def test_attention_spread_evenly_has_the_error_of_the_masks_own_entropy() -> Non
 def test_a_batch_without_captions_asks_nothing_of_the_attention() -> None:
     batch = batch_of(8, pair=0.5, dropout=0.999)
     assert attention_errors(torch.ones(8, 256, 16), batch, TOKENIZER).numel() == 0
+
+
+def test_half_a_batch_can_be_drawn_from_the_middle_levels_and_the_rest_covers_all() -> None:
+    generator = torch.Generator().manual_seed(0)
+    low, high = MIDDLE
+    levels = draw_batch(64, generator, TOKENIZER, Mix(), 0.1, middle_share=0.5).levels
+    assert ((low <= levels[:32]) & (levels[:32] < high)).all()
+    for part, (start, end) in ((levels[:32], MIDDLE), (levels[32:], (0, 1000))):
+        below = start + torch.arange(32) * (end - start) // 32
+        assert ((part >= below) & (part <= below + (end - start) / 32)).all()
 
 
 def test_masks_of_a_batch_lie_where_its_images_show_an_object() -> None:

@@ -17,6 +17,9 @@ from kdst_edit.tiny.model import token_ids
 from kdst_edit.tiny.render import object_masks, render
 from kdst_edit.tiny.scene import COLOURS, SHAPES, TEXTURES, Mix, captions, sample_scenes
 
+MIDDLE = (250, 650)
+"""Noise levels at which a texture's pattern is decided; above, tone and silhouette are."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -43,16 +46,26 @@ def draw_batch(
     tokenizer: PreTrainedTokenizerFast,
     mix: Mix,
     caption_dropout: float,
+    middle_share: float = 0.0,
 ) -> Batch:
-    """A fresh batch; levels are stratified, one in each of `size` equal bands, to calm the loss."""
+    """A fresh batch, `middle_share` of it at the middle levels and the rest at all levels."""
     scenes = sample_scenes(size, generator, mix)
     dropped = torch.rand(size, generator=generator) < caption_dropout
     texts = ["" if d else c for c, d in zip(captions(scenes), dropped.tolist(), strict=True)]
     noise = torch.randn(size, 3, 32, 32, generator=generator)
-    bands = (torch.arange(size) + torch.rand(size, generator=generator)) / size
-    levels = (1000 * bands).long().clamp_(max=999)
+    middle = round(size * middle_share)
+    levels = torch.cat(
+        [_levels(middle, MIDDLE, generator), _levels(size - middle, (0, 1000), generator)]
+    )
     masks = avg_pool2d(object_masks(scenes), 2)
     return Batch(render(scenes), noise, levels, token_ids(tokenizer, texts), masks)
+
+
+def _levels(count: int, span: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """Noise levels (count,), one in each of `count` equal bands of `span`, to calm the loss."""
+    low, high = span
+    bands = (torch.arange(count) + torch.rand(count, generator=generator)) / max(count, 1)
+    return (low + (high - low) * bands).long().clamp_(max=high - 1)
 
 
 def attention_errors(attention: Tensor, batch: Batch, tokenizer: PreTrainedTokenizerFast) -> Tensor:

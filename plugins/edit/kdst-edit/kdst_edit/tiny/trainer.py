@@ -29,6 +29,7 @@ class Recipe:
 
     attention_weight: weight of the object words' attention error beside the velocity error, which
     keeps the words' maps at 16² on their objects; 0 leaves the maps free.
+    middle_share: share of a batch drawn from the noise levels where textures' patterns are decided.
     start_from: a directory of weights to begin with in place of random ones, the shipped ones for
     example; the optimiser begins anew, so warm up, and take another seed than theirs for other images.
     """
@@ -45,6 +46,7 @@ class Recipe:
     pair_share: float = 0.4
     textured_share: float = 0.8
     attention_weight: float = 0.01
+    middle_share: float = 0.0
     bfloat16: bool = True
     start_from: str = ""
 
@@ -54,7 +56,8 @@ class Recipe:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
         if self.attention_weight < 0:
             raise ValueError(f"attention_weight is {self.attention_weight}; it must not be below 0")
-        for name in ("decay_from", "ema", "caption_dropout", "pair_share", "textured_share"):
+        shares = ("caption_dropout", "pair_share", "textured_share", "middle_share")
+        for name in ("decay_from", "ema", *shares):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be in [0, 1)")
 
@@ -129,6 +132,7 @@ class Trainer:
             pipeline.tokenizer,
             recipe.mix(self.step),
             recipe.caption_dropout,
+            recipe.middle_share,
         ).to(self.device)
         unet, text_encoder = self.worker.unet, self.worker.text_encoder
         loss = velocity_errors(unet, text_encoder, pipeline.scheduler, batch).mean()
