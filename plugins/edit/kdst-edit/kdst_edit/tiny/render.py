@@ -76,7 +76,7 @@ def _paint(images: Tensor, scenes: Scenes, k: int) -> None:
 def _ink(scenes: Scenes, k: int) -> Tensor:
     """How much ink (B, 32, 32) the texture lays, 0 to 1: dark stripes, or pale dots.
 
-    Dots stand on a lattice that the object's centre mirrors, stripes on one of two diagonals.
+    Both turn about the object's centre with its angle: at π/4 it mirrors the dots, never the stripes.
     """
     angle = scenes.texture_angle[:, k]
     cos, sin = (2 * torch.pi / PERIOD * f(angle)[:, None] for f in (torch.cos, torch.sin))

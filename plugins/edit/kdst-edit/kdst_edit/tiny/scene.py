@@ -37,6 +37,7 @@ RADIUS = ((6.5, 8.0), (8.5, 10.0), (10.5, 12.5))
 PAIR_RADIUS = (6.0, 7.0)
 SHIFT = 3.0
 PAIR_SHIFT = (1.0, 3.0)
+TILT = torch.pi / 18
 
 WORDS = ("a", "on", "background", "left", "of", "above", "small", "large", "striped", "dotted")
 VOCABULARY = (*WORDS, *COLOURS, *BACKGROUNDS, *SHAPES)
@@ -120,7 +121,7 @@ def sample_scenes(
         texture=texture,
         centre=centre,
         radius=radius,
-        texture_angle=torch.pi / 4 + torch.pi / 2 * choice(2, 2),
+        texture_angle=torch.pi / 4 + TILT * (2 * uniform(2) - 1),
     )
 
 
