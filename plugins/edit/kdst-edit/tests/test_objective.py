@@ -17,7 +17,7 @@ def batch_of(count: int, pair: float, dropout: float = 0.0) -> Batch:
 def owned(caption: str) -> dict[str, int]:
     ids = token_ids(TOKENIZER, [caption])
     owners = word_owners(ids, TOKENIZER)[0].tolist()
-    words = TOKENIZER.convert_ids_to_tokens(ids[0])
+    words = TOKENIZER.convert_ids_to_tokens(ids[0].tolist())
     return {word: owner for word, owner in zip(words, owners, strict=True) if owner >= 0}
 
 
