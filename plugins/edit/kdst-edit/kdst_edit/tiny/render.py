@@ -76,9 +76,10 @@ def _paint(images: Tensor, scenes: Scenes, k: int) -> None:
 def _ink(scenes: Scenes, k: int) -> Tensor:
     """How much ink (B, 32, 32) the texture lays, 0 to 1: dark stripes, or pale dots.
 
-    Both turn about the object's centre with its angle: at π/4 it mirrors the dots, never the stripes.
+    Stripes turn about the object's centre with its angle; dots stand still, on a lattice that the
+    centre mirrors.
     """
-    angle = scenes.texture_angle[:, k]
+    angle = torch.where(scenes.texture[:, k] == 2, torch.pi / 4, scenes.texture_angle[:, k])
     cos, sin = (2 * torch.pi / PERIOD * f(angle)[:, None] for f in (torch.cos, torch.sin))
     dx, dy = _pixels() - scenes.centre[:, k, :1], _pixels() - scenes.centre[:, k, 1:]
     u = (sin * dy)[:, :, None] + (cos * dx)[:, None, :]

@@ -45,6 +45,7 @@ class Recipe:
     single_until: int = 30_000
     pair_share: float = 0.4
     textured_share: float = 0.8
+    dotted_share: float = 0.5
     attention_weight: float = 0.01
     middle_share: float = 0.0
     bfloat16: bool = True
@@ -56,8 +57,9 @@ class Recipe:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
         if self.attention_weight < 0:
             raise ValueError(f"attention_weight is {self.attention_weight}; it must not be below 0")
-        shares = ("caption_dropout", "pair_share", "textured_share", "middle_share")
-        for name in ("decay_from", "ema", *shares):
+        names = ["decay_from", "ema", "caption_dropout"]
+        names += ["pair_share", "textured_share", "dotted_share", "middle_share"]
+        for name in names:
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be in [0, 1)")
 
@@ -74,7 +76,8 @@ class Recipe:
     def mix(self, step: int) -> Mix:
         """Single objects alone at first; then pairs join, over as many images again."""
         seen = step * self.batch / max(self.single_until, 1)
-        return Mix(self.pair_share * min(1.0, max(0.0, seen - 1)), self.textured_share)
+        pair = self.pair_share * min(1.0, max(0.0, seen - 1))
+        return Mix(pair, self.textured_share, self.dotted_share)
 
 
 class Networks(nn.Module):
