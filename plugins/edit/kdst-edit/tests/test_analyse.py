@@ -1,5 +1,7 @@
 """Claims about reading images back."""
 
+import dataclasses
+
 import torch
 
 from kdst_edit.tiny.analyse import object_mask, read_object
@@ -23,6 +25,20 @@ def test_another_image_does_not_pass_for_the_one_that_was_asked_for() -> None:
     right = score_single(scenes, render(others))
     for name, kinds in (("background", 5), ("colour", 6), ("shape", 5)):
         assert right[name].float().mean() < 2 / kinds, name
+
+
+def test_textures_are_told_by_their_pattern_and_not_by_their_brightness() -> None:
+    scenes = sample_scenes(300, torch.Generator().manual_seed(5), Mix(pair=0.0, textured=0.9))
+    scenes = scenes.select(scenes.texture[:, 0] > 0)
+    plain = dataclasses.replace(scenes, texture=torch.zeros_like(scenes.texture))
+    flat, inked = render(plain), render(scenes)
+    dotted = (scenes.texture[:, 0] == 2)[:, None, None, None]
+    ink = (inked - flat).abs().amax(1, keepdim=True)
+    darker = flat - 0.4 * ink / ink.amax((2, 3), keepdim=True) * (flat + 1)
+    lighter = flat + 0.6 * ink / ink.amax((2, 3), keepdim=True) * (1 - flat)
+    exchanged = torch.where(dotted, darker, lighter)
+    right = read_object(exchanged).texture == scenes.texture[:, 0]
+    assert right.float().mean() > 0.95
 
 
 def test_noise_and_empty_images_hold_no_shape() -> None:

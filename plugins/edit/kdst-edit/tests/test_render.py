@@ -48,6 +48,26 @@ def test_texture_changes_the_object_and_nothing_else() -> None:
     assert not (changed & (object_masks(scenes)[:, 0] == 0)).any()
 
 
+def test_stripes_darken_and_dots_lighten() -> None:
+    scenes = scenes_of(200, pair=0.0)
+    plain = dataclasses.replace(scenes, texture=torch.zeros_like(scenes.texture))
+    change = (render(scenes) - render(plain)).flatten(1)
+    striped, dotted = (scenes.texture[:, 0] == index for index in (1, 2))
+    assert (change[striped] <= 0).all()
+    assert (change[dotted] >= 0).all()
+
+
+def test_dots_are_a_pattern_that_the_middle_of_the_object_mirrors_and_stripes_are_not() -> None:
+    scenes = scenes_of(200, pair=0.0)
+    centred = torch.full_like(scenes.centre, 16.0)
+    disc = torch.zeros_like(scenes.shape)
+    level = torch.zeros_like(scenes.slope)
+    images = render(dataclasses.replace(scenes, centre=centred, shape=disc, slope=level))
+    mirrored = (images - images.flip(3)).abs().flatten(1).amax(1)
+    assert mirrored[scenes.texture[:, 0] == 2].max() < 1e-4
+    assert mirrored[scenes.texture[:, 0] == 1].min() > 0.2
+
+
 def test_a_background_without_slope_is_flat() -> None:
     scenes = scenes_of(50)
     flat = dataclasses.replace(scenes, slope=torch.zeros_like(scenes.slope))

@@ -63,3 +63,11 @@ def test_layout_varies_under_one_caption() -> None:
     same = [i for i, text in enumerate(texts) if text == texts[0]]
     assert len(same) > 1
     assert len({tuple(scenes.centre[i, 0].tolist()) for i in same}) == len(same)
+
+
+def test_a_mix_decides_how_often_textures_and_dots_are_drawn() -> None:
+    mix = Mix(pair=0.0, textured=0.9, dotted=0.7)
+    texture = sample_scenes(4000, generator(0), mix).texture[:, 0]
+    striped, dotted = ((texture == index).float().mean() for index in (1, 2))
+    assert abs(striped - 0.27) < 0.03
+    assert abs(dotted - 0.63) < 0.03

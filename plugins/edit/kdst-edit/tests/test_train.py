@@ -1,5 +1,8 @@
 """Claims about training: the same seed trains the same model, killed or not."""
 
+# mypy: disable-error-code="attr-defined"
+# diffusers sets these attributes at run time
+
 import json
 import os
 import signal
@@ -62,6 +65,17 @@ def test_training_can_begin_with_the_shipped_weights(tmp_path: Path) -> None:
         Trainer(Recipe(start_from=str(tmp_path)), torch.device("cpu"))
 
 
+@pytest.mark.parametrize("weight", [0.0, 0.3])
+def test_an_attention_weight_draws_the_words_to_their_objects(weight: float) -> None:
+    recipe = Recipe(images=10_000, batch=8, warmup=1, attention_weight=weight)
+    trainer, errors = Trainer(recipe, torch.device("cpu")), []
+    for _ in range(12):
+        trainer.step = 0
+        trainer.train_step()
+        errors.append(trainer.attention_error)
+    assert (errors[-1] < 0.7 * errors[0]) == (weight > 0)
+
+
 def test_training_on_one_batch_lowers_its_loss() -> None:
     trainer = Trainer(Recipe(images=10_000, batch=4, warmup=1), torch.device("cpu"))
     curve = []
@@ -88,7 +102,12 @@ def test_a_changed_recipe_is_refused_unless_amended(
 
 @pytest.mark.parametrize(
     ("flag", "value", "said"),
-    [("--batch", "0", "batch is 0"), ("--ema", "1.5", "ema is 1.5"), ("--images", "-1", "images")],
+    [
+        ("--batch", "0", "batch is 0"),
+        ("--ema", "1.5", "ema is 1.5"),
+        ("--images", "-1", "images"),
+        ("--attention-weight", "-1", "attention_weight is -1"),
+    ],
 )
 def test_a_bad_option_is_one_clear_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], flag: str, value: str, said: str

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kdst_edit.tiny.render import DARK, PERIOD, SIZE, palette, silhouettes
+from kdst_edit.tiny.render import DARK, PALE, PERIOD, SIZE, palette, silhouettes
 from kdst_edit.tiny.scene import BACKGROUNDS, COLOURS, SHAPES
 
 CONTRAST = 0.2
@@ -106,11 +106,11 @@ def _nearest(colours: Tensor, table: Tensor) -> Tensor:
 
 
 def _colour(images: Tensor, mask: Tensor) -> Tensor:
-    """The palette entry, light or as dark as texture's ink, that most pixels are nearest to."""
-    light = palette(COLOURS)
-    table = torch.cat([light, (light + 1) * DARK - 1])
-    nearest = torch.cdist(images.flatten(2).mT, table).argmin(-1) % len(light)
-    votes = F.one_hot(nearest, len(light)) * mask.flatten(1)[..., None]
+    """The palette entry, as it is or under a texture's ink, that most pixels are nearest to."""
+    plain = palette(COLOURS)
+    table = torch.cat([plain, (plain + 1) * DARK - 1, plain + PALE * (1 - plain)])
+    nearest = torch.cdist(images.flatten(2).mT, table).argmin(-1) % len(plain)
+    votes = F.one_hot(nearest, len(plain)) * mask.flatten(1)[..., None]
     return votes.sum(1).argmax(-1)
 
 
@@ -166,17 +166,15 @@ def _inner(mask: Tensor, coverage: Tensor) -> Tensor:
 
 
 def _texture(images: Tensor, colour: Tensor, inside: Tensor) -> Tensor:
-    """0 plain, 1 striped, 2 dotted, from the spectrum of the shade inside the silhouette.
+    """0 plain, 1 striped, 2 dotted, from the spectrum of the tone inside the silhouette.
 
     Stripes have one direction at the texture's frequency, dots two at right angles.
     """
-    light = palette(COLOURS)[colour] + 1
-    direction = light / light.square().sum(1, keepdim=True)
-    shade = torch.einsum("bc,bcyx->byx", direction, images + 1).clamp(0, 1.2)
+    tone = _tone(images, palette(COLOURS)[colour])
     weight = inside.float()
     total = weight.sum((1, 2)).clamp(min=1)
-    mean = (shade * weight).sum((1, 2)) / total
-    wave = (shade - mean[:, None, None]) * weight
+    mean = (tone * weight).sum((1, 2)) / total
+    wave = (tone - mean[:, None, None]) * weight
     spread = (wave.square().sum((1, 2)) / total).sqrt()
     cosines, sines = _waves()
     power = torch.einsum("byx,ayx->ba", wave, cosines).square()
@@ -187,6 +185,13 @@ def _texture(images: Tensor, colour: Tensor, inside: Tensor) -> Tensor:
     ratio = pair.amin(1) / pair.amax(1).clamp(min=1e-9)
     textured = 1 + (ratio > 0.25).long()
     return torch.where(spread < 0.12, 0, textured)
+
+
+def _tone(images: Tensor, colour: Tensor) -> Tensor:
+    """How far (B, 32, 32) each pixel is from `colour` (B, 3): -1 black, 0 the colour, 1 white."""
+    axes = torch.stack([colour + 1, 1 - colour], 2)
+    shares = torch.linalg.pinv(axes) @ (images + 1).flatten(2)
+    return (shares.sum(1) - 1).clamp(-1, 1).reshape(-1, SIZE, SIZE)
 
 
 @cache

@@ -14,17 +14,18 @@ from diffusers.models.attention_processor import Attention, AttnProcessor
 from torch import Tensor
 
 
-class WordAttention:
-    """Attention processor that computes as usual and sums the maps of one token a row and word.
+class ReadAttention:
+    """Attention processor that computes as usual and shows its weights to `read`.
 
-    `tokens` (B, K) are positions in the caption. Only calls with `queries` queries and 2B rows,
-    unconditional rows first, are recorded.
+    Only calls with `queries` queries are shown, each as a mean over heads (rows, queries, keys).
     """
 
-    def __init__(self, tokens: Tensor, queries: int) -> None:
-        self.tokens, self.queries = tokens, queries
-        self.total = torch.zeros(*tokens.shape, queries)
-        self.calls = 0
+    def __init__(self, queries: int) -> None:
+        self.queries = queries
+
+    def read(self, weights: Tensor) -> None:
+        """What to do with the weights of one call."""
+        raise NotImplementedError
 
     def __call__(
         self,
@@ -34,20 +35,36 @@ class WordAttention:
         attention_mask: Tensor | None = None,
         temb: Tensor | None = None,
     ) -> Tensor:
-        """Softmax attention of `hidden_states` (2B, P, C) to the words (2B, L, D)."""
+        """Softmax attention of `hidden_states` (B, P, C) to the words (B, L, D)."""
         words = hidden_states if encoder_hidden_states is None else encoder_hidden_states
         query = attn.head_to_batch_dim(attn.to_q(hidden_states))
         key = attn.head_to_batch_dim(attn.to_k(words))
         value = attn.head_to_batch_dim(attn.to_v(words))
         weights = attn.get_attention_scores(query, key, attention_mask)
-        if weights.shape[1] == self.queries and len(hidden_states) == 2 * len(self.tokens):
-            rows, heads = len(hidden_states), attn.heads
-            self._record(weights.reshape(rows, heads, *weights.shape[1:]).mean(1))
+        if weights.shape[1] == self.queries:
+            self.read(weights.unflatten(0, (-1, attn.heads)).mean(1))
         mixed: Tensor = attn.batch_to_head_dim(torch.bmm(weights, value))
         mixed = attn.to_out[1](attn.to_out[0](mixed))
         return mixed
 
-    def _record(self, weights: Tensor) -> None:
+
+class WordAttention(ReadAttention):
+    """Sums the maps of one token a row and word.
+
+    `tokens` (B, K) are positions in the caption. Only calls with 2B rows, unconditional rows first,
+    are recorded.
+    """
+
+    def __init__(self, tokens: Tensor, queries: int) -> None:
+        super().__init__(queries)
+        self.tokens = tokens
+        self.total = torch.zeros(*tokens.shape, queries)
+        self.calls = 0
+
+    def read(self, weights: Tensor) -> None:
+        """Add the conditional rows of `weights` (2B, P, L)."""
+        if len(weights) != 2 * len(self.tokens):
+            return
         conditional = weights[len(self.tokens) :].mT.cpu()
         index = self.tokens[..., None].expand(-1, -1, self.queries)
         self.total += conditional.gather(1, index)
@@ -59,6 +76,31 @@ class WordAttention:
         return (self.total / max(self.calls, 1)).reshape(*self.tokens.shape, side, side)
 
 
+class KeptAttention(ReadAttention):
+    """Keeps the weights of every call since the last `take`, with their gradients."""
+
+    def __init__(self, queries: int) -> None:
+        super().__init__(queries)
+        self._kept: list[Tensor] = []
+
+    def read(self, weights: Tensor) -> None:
+        """Keep `weights` (B, P, L)."""
+        self._kept.append(weights)
+
+    def take(self) -> Tensor:
+        """The mean (B, P, L), float32, over the calls since the last time, which are let go."""
+        mean = torch.stack(self._kept).float().mean(0)
+        self._kept.clear()
+        return mean
+
+
+def set_cross_attention(unet: UNet2DConditionModel, reader: ReadAttention) -> None:
+    """Let `reader` compute the cross-attention of `unet`, and an explicit softmax the rest."""
+    unet.set_attn_processor(
+        {n: reader if ".attn2." in n else AttnProcessor() for n in unet.attn_processors}
+    )
+
+
 @contextmanager
 def recorded(
     unet: UNet2DConditionModel, tokens: Tensor, queries: int = 256
@@ -66,10 +108,7 @@ def recorded(
     """Record the cross-attention of `unet` at `queries` pixels, then restore its processors."""
     before = dict(unet.attn_processors)
     recorder = WordAttention(tokens, queries)
-    chosen = {
-        name: recorder if ".attn2." in name else AttnProcessor() for name in unet.attn_processors
-    }
-    unet.set_attn_processor(chosen)
+    set_cross_attention(unet, recorder)
     try:
         yield recorder
     finally:

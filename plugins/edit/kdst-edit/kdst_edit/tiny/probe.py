@@ -51,7 +51,8 @@ def word_gaps(
 
         def error(shown: Scenes, told: Scenes, levels: torch.Tensor = levels) -> float:
             tokens = token_ids(tokenizer, captions(told))
-            batch = Batch(render(shown), noise, levels, tokens).to(unet.device)
+            masks = torch.zeros(count, 2, 16, 16)
+            batch = Batch(render(shown), noise, levels, tokens, masks).to(unet.device)
             return float(velocity_errors(unet, text_encoder, scheduler, batch).mean())
 
         for kind, (shown, told) in wrong.items():

@@ -10,6 +10,7 @@ from kdst_edit.tiny.scene import BACKGROUNDS, COLOURS, SHAPES, Scenes
 SIZE = 32
 PERIOD = 6.0
 DARK = 0.35
+PALE = 0.5
 CHUNK = 128
 
 
@@ -65,22 +66,28 @@ def _paint(images: Tensor, scenes: Scenes, k: int) -> None:
     images.lerp_(colour[:, :, None, None].expand_as(images), coverage[:, None])
     textured = scenes.texture[:, k].nonzero()[:, 0]
     if len(textured):
-        ink = _ink(scenes.select(textured), k).mul_(coverage[textured])
-        darker = (DARK - 1) * (colour[textured] + 1)
-        images[textured] += darker[:, :, None, None] * ink[:, None]
+        scenes, colour = scenes.select(textured), colour[textured]
+        dotted = (scenes.texture[:, k] == 2)[:, None]
+        shift = torch.where(dotted, PALE * (1 - colour), (DARK - 1) * (colour + 1))
+        ink = _ink(scenes, k).mul_(coverage[textured])
+        images[textured] += shift[:, :, None, None] * ink[:, None]
 
 
 def _ink(scenes: Scenes, k: int) -> Tensor:
-    """How dark (B, 32, 32) the texture is, 0 to 1: stripes, or dots on a square lattice."""
-    angle = scenes.texture_angle[:, k]
+    """How much ink (B, 32, 32) the texture lays, 0 to 1: dark stripes, or pale dots.
+
+    Stripes turn about the object's centre with its angle; dots stand still, on a lattice that the
+    centre mirrors.
+    """
+    angle = torch.where(scenes.texture[:, k] == 2, torch.pi / 4, scenes.texture_angle[:, k])
     cos, sin = (2 * torch.pi / PERIOD * f(angle)[:, None] for f in (torch.cos, torch.sin))
     dx, dy = _pixels() - scenes.centre[:, k, :1], _pixels() - scenes.centre[:, k, 1:]
     u = (sin * dy)[:, :, None] + (cos * dx)[:, None, :]
-    ink = u.sin_()
+    ink = u.sin()
     dotted = (scenes.texture[:, k] == 2).nonzero()[:, 0]
     if len(dotted):
         v = (cos * dy)[dotted, :, None] - (sin * dx)[dotted, None, :]
-        ink[dotted] = ink[dotted] + v.sin_() - 0.6
+        ink[dotted] = -u[dotted].cos_() - v.cos_() - 0.4
     return ink.mul_(1.5).add_(0.5).clamp_(0, 1)
 
 

@@ -37,6 +37,7 @@ RADIUS = ((6.5, 8.0), (8.5, 10.0), (10.5, 12.5))
 PAIR_RADIUS = (6.0, 7.0)
 SHIFT = 3.0
 PAIR_SHIFT = (1.0, 3.0)
+TILT = torch.pi / 18
 
 WORDS = ("a", "on", "background", "left", "of", "above", "small", "large", "striped", "dotted")
 VOCABULARY = (*WORDS, *COLOURS, *BACKGROUNDS, *SHAPES)
@@ -47,7 +48,8 @@ class Scenes:
     """B scenes. Object fields are (B, 2); the second object counts only where `pair` is true.
 
     Integers index the tuples above; `centre` (B, 2, 2) holds x and y and `radius` (B, 2) the
-    half-extent, both in pixels of a 32×32 image; angles are in radians.
+    half-extent, both in pixels of a 32×32 image; angles are in radians. `texture_angle` is that of
+    stripes; dots are always upright.
     """
 
     pair: Tensor
@@ -74,10 +76,11 @@ class Scenes:
 
 @dataclass(frozen=True)
 class Mix:
-    """How often a scene holds two objects, and how often a single object has a texture."""
+    """How often a scene holds two objects, a single object a texture, and a texture is dots."""
 
     pair: float = 0.35
     textured: float = 0.6
+    dotted: float = 0.5
 
 
 def held_out(shape: Tensor, colour: Tensor, background: Tensor) -> Tensor:
@@ -104,7 +107,8 @@ def sample_scenes(
     shape, colour = choice(len(SHAPES), 2), choice(len(COLOURS), 2)
     repeated = colour[:, 0] == colour[:, 1]
     colour[:, 1] = (colour[:, 1] + repeated) % len(COLOURS)
-    texture = torch.where(uniform(2) < mix.textured, 1 + choice(2, 2), 0)
+    dotted = uniform(2) < mix.dotted
+    texture = torch.where(uniform(2) < mix.textured, 1 + dotted.long(), 0)
     texture = torch.where(pair[:, None], 0, texture)
     background = _background(choice(len(BACKGROUNDS)), shape, colour, pair, fresh)
     centre, radius = _layout(pair, relation, size, uniform)
@@ -120,7 +124,7 @@ def sample_scenes(
         texture=texture,
         centre=centre,
         radius=radius,
-        texture_angle=torch.pi / 4 + torch.pi / 2 * choice(2, 2),
+        texture_angle=torch.pi / 4 + TILT * (2 * uniform(2) - 1),
     )
 
 

@@ -76,7 +76,8 @@ def train(trainer: Trainer, out: Path, *, save_every: int = 500, score_every: in
     losses, scores = Log(out / "loss.jsonl", trainer.step), Log(out / "scores.jsonl", trainer.step)
     began, cpu, first = time.monotonic(), time.process_time(), trainer.step
     while trainer.step < recipe.steps:
-        losses.write(step=trainer.step + 1, loss=trainer.train_step())
+        loss = trainer.train_step()
+        losses.write(step=trainer.step, loss=loss, attention_error=trainer.attention_error)
         last = trainer.step == recipe.steps
         if trainer.step % 20 == 0 or last:
             speed = (trainer.step - first) / (time.monotonic() - began)

@@ -13,13 +13,13 @@ from typing import Any
 
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
-from diffusers.models.attention_processor import AttnProcessor
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import CLIPTextModel
 
+from kdst_edit.tiny.attention import KeptAttention, set_cross_attention
 from kdst_edit.tiny.model import build_pipeline
-from kdst_edit.tiny.objective import draw_batch, velocity_errors
+from kdst_edit.tiny.objective import attention_errors, draw_batch, velocity_errors
 from kdst_edit.tiny.scene import Mix
 
 
@@ -27,6 +27,9 @@ from kdst_edit.tiny.scene import Mix
 class Recipe:
     """Everything that decides the weights; with one recipe, two runs are equal bit for bit.
 
+    attention_weight: weight of the object words' attention error beside the velocity error, which
+    keeps the words' maps at 16² on their objects; 0 leaves the maps free.
+    middle_share: share of a batch drawn from the noise levels where textures' patterns are decided.
     start_from: a directory of weights to begin with in place of random ones, the shipped ones for
     example; the optimiser begins anew, so warm up, and take another seed than theirs for other images.
     """
@@ -42,6 +45,9 @@ class Recipe:
     single_until: int = 30_000
     pair_share: float = 0.4
     textured_share: float = 0.8
+    dotted_share: float = 0.5
+    attention_weight: float = 0.01
+    middle_share: float = 0.0
     bfloat16: bool = True
     start_from: str = ""
 
@@ -49,7 +55,11 @@ class Recipe:
         for name in ("images", "batch", "learning_rate", "warmup"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
-        for name in ("decay_from", "ema", "caption_dropout", "pair_share", "textured_share"):
+        if self.attention_weight < 0:
+            raise ValueError(f"attention_weight is {self.attention_weight}; it must not be below 0")
+        names = ["decay_from", "ema", "caption_dropout"]
+        names += ["pair_share", "textured_share", "dotted_share", "middle_share"]
+        for name in names:
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be in [0, 1)")
 
@@ -66,7 +76,8 @@ class Recipe:
     def mix(self, step: int) -> Mix:
         """Single objects alone at first; then pairs join, over as many images again."""
         seen = step * self.batch / max(self.single_until, 1)
-        return Mix(self.pair_share * min(1.0, max(0.0, seen - 1)), self.textured_share)
+        pair = self.pair_share * min(1.0, max(0.0, seen - 1))
+        return Mix(pair, self.textured_share, self.dotted_share)
 
 
 class Networks(nn.Module):
@@ -106,14 +117,16 @@ class Trainer:
         self.worker = copy.deepcopy(self.master)
         if recipe.bfloat16:
             self.worker.to(torch.bfloat16)
-        # explicit softmax: on CPUs the fused kernel's bfloat16 backward is several times slower
-        self.worker.unet.set_attn_processor(AttnProcessor())
+        # an explicit softmax everywhere: it can be read, and on CPUs the fused kernel's bfloat16
+        # backward is several times slower
+        self.attention, self.attention_error = KeptAttention(queries=256), 0.0
+        set_cross_attention(self.worker.unet, self.attention)
         self.optimizer = torch.optim.AdamW(
             self.master.parameters(), betas=(0.9, 0.99), weight_decay=0.01, fused=True
         )
 
     def train_step(self) -> float:
-        """One optimiser step; returns the mean loss of the batch."""
+        """One optimiser step; returns the batch's mean velocity error."""
         recipe, pipeline = self.recipe, self.pipeline
         generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + self.step)
         batch = draw_batch(
@@ -122,13 +135,17 @@ class Trainer:
             pipeline.tokenizer,
             recipe.mix(self.step),
             recipe.caption_dropout,
+            recipe.middle_share,
         ).to(self.device)
         unet, text_encoder = self.worker.unet, self.worker.text_encoder
         loss = velocity_errors(unet, text_encoder, pipeline.scheduler, batch).mean()
+        words = attention_errors(self.attention.take(), batch, pipeline.tokenizer)
+        looks = words.sum() / max(len(words), 1)
         self.worker.zero_grad()
-        loss.backward()
+        (loss + recipe.attention_weight * looks).backward()
         self._update()
         self.step += 1
+        self.attention_error = float(looks.detach())
         return float(loss.detach())
 
     @torch.no_grad()
