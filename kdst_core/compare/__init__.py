@@ -211,7 +211,6 @@ def heading(
 ) -> dict[str, Any]:
     """Return what the page shows around the content: protocol, options, command."""
     seeds, runs = sorted({c.seed for c in cells}), {c.directory for c in cells}
-    several = {"runs": len(runs), "seeds": seeds}
     inputs = {k: v for k, v in first["input"].items() if not isinstance(v, Mapping)}
     options = {
         c.label: ", ".join(f"{k} {v}" for k, v in shown.items()) or "none"
@@ -222,7 +221,7 @@ def heading(
         **first,
         "method": "comparison",
         "warnings": list(found.warnings),
-        "input": {**inputs, **several},
+        "input": {**inputs, "runs": len(runs)},
         "options": options,
         "command": command,
         "plugin": "kdst compare",
