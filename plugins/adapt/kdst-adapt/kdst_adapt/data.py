@@ -313,15 +313,18 @@ LOADERS: dict[str, Callable[[Path, AdaptInputs, list[int]], list[Shift]]] = {
 """Kind of data to the function that loads it."""
 
 
-def batches(count: int, size: int, order: str, seed: int) -> list[Array]:
+def ordered(count: int, order: str, seed: int) -> Array:
+    """Return the rows of a stream in order: as stored, or shuffled by the seed."""
+    rows = np.arange(count)
+    return np.random.default_rng(seed).permutation(count) if order == "shuffled" else rows
+
+
+def cut(rows: Array, size: int) -> list[Array]:
     """Return the rows of each batch; a last batch of a single image joins the one before it.
 
     BatchNorm has no statistics for a single image, and every method sees the same batches.
     """
-    rows = np.arange(count)
-    if order == "shuffled":
-        rows = np.random.default_rng(seed).permutation(count)
-    cuts = list(range(size, count, size))
-    if cuts and size > 1 and count - cuts[-1] == 1:
+    cuts = list(range(size, len(rows), size))
+    if cuts and size > 1 and len(rows) - cuts[-1] == 1:
         cuts.pop()
     return np.split(rows, cuts)

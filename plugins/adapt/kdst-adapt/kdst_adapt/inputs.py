@@ -53,5 +53,28 @@ class AdaptInputs:
         "stored", "Order of the images: as stored, or shuffled by the seed."
     )
     reset: Literal["shift", "never"] = option(
-        "shift", "Reset the method at every shift (type and severity), or never."
+        "shift", "Reset the method at every shift (type and severity), or never (continual)."
+    )
+    setting: Literal["separate", "gradual", "mixed"] = option(
+        "separate",
+        "separate: one stream a shift. gradual: each type at severities 1-2-3-4-5-4-3-2-1, reset between"
+        " types. mixed: the images of all shifts shuffled into one stream.",
+    )
+    dirichlet: float | None = option(
+        None,
+        "Label-correlated streams: concentration of the Dirichlet distribution that spreads each class"
+        " over the stream; .1 is strongly correlated. Default: not correlated.",
+        above=0,
+    )
+    imbalance: float | None = option(
+        None,
+        "Class-imbalanced streams: the commonest class has this many times the images of the rarest,"
+        " in geometric steps. Default: all images.",
+        min=1,
+    )
+    window: int | None = option(
+        None,
+        "Sliding window: a method is given each batch after the images before it, this many together,"
+        " for batches down to one image. Default: the batch alone.",
+        min=2,
     )

@@ -138,7 +138,7 @@ def test_pixelate_and_contrast_match_the_published_images() -> None:
 def test_batches_cover_every_image_once_and_none_is_single(
     count: int, size: int, order: str
 ) -> None:
-    found = data.batches(count, size, order, 3)
+    found = data.cut(data.ordered(count, order, 3), size)
     assert sorted(np.concatenate(found).tolist()) == list(range(count))
     if size > 1 and count > 1:
         assert min(map(len, found)) > 1
