@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kdst_adapt import corruptions
+from kdst_adapt.corruption_effects import Severities
 from kdst_adapt.inputs import AdaptInputs
 from kdst_core.errors import KdstError, did_you_mean
 
@@ -32,7 +33,7 @@ class Shift:
     images: Array
     labels: Array
     corruption: tuple[str, int] | None = None
-    table: corruptions.Severities | None = None
+    table: Severities | None = None
     seed: int = 0
 
     @property
@@ -81,7 +82,8 @@ def load(inputs: AdaptInputs, seed: int, live: Any = None) -> list[Shift]:
             )
         shifts = LOADERS[kind](Path(place), inputs, severities)
     if inputs.corrupt:
-        shifts = [n for s in shifts for c in inputs.corrupt for n in _on_the_fly(s, c, severities)]
+        wanted = list(corruptions.CORRUPTIONS) if inputs.corrupt == ["all"] else inputs.corrupt
+        shifts = [n for s in shifts for c in wanted for n in _on_the_fly(s, c, severities)]
     shifts = _chosen_types(shifts, inputs.types)
     shifts = [evolve(s, seed=seed) for s in shifts]
     if inputs.images is not None:

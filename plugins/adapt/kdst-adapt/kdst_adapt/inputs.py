@@ -21,8 +21,9 @@ class AdaptInputs:
     severity: str = option("5", "Severities to run: 5, 1-5, or 1,3,5.")
     corrupt: list[str] = option(
         [],
-        "Corruptions to apply on the fly, TYPE or TYPE:SEVERITY: gaussian_noise, impulse_noise,"
-        " defocus_blur, fog, contrast, pixelate.",
+        "Corruptions to apply on the fly, TYPE or TYPE:SEVERITY: gaussian_noise, shot_noise,"
+        " impulse_noise, defocus_blur, glass_blur, motion_blur, zoom_blur, snow, frost, fog, brightness,"
+        " contrast, elastic_transform, pixelate, jpeg_compression; all is all of them.",
     )
     model: str = option(
         "embedded",
