@@ -46,7 +46,7 @@ class PreparedAdapt:
 
     def execute(self, run: Run) -> Outcome:
         """Run the stream through the baselines and the method, and write curves and pictures."""
-        from kdst_adapt import alarms, summarize
+        from kdst_adapt import alarms, study, summarize
         from kdst_adapt.protocol import run_stream
 
         name = self.job.method.name
@@ -56,6 +56,8 @@ class PreparedAdapt:
         traces = run_stream(self.stream, methods, predictors, run, model_digest(self.model))
         shifts = self.stream.shifts
         metrics = summarize.metrics(traces, shifts, name)
+        chosen = self.job.inputs.study
+        metrics |= study.metrics(chosen, traces, name, shifts)
         names = [*(b for b in BASELINES if b != name), name]
         return Outcome(
             metrics=metrics,
@@ -69,7 +71,7 @@ class PreparedAdapt:
                 batch_norm=name != "source" and has_batch_norm(self.model),
                 largest=max(self.stream.batch_size, self.job.inputs.window or 0),
             ),
-            summary=summarize.lines(metrics, shifts, names),
+            summary=[*summarize.lines(metrics, shifts, names), *study.lines(chosen, metrics)],
         )
 
     def _predictor(self, method: Method, run: Run) -> Any:
@@ -141,7 +143,7 @@ class AdaptBench:
         )  # spinning threads thrash a busy machine
         import numpy as np
 
-        from kdst_adapt import data, models, settings
+        from kdst_adapt import data, models, settings, study
         from kdst_adapt.protocol import Stream
 
         inputs: AdaptInputs = job.inputs
@@ -154,6 +156,7 @@ class AdaptBench:
             )
         model = models.load(inputs, job.objects.get("model"))
         shifts = settings.arrange(shifts, inputs.setting)
+        study.check(inputs.study, shifts, job.method.name)
         count = data.cut(np.arange(len(shifts[0].labels)), 2)[0]
         classes = models.num_classes(model, shifts[0].batch(count)[0], device)
         for shift in shifts:

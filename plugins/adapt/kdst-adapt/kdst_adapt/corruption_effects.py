@@ -48,18 +48,17 @@ def shot_noise(x: Image, c: tuple[float, ...], rng: Rng) -> Image:
 
 
 def glass_blur(x: Image, c: tuple[float, ...], rng: Rng) -> Image:
-    """Blur by σ = c0, exchange each pixel with one up to c1 away, c2 times, and blur again."""
+    """Blur by σ = c0, show in each pixel one that is up to c1 away, c2 times, and blur again."""
     from scipy.ndimage import gaussian_filter
 
     sigma, reach, times = c[0], int(c[1]), int(c[2])
     out = np.array(gaussian_filter(x, (sigma, sigma, 0)))
     height, width = x.shape[:2]
     for _ in range(times):
-        moves = rng.integers(-reach, reach, (height, width, 2))
-        for h in range(height - reach - 1, reach, -1):
-            for w in range(width - reach - 1, reach, -1):
-                other = h + moves[h, w, 0], w + moves[h, w, 1]
-                out[h, w], out[other] = out[other].copy(), out[h, w].copy()
+        moves = rng.integers(-reach, reach, (2, height, width))
+        rows = np.clip(np.arange(height)[:, None] + moves[0], 0, height - 1)
+        columns = np.clip(np.arange(width)[None] + moves[1], 0, width - 1)
+        out = out[rows, columns]
     return np.array(gaussian_filter(out, (sigma, sigma, 0)))
 
 

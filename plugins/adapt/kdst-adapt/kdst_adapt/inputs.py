@@ -79,3 +79,8 @@ class AdaptInputs:
         " for batches down to one image. Default: the batch alone.",
         min=2,
     )
+    study: Literal["none", "energy", "calibration"] = option(
+        "none",
+        "energy: how the reduction of energy goes with loss and accuracy over the streams."
+        " calibration: the maximum calibration error too.",
+    )
