@@ -14,8 +14,8 @@ class AdaptInputs:
 
     data: str = option(
         "digits",
-        "digits (embedded), cifar10-c:DIR, cifar100-c:DIR, folder:DIR (one folder a class),"
-        " npz:FILE (images, labels).",
+        "digits (embedded), cifar10-c:DIR, cifar100-c:DIR, imagenet-c:DIR, folder:DIR (one folder a"
+        " class), npz:FILE (images, labels).",
     )
     types: list[str] = option([], "Corruption types to run, in this order. Default: all.")
     severity: str = option("5", "Severities to run: 5, 1-5, or 1,3,5.")
@@ -27,8 +27,9 @@ class AdaptInputs:
     )
     model: str = option(
         "embedded",
-        "embedded (for digits), resnet20, resnet32, resnet44, resnet56, or module.path:factory, a"
-        " function without arguments that returns an nn.Module.",
+        "embedded (for digits), resnet20, resnet32, resnet44, resnet56, wrn-28-10, transformers:DIR (an"
+        " image classifier with safetensors), or module.path:factory, a function without arguments that"
+        " returns an nn.Module.",
     )
     weights: Path | None = option(
         None, "State dict of the model: safetensors, or a file for torch.load(weights_only=True)."

@@ -67,7 +67,10 @@ def kind(shift: Shift) -> str:
 
 @frozen
 class Mixed(Shift):
-    """The images of several shifts as one stream; `images` are those of the parts one after the other."""
+    """The images of several shifts as one stream, those of the parts one after the other.
+
+    `images` holds the first one only, for its shape.
+    """
 
     parts: tuple[Shift, ...] = field(factory=tuple)
 
@@ -86,9 +89,8 @@ class Mixed(Shift):
 
 def mix(shifts: Sequence[Shift]) -> Mixed:
     """Return one stream of all images of several shifts."""
-    images = np.concatenate([s.images for s in shifts])
     labels = np.concatenate([s.labels for s in shifts])
-    return Mixed("mixed", 0, images, labels, parts=tuple(shifts))
+    return Mixed("mixed", 0, shifts[0].images[:1], labels, parts=tuple(shifts))
 
 
 class Windowed:
