@@ -149,3 +149,26 @@ def test_the_imagenet_c_layout_is_read_file_by_file(tmp_path: Path) -> None:
             "norm", data=f"imagenet-c:{tmp_path}", model=small_network(), severity="1",
             out=tmp_path / "s",
         )  # fmt: skip
+
+
+def test_the_gradient_of_a_built_in_network_keeps_the_fast_layout() -> None:
+    from kdst_adapt.resnet import ResNet
+
+    net = ResNet(2, width=4).eval().to(memory_format=torch.channels_last)
+    other = []
+
+    def watch(_module: nn.Module, _inputs: object, output: torch.Tensor) -> None:
+        if output.dim() == 4:
+            output.register_hook(
+                lambda g: (
+                    other.append(g.stride())
+                    if not g.is_contiguous(memory_format=torch.channels_last)
+                    else None
+                )
+            )
+
+    for module in net.modules():
+        module.register_forward_hook(watch)
+    x = torch.rand(2, 3, 32, 32).to(memory_format=torch.channels_last)
+    net(x.requires_grad_()).sum().backward()
+    assert other == []
