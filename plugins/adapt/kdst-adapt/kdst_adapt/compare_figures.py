@@ -12,7 +12,7 @@ from kdst_core.errors import KdstError
 DASHES: tuple[Any, ...] = ("-", (0, (4, 2)), (0, (1, 1.5)))
 """Line styles, so that more methods than colours can be told apart."""
 WINDOW = 1.5
-"""Methods more than this many points below the best are drawn at the lower edge."""
+"""Points of accuracy that the axis shows; methods below are drawn at its lower edge."""
 NEAR = 2.0
 """Points below the best of a column at which its shade ends."""
 
@@ -80,7 +80,7 @@ def _frontier(contenders: Sequence[Contender]) -> Figure:
     """Accuracy against cost, with the line of those that no cheaper method beats."""
     points = [(_metric(c, "cost_x_source"), _points(c), c.label) for c in contenders]
     top = max(y for _, y, _ in points)
-    floor = max(min(y for _, y, _ in points), top - WINDOW)
+    floor = top - WINDOW
     ordered = sorted(points, key=lambda p: (p[0], -p[1]))
     best = [p for n, p in enumerate(ordered) if all(p[1] > q[1] for q in ordered[:n])]
     seen = [p for p in best if p[1] >= floor]
@@ -100,7 +100,7 @@ def _frontier(contenders: Sequence[Contender]) -> Figure:
         ticks = [t for t in (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500) if low / 1.5 <= t <= high * 4]
         axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
         axes.minorticks_off()
-        axes.margins(y=0.12)
+        axes.set_ylim(floor - 0.1 * WINDOW, top + 0.1 * WINDOW)
         axes.set_xlabel("cost of a batch, times source (log)")
         axes.set_ylabel("mean accuracy, %")
         picture = charts.svg(fig, "frontier")
@@ -112,8 +112,7 @@ def _frontier(contenders: Sequence[Contender]) -> Figure:
 
 def _names(axes: Any, points: Sequence[tuple[float, float, str]], floor: float) -> None:
     """Write each method's name beside its point, moved where two would overlap."""
-    top = max(y for _, y, _ in points)
-    step = max(top - floor, 1e-6) * 0.065
+    step = 0.065 * WINDOW
     taken: list[tuple[float, float]] = []
     for x, y, name in sorted(points, key=lambda p: (-p[1], p[0])):
         shown, tried = max(y, floor), 0
