@@ -10,7 +10,9 @@ HEAVY += ["numba", "pycolmap", "PIL", "viser"]
 ADDED = ["export", "render", "view"]
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["plugins"], ["run", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["plugins"], ["run", "--help"], ["compare", "--help"]]
+)
 def test_help_and_plugins_import_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import sys\nfrom kdst_core import cli\n"

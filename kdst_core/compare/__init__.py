@@ -184,16 +184,20 @@ def verdict(found: Comparison) -> str:
 def report_table(found: Comparison, variant: str) -> Table:
     """Return the table of one combination of inputs."""
     rows = found.groups[variant]
-    header = ["method", *(c.label for c in found.columns)]
-    cells = [
-        [r.label, *(table.number(v, c) for v, c in zip(r.values, found.columns, strict=True))]
-        for r in rows
+    first, *others = found.columns
+    header = [
+        "method",
+        first.label,
+        *([table.TESTED] if found.tested else []),
+        *(c.label for c in others),
     ]
-    if found.tested:
-        header.append(table.TESTED)
-        for r, row in zip(rows, cells, strict=True):
-            row.append(table.tested(r, found.columns[0]))
-    strong = {(r, c + 1) for r, c in table.best_cells(rows, found.columns)}
+    cells = []
+    for r in rows:
+        head, *rest = (table.number(v, c) for v, c in zip(r.values, found.columns, strict=True))
+        test = [table.tested(r, first)] if found.tested else []
+        cells.append([r.label, head, *test, *rest])
+    shift = 1 + found.tested
+    strong = {(r, c + (shift if c else 1)) for r, c in table.best_cells(rows, found.columns)}
     caption = (
         "Mean ± half the 95 % interval over seeds (Student's t); methods and data that draw nothing"
         " are run once. Best of each column bold."
@@ -211,7 +215,6 @@ def heading(
 ) -> dict[str, Any]:
     """Return what the page shows around the content: protocol, options, command."""
     seeds, runs = sorted({c.seed for c in cells}), {c.directory for c in cells}
-    several = {"runs": len(runs), "seeds": seeds}
     inputs = {k: v for k, v in first["input"].items() if not isinstance(v, Mapping)}
     options = {
         c.label: ", ".join(f"{k} {v}" for k, v in shown.items()) or "none"
@@ -222,7 +225,7 @@ def heading(
         **first,
         "method": "comparison",
         "warnings": list(found.warnings),
-        "input": {**inputs, **several},
+        "input": {**inputs, "runs": len(runs)},
         "options": options,
         "command": command,
         "plugin": "kdst compare",

@@ -46,7 +46,7 @@ class PreparedAdapt:
 
     def execute(self, run: Run) -> Outcome:
         """Run the stream through the baselines and the method, and write curves and pictures."""
-        from kdst_adapt import summarize
+        from kdst_adapt import alarms, study, summarize
         from kdst_adapt.protocol import run_stream
 
         name = self.job.method.name
@@ -56,28 +56,39 @@ class PreparedAdapt:
         traces = run_stream(self.stream, methods, predictors, run, model_digest(self.model))
         shifts = self.stream.shifts
         metrics = summarize.metrics(traces, shifts, name)
+        chosen = self.job.inputs.study
+        metrics |= study.metrics(chosen, traces, name, shifts)
         names = [*(b for b in BASELINES if b != name), name]
         return Outcome(
             metrics=metrics,
             artifacts=self._artifacts(run, traces, names),
             input=self._protocol(),
-            warnings=summarize.warnings(
-                traces, shifts, name, updates="gradients" in self.job.method.description.needs
+            warnings=alarms.warnings(
+                traces[name],
+                shifts,
+                name,
+                updates="gradients" in self.job.method.description.needs,
+                batch_norm=name != "source" and has_batch_norm(self.model),
+                largest=max(self.stream.batch_size, self.job.inputs.window or 0),
             ),
-            summary=summarize.lines(metrics, shifts, names),
+            summary=[*summarize.lines(metrics, shifts, names), *study.lines(chosen, metrics)],
         )
 
     def _predictor(self, method: Method, run: Run) -> Any:
         """Call a method's hook, with a generator of its own."""
         import torch
 
+        from kdst_adapt.settings import Windowed
         from kdst_core.contracts import AdaptRequest
 
         generator = torch.Generator().manual_seed(self.job.seed)
         shape = self.stream.shifts[0].input_shape
         request = AdaptRequest(self.model, self.num_classes, shape, generator, self.source)
         mine = method.name == self.job.method.name
-        return method.call(request, self.job.options if mine else method.description.options(), run)
+        options = self.job.options if mine else method.description.options()
+        predictor = method.call(request, options, run)
+        window = self.job.inputs.window
+        return predictor if window is None else Windowed(predictor, window)
 
     def _protocol(self) -> dict[str, Any]:
         """Return everything that decides what was measured."""
@@ -87,7 +98,7 @@ class PreparedAdapt:
         return {
             "batch_size": self.stream.batch_size,
             "shifts": [s.key for s in self.stream.shifts],
-            "images_per_shift": [len(s.labels) for s in self.stream.shifts],
+            "images_per_shift": [sum(map(len, self.stream.rows(s))) for s in self.stream.shifts],
             "image_shape": list(first.input_shape),
             "num_classes": self.num_classes,
             "threads": torch.get_num_threads(),
@@ -130,7 +141,9 @@ class AdaptBench:
         os.environ.setdefault(
             "OMP_WAIT_POLICY", "PASSIVE"
         )  # spinning threads thrash a busy machine
-        from kdst_adapt import data, models
+        import numpy as np
+
+        from kdst_adapt import data, models, settings, study
         from kdst_adapt.protocol import Stream
 
         inputs: AdaptInputs = job.inputs
@@ -142,19 +155,32 @@ class AdaptBench:
                 "Give --model resnet20|32|44|56 with --weights FILE, or --model module.path:factory"
             )
         model = models.load(inputs, job.objects.get("model"))
-        count = data.batches(len(shifts[0].labels), 2, "stored", 0)[0]
+        shifts = settings.arrange(shifts, inputs.setting)
+        study.check(inputs.study, shifts, job.method.name)
+        count = data.cut(np.arange(len(shifts[0].labels)), 2)[0]
         classes = models.num_classes(model, shifts[0].batch(count)[0], device)
         for shift in shifts:
             check_labels(shift.labels, classes, shift.key)
         size = inputs.batch_size or (50 if inputs.data == "digits" else 200)
         set_threads(inputs)
-        stream = Stream(shifts, size, inputs.order, inputs.reset, job.seed)
-        check_batch_size(model, stream)
+        stream = Stream(
+            shifts,
+            size,
+            inputs.order,
+            inputs.reset,
+            job.seed,
+            inputs.dirichlet,
+            inputs.imbalance,
+        )
+        if inputs.window is None:
+            check_batch_size(model, stream)
         check_method(job, model)
         return PreparedAdapt(job, device, model, classes, stream, self._source(job, size))
 
     def _source(self, job: Job, size: int) -> "list[tuple[Tensor, Tensor]] | None":
         """Return source batches, or None; KdstError when the method needs them and has none."""
+        import numpy as np
+
         from kdst_adapt import data
 
         inputs: AdaptInputs = job.inputs
@@ -167,7 +193,7 @@ class AdaptBench:
             raise KdstError(f"--source {inputs.source!r} is not understood; give npz:FILE")
         clean = AdaptInputs(data=inputs.source)
         shift = data.load(clean, job.seed, live)[0]
-        return [shift.batch(rows) for rows in data.batches(len(shift.labels), size, "stored", 0)]
+        return [shift.batch(rows) for rows in data.cut(np.arange(len(shift.labels)), size)]
 
     def report(self, result: Mapping[str, Any], directory: Path) -> ReportContent:
         """Build the report of a run."""
@@ -262,14 +288,19 @@ def check_labels(labels: Any, classes: int, where: str) -> None:
 
 def check_batch_size(model: "nn.Module", stream: "Stream") -> None:
     """Raise KdstError when BatchNorm would have to take statistics of a single image."""
-    from kdst_adapt.kit import BATCH_NORMS
-
     single = [s.key for s in stream.shifts if len(stream.rows(s)[0]) == 1]
-    if single and any(isinstance(m, BATCH_NORMS) for m in model.modules()):
+    if single and has_batch_norm(model):
         raise KdstError(
             f"a batch of one image ({single[0]}) has no statistics for the model's BatchNorm.\n"
-            "Give --batch-size 2 or more, and at least two images"
+            "Give --window 64, or --batch-size 2 or more and at least two images"
         )
+
+
+def has_batch_norm(model: "nn.Module") -> bool:
+    """Return whether a model has BatchNorm."""
+    from kdst_adapt.kit import BATCH_NORMS
+
+    return any(isinstance(m, BATCH_NORMS) for m in model.modules())
 
 
 def check_method(job: Job, model: "nn.Module") -> None:

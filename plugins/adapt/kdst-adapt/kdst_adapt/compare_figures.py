@@ -11,8 +11,8 @@ from kdst_core.errors import KdstError
 
 DASHES: tuple[Any, ...] = ("-", (0, (4, 2)), (0, (1, 1.5)))
 """Line styles, so that more methods than colours can be told apart."""
-WINDOW = 3.0
-"""Methods more than this many points below the best are drawn at the lower edge."""
+WINDOW = 1.5
+"""Points of accuracy that the axis shows; methods below are drawn at its lower edge."""
 NEAR = 2.0
 """Points below the best of a column at which its shade ends."""
 
@@ -80,7 +80,7 @@ def _frontier(contenders: Sequence[Contender]) -> Figure:
     """Accuracy against cost, with the line of those that no cheaper method beats."""
     points = [(_metric(c, "cost_x_source"), _points(c), c.label) for c in contenders]
     top = max(y for _, y, _ in points)
-    floor = max(min(y for _, y, _ in points), top - WINDOW)
+    floor = top - WINDOW
     ordered = sorted(points, key=lambda p: (p[0], -p[1]))
     best = [p for n, p in enumerate(ordered) if all(p[1] > q[1] for q in ordered[:n])]
     seen = [p for p in best if p[1] >= floor]
@@ -100,7 +100,7 @@ def _frontier(contenders: Sequence[Contender]) -> Figure:
         ticks = [t for t in (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500) if low / 1.5 <= t <= high * 4]
         axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
         axes.minorticks_off()
-        axes.margins(y=0.12)
+        axes.set_ylim(floor - 0.1 * WINDOW, top + 0.1 * WINDOW)
         axes.set_xlabel("cost of a batch, times source (log)")
         axes.set_ylabel("mean accuracy, %")
         picture = charts.svg(fig, "frontier")
@@ -111,15 +111,16 @@ def _frontier(contenders: Sequence[Contender]) -> Figure:
 
 
 def _names(axes: Any, points: Sequence[tuple[float, float, str]], floor: float) -> None:
-    """Write each method's name beside its point, moved down where two would overlap."""
-    top = max(y for _, y, _ in points)
-    step = max(top - floor, 1e-6) * 0.062
+    """Write each method's name beside its point, moved where two would overlap."""
+    step = 0.065 * WINDOW
     taken: list[tuple[float, float]] = []
-    for x, y, name in sorted(points, key=lambda p: -p[1]):
-        shown = max(y, floor)
+    for x, y, name in sorted(points, key=lambda p: (-p[1], p[0])):
+        shown, tried = max(y, floor), 0
         at = shown
-        while any(abs(at - other) < step and 0.25 < x / z < 4 for z, other in taken):
-            at -= step
+        while any(abs(at - other) < 0.9 * step and 0.3 < x / z < 3.3 for z, other in taken):
+            tried += 1
+            up = tried % 2 == 1 or y < floor
+            at = shown + step * (tried if y < floor else (tried + 1) // 2 * (1 if up else -1))
         taken.append((x, at))
         text = name if y >= floor else f"{name} {y:.1f}"
         axes.annotate(text, (x, shown), (x * 1.12, at), va="center", fontsize=9)
@@ -193,7 +194,7 @@ def _stream(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     lines = {name: _along(runs) for name, runs in curves.items()}
     with charts.figure(4.8, 3.6) as (fig, axes):
         top = max(max(line) for line in lines.values())
-        near = {n: line for n, line in lines.items() if max(line) > top - 5 * WINDOW}
+        near = {n: line for n, line in lines.items() if max(line) > top - 10 * WINDOW}
         for number, (name, line) in enumerate(lines.items()):
             if name in near:
                 axes.plot(

@@ -20,7 +20,10 @@ FEW = 6
 
 def seeded(inputs: AdaptInputs) -> bool:
     """Return whether the seed changes the stream that a method is fed."""
-    return inputs.data == "digits" or bool(inputs.corrupt) or inputs.order != "stored"
+    random = (
+        inputs.setting == "mixed" or inputs.dirichlet is not None or inputs.imbalance is not None
+    )
+    return inputs.data == "digits" or bool(inputs.corrupt) or inputs.order != "stored" or random
 
 
 def pack(trace: Trace, stream: Stream) -> bytes:
@@ -31,10 +34,8 @@ def pack(trace: Trace, stream: Stream) -> bytes:
     parts = []
     for number, shift in enumerate(stream.shifts):
         rows = np.concatenate(stream.rows(shift))
-        right = np.zeros(len(shift.labels), np.uint8)
         records = np.concatenate([r.numpy() for r in trace.shift(number)])
-        right[rows] = records[:, CORRECT].astype(np.uint8)
-        parts.append(right)
+        parts.append(records[np.argsort(rows), CORRECT].astype(np.uint8))
     buffer = io.BytesIO()
     np.savez_compressed(buffer, correct=np.concatenate(parts), lengths=[len(p) for p in parts])
     return buffer.getvalue()

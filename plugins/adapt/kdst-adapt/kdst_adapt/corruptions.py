@@ -1,4 +1,4 @@
-"""Common corruptions of Hendrycks and Dietterich (2019), applied to one image at a time.
+"""The fifteen common corruptions of Hendrycks and Dietterich (2019), applied to one image at a time.
 
 Each has five severities and two published sets of parameters: CIFAR-10-C's, made for 32×32 images, and
 ImageNet-C's, made for 224×224. Images whose shorter side is below 128 get the first.
@@ -7,17 +7,12 @@ the image's index, the type and the severity, and on nothing else.
 """
 
 import zlib
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kdst_adapt.corruption_effects import EFFECTS, Effect, Image, Rng, Severities, plasma
 from kdst_core.errors import KdstError, did_you_mean
-
-Image = NDArray[np.floating[Any]]
-"""(H, W, C) in [0, 1]."""
-Rng = np.random.Generator
 
 
 def gaussian_noise(x: Image, c: tuple[float, ...], rng: Rng) -> Image:
@@ -55,32 +50,9 @@ def _disk(radius: float, alias: float) -> NDArray[np.float64]:
 def fog(x: Image, c: tuple[float, ...], rng: Rng) -> Image:
     """Blend with a plasma fractal of strength c0 and roughness decay c1."""
     size = 1 << (max(x.shape[:2]) - 1).bit_length()
-    haze = _plasma(size, c[1], rng)[: x.shape[0], : x.shape[1], None]
+    haze = plasma(size, c[1], rng)[: x.shape[0], : x.shape[1], None]
     top = x.max()
     return (x + c[0] * haze) * top / (top + c[0])
-
-
-def _plasma(size: int, decay: float, rng: Rng) -> NDArray[np.float64]:
-    """Return a (size, size) diamond-square fractal scaled to [0, 1]; it wraps around at the edges."""
-    field = np.zeros((size, size))
-    step, wobble = size, 100.0
-
-    def noisy(total: NDArray[np.float64]) -> NDArray[np.float64]:
-        return total / 4 + wobble * rng.uniform(-wobble, wobble, total.shape)
-
-    while step > 1:
-        half = step // 2
-        corners = field[::step, ::step]
-        pairs = corners + np.roll(corners, -1, 0)
-        field[half::step, half::step] = noisy(pairs + np.roll(pairs, -1, 1))
-        centres = field[half::step, half::step]
-        across = corners + np.roll(corners, -1, 0)
-        field[half::step, ::step] = noisy(across + centres + np.roll(centres, 1, 1))
-        down = corners + np.roll(corners, -1, 1)
-        field[::step, half::step] = noisy(down + centres + np.roll(centres, 1, 0))
-        step, wobble = half, wobble / decay
-    field -= field.min()
-    return field / field.max()
 
 
 def contrast(x: Image, c: tuple[float, ...], rng: Rng) -> Image:
@@ -104,9 +76,7 @@ def pixelate(x: Image, c: tuple[float, ...], rng: Rng) -> Image:
     return np.stack([np.asarray(p) for p in planes], axis=2)
 
 
-Severities = tuple[tuple[float, ...], ...]
-
-CORRUPTIONS: dict[str, tuple[Callable[..., Image], Severities, Severities]] = {
+CORRUPTIONS: dict[str, Effect] = {
     "gaussian_noise": (
         gaussian_noise,
         ((0.04,), (0.06,), (0.08,), (0.09,), (0.10,)),
@@ -137,6 +107,7 @@ CORRUPTIONS: dict[str, tuple[Callable[..., Image], Severities, Severities]] = {
         ((0.95,), (0.9,), (0.85,), (0.75,), (0.65,)),
         ((0.6,), (0.5,), (0.4,), (0.3,), (0.25,)),
     ),
+    **EFFECTS,
 }
 """Function, CIFAR-10-C's five severities, ImageNet-C's five severities."""
 

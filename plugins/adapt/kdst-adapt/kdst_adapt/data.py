@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kdst_adapt import corruptions
+from kdst_adapt.corruption_effects import Severities
 from kdst_adapt.inputs import AdaptInputs
 from kdst_core.errors import KdstError, did_you_mean
 
@@ -32,7 +33,7 @@ class Shift:
     images: Array
     labels: Array
     corruption: tuple[str, int] | None = None
-    table: corruptions.Severities | None = None
+    table: Severities | None = None
     seed: int = 0
 
     @property
@@ -77,11 +78,12 @@ def load(inputs: AdaptInputs, seed: int, live: Any = None) -> list[Shift]:
         if kind not in LOADERS or bool(place) == (kind == "digits"):
             raise KdstError(
                 f"--data {inputs.data!r} is not understood.{did_you_mean(kind, LOADERS)}\n"
-                "Give digits, cifar10-c:DIR, cifar100-c:DIR, folder:DIR or npz:FILE"
+                "Give digits, cifar10-c:DIR, cifar100-c:DIR, imagenet-c:DIR, folder:DIR or npz:FILE"
             )
         shifts = LOADERS[kind](Path(place), inputs, severities)
     if inputs.corrupt:
-        shifts = [n for s in shifts for c in inputs.corrupt for n in _on_the_fly(s, c, severities)]
+        wanted = list(corruptions.CORRUPTIONS) if inputs.corrupt == ["all"] else inputs.corrupt
+        shifts = [n for s in shifts for c in wanted for n in _on_the_fly(s, c, severities)]
     shifts = _chosen_types(shifts, inputs.types)
     shifts = [evolve(s, seed=seed) for s in shifts]
     if inputs.images is not None:
@@ -202,8 +204,6 @@ def _directory(place: Path) -> Path:
 
 def _folder(place: Path, inputs: AdaptInputs, severities: list[int]) -> list[Shift]:
     """One folder a class, in alphabetical order of the class names."""
-    from PIL import Image
-
     classes = sorted(p for p in _directory(place).iterdir() if p.is_dir())
     found = [
         (path, label)
@@ -215,8 +215,15 @@ def _folder(place: Path, inputs: AdaptInputs, severities: list[int]) -> list[Shi
         raise KdstError(
             f"{place} holds no images; expected one folder a class with PNG or JPEG files"
         )
+    return [_clean(_read_images([p for p, _ in found]), np.array([n for _, n in found]))]
+
+
+def _read_images(paths: list[Path]) -> Array:
+    """Return the images (N, H, W, 3) of files; KdstError when they differ in size."""
+    from PIL import Image
+
     images: list[Array] = []
-    for path, _ in found:
+    for path in paths:
         try:
             with Image.open(path) as file:
                 images.append(np.asarray(file.convert("RGB")))
@@ -226,10 +233,35 @@ def _folder(place: Path, inputs: AdaptInputs, severities: list[int]) -> list[Shi
             size = "×".join(map(str, images[-1].shape[1::-1]))
             first = "×".join(map(str, images[0].shape[1::-1]))
             raise KdstError(
-                f"{path} has {size} pixels, {found[0][0].name} has {first};"
+                f"{path} has {size} pixels, {paths[0].name} has {first};"
                 " all images must have one size"
             )
-    return [_clean(np.stack(images), np.array([label for _, label in found]))]
+    return np.stack(images)
+
+
+def _imagenet_c(place: Path, inputs: AdaptInputs, severities: list[int]) -> list[Shift]:
+    """The published layout of ImageNet-C: TYPE/SEVERITY/CLASS/IMAGE.JPEG, classes in alphabetical order.
+
+    Types may stand in the groups that the archives unpack to, such as noise/gaussian_noise.
+    """
+    from kdst_adapt.files import Files
+
+    places = sorted({p.parent for p in (*_directory(place).glob("*/1"), *place.glob("*/*/1"))})
+    if inputs.types:
+        places = [p for p in places if p.name in inputs.types]
+    if not places:
+        raise KdstError(f"{place} holds no TYPE/SEVERITY/CLASS folders of ImageNet-C")
+    shifts = []
+    for severity in severities:
+        for folder in places:
+            classes = sorted(p for p in _directory(folder / str(severity)).iterdir() if p.is_dir())
+            found = [(f, n) for n, c in enumerate(classes) for f in sorted(c.iterdir())]
+            kept = [(f, n) for f, n in found if f.suffix.lower() in IMAGE_SUFFIXES]
+            if not kept:
+                raise KdstError(f"{folder / str(severity)} holds no images")
+            images: Any = Files([f for f, _ in kept], _read_images)
+            shifts.append(Shift(folder.name, severity, images, np.array([n for _, n in kept])))
+    return shifts
 
 
 def _npz(place: Path, inputs: AdaptInputs, severities: list[int]) -> list[Shift]:
@@ -307,21 +339,25 @@ LOADERS: dict[str, Callable[[Path, AdaptInputs, list[int]], list[Shift]]] = {
     "digits": _digits,
     "cifar10-c": _cifar_c,
     "cifar100-c": _cifar_c,
+    "imagenet-c": _imagenet_c,
     "folder": _folder,
     "npz": _npz,
 }
 """Kind of data to the function that loads it."""
 
 
-def batches(count: int, size: int, order: str, seed: int) -> list[Array]:
+def ordered(count: int, order: str, seed: int) -> Array:
+    """Return the rows of a stream in order: as stored, or shuffled by the seed."""
+    rows = np.arange(count)
+    return np.random.default_rng(seed).permutation(count) if order == "shuffled" else rows
+
+
+def cut(rows: Array, size: int) -> list[Array]:
     """Return the rows of each batch; a last batch of a single image joins the one before it.
 
     BatchNorm has no statistics for a single image, and every method sees the same batches.
     """
-    rows = np.arange(count)
-    if order == "shuffled":
-        rows = np.random.default_rng(seed).permutation(count)
-    cuts = list(range(size, count, size))
-    if cuts and size > 1 and count - cuts[-1] == 1:
+    cuts = list(range(size, len(rows), size))
+    if cuts and size > 1 and len(rows) - cuts[-1] == 1:
         cuts.pop()
     return np.split(rows, cuts)

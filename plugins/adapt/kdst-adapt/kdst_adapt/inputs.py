@@ -14,20 +14,22 @@ class AdaptInputs:
 
     data: str = option(
         "digits",
-        "digits (embedded), cifar10-c:DIR, cifar100-c:DIR, folder:DIR (one folder a class),"
-        " npz:FILE (images, labels).",
+        "digits (embedded), cifar10-c:DIR, cifar100-c:DIR, imagenet-c:DIR, folder:DIR (one folder a"
+        " class), npz:FILE (images, labels).",
     )
     types: list[str] = option([], "Corruption types to run, in this order. Default: all.")
     severity: str = option("5", "Severities to run: 5, 1-5, or 1,3,5.")
     corrupt: list[str] = option(
         [],
-        "Corruptions to apply on the fly, TYPE or TYPE:SEVERITY: gaussian_noise, impulse_noise,"
-        " defocus_blur, fog, contrast, pixelate.",
+        "Corruptions to apply on the fly, TYPE or TYPE:SEVERITY: gaussian_noise, shot_noise,"
+        " impulse_noise, defocus_blur, glass_blur, motion_blur, zoom_blur, snow, frost, fog, brightness,"
+        " contrast, elastic_transform, pixelate, jpeg_compression; all is all of them.",
     )
     model: str = option(
         "embedded",
-        "embedded (for digits), resnet20, resnet32, resnet44, resnet56, or module.path:factory, a"
-        " function without arguments that returns an nn.Module.",
+        "embedded (for digits), resnet20, resnet32, resnet44, resnet56, wrn-28-10, transformers:DIR (an"
+        " image classifier with safetensors), or module.path:factory, a function without arguments that"
+        " returns an nn.Module.",
     )
     weights: Path | None = option(
         None, "State dict of the model: safetensors, or a file for torch.load(weights_only=True)."
@@ -53,5 +55,33 @@ class AdaptInputs:
         "stored", "Order of the images: as stored, or shuffled by the seed."
     )
     reset: Literal["shift", "never"] = option(
-        "shift", "Reset the method at every shift (type and severity), or never."
+        "shift", "Reset the method at every shift (type and severity), or never (continual)."
+    )
+    setting: Literal["separate", "gradual", "mixed"] = option(
+        "separate",
+        "separate: one stream a shift. gradual: each type at severities 1-2-3-4-5-4-3-2-1, reset between"
+        " types. mixed: the images of all shifts shuffled into one stream.",
+    )
+    dirichlet: float | None = option(
+        None,
+        "Label-correlated streams: concentration of the Dirichlet distribution that spreads each class"
+        " over the stream; .1 is strongly correlated. Default: not correlated.",
+        above=0,
+    )
+    imbalance: float | None = option(
+        None,
+        "Class-imbalanced streams: the commonest class has this many times the images of the rarest,"
+        " in geometric steps. Default: all images.",
+        min=1,
+    )
+    window: int | None = option(
+        None,
+        "Sliding window: a method is given each batch after the images before it, this many together,"
+        " for batches down to one image. Default: the batch alone.",
+        min=2,
+    )
+    study: Literal["none", "energy", "calibration"] = option(
+        "none",
+        "energy: how the reduction of energy goes with loss and accuracy over the streams."
+        " calibration: the maximum calibration error too.",
     )

@@ -29,12 +29,19 @@ def load(inputs: AdaptInputs, live: Any = None) -> nn.Module:
     if inputs.model in DEPTHS:
         net = _built_in(inputs)
         return _normalised(net, mean or IMAGENET_MEAN, std or IMAGENET_STD)
+    if inputs.model == "wrn-28-10":
+        return _normalised(_wide(inputs), mean, std)
+    if inputs.model.startswith("transformers:"):
+        from kdst_adapt import pretrained
+
+        net, own_mean, own_std = pretrained.load(inputs.model.partition(":")[2])
+        return _normalised(_with_weights(net, inputs.weights), mean or own_mean, std or own_std)
     if ":" in inputs.model:
         return _normalised(_with_weights(_factory(inputs.model), inputs.weights), mean, std)
-    known = ["embedded", *DEPTHS]
+    known = ["embedded", *DEPTHS, "wrn-28-10"]
     raise KdstError(
         f"no model {inputs.model!r}.{did_you_mean(inputs.model, known)}\n"
-        f"Give {', '.join(known)} or module.path:factory"
+        f"Give {', '.join(known)}, transformers:DIR or module.path:factory"
     )
 
 
@@ -70,6 +77,20 @@ def _built_in(inputs: AdaptInputs) -> nn.Module:
     if last is None or last.dim() != 2:
         raise KdstError(_mismatch(inputs.weights, ["linear.weight"], sorted(state), []))
     return _load_into(ResNet(DEPTHS[inputs.model], len(last)), state, inputs.weights)
+
+
+def _wide(inputs: AdaptInputs) -> nn.Module:
+    """Return WRN-28-10 with as many classes as its weights have."""
+    from kdst_adapt.wideresnet import WideResNet
+
+    if inputs.weights is None:
+        raise KdstError("--model wrn-28-10 needs --weights FILE, its trained state dict")
+    state = read_state_dict(inputs.weights)
+    last = state.get("fc.weight")
+    if last is None or last.dim() != 2:
+        raise KdstError(_mismatch(inputs.weights, ["fc.weight"], sorted(state), []))
+    state = {k: v for k, v in state.items() if not k.startswith("sub_block1.")}
+    return _load_into(WideResNet(num_classes=len(last)), state, inputs.weights)
 
 
 def _factory(name: str) -> nn.Module:

@@ -4,11 +4,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from attrs import define, field
 from torch import Tensor
 
-from kdst_adapt import data, measures
+from kdst_adapt import data, measures, settings
 from kdst_adapt.data import Shift
 from kdst_core.contracts import OnlinePredictor
 from kdst_core.errors import KdstError
@@ -62,10 +63,27 @@ class Stream:
     order: str
     reset: str
     seed: int
+    dirichlet: float | None = None
+    imbalance: float | None = None
 
     def rows(self, shift: Shift) -> list[Any]:
-        """Return the rows of each batch of a shift."""
-        return data.batches(len(shift.labels), self.batch_size, self.order, self.seed)
+        """Return the rows of each batch of a shift; the same seed gives the same for every shift."""
+        rng = np.random.default_rng([self.seed, 1])
+        order = "shuffled" if isinstance(shift, settings.Mixed) else self.order
+        rows = data.ordered(len(shift.labels), order, self.seed)
+        if self.imbalance is not None:
+            rows = settings.imbalanced(shift.labels, rows, self.imbalance, rng)
+        if self.dirichlet is not None:
+            rows = settings.correlated(shift.labels, rows, self.dirichlet, rng)
+        return data.cut(rows, self.batch_size)
+
+    def begins(self, number: int) -> bool:
+        """Return whether the method is reset before a shift: the way up to the way down is no new one."""
+        if self.reset != "shift" or number == 0:
+            return False
+        before, now = self.shifts[number - 1], self.shifts[number]
+        gradual = any(s.name.endswith("-down") for s in self.shifts)
+        return not gradual or settings.kind(before) != settings.kind(now)
 
     @property
     def total(self) -> int:
@@ -100,7 +118,7 @@ def run_stream(
                 if step <= done:
                     continue
                 if index == 0:
-                    _begin_shift(traces, predictors, reset=stream.reset == "shift" and number > 0)
+                    _begin_shift(traces, predictors, reset=stream.begins(number))
                 x, labels = shift.batch(rows)
                 for name, predictor in predictors.items():
                     _batch(methods[name], predictor, traces[name], x, labels, run.device)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kdst_adapt import study
 from kdst_core import charts
 from kdst_core.bench import Figure, ReportContent, Stat, Table
 from kdst_core.errors import KdstError
@@ -23,6 +24,7 @@ def content(result: Mapping[str, Any], directory: Path) -> ReportContent:
         _energy(result, curves, names),
         _inputs(result, directory),
     ]
+    blocks += study.figures(result, curves["shifts"])
     blocks += _samples(result, directory)
     blocks.append(_table(result, curves["shifts"], names))
     return ReportContent(_subtitle(result), _stats(result, names), blocks)

@@ -29,7 +29,8 @@ class Block(nn.Module):
     def _shortcut(self, x: Tensor) -> Tensor:
         if self.stride == 1 and self.padding == 0:
             return x
-        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, *(2 * (self.padding,))))
+        # a 1×1 pooling subsamples as slicing does, with a faster gradient
+        return F.pad(F.avg_pool2d(x, 1, self.stride), (0, 0, 0, 0, *(2 * (self.padding,))))
 
 
 class ResNet(nn.Module):

@@ -10,9 +10,6 @@ from kdst_adapt import measures
 from kdst_adapt.data import Shift
 from kdst_adapt.protocol import READINGS, Trace
 
-COLLAPSED = 0.95
-"""Share of one class among the predictions of a stream from which on they count as collapsed."""
-
 
 def metrics(traces: Mapping[str, Trace], shifts: Sequence[Shift], method: str) -> dict[str, float]:
     """Return the flat metrics of a run: the method's, and under `baseline.` both baselines'."""
@@ -41,38 +38,6 @@ def _of_trace(trace: Trace, source: Trace, shifts: Sequence[Shift]) -> dict[str,
     found["cost_x_source"] = median(trace.seconds) / max(median(source.seconds), 1e-9)
     found["updates"] = float(trace.updates)
     return found
-
-
-def warnings(
-    traces: Mapping[str, Trace], shifts: Sequence[Shift], method: str, *, updates: bool
-) -> list[str]:
-    """Return what a reader of the figures must know.
-
-    updates: whether the method is meant to update parameters.
-    """
-    trace, found = traces[method], []
-    if updates and trace.updates == 0:
-        found.append(f"{method} made no update at all; its predictions are those of norm.")
-    for number, shift in enumerate(shifts):
-        classes = torch.cat(trace.shift(number))[:, measures.CLASS].long()
-        broken = int((classes < 0).sum())
-        if broken:
-            found.append(
-                f"{method} returned NaN or infinite logits for {broken} images of {shift.key}."
-            )
-        share = _largest_share(classes)
-        truth = _largest_share(torch.as_tensor(shift.labels.astype("int64")))
-        if share >= COLLAPSED and truth < COLLAPSED:
-            found.append(
-                f"{method}'s predictions collapse to one class on {shift.key}"
-                f" ({share:.0%} of them, {truth:.0%} of the labels)."
-            )
-    return found
-
-
-def _largest_share(classes: torch.Tensor) -> float:
-    """Return the share of the commonest class."""
-    return torch.unique(classes, return_counts=True)[1].max().item() / len(classes)
 
 
 def curves(

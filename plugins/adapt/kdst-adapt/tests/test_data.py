@@ -98,7 +98,7 @@ def test_corruptions_keep_shape_and_range(
     assert np.allclose(out * 255, np.round(out * 255), atol=1e-3)
 
 
-@pytest.mark.parametrize("name", corruptions.CORRUPTIONS)
+@pytest.mark.parametrize("name", corruptions.DIGITS)
 def test_severities_grow(name: str) -> None:
     clean, _ = data.load(AdaptInputs(corrupt=["contrast:1"]), 0)[0], None
     x = clean.images[:40]
@@ -138,8 +138,33 @@ def test_pixelate_and_contrast_match_the_published_images() -> None:
 def test_batches_cover_every_image_once_and_none_is_single(
     count: int, size: int, order: str
 ) -> None:
-    found = data.batches(count, size, order, 3)
+    found = data.cut(data.ordered(count, order, 3), size)
     assert sorted(np.concatenate(found).tolist()) == list(range(count))
     if size > 1 and count > 1:
         assert min(map(len, found)) > 1
     assert all(len(b) == size for b in found[:-1])
+
+
+@pytest.mark.parametrize("name", corruptions.CORRUPTIONS)
+def test_published_severities_are_five_and_the_strongest_changes_most(name: str) -> None:
+    _, *tables = corruptions.CORRUPTIONS[name]
+    assert [len(t) for t in tables] == [5, 5]
+    y, x = np.mgrid[0:32, 0:32] / 31
+    photo = np.stack([0.5 + 0.4 * np.sin(12 * x + 5 * y), x * y, 0.8 - 0.6 * y], 2)
+    change = [
+        np.mean(
+            [
+                np.abs(corruptions.corrupt(photo, name, s, seed=0, index=k) - photo).mean()
+                for k in range(8)
+            ]
+        )
+        for s in (1, 5)
+    ]
+    assert change[0] > 0
+    assert change[1] > 1.1 * change[0] or name == "elastic_transform"
+
+
+def test_all_names_every_corruption() -> None:
+    shifts = data.load(AdaptInputs(corrupt=["all"]), seed=0)
+    assert [s.name for s in shifts] == list(corruptions.CORRUPTIONS)
+    assert len(shifts) == 15

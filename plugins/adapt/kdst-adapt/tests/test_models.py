@@ -1,0 +1,161 @@
+"""Models and data beyond the CIFAR residual networks: wide, transformers, group norm, ImageNet-C."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import kdst_core
+from kdst_adapt import models
+from kdst_adapt.checks import small_batches, small_network, small_request
+from kdst_adapt.inputs import AdaptInputs
+from kdst_adapt.wideresnet import WideResNet
+from kdst_core import registry
+from kdst_core.contracts import AdaptRequest
+from kdst_core.errors import KdstError
+from kdst_core.method import load
+from kdst_core.testing import make_run
+
+METHODS = [p.name for p in registry.discover() if p.capability == "adapt"]
+
+
+def group_network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.GroupNorm(2, 8), nn.ReLU(), nn.Conv2d(8, 8, 3, 2),
+        nn.GroupNorm(2, 8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LayerNorm(8),
+        nn.Linear(8, 5),
+    ).eval()  # fmt: skip
+
+
+def vit(folder: Path) -> str:
+    """Save a small random vision transformer and return its directory."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.ViTConfig(
+        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+        image_size=8, patch_size=4, num_labels=5,
+    )  # fmt: skip
+    transformers.ViTForImageClassification(config).save_pretrained(folder)
+    text = '{"image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25]}'
+    (folder / "preprocessor_config.json").write_text(text)
+    return f"transformers:{folder}"
+
+
+def adapts(name: str, model: nn.Module, folder: Path) -> None:
+    """A method runs on a model, and changes its logits where it has something to update."""
+    method = load(name)
+    fast = {"sgld_steps": 2, "buffer_size": 20} if name == "tea" else {}
+    open_filter = {"margin": 1.0} if name in ("eta", "eata", "sar") else {}
+    open_filter = {"threshold": 0.0} if name in ("pl", "shot") else open_filter
+    options = method.description.options(**fast, **open_filter)
+    batches, request = small_batches(3), small_request()
+    request = AdaptRequest(model, 5, (3, 8, 8), request.generator, request.source)
+    predictor = method.call(request, options, make_run(folder))
+    first = predictor.predict(batches[0])
+    for x in batches:
+        assert predictor.predict(x).isfinite().all()
+    updated = "gradients" in method.description.needs
+    assert bool((predictor.predict(batches[0]) != first).any()) == updated
+    predictor.reset()
+    assert torch.equal(predictor.predict(batches[0]), first)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_adapts_group_and_layer_norm(name: str, tmp_path: Path) -> None:
+    adapts(name, group_network(), tmp_path)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_adapts_a_vision_transformer(name: str, tmp_path: Path) -> None:
+    adapts(name, models.load(AdaptInputs(model=vit(tmp_path / "vit"))), tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_memory_is_constant_over_200_batches(name: str, tmp_path: Path) -> None:
+    from kdst_adapt.checks import _tensor_bytes
+
+    method = load(name)
+    options = {"sgld_steps": 1, "buffer_size": 50} if name == "tea" else {}
+    request = small_request(model=small_network())
+    predictor = method.call(request, method.description.options(**options), make_run(tmp_path))
+    batches = small_batches(4)
+    sizes = []
+    for number in range(200):
+        predictor.predict(batches[number % 4])
+        if number in (20, 199):
+            sizes.append(_tensor_bytes(predictor) + _resident() // 2**23 * 2**23)
+    assert sizes[1] - sizes[0] <= 2**23
+
+
+def _resident() -> int:
+    """Return the bytes of this process in memory."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+    except OSError:
+        return 0
+
+
+def test_a_transformers_directory_brings_its_normalisation(tmp_path: Path) -> None:
+    model = models.load(AdaptInputs(model=vit(tmp_path)))
+    x = torch.rand(2, 3, 8, 8)
+    expected = model.net.net(pixel_values=(x - 0.5) / 0.25).logits
+    assert torch.allclose(model(x), expected, atol=1e-6)
+    with pytest.raises(KdstError, match="cannot be read"):
+        models.load(AdaptInputs(model=f"transformers:{tmp_path / 'none'}"))
+
+
+def test_wrn_28_10_has_the_published_size_and_layout(tmp_path: Path) -> None:
+    with torch.device("meta"):
+        net = WideResNet()
+    assert sum(p.numel() for p in net.parameters()) == 36_479_194
+    names = set(net.state_dict())
+    assert {"block1.layer.0.convShortcut.weight", "block3.layer.3.bn2.weight", "fc.bias"} <= names
+    assert "block1.layer.1.convShortcut.weight" not in names
+    small = WideResNet(10, 1, 7).eval()
+    assert small(torch.rand(2, 3, 32, 32)).shape == (2, 7)
+    with pytest.raises(KdstError, match="needs --weights"):
+        models.load(AdaptInputs(model="wrn-28-10"))
+
+
+def test_the_imagenet_c_layout_is_read_file_by_file(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for place in (
+        "noise/gaussian_noise/5/n01",
+        "noise/gaussian_noise/5/n02",
+        "fog/5/n01",
+        "fog/5/n02",
+    ):
+        (tmp_path / place).mkdir(parents=True)
+        for k in range(3):
+            pixels = rng.integers(0, 255, (8, 8, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / place / f"{k}.JPEG")
+    for place in ("noise/gaussian_noise/1", "fog/1"):
+        (tmp_path / place).mkdir()
+    result = kdst_core.run(
+        "norm",
+        data=f"imagenet-c:{tmp_path}",
+        model=small_network(),
+        batch_size=4,
+        out=tmp_path / "r",
+    )
+    assert result.data["input"]["shifts"] == ["fog.5", "gaussian_noise.5"]
+    assert result.data["input"]["images_per_shift"] == [6, 6]
+    with pytest.raises(KdstError, match="holds no images"):
+        kdst_core.run(
+            "norm", data=f"imagenet-c:{tmp_path}", model=small_network(), severity="1",
+            out=tmp_path / "s",
+        )  # fmt: skip
+
+
+def test_the_parameter_free_shortcut_is_slicing_and_zeros() -> None:
+    from kdst_adapt.resnet import Block
+
+    x = torch.rand(2, 4, 8, 6)
+    out = Block(4, 8, 2)._shortcut(x)
+    assert torch.equal(out[:, 2:6], x[:, :, ::2, ::2])
+    assert not out[:, :2].any()
+    assert not out[:, 6:].any()
