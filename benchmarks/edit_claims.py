@@ -142,6 +142,7 @@ def compare(source: Tensor, edit: Tensor, before: str, after: str) -> Values:
     inside = attributes.silhouettes(torch.stack([source, edit]))
     return {
         "background": measures.psnr(edit, source, ~inside[0]),
+        "beyond_edge": measures.psnr(edit, source, ~attributes.widened(inside[0])),
         "object": measures.psnr(edit, source, inside[0]),
         "iou": measures.iou(inside[0], inside[1]),
         "success": float(attributes.success(edit[None], said[0], said[1])),
@@ -159,7 +160,7 @@ def with_and_without(
     for name, image in zip(("blend", "bare", "plain"), drawn[1:], strict=True):
         found |= {f"{name}.{k}": v for k, v in compare(first, image, source, target).items()}
     for name in ("blend", "bare"):
-        for part in ("background", "object"):
+        for part in ("background", "beyond_edge", "object"):
             found[f"{name}.{part}_gain"] = found[f"{name}.{part}"] - found[f"plain.{part}"]
     return found
 
@@ -173,11 +174,12 @@ def colour(context: Context, generator: torch.Generator) -> Values:
 
 
 def background(context: Context, generator: torch.Generator) -> Values:
-    """Swap the background's colour."""
+    """Swap the background's colour; LocalBlend keeps the object, by subtraction."""
     parts = draw_prompts(generator)
     target = parts.text(background=pick(generator, tuple(BACKGROUNDS), parts.background))
     asked = request(context, parts.text(), [target], generator)
-    return with_and_without(asked, parts.text(), target, P2pOptions())
+    options = P2pOptions(subtract=[parts.colour, parts.shape])
+    return with_and_without(asked, parts.text(), target, options)
 
 
 def texture(context: Context, generator: torch.Generator) -> Values:
@@ -257,12 +259,14 @@ CLAIMS: Mapping[str, tuple[Claim, tuple[Bound, ...]]] = {
         colour,
         (
             ("blend.background_gain", 12.0),
+            ("blend.beyond_edge_gain", 12.0),
             ("bare.background_gain", 6.0),
+            ("bare.beyond_edge_gain", 6.0),
             ("blend.iou", 0.85),
             ("blend.success", 0.95),
         ),
     ),
-    "background": (background, (("blend.object_gain", 4.0), ("blend.success", 0.0))),
+    "background": (background, (("blend.object_gain", 4.0),)),
     "texture": (texture, (("blend.success", 0.8), ("blend.background", 30.0))),
     "reweight": (reweight, (("rank_correlation", 0.9),)),
     "shape": (shape, ()),

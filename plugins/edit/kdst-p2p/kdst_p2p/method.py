@@ -176,13 +176,15 @@ def blend_rules(
     tokens = sorted({position for row in (*at, *minus) for position in row})
     height, width = request.latents.shape[-2:]
     factor = map_factor(request.pipeline.unet, (height, width))
+    begin = min(int(options.blend_start * request.num_steps), request.num_steps - 1)
+    published = options.profile == "published"
     store = StoreMaps(
         layers=Layers("cross", ("down", "up"), (factor,)),
+        steps=range(0 if published else begin, request.num_steps),
         tokens=tokens,
         branches=blended,
-        edited=options.profile == "published",
+        edited=published,
     )
-    begin = min(int(options.blend_start * request.num_steps), request.num_steps - 1)
     return [
         LocalBlend(
             store=store,
