@@ -46,8 +46,7 @@ def request(pipeline: Any, targets: tuple[str, ...] = FRESH, steps: int = 15) ->
 
 
 def run_in(path: Path) -> Run:
-    path.joinpath("artifacts").mkdir(parents=True)
-    return Run(path, seed=0, device="cpu", codec=TorchCodec(), show="quiet")
+    return make_run(path, codec=TorchCodec())
 
 
 def object_colour(image: Tensor) -> Tensor:
