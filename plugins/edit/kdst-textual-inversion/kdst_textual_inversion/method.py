@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import attrs
+import torch
 
 from kdst_core.contracts import Edit, EditRequest, RunServices
 from kdst_edit.kit import edit_with
@@ -53,7 +54,8 @@ def _train(
     )
     steps = options.train_steps or (EMBEDDED_STEPS if known else PUBLISHED_STEPS)
     how = Training(steps, options.lr or (0.03 if known else 0.005), options.batch)
-    learn(request.pipeline, added, concept, options.word, how, request.generator, run)
+    generator = torch.Generator().manual_seed(request.generator.initial_seed())
+    learn(request.pipeline, added, concept, options.word, how, generator, run)
     count = len(concept.images)
     return [*concept.notes, f"{options.word} was learned from {count} images in {steps} steps."]
 
