@@ -1,4 +1,4 @@
-"""What Prompt-to-Prompt does on the tiny model, over many seeds, with 95 % intervals.
+"""What Prompt-to-Prompt and Plug-and-Play do on the tiny model, over many seeds, with 95 % intervals.
 
 python benchmarks/edit_claims.py [--seeds 64] [--only colour,shape] [--model DIR] [--json FILE]
 
@@ -16,6 +16,7 @@ from typing import Any
 
 import attrs
 import torch
+from edit_claims_pnp import structure
 from kdst_p2p import P2pOptions
 from kdst_p2p.method import blend_rules, cross_rules, self_rules
 from kdst_p2p.settings import Setting, settings_of
@@ -248,6 +249,11 @@ def real(context: Context, generator: torch.Generator) -> Values:
     return with_and_without(asked, source, target, P2pOptions(), shown)
 
 
+def pnp(context: Context, generator: torch.Generator) -> Values:
+    """Plug-and-Play on a rendered image, at the guidance of its authors."""
+    return structure(context.pipeline, context.steps, generator)
+
+
 def _colour(scene: Scenes) -> str:
     """The colour word of a scene's object."""
     return tuple(COLOURS)[int(scene.colour[0, 0])]
@@ -271,6 +277,7 @@ CLAIMS: Mapping[str, tuple[Claim, tuple[Bound, ...]]] = {
     "reweight": (reweight, (("rank_correlation", 0.9),)),
     "shape": (shape, ()),
     "real": (real, (("blend.background_gain", 8.0), ("bare.background_gain", 8.0))),
+    "pnp": (pnp, (("iou_gain.plain", 0.15), ("iou_gain.words.plain", 0.15), ("edit.success", 0.9))),
 }
 
 
