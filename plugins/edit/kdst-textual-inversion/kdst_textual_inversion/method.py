@@ -30,7 +30,12 @@ def edit_with_new_word(
         words.save(run.dir / "artifacts" / "word.safetensors", word, added.vector)
         said = tuple(placed(target, word, options.initial) for target in request.targets)
         edit = edit_with(attrs.evolve(request, targets=said), [], run)
-    notes += [f"Sampled with {new!r}." for new in said if new not in request.targets]
+    notes += [
+        f"Sampled with {new!r}; scores that read the target's words still ask for"
+        f" {options.initial!r}."
+        for new in said
+        if new not in request.targets
+    ]
     images = [
         attrs.evolve(image, prompt=target)
         for image, target in zip(edit.images, request.targets, strict=True)
