@@ -17,11 +17,15 @@ PLUGINS = {p.parent.name: str(p.parent) for p in sorted(Path("plugins").glob("*/
 NEEDS = {
     "kdst-3dgs": ["kdst-reconstruct"],
     "kdst-eata": ["kdst-adapt"],
+    "kdst-masactrl": ["kdst-edit"],
+    "kdst-p2p": ["kdst-edit"],
     "kdst-pl": ["kdst-adapt"],
+    "kdst-pnp": ["kdst-edit"],
     "kdst-sar": ["kdst-adapt"],
     "kdst-shot": ["kdst-adapt"],
     "kdst-tea": ["kdst-adapt"],
     "kdst-tent": ["kdst-adapt"],
+    "kdst-textual-inversion": ["kdst-edit"],
 }
 """Plugins of the repository that a plugin builds on."""
 TEST_TOOLS = ("pytest", "hypothesis")

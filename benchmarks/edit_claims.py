@@ -1,4 +1,4 @@
-"""What Prompt-to-Prompt does on the tiny model, over many seeds, with 95 % intervals.
+"""What Prompt-to-Prompt and Plug-and-Play do on the tiny model, over many seeds, with 95 % intervals.
 
 python benchmarks/edit_claims.py [--seeds 64] [--only colour,shape] [--model DIR] [--json FILE]
 
@@ -16,6 +16,7 @@ from typing import Any
 
 import attrs
 import torch
+from edit_claims_pnp import structure
 from kdst_p2p import P2pOptions
 from kdst_p2p.method import blend_rules, cross_rules, self_rules
 from kdst_p2p.settings import Setting, settings_of
@@ -142,6 +143,7 @@ def compare(source: Tensor, edit: Tensor, before: str, after: str) -> Values:
     inside = attributes.silhouettes(torch.stack([source, edit]))
     return {
         "background": measures.psnr(edit, source, ~inside[0]),
+        "beyond_edge": measures.psnr(edit, source, ~attributes.widened(inside[0])),
         "object": measures.psnr(edit, source, inside[0]),
         "iou": measures.iou(inside[0], inside[1]),
         "success": float(attributes.success(edit[None], said[0], said[1])),
@@ -159,7 +161,7 @@ def with_and_without(
     for name, image in zip(("blend", "bare", "plain"), drawn[1:], strict=True):
         found |= {f"{name}.{k}": v for k, v in compare(first, image, source, target).items()}
     for name in ("blend", "bare"):
-        for part in ("background", "object"):
+        for part in ("background", "beyond_edge", "object"):
             found[f"{name}.{part}_gain"] = found[f"{name}.{part}"] - found[f"plain.{part}"]
     return found
 
@@ -173,11 +175,12 @@ def colour(context: Context, generator: torch.Generator) -> Values:
 
 
 def background(context: Context, generator: torch.Generator) -> Values:
-    """Swap the background's colour."""
+    """Swap the background's colour; LocalBlend keeps the object, by subtraction."""
     parts = draw_prompts(generator)
     target = parts.text(background=pick(generator, tuple(BACKGROUNDS), parts.background))
     asked = request(context, parts.text(), [target], generator)
-    return with_and_without(asked, parts.text(), target, P2pOptions())
+    options = P2pOptions(subtract=[parts.colour, parts.shape])
+    return with_and_without(asked, parts.text(), target, options)
 
 
 def texture(context: Context, generator: torch.Generator) -> Values:
@@ -246,6 +249,11 @@ def real(context: Context, generator: torch.Generator) -> Values:
     return with_and_without(asked, source, target, P2pOptions(), shown)
 
 
+def pnp(context: Context, generator: torch.Generator) -> Values:
+    """Plug-and-Play on a rendered image, at the guidance of its authors."""
+    return structure(context.pipeline, context.steps, generator)
+
+
 def _colour(scene: Scenes) -> str:
     """The colour word of a scene's object."""
     return tuple(COLOURS)[int(scene.colour[0, 0])]
@@ -257,16 +265,19 @@ CLAIMS: Mapping[str, tuple[Claim, tuple[Bound, ...]]] = {
         colour,
         (
             ("blend.background_gain", 12.0),
+            ("blend.beyond_edge_gain", 12.0),
             ("bare.background_gain", 6.0),
+            ("bare.beyond_edge_gain", 6.0),
             ("blend.iou", 0.85),
             ("blend.success", 0.95),
         ),
     ),
-    "background": (background, (("blend.object_gain", 4.0), ("blend.success", 0.0))),
+    "background": (background, (("blend.object_gain", 4.0),)),
     "texture": (texture, (("blend.success", 0.8), ("blend.background", 30.0))),
     "reweight": (reweight, (("rank_correlation", 0.9),)),
     "shape": (shape, ()),
     "real": (real, (("blend.background_gain", 8.0), ("bare.background_gain", 8.0))),
+    "pnp": (pnp, (("iou_gain.plain", 0.15), ("iou_gain.words.plain", 0.15), ("edit.success", 0.9))),
 }
 
 

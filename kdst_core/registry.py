@@ -29,6 +29,10 @@ CATALOGUE = {
     "eata": "kdst-eata",
     "sar": "kdst-sar",
     "3dgs": "kdst-3dgs",
+    "p2p": "kdst-p2p",
+    "pnp": "kdst-pnp",
+    "masactrl": "kdst-masactrl",
+    "textual-inversion": "kdst-textual-inversion",
 }
 """Published methods and the package of each, for 'not installed' messages."""
 COMMAND_CATALOGUE = dict.fromkeys(("export", "render", "view"), "kdst-reconstruct")

@@ -18,6 +18,7 @@ import attrs
 from kdst_core import registry
 from kdst_core.api import Command, command
 from kdst_core.bench import Check
+from kdst_core.codecs import Codec
 from kdst_core.errors import KdstError
 from kdst_core.options import Given, build, items, plain
 from kdst_core.rundir import Run
@@ -25,11 +26,16 @@ from kdst_core.rundir import Run
 HEAVY = ("torch", "numpy", "scipy", "transformers", "diffusers", "gsplat", "matplotlib", "sklearn")
 
 
-def make_run(path: Path | str, *, seed: int = 0, device: str = "cpu") -> Run:
-    """Return a run that writes under `path`, silent, for tests of a method's hook."""
+def make_run(
+    path: Path | str, *, seed: int = 0, device: str = "cpu", codec: Codec | None = None
+) -> Run:
+    """Return a run that writes under `path`, silent, for tests of a method's hook.
+
+    codec: of checkpoints, for a method that keeps its own; plain values only when None.
+    """
     directory = Path(path)
     (directory / "artifacts").mkdir(parents=True, exist_ok=True)
-    return Run(directory, seed=seed, device=device, show="quiet")
+    return Run(directory, seed=seed, device=device, codec=codec, show="quiet")
 
 
 def check_plugin(name: str, expected_failures: Mapping[str, str] | None = None) -> None:
@@ -177,7 +183,7 @@ def _small_run(name: str, directory: Path) -> None:
             written.append(path)
 
     chosen = command(name)
-    run = make_run(directory)
+    run = make_run(directory, codec=chosen.bench.codec)
     tempfile.gettempdir()  # its first call probes folders with a file; torch's import may make it
     sys.addaudithook(audit)
     result = chosen.bench.smoke(chosen.method, chosen.method.description.options(), run)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from attrs import frozen
 from torch import Tensor
+from torch.nn import functional as F
 
 from kdst_edit.tiny.analyse import Reading, object_mask, read_background, read_object, read_pair
 from kdst_edit.tiny.evaluate import MIN_FIT
@@ -99,6 +100,11 @@ def success(images: Tensor, source: Said, target: Said) -> Tensor:
 def silhouettes(images: Tensor) -> Tensor:
     """Where (B, 32, 32) the objects of `images` (B, 3, 32, 32) in [0, 1] are."""
     return object_mask(2 * images.float().cpu() - 1)
+
+
+def widened(region: Tensor) -> Tensor:
+    """A region (H, W) with a border of one pixel, whose edge pixels show object and background."""
+    return F.max_pool2d(region[None, None].float(), 3, stride=1, padding=1)[0, 0] > 0
 
 
 def places(images: Tensor) -> Tensor:

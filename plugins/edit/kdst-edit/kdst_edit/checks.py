@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from kdst_core.bench import Check
+from kdst_core.codecs import TorchCodec
 from kdst_core.contracts import Edit, EditRequest, RunServices, SourcePath
 from kdst_core.method import Method
 from kdst_core.testing import make_run
@@ -70,7 +71,7 @@ def edit_checks(method: Method) -> Iterator[Check]:
 def _edit(method: Method, request: EditRequest) -> Edit:
     """Call the hook with default options."""
     with tempfile.TemporaryDirectory() as directory, quiet():
-        run = make_run(Path(directory))
+        run = make_run(Path(directory), codec=TorchCodec())
         edit: Edit = method.call(request, method.description.options(), run)
     return edit
 

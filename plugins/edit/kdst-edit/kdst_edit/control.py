@@ -109,9 +109,9 @@ class Control:
             latents = rule.after_step(step, latents)
         return latents
 
-    def select(self, rule: "Rule", kind: Kind | None = None) -> list[Layer]:
-        """The layers that a rule chooses; RuleError when there are none."""
-        chosen = [x for x in self.layers if rule.layers(x) and kind in (None, x.kind)]
+    def select(self, rule: "Rule", *kinds: Kind) -> list[Layer]:
+        """The layers of some kinds that a rule chooses; RuleError when there are none."""
+        chosen = [x for x in self.layers if rule.layers(x) and x.kind in kinds]
         if not chosen:
             has = sorted({(x.kind, x.place, x.factor) for x in self.layers})
             there = ", ".join(f"{k} {p} 1/{f}" for k, p, f in has)

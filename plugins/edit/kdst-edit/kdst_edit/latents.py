@@ -42,18 +42,25 @@ class Conditioning:
         return found
 
 
-@torch.no_grad()
-def condition(pipeline: Any, prompts: Sequence[str], size: tuple[int, int]) -> Conditioning:
+def condition(
+    pipeline: Any, prompts: Sequence[str], size: tuple[int, int], *, gradients: bool = False
+) -> Conditioning:
     """Encode `prompts` for images of `size` (H, W) pixels, as the pipeline itself does."""
+    with torch.set_grad_enabled(gradients):
+        return _condition(pipeline, list(prompts), size)
+
+
+def _condition(pipeline: Any, prompts: list[str], size: tuple[int, int]) -> Conditioning:
+    """The pipeline's own encoding, with SDXL's pooled text and sizes where it has them."""
     device = pipeline.unet.device
     if _second_encoder(pipeline) is not None:
         words, _, pooled, _ = pipeline.encode_prompt(
-            list(prompts), device=device, do_classifier_free_guidance=False
+            prompts, device=device, do_classifier_free_guidance=False
         )
         times = torch.tensor([[*size, 0, 0, *size]], dtype=words.dtype, device=device)
         added = {"text_embeds": pooled, "time_ids": times.expand(len(prompts), -1)}
         return Conditioning(words, added)
-    words, _ = pipeline.encode_prompt(list(prompts), device, 1, False)
+    words, _ = pipeline.encode_prompt(prompts, device, 1, False)
     return Conditioning(words)
 
 

@@ -56,7 +56,7 @@ def build(layout: Layout, *, width: int = 32, latent_size: int = 16, seed: int =
         from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 
         torch.manual_seed(seed)
-        tokenizer = _tokenizer()
+        tokenizer = letter_tokenizer()
         text = _text_encoder(len(tokenizer), width, layout == "sdxl")
         parts = {
             "vae": _autoencoder(latent_size),
@@ -155,7 +155,7 @@ def _text_encoder(words: int, width: int, deep: bool, projection: bool = False) 
     return (CLIPTextModelWithProjection if projection else CLIPTextModel)(config)
 
 
-def _tokenizer() -> Any:
+def letter_tokenizer() -> Any:
     """CLIP's tokenizer with no merges: every letter of a word is a token, at most 77."""
     from tokenizers.pre_tokenizers import ByteLevel
     from transformers import CLIPTokenizer

@@ -80,16 +80,19 @@ class MapProcessor:
             return
         edits = [rule for rule in self.edits if call.step in rule.steps]
         stores = [rule for rule in self.stores if call.step in rule.steps]
-        own = _maps(attn, query[rows], key[rows], None if mask is None else mask[rows])
+        here = _index(rows)
+        own = _maps(attn, query[here], key[here], None if mask is None else mask[here])
         kinds = [call.rows[i] for i in rows]
         edited, changed = self._edit(edits, kinds, own)
-        for rule in stores:
-            for i, row in enumerate(kinds):
-                if rule.wants(row):
-                    rule.add(row, (edited if rule.edited else own)[i])
+        for maps, asked in ((own, False), (edited, True)):
+            chosen = [rule for rule in stores if rule.edited == asked]
+            if chosen:
+                mean = maps.mean(1, dtype=torch.float32)
+                for rule in chosen:
+                    rule.add(kinds, mean)
         if changed:
-            at = [rows[i] for i in changed]
-            mixed[at] = edited[changed].to(value.dtype) @ value[at]
+            at = _index([rows[i] for i in changed])
+            mixed[at] = edited[_index(changed)].to(value.dtype) @ value[at]
 
     def _edit(
         self, rules: "list[EditCrossMap]", rows: list[Row], own: Tensor
@@ -97,13 +100,18 @@ class MapProcessor:
         """Maps (n, H, P, T) after the rules, and the indices of rows that were changed."""
         edited, changed = own, set[int]()
         for rule in rules:
-            source = self.control.source(self.layer.name, SOURCE, lambda i: own[rows.index(SOURCE)])
+            source = self.control.source(self.layer.name, SOURCE, lambda _: own[rows.index(SOURCE)])
             mine = [i for i, row in enumerate(rows) if rule.changes(row.branch)]
             if not mine:
                 continue
-            stacked = torch.cat([source[None], edited[mine]])
+            whole = rows[0] == SOURCE and mine == list(range(1, len(rows)))
+            stacked = edited if whole else torch.cat([source[None], edited[mine]])
             result = rule.edit(stacked, self._step(), [rows[i].branch for i in mine])
-            edited = edited.index_copy(0, torch.tensor(mine, device=own.device), result[1:])
+            if whole:
+                edited = result
+            else:
+                edited = edited.clone() if edited is own else edited
+                edited[mine] = result[1:]
             changed.update(mine)
             rule.fired += 1
         return edited, sorted(changed)
@@ -112,6 +120,13 @@ class MapProcessor:
         """The step of this call."""
         assert self.control.call is not None
         return self.control.call.step
+
+
+def _index(rows: list[int]) -> slice | list[int]:
+    """Rows as a slice where they are evenly spaced: it copies nothing."""
+    step = rows[1] - rows[0] if len(rows) > 1 else 1
+    even = step > 0 and rows == list(range(rows[0], rows[-1] + 1, step))
+    return slice(rows[0], rows[-1] + 1, step) if even else rows
 
 
 def _mask(attn: Any, attention_mask: Tensor | None, words: Tensor) -> Tensor | None:
@@ -128,7 +143,10 @@ def _maps(attn: Any, query: Tensor, key: Tensor, mask: Tensor | None) -> Tensor:
     upcast = attn.upcast_attention or attn.upcast_softmax
     if upcast:
         query, key = query.float(), key.float()
-    scores = query @ key.mT * attn.scale
+    rows, heads = query.shape[:2]
+    scores = torch.baddbmm(
+        query.new_empty(()), query.flatten(0, 1), key.flatten(0, 1).mT, beta=0, alpha=attn.scale
+    ).unflatten(0, (rows, heads))
     if mask is not None:
         scores = scores + mask
     return scores.softmax(-1)

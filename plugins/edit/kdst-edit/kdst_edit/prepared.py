@@ -148,7 +148,8 @@ class PreparedEdit:
         found = [scores.source_region(source, target, self.mask) for target in self.targets]
         regions = [region[0] if region else None for region in found]
         rows = [scores.score(e, source, r) for e, r in zip(edits, regions, strict=True)]
-        plain_rows = [scores.score(e, source, r) for e, r in zip(plain, regions, strict=True)]
+        pairs = zip(plain, regions, strict=bool(plain))
+        plain_rows = [scores.score(e, source, r) for e, r in pairs]
         metrics = scores.mean(rows)
         if plain:
             metrics |= {f"plain.{name}": v for name, v in scores.mean(plain_rows).items()}

@@ -11,6 +11,7 @@ from kdst_core.errors import KdstError
 
 ROWS = {
     "background_psnr": ("PSNR outside the region, dB", "{:.2f}"),
+    "beyond_edge_psnr": ("the same, without one pixel around it, dB", "{:.2f}"),
     "background_ssim": ("SSIM outside the region", "{:.3f}"),
     "background_mse": ("MSE outside the region", "{:.2e}"),
     "object_psnr": ("PSNR inside the region, dB", "{:.2f}"),

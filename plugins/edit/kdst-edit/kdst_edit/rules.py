@@ -68,7 +68,7 @@ class Copy(Rule):
     """
 
     rows: Literal["conditional", "all"] = "conditional"
-    kind: ClassVar[Kind] = "self"
+    kinds: ClassVar[tuple[Kind, ...]] = ("self", "cross")
 
     def modules(self, layer: Layer) -> dict[str, nn.Module]:
         """The modules of a layer whose outputs are copied, by a name for each."""
@@ -76,7 +76,7 @@ class Copy(Rule):
 
     def attach(self, control: Control) -> None:
         """Hook the modules of the chosen layers."""
-        for layer in control.select(self, self.kind):
+        for layer in control.select(self, *self.kinds):
             for name, module in self.modules(layer).items():
                 key = f"{layer.name}.{name}"
                 control.on_output(module, partial(self._copy, control, key))
@@ -109,10 +109,10 @@ class Copy(Rule):
 
 @define(eq=False, kw_only=True)
 class CopyQK(Copy):
-    """Edits attend as the source does: queries and keys of self-attention are copied.
+    """Edits attend as the source does: queries and keys are copied.
 
     Equal to copying the attention maps, as Prompt-to-Prompt's self-attention injection does, and
-    scaled-dot-product attention stays on.
+    scaled-dot-product attention stays on. In cross-attention, too, the edit keeps its own values.
     """
 
     def modules(self, layer: Layer) -> dict[str, nn.Module]:
@@ -133,7 +133,7 @@ class CopyKV(Copy):
 class CopyFeature(Copy):
     """Edits take the features of residual blocks before their skip is added (Plug-and-Play)."""
 
-    kind: ClassVar[Kind] = "feature"
+    kinds: ClassVar[tuple[Kind, ...]] = ("feature",)
 
     def modules(self, layer: Layer) -> dict[str, nn.Module]:
         """The last convolution of the block."""
@@ -163,8 +163,8 @@ class StoreMaps(Rule):
     tokens: Sequence[int] | None = None
     edited: bool = False
     source: bool = True
-    _total: dict[int, Tensor] = field(factory=dict, init=False)
-    _count: dict[int, int] = field(factory=dict, init=False)
+    _total: dict[tuple[int, ...], Tensor] = field(factory=dict, init=False)
+    _count: dict[tuple[int, ...], int] = field(factory=dict, init=False)
     _size: tuple[int, int] = field(default=(0, 0), init=False)
 
     def attach(self, control: Control) -> None:
@@ -182,18 +182,27 @@ class StoreMaps(Rule):
         """Whether a row's maps are summed."""
         return row.conditional and (self.source if row.branch == 0 else self.changes(row.branch))
 
-    def add(self, row: Row, maps: Tensor) -> None:
-        """Add the maps (H, P, T) of a row in one layer."""
-        chosen = maps if self.tokens is None else maps[..., list(self.tokens)]
-        mean = chosen.mean(0, dtype=torch.float32)
-        self._total[row.branch] = self._total.get(row.branch, 0) + mean
-        self._count[row.branch] = self._count.get(row.branch, 0) + 1
+    def add(self, rows: Sequence[Row], maps: Tensor) -> None:
+        """Add the maps (n, P, T) of some rows in one layer, mean over heads."""
+        at = [i for i, row in enumerate(rows) if self.wants(row)]
+        if not at:
+            return
+        chosen = maps if len(at) == len(rows) else maps[at]
+        if self.tokens is not None:
+            chosen = chosen[..., list(self.tokens)]
+        key = tuple(rows[i].branch for i in at)
+        self._count[key] = self._count.get(key, 0) + 1
+        self._total[key] = self._total[key] + chosen if key in self._total else chosen
         self.fired += 1
 
     def mean(self, branches: Sequence[int]) -> Tensor:
         """Mean maps (B, h, w, T) over layers, heads and steps so far, of some branches in order."""
-        means = [self._total[b] / self._count[b] for b in branches]
-        return torch.stack(means).reshape(len(branches), *self._size, -1)
+        of = {
+            branch: total[i] / self._count[key]
+            for key, total in self._total.items()
+            for i, branch in enumerate(key)
+        }
+        return torch.stack([of[b] for b in branches]).reshape(len(branches), *self._size, -1)
 
 
 @define(eq=False, kw_only=True)

@@ -60,6 +60,8 @@ def score(edit: Shown, source: Shown, inside: Tensor | None) -> dict[str, float]
         "background_mse": measures.mse(edit.image, source.image, kept),
     }
     if inside is not None:
+        beyond = ~attributes.widened(inside)
+        found["beyond_edge_psnr"] = measures.psnr(edit.image, source.image, beyond)
         found["object_psnr"] = measures.psnr(edit.image, source.image, inside)
     said = attributes.parse(edit.prompt), attributes.parse(source.prompt)
     if attributes.applies(source.image) and said[0] and said[1]:

@@ -1,5 +1,6 @@
 """The edit of cross-attention maps (Hertz et al., Algorithm 1 and section 3.3)."""
 
+import torch
 from torch import Tensor
 
 
@@ -28,7 +29,5 @@ def edit_cross(
         injected = source[..., mapper].movedim(-2, 0) * kept + own * (1 - kept)
     if equalizer is not None:
         injected = injected * equalizer[:, None, None].to(source)
-    alpha = cross_alpha.to(source)
-    edited = attention.clone()
-    edited[1:] = alpha * injected + (1 - alpha) * own
-    return edited
+    alpha = cross_alpha.to(source).expand_as(own)
+    return torch.cat([attention[:1], torch.lerp(own, injected, alpha)])

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kdst_core.contracts import Edit, EditRequest, RunServices
 from kdst_edit.kit import edit_with
-from kdst_edit.layers import Layers, factors_of, map_factor
+from kdst_edit.layers import Layer, Layers, factors_of, find_layers, map_factor
 from kdst_edit.rules import CopyQK, EditCrossMap, Rule, StoreMaps
 from kdst_edit.words import split
 from kdst_p2p import P2pOptions
@@ -72,9 +72,16 @@ class CrossEdit:
     replace: Tensor | None = None
     refine: tuple[Tensor, Tensor] | None = None
 
+    def copies(self, steps: Sequence[int]) -> bool:
+        """Whether the source's maps are injected as they are, for all tokens, at some steps."""
+        changed = (self.replace, self.refine, self.equalizer)
+        return all(x is None for x in changed) and bool((self.alphas[steps] == 1).all())
+
     def __call__(self, maps: Tensor, step: int, branches: Sequence[int]) -> Tensor:
         """Edit maps (1 + n, H, P, T) of the source and some branches."""
-        at = [self.rows[b] for b in branches]
+        at: slice | list[int] = [self.rows[b] for b in branches]
+        if at == list(range(len(self.rows))):
+            at = slice(None)
         return edit_cross(
             maps,
             self.alphas[step, at],
@@ -91,15 +98,44 @@ def cross_rules(
     rules: list[Rule] = []
     for kind in ("swap", "refine"):
         branches = [b for b, setting in enumerate(settings, 1) if setting.kind == kind]
-        edit = _cross_edit(request, source, settings, branches, options) if branches else None
-        if edit is None:
-            continue
-        steps = edit.alphas[:-1].flatten(1).any(1).nonzero()[:, 0].tolist()
-        if steps:
-            rules.append(
-                EditCrossMap(layers=Layers("cross"), steps=steps, branches=branches, edit=edit)
-            )
+        if branches:
+            edit = _cross_edit(request, source, settings, branches, options)
+            rules += _where_needed(request, edit, branches)
     return rules
+
+
+def _where_needed(
+    request: EditRequest, edit: CrossEdit, branches: Sequence[int]
+) -> list[EditCrossMap | CopyQK]:
+    """The rules that carry out an edit of maps, without computing maps where none are changed.
+
+    Injecting the source's maps as they are, for all tokens, is copying its queries and keys. Layers
+    whose maps are stored stay apart, since what is stored is what the network itself attends to.
+    """
+    steps = edit.alphas[:-1].flatten(1).any(1).nonzero()[:, 0].tolist()
+    if not steps:
+        return []
+    if not edit.copies(steps):
+        return [EditCrossMap(layers=Layers("cross"), steps=steps, branches=branches, edit=edit)]
+    stored = _stored_layers(request)
+    found: list[EditCrossMap | CopyQK] = [
+        EditCrossMap(layers=stored, steps=steps, branches=branches, edit=edit)
+    ]
+    if any(_left(x, stored) for x in find_layers(request.pipeline.unet)):
+        found.append(CopyQK(layers=lambda x: _left(x, stored), steps=steps, branches=branches))
+    return found
+
+
+def _left(layer: Layer, stored: Layers) -> bool:
+    """Whether a layer of cross-attention is not among those whose maps are stored."""
+    return layer.kind == "cross" and not stored(layer)
+
+
+def _stored_layers(request: EditRequest) -> Layers:
+    """The layers whose maps LocalBlend and the report read."""
+    height, width = request.latents.shape[-2:]
+    factor = map_factor(request.pipeline.unet, (height, width))
+    return Layers("cross", ("down", "up"), (factor,))
 
 
 def _cross_edit(
@@ -174,15 +210,15 @@ def blend_rules(
     at = [_tokens(prompt, chosen, tokenizer) for prompt, chosen in marks]
     minus = [_tokens(prompt, options.subtract, tokenizer) for prompt, _ in marks]
     tokens = sorted({position for row in (*at, *minus) for position in row})
-    height, width = request.latents.shape[-2:]
-    factor = map_factor(request.pipeline.unet, (height, width))
+    begin = min(int(options.blend_start * request.num_steps), request.num_steps - 1)
+    published = options.profile == "published"
     store = StoreMaps(
-        layers=Layers("cross", ("down", "up"), (factor,)),
+        layers=_stored_layers(request),
+        steps=range(0 if published else begin, request.num_steps),
         tokens=tokens,
         branches=blended,
-        edited=options.profile == "published",
+        edited=published,
     )
-    begin = min(int(options.blend_start * request.num_steps), request.num_steps - 1)
     return [
         LocalBlend(
             store=store,
