@@ -44,6 +44,10 @@ def from_points(points: Tensor, colors: Tensor, options: Options) -> Parameters:
     }
 
 
+_ROLL = 0.003
+"""Mean square sine of the roll of hand-held cameras, 3 degrees."""
+
+
 class Ground(NamedTuple):
     """The horizontal plane under nearly all SfM points; up is that of the photographs."""
 
@@ -52,10 +56,17 @@ class Ground(NamedTuple):
 
 
 def ground_of(views: Sequence[View], points: Tensor) -> Ground:
-    """Estimate the ground: lawns, roads and table tops have few points, but lie flat."""
-    up = -torch.stack([view.viewmat[1, :3] for view in views]).mean(0)
+    """Estimate the ground: lawns, roads and table tops have few points, but lie flat.
+
+    Photographs are often pitched, seldom rolled: up is the mean up of the cameras, bent to be
+    orthogonal to their horizontal axes where these differ. 2 % of the points may be strays below.
+    """
+    pitched = -torch.stack([view.viewmat[1, :3] for view in views]).mean(0)
+    across = torch.stack([view.viewmat[0, :3] for view in views])
+    spread = across.T @ across / len(views)
+    up = torch.linalg.solve(spread + _ROLL * torch.eye(3), pitched)
     up = up / up.norm().clamp_min(1e-6)
-    return Ground(up, float((points @ up).quantile(0.01)))
+    return Ground(up, float((points @ up).quantile(0.02)))
 
 
 def fill_ground(

@@ -467,8 +467,8 @@ def _shape_backward(block, cam, moments, antialiased, towards, out):  # type: ig
     for i in range(3):
         d_world = d_x * cam[i] + d_y * cam[3 + i] + d_z * cam[6 + i]
         store(out, i * LANES, d_world + towards[i])
-    o = 1.0 - exp2(maximum(_log_sigmoid2(load(block, 160)), -100.0))
-    store(out, 10 * LANES, g * o)
+    transparency = exp2(maximum(_log_sigmoid2(load(block, 160) * -1.0), -100.0))
+    store(out, 10 * LANES, g * transparency)
     store(out, 11 * LANES, d_mx)
     store(out, 12 * LANES, d_my)
 

@@ -201,14 +201,31 @@ def test_kill_9_and_resume_ends_within_a_tenth_of_a_decibel(tmp_path: Path) -> N
     assert resumed.metrics["psnr.holdout"] == pytest.approx(expected, abs=0.1)
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(
+needs_castle = pytest.mark.skipif(
     "KDST_TEST_DATA" not in os.environ, reason="KDST_TEST_DATA does not name the test data"
 )
+
+
+def castle() -> Path:
+    return Path(os.environ["KDST_TEST_DATA"]) / "data" / "castle"
+
+
+@pytest.mark.slow
+@needs_castle
 def test_castle_is_reconstructed_from_ten_views(tmp_path: Path) -> None:
-    castle = Path(os.environ["KDST_TEST_DATA"]) / "data" / "castle"
-    result = kdst_core.run(
-        "3dgs", data=str(castle), width=320, holdout="5", iterations=1500, out=tmp_path / "r"
-    )
-    assert result.metrics["psnr.holdout"] > 22.7
+    options: dict[str, Any] = {"width": 320, "holdout": "5", "iterations": 1500}
+    result = kdst_core.run("3dgs", data=str(castle()), out=tmp_path / "r", **options)
+    assert result.metrics["psnr.holdout"] >= 23
     assert result.metrics["psnr.best"] - result.metrics["psnr.holdout"] < 0.3
+
+
+@pytest.mark.slow
+@needs_castle
+def test_castle_is_reconstructed_from_raw_photographs(tmp_path: Path) -> None:
+    """As well as from given cameras: 23.1 dB, of which .5 may be lost."""
+    shutil.copytree(castle() / "images", tmp_path / "photographs")
+    options: dict[str, Any] = {"width": 320, "holdout": "5", "iterations": 1500}
+    photographs = str(tmp_path / "photographs")
+    result = kdst_core.run("3dgs", data=photographs, out=tmp_path / "r", **options)
+    assert result.metrics["sfm.registered"] == result.metrics["sfm.images"] == 11
+    assert result.metrics["psnr.holdout"] >= 22.6

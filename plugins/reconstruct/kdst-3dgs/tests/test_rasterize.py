@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from kdst_3dgs import rasterize, rasterize_reference
+from kdst_3dgs.constants import EPS2D, NEAR
+from kdst_3dgs.reference import project, spherical_harmonics
 
 PARAMETERS = ("means", "quats", "log_scales", "opacity_logits", "sh")
 ORACLE = "oracles/reconstruct/oracle_200g_64x48_2cam_sh3_f64.npz"
@@ -93,7 +95,69 @@ def loss_and_gradients(render, parameters, view, weights, **options):
     return image.detach(), gradients
 
 
-@settings(max_examples=60, deadline=None)
+NEAREST = 0.5
+
+
+def move_what_is_almost_at_the_camera(parameters, viewmat):
+    """Push Gaussians between the camera and NEAREST behind it.
+
+    Their depth is a small difference of coordinates of several units, of which float32 keeps too few
+    digits for 1e-5: a limit of the inputs' precision, not of the kernels.
+    """
+    means = parameters[0]
+    depth = means @ viewmat[2, :3] + viewmat[2, 3]
+    near = (depth > 0) & (depth < NEAREST)
+    means[near] -= 2 * NEAREST * viewmat[2, :3]
+    return parameters
+
+
+def thresholds(parameters, view, antialiased):
+    """Where float32 may fall on the other side of a threshold: pixels (H, W), and Gaussians (N,).
+
+    Pixels: some alpha is almost 1/255 or .999, or the light left is almost 1e-4 where blending would
+    stop. Gaussians: a colour is almost 0, where it is clamped; x/z or y/z is almost where the
+    Jacobian stops following it; or another one's depth is almost the same, so that the order of the
+    two is a matter of rounding.
+    """
+    means, quats, log_scales, logits, sh = parameters
+    viewmat, K, width, height, _ = view
+    means2d, covariance, depth = project(means, quats, log_scales, viewmat, K, width, height)
+    filtered = covariance + EPS2D * torch.eye(2, dtype=means.dtype)
+    opacity = torch.sigmoid(logits)
+    if antialiased:
+        ratio = torch.linalg.det(covariance) / torch.linalg.det(filtered)
+        opacity = opacity * ratio.clamp_min(0).sqrt()
+    ys = torch.arange(height, dtype=means.dtype) + 0.5
+    xs = torch.arange(width, dtype=means.dtype) + 0.5
+    places = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), -1)
+    offset = places[None] - means2d[:, None, None]
+    inverse = torch.linalg.inv(filtered)
+    sigma = 0.5 * torch.einsum("nhwi,nij,nhwj->nhw", offset, inverse, offset)
+    front = depth > NEAR
+    order = torch.argsort(torch.where(front, depth, torch.inf), stable=True)[: int(front.sum())]
+    free = (opacity[:, None, None] * torch.exp(-sigma))[order]
+    near = ((free * 255 - 1).abs() < 1e-4) | ((free / 0.999 - 1).abs() < 1e-4)
+    alpha = torch.where(free >= 1 / 255, free.clamp(max=0.999), 0 * free)
+    left = torch.cumprod(1 - alpha, 0)
+    near |= ((left / 1e-4 - 1).abs() < 1e-3) & (alpha > 0)
+    centre = -viewmat[:3, :3].T @ viewmat[:3, 3]
+    colour = spherical_harmonics(means - centre, sh)
+    raw = spherical_harmonics(means - centre, torch.cat([sh[:, :1] + 100, sh[:, 1:]], 1))
+    raw = raw - 100 * 0.28209479177387814
+    assert torch.allclose(raw.clamp_min(0), colour, atol=1e-9)
+    doubtful = (raw.abs() < 1e-5).any(-1)
+    camera = means @ viewmat[:3, :3].T + viewmat[:3, 3]
+    for axis, side in ((0, width), (1, height)):
+        slope, focal, middle = camera[:, axis] / depth, K[axis, axis], K[axis, 2]
+        for end in (-middle - 0.15 * side, side - middle + 0.15 * side):
+            doubtful |= (slope - end / focal).abs() < 1e-5
+    gaps = depth[order].diff() < 1e-5
+    doubtful[order[1:][gaps]] = True
+    doubtful[order[:-1][gaps]] = True
+    return near.any(0), doubtful & front
+
+
+@settings(max_examples=80, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     count=st.sampled_from([0, 1, 15, 16, 17, 60]),
@@ -107,51 +171,102 @@ def loss_and_gradients(render, parameters, view, weights, **options):
 def test_kernels_match_the_float64_reference_on_random_scenes(
     seed, count, spread, size, opacity, coefficients, shape, antialiased
 ):
-    """Behind the camera, at the border, huge, tiny, transparent, opaque, none at all."""
-    doubles = scene(seed, count, spread, size, opacity, coefficients)
-    floats = [p.float() for p in doubles]
+    """Behind the camera, at the border, huge, tiny, transparent, opaque, none at all.
+
+    Images agree within 5e-6 of their largest value and gradients within 1e-5 relative L2. Left out
+    is only what `thresholds` names: pixels get no weight, and Gaussians are removed. Gradients that
+    nearly cancel, as those of shapes and opacities behind opaque Gaussians do, also have the rounding
+    of what they are a difference of: 1e-6 of the largest of the five.
+    """
     viewmat, K, width, height = camera(*shape)
+    doubles = scene(seed, count, spread, size, opacity, coefficients)
+    floats = [p.float() for p in move_what_is_almost_at_the_camera(doubles, viewmat)]
     background = torch.tensor([0.2, 0.3, 0.1])
+    view = (viewmat.float(), K.float(), width, height, background)
+    exact = (view[0].double(), view[1].double(), width, height, background.double())
+    _, doubtful = thresholds([p.double() for p in floats], exact, antialiased)
+    floats = [p[~doubtful] for p in floats]
+    near, _ = thresholds([p.double() for p in floats], exact, antialiased)
     weights = torch.randn(height, width, 5, generator=torch.Generator().manual_seed(seed))
+    weights[near] = 0
+    options = {"antialiased": antialiased}
     image, gradients = loss_and_gradients(
-        rasterize,
-        floats,
-        (viewmat.float(), K.float(), width, height, background),
-        weights,
-        antialiased=antialiased,
-        depth=True,
-        threads=1,
+        rasterize, floats, view, weights, depth=True, threads=1, **options
     )
+    doubles = [p.double() for p in floats]
     expected, references = loss_and_gradients(
-        rasterize_reference,
-        [p.double() for p in floats],
-        (viewmat.float().double(), K.float().double(), width, height, background.double()),
-        weights.double(),
-        antialiased=antialiased,
+        rasterize_reference, doubles, exact, weights.double(), **options
     )
-    # A pixel at a threshold (1/255, T = 1e-4, .999) may fall on the other side in float32.
-    error = (image - expected).abs()
-    assert error.max() <= 1.2 / 255 * max(1.0, expected.abs().max().item())
-    assert (error > 2e-5 * max(1.0, expected.abs().max().item())).double().mean() <= 0.02
-    if (error > 2e-5).any():
-        return
-    for gradient, reference in zip(gradients, references, strict=True):
-        if reference is None:
-            continue
+    assert near.double().mean() <= 0.2
+    largest = max(1.0, expected.abs().max().item())
+    wrong = ((image - expected).abs() > 5e-6 * largest).any(-1) & ~near
+    assert not wrong.any()
+    rounding = 1e-6 * max(reference.norm() for reference in references)
+    for name, gradient, reference in zip(PARAMETERS, gradients, references, strict=True):
         assert torch.isfinite(gradient).all()
-        assert (gradient - reference).norm() <= 2e-4 * reference.norm() + 2e-5
+        assert (gradient - reference).norm() <= 1e-5 * reference.norm() + rounding, name
 
 
-def test_reference_gradients_match_finite_differences():
-    parameters = scene(3, 6, 0.5, -1.2, 0.0, 16)
+def test_gradient_of_an_opaque_gaussian_s_opacity_keeps_its_digits():
+    """1 - sigmoid(x) is sigmoid(-x): at logit 9 the difference would keep 3 digits of float32."""
+    parameters = scene(2, 1, 0.0, -1.0, 0.0, 1)
+    parameters[3][:] = 6.5
+    viewmat, K, width, height = camera(37, 41)
+    weights = torch.ones(height, width, 5, dtype=torch.float64)
+    weights[15:26, 13:24] = 0  # where alpha is clamped
+    views = [
+        (viewmat.to(kind), K.to(kind), width, height, torch.zeros(3, dtype=kind))
+        for kind in (torch.float32, torch.float64)
+    ]
+    floats = [p.float() for p in parameters]
+    _, gradients = loss_and_gradients(rasterize, floats, views[0], weights.float(), depth=True)
+    doubles = [p.double() for p in floats]
+    exact = (views[0][0].double(), views[0][1].double(), *views[1][2:])
+    _, references = loss_and_gradients(rasterize_reference, doubles, exact, weights)
+    assert references[3].abs() > 0
+    assert gradients[3].double() == pytest.approx(references[3], rel=1e-5)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    spread=st.sampled_from([0.5, 6.0]),
+    size=st.sampled_from([-4.0, -1.2, 1.0]),
+    opacity=st.sampled_from([-4.0, 0.0, 5.0]),
+    antialiased=st.booleans(),
+)
+def test_reference_gradients_match_finite_differences_where_no_threshold_is_crossed(
+    seed, spread, size, opacity, antialiased
+):
+    """Central differences along a random direction, on the pixels that stay on their side."""
     viewmat, K, width, height = camera(12, 10)
+    parameters = scene(seed, 6, spread, size, opacity, 16)
+    parameters = move_what_is_almost_at_the_camera(parameters, viewmat)
     background = torch.tensor([0.2, 0.3, 0.1], dtype=torch.float64)
-
-    def images(*leaves):
-        return rasterize_reference(*leaves, viewmat, K, width, height, background)
-
-    leaves = [p.requires_grad_() for p in parameters]
-    assert torch.autograd.gradcheck(images, leaves, eps=1e-7, atol=1e-5, rtol=1e-4, fast_mode=True)
+    view = (viewmat, K, width, height, background)
+    _, doubtful = thresholds(parameters, view, antialiased)
+    parameters = [p[~doubtful] for p in parameters]
+    near, _ = thresholds(parameters, view, antialiased)
+    generator = torch.Generator().manual_seed(seed)
+    weights = torch.randn(height, width, 5, generator=generator, dtype=torch.float64)
+    weights[near] = 0
+    _, gradients = loss_and_gradients(
+        rasterize_reference, parameters, view, weights, antialiased=antialiased
+    )
+    for index, (name, gradient) in enumerate(zip(PARAMETERS, gradients, strict=True)):
+        direction = torch.randn(parameters[index].shape, generator=generator, dtype=torch.float64)
+        ends = []
+        for step in (1e-6, -1e-6):
+            moved = list(parameters)
+            moved[index] = parameters[index] + step * direction
+            rgb, alpha, depth = rasterize_reference(*moved, *view, antialiased=antialiased)
+            image = torch.cat([rgb, alpha[..., None], 0.1 * depth[..., None]], -1)
+            ends.append((image * weights).sum().item())
+        slope = (gradient * direction).sum().item()
+        scale = (gradient * direction).norm().item()
+        assert (ends[0] - ends[1]) / 2e-6 == pytest.approx(
+            slope, rel=1e-5, abs=1e-6 + 1e-5 * scale
+        ), name
 
 
 def big_scene():

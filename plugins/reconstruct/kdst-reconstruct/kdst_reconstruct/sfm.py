@@ -1,8 +1,8 @@
 """Structure from motion: cameras and points of a folder of photographs, by COLMAP on the CPU.
 
-More points are kept than COLMAP's defaults keep, fainter ones and those that two photographs see:
-training starts from them. The result is kept beside the photographs, under a name made from their content. COLMAP works on
-copies without metadata, so a position in the photographs' EXIF reaches no file.
+More points are kept than by COLMAP's defaults, fainter ones and those that only two photographs see,
+since training starts from them. The result lies beside the photographs, under a name made from their
+content. COLMAP works on copies without metadata, so a position in the EXIF reaches no file.
 """
 
 import hashlib
