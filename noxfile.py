@@ -14,7 +14,14 @@ nox.options.reuse_existing_virtualenvs = True
 CONSTRAINTS = ("-c", "constraints.txt")
 PLUGINS = {p.parent.name: str(p.parent) for p in sorted(Path("plugins").glob("*/*/pyproject.toml"))}
 """Distribution to folder, every plugin of the repository."""
-NEEDS = {"kdst-3dgs": ["kdst-reconstruct"], "kdst-tea": ["kdst-adapt"]}
+NEEDS = {
+    "kdst-3dgs": ["kdst-reconstruct"],
+    "kdst-masactrl": ["kdst-edit"],
+    "kdst-p2p": ["kdst-edit"],
+    "kdst-pnp": ["kdst-edit"],
+    "kdst-tea": ["kdst-adapt"],
+    "kdst-textual-inversion": ["kdst-edit"],
+}
 """Plugins of the repository that a plugin builds on."""
 TEST_TOOLS = ("pytest", "hypothesis")
 

@@ -17,7 +17,16 @@ GROUP = "kdst."
 BENCHES = "kdst.benches"
 OBSERVERS = "kdst.observers"
 CAPABILITIES = ("adapt", "reconstruct", "edit", "augment_with_tools", "invert")
-CATALOGUE = {"source": "kdst-adapt", "norm": "kdst-adapt", "tea": "kdst-tea", "3dgs": "kdst-3dgs"}
+CATALOGUE = {
+    "source": "kdst-adapt",
+    "norm": "kdst-adapt",
+    "tea": "kdst-tea",
+    "3dgs": "kdst-3dgs",
+    "p2p": "kdst-p2p",
+    "pnp": "kdst-pnp",
+    "masactrl": "kdst-masactrl",
+    "textual-inversion": "kdst-textual-inversion",
+}
 """Published methods and the package of each, for 'not installed' messages."""
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kdst_core.contracts import EditRequest
 from kdst_core.errors import KdstError
-from kdst_core.testing import make_run
+from kdst_core.testing import check_plugin, make_run
 from kdst_edit.layouts import build
 from kdst_edit.models import load
 
@@ -84,3 +84,8 @@ def test_windows_that_leave_nothing_are_refused(tmp_path: Path) -> None:
     for options in (MasactrlOptions(start=1.0), MasactrlOptions(first_layer=1.0)):
         with pytest.raises(KdstError, match="leave no step or no layer"):
             edit(asked, options, make_run(tmp_path))
+
+
+@pytest.mark.slow
+def test_conforms() -> None:
+    check_plugin("masactrl")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import attrs
+import torch
 
 from kdst_core.contracts import Edit, EditRequest, RunServices
 from kdst_edit.kit import edit_with
@@ -29,7 +30,12 @@ def edit_with_new_word(
         words.save(run.dir / "artifacts" / "word.safetensors", word, added.vector)
         said = tuple(placed(target, word, options.initial) for target in request.targets)
         edit = edit_with(attrs.evolve(request, targets=said), [], run)
-    notes += [f"Sampled with {new!r}." for new in said if new not in request.targets]
+    notes += [
+        f"Sampled with {new!r}; scores that read the target's words still ask for"
+        f" {options.initial!r}."
+        for new in said
+        if new not in request.targets
+    ]
     images = [
         attrs.evolve(image, prompt=target)
         for image, target in zip(edit.images, request.targets, strict=True)
@@ -53,7 +59,8 @@ def _train(
     )
     steps = options.train_steps or (EMBEDDED_STEPS if known else PUBLISHED_STEPS)
     how = Training(steps, options.lr or (0.03 if known else 0.005), options.batch)
-    learn(request.pipeline, added, concept, options.word, how, request.generator, run)
+    generator = torch.Generator().manual_seed(request.generator.initial_seed())
+    learn(request.pipeline, added, concept, options.word, how, generator, run)
     count = len(concept.images)
     return [*concept.notes, f"{options.word} was learned from {count} images in {steps} steps."]
 

@@ -14,7 +14,7 @@ from kdst_core.codecs import TorchCodec
 from kdst_core.contracts import EditRequest
 from kdst_core.errors import KdstError
 from kdst_core.rundir import Run
-from kdst_core.testing import make_run
+from kdst_core.testing import check_plugin, make_run
 from kdst_edit.latents import condition, digest
 from kdst_edit.layouts import build
 from kdst_edit.models import load
@@ -205,3 +205,8 @@ def test_a_caption_must_say_where_the_word_stands(tiny: Any, tmp_path: Path) -> 
     assert "must hold {} once" in refused(tiny, tmp_path, concept=folder)
     (folder / "a.txt").unlink()
     assert "1 images; 3 to 5" in concept.read(folder, tiny).notes[0]
+
+
+@pytest.mark.slow
+def test_conforms() -> None:
+    check_plugin("textual-inversion")
