@@ -39,7 +39,7 @@ def write(
     files |= _attention(source)
     for number, sheet in enumerate(edit.sheets):
         rows = [list(row) for row in sheet.images]
-        labels = [[f"{r}  {c}".strip() for c in sheet.columns] for r in sheet.rows]
+        labels = [[" / ".join(filter(None, (r, c))) for c in sheet.columns] for r in sheet.rows]
         files[_numbered("sheet", number)] = pictures.grid(rows, labels)
     files["alignment.json"] = json.dumps(
         {

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 GAP = 8
 LABEL = 20
-INK, PAPER = (98, 98, 95), (255, 255, 255, 0)
+INK, PAPER = (125, 125, 120), (255, 255, 255, 0)
 ACROSS = 520
 """Pixels that a grid of small images is enlarged to, without smoothing, so that labels stay legible."""
 
