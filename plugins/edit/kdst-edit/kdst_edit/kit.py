@@ -23,6 +23,12 @@ def source_branch(request: EditRequest) -> Branch:
     return Branch(path.prompt, request.negative_prompt, guidance)
 
 
+def carried_out(request: EditRequest, end: int | None = None, begin: int = 0) -> range:
+    """The steps from `begin` to before `end` that sampling carries out; some inversions skip the first."""
+    start = request.path.start if request.path else 0
+    return range(max(begin, start), request.num_steps if end is None else end)
+
+
 def target_branches(request: EditRequest) -> list[Branch]:
     """One branch a target."""
     return [Branch(t, request.negative_prompt, request.guidance) for t in request.targets]
@@ -63,8 +69,7 @@ def sample_request(
     label: str = "editing",
 ) -> Tensor:
     """Latents (B, C, h, w) of branches under rules, with progress."""
-    start = request.path.start if request.path else 0
-    with run.progress(request.num_steps - start, label) as advance:
+    with run.progress(len(carried_out(request)), label) as advance:
         return sample(
             request.pipeline,
             request.latents,

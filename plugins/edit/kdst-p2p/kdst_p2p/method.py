@@ -8,7 +8,7 @@ from attrs import frozen
 from torch import Tensor
 
 from kdst_core.contracts import Edit, EditRequest, RunServices
-from kdst_edit.kit import edit_with
+from kdst_edit.kit import carried_out, edit_with
 from kdst_edit.layers import Layer, Layers, factors_of, find_layers, map_factor
 from kdst_edit.rules import CopyQK, EditCrossMap, Rule, StoreMaps
 from kdst_edit.words import split
@@ -112,7 +112,8 @@ def _where_needed(
     Injecting the source's maps as they are, for all tokens, is copying its queries and keys. Layers
     whose maps are stored stay apart, since what is stored is what the network itself attends to.
     """
-    steps = edit.alphas[:-1].flatten(1).any(1).nonzero()[:, 0].tolist()
+    active = edit.alphas[:-1].flatten(1).any(1).tolist()
+    steps = [step for step in carried_out(request) if active[step]]
     if not steps:
         return []
     if not edit.copies(steps):
@@ -186,7 +187,7 @@ def self_rules(
     factors = [f for f in factors_of(request.pipeline.unet, "self") if f >= options.self_factor]
     rules: list[Rule] = []
     for share in sorted({setting.self_tau for setting in settings}):
-        steps = range(int(share * request.num_steps))
+        steps = carried_out(request, int(share * request.num_steps))
         branches = [b for b, setting in enumerate(settings, 1) if setting.self_tau == share]
         if steps and factors:
             layers = Layers("self", factors=factors)
@@ -214,7 +215,7 @@ def blend_rules(
     published = options.profile == "published"
     store = StoreMaps(
         layers=_stored_layers(request),
-        steps=range(0 if published else begin, request.num_steps),
+        steps=carried_out(request, begin=0 if published else begin),
         tokens=tokens,
         branches=blended,
         edited=published,
@@ -222,7 +223,7 @@ def blend_rules(
     return [
         LocalBlend(
             store=store,
-            steps=range(begin, request.num_steps),
+            steps=carried_out(request, begin=begin),
             words=_one_hot(at, tokens, request.latents),
             subtract=_one_hot(minus, tokens, request.latents) if options.subtract else None,
             threshold=options.blend_threshold,
