@@ -277,7 +277,7 @@ CLAIMS: Mapping[str, tuple[Claim, tuple[Bound, ...]]] = {
     "reweight": (reweight, (("rank_correlation", 0.9),)),
     "shape": (shape, ()),
     "real": (real, (("blend.background_gain", 8.0), ("bare.background_gain", 8.0))),
-    "pnp": (pnp, (("iou_gain.plain", 0.15), ("iou_gain.words.plain", 0.15), ("edit.success", 0.9))),
+    "pnp": (pnp, (("iou_gain", 0.15), ("edit.success", 0.9))),
 }
 
 

@@ -1,5 +1,7 @@
 """What Plug-and-Play does on renders inverted by the tiny model: a claim of `edit_claims.py`."""
 
+from typing import Any
+
 import torch
 from kdst_pnp import PnpOptions
 from kdst_pnp.injection import rules
@@ -9,9 +11,9 @@ from kdst_core.contracts import EditRequest
 from kdst_edit import attributes, measures
 from kdst_edit.inversion.invert import invert
 from kdst_edit.inversion.settings import InversionSettings
-from kdst_edit.kit import resets, source_branch
+from kdst_edit.kit import resets, source_branch, target_branches
 from kdst_edit.latents import decode
-from kdst_edit.sampling import Branch, sample
+from kdst_edit.sampling import sample
 from kdst_edit.tiny.render import render
 from kdst_edit.tiny.scene import COLOURS, Mix, captions, sample_scenes
 
@@ -19,11 +21,11 @@ GUIDANCE = 7.5
 """As the authors sample."""
 
 
-def structure(pipeline: object, steps: int, generator: torch.Generator) -> dict[str, float]:
+def structure(pipeline: Any, steps: int, generator: torch.Generator) -> dict[str, float]:
     """Change the colour of a render, inverted without words, with and without injection.
 
-    `iou` is that of the object's silhouettes in the render and in its edit; `plain` samples the target
-    prompt from the same noise. `words.plain` does so from the inversion with the render's caption.
+    `iou` is that of the object's silhouettes in the render and in the edit; `plain` is sampled from
+    the same inversion with the target prompt alone.
     """
     scene = sample_scenes(1, generator, Mix(pair=0.0, textured=0.0))
     (source,), shown = captions(scene), (render(scene)[0] + 1) / 2
@@ -31,38 +33,23 @@ def structure(pipeline: object, steps: int, generator: torch.Generator) -> dict[
     old = int(scene.colour[0, 0])
     step = 1 + int(torch.randint(len(names) - 1, (1,), generator=generator))
     target = source.replace(names[old], names[(old + step) % len(names)])
-    without_words = _request(pipeline, shown, "", target, steps, generator)
-    with_words = _request(pipeline, shown, source, target, steps, generator)
-    injected = _edit(without_words, rules(without_words, PnpOptions()))
-    drawn = {
-        "edit": injected,
-        "plain": _edit(without_words, []),
-        "words.plain": _edit(with_words, []),
-    }
+    drawn = _images(_request(pipeline, shown, target, steps, generator))
     found: dict[str, float] = {}
-    for name, image in drawn.items():
+    for name, image in zip(("edit", "plain"), drawn[1:], strict=True):
         found |= {f"{name}.{k}": v for k, v in _compare(shown, image, source, target).items()}
-    for name in ("plain", "words.plain"):
-        found[f"iou_gain.{name}"] = found["edit.iou"] - found[f"{name}.iou"]
-    return found
+    return found | {"iou_gain": found["edit.iou"] - found["plain.iou"]}
 
 
 def _request(
-    pipeline: object,
-    shown: Tensor,
-    prompt: str,
-    target: str,
-    steps: int,
-    generator: torch.Generator,
+    pipeline: Any, shown: Tensor, target: str, steps: int, generator: torch.Generator
 ) -> EditRequest:
-    """A real image, inverted under `prompt`."""
-    settings = InversionSettings(steps=steps, guidance=GUIDANCE)
-    path = invert(pipeline, shown, prompt, settings)
+    """A real image, inverted without words; the second target is its plain counterpart."""
+    path = invert(pipeline, shown, "", InversionSettings(steps=steps))
     return EditRequest(
         pipeline,
-        prompt,
+        "",
         shown,
-        (target,),
+        (target, target),
         generator,
         path.latents[:1],
         num_steps=steps,
@@ -71,18 +58,20 @@ def _request(
     )
 
 
-def _edit(asked: EditRequest, used: list[object]) -> Tensor:
-    """The edit (3, 32, 32) under rules; without rules the target prompt alone."""
-    branches = [source_branch(asked), Branch(asked.targets[0], "", asked.guidance)]
+def _images(asked: EditRequest) -> Tensor:
+    """Images (3, 3, 32, 32): the source, the edit, and the target prompt alone."""
+    used = rules(asked, PnpOptions())
+    for rule in used:
+        rule.branches = (1,)
     latents = sample(
         asked.pipeline,
         asked.latents,
-        branches,
+        [source_branch(asked), *target_branches(asked)],
         [*used, *resets(asked)],
         num_steps=asked.num_steps,
         path=asked.path,
     )
-    return decode(asked.pipeline, latents)[1]
+    return decode(asked.pipeline, latents)
 
 
 def _compare(shown: Tensor, image: Tensor, source: str, target: str) -> dict[str, float]:

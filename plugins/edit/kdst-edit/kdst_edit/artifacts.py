@@ -14,7 +14,7 @@ from kdst_core.rundir import slug, write_atomically
 from kdst_edit import pictures
 from kdst_edit.scores import Shown
 
-COLUMNS = 6
+COLUMNS = 4
 """Words in a row of words.png."""
 
 
@@ -35,11 +35,11 @@ def write(
     mask = _mask(edit, region, source.image)
     if mask is not None:
         files["mask.png"] = pictures.image_png(mask)
-    files["comparison.png"] = _comparison(source, edit, edits, plain)
+    files["comparison.png"] = _comparison(source, edits, plain)
     files |= _attention(source)
     for number, sheet in enumerate(edit.sheets):
         rows = [list(row) for row in sheet.images]
-        labels = [[f"{r}  {c}".strip() for c in sheet.columns] for r in sheet.rows]
+        labels = [[" / ".join(filter(None, (r, c))) for c in sheet.columns] for r in sheet.rows]
         files[_numbered("sheet", number)] = pictures.grid(rows, labels)
     files["alignment.json"] = json.dumps(
         {
@@ -67,22 +67,16 @@ def _mask(edit: Edit, region: Tensor | None, like: Tensor) -> Tensor | None:
     return F.interpolate(shown[None, None].float().cpu(), size=like.shape[-2:])[0, 0]
 
 
-def _comparison(source: Shown, edit: Edit, edits: Sequence[Shown], plain: Sequence[Shown]) -> bytes:
-    """Source, edit, difference and the edit without control, one row a target."""
+def _comparison(source: Shown, edits: Sequence[Shown], plain: Sequence[Shown]) -> bytes:
+    """Source, edit and difference of each target, and below them the same without control."""
     rows, labels = [], []
     for number, shown in enumerate(edits):
-        row = [source.image, shown.image, pictures.difference(source.image, shown.image)]
-        names = ["source", "edit", "difference"]
-        mask = edit.images[number].mask
-        if mask is not None:
-            region = F.interpolate(mask[None, None].float().cpu(), size=shown.image.shape[-2:])[0]
-            row.append(region.expand_as(shown.image))
-            names.append("mask")
+        rows.append([source.image, shown.image, pictures.difference(source.image, shown.image)])
+        labels.append(["source", "edit", "difference"])
         if plain:
-            row += [plain[number].image, pictures.difference(source.image, plain[number].image)]
-            names += ["without control", "difference"]
-        rows.append(row)
-        labels.append(names)
+            image = plain[number].image
+            rows.append([source.image, image, pictures.difference(source.image, image)])
+            labels.append(["source", "without control", "difference"])
     return pictures.grid(rows, labels)
 
 

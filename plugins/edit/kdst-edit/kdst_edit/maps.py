@@ -1,5 +1,6 @@
 """Cross-attention that shows its maps to rules, computed explicitly only for the rows concerned."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from kdst_edit.rules import EditCrossMap, StoreMaps
 
 SOURCE = Row(0, True)
+AT_ONCE = 2**18
+"""Elements of the maps that are held at a time: heads are worked on in turn where there are more."""
 
 
 class MapProcessor:
@@ -80,27 +83,29 @@ class MapProcessor:
             return
         edits = [rule for rule in self.edits if call.step in rule.steps]
         stores = [rule for rule in self.stores if call.step in rule.steps]
-        here = _index(rows)
-        own = _maps(attn, query[here], key[here], None if mask is None else mask[here])
-        kinds = [call.rows[i] for i in rows]
-        edited, changed = self._edit(edits, kinds, own)
-        for maps, asked in ((own, False), (edited, True)):
-            chosen = [rule for rule in stores if rule.edited == asked]
-            if chosen:
-                mean = maps.mean(1, dtype=torch.float32)
-                for rule in chosen:
-                    rule.add(kinds, mean)
-        if changed:
-            at = _index([rows[i] for i in changed])
-            mixed[at] = edited[_index(changed)].to(value.dtype) @ value[at]
+        here, kinds = _index(rows), [call.rows[i] for i in rows]
+        sums: dict[bool, Tensor] = {}
+        for heads in _head_parts(attn.heads, len(rows) * query.shape[2] * key.shape[2]):
+            part = None if mask is None else mask[here, heads]
+            own = _maps(attn, query[here, heads], key[here, heads], part)
+            edited, changed = self._edit(edits, kinds, own, f"{self.layer.name}/{heads.start}")
+            for wanted in {rule.edited for rule in stores}:
+                summed = (edited if wanted else own).sum(1, dtype=torch.float32)
+                sums[wanted] = sums[wanted] + summed if wanted in sums else summed
+            if changed:
+                at = _index([rows[i] for i in changed])
+                chosen = edited[_index(changed)].to(value.dtype)
+                mixed[at, heads] = chosen @ value[at, heads]
+        for rule in stores:
+            rule.add(kinds, sums[rule.edited] / attn.heads)
 
     def _edit(
-        self, rules: "list[EditCrossMap]", rows: list[Row], own: Tensor
+        self, rules: "list[EditCrossMap]", rows: list[Row], own: Tensor, key: str
     ) -> tuple[Tensor, list[int]]:
         """Maps (n, H, P, T) after the rules, and the indices of rows that were changed."""
         edited, changed = own, set[int]()
         for rule in rules:
-            source = self.control.source(self.layer.name, SOURCE, lambda _: own[rows.index(SOURCE)])
+            source = self.control.source(key, SOURCE, lambda _: own[rows.index(SOURCE)])
             mine = [i for i, row in enumerate(rows) if rule.changes(row.branch)]
             if not mine:
                 continue
@@ -120,6 +125,12 @@ class MapProcessor:
         """The step of this call."""
         assert self.control.call is not None
         return self.control.call.step
+
+
+def _head_parts(heads: int, elements: int) -> Iterator[slice]:
+    """Slices of the heads, so that the maps of one slice stay within `AT_ONCE` elements."""
+    size = max(1, min(heads, AT_ONCE // elements))
+    return (slice(start, min(start + size, heads)) for start in range(0, heads, size))
 
 
 def _index(rows: list[int]) -> slice | list[int]:

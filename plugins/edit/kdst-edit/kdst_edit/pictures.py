@@ -10,9 +10,9 @@ from torch.nn import functional as F
 
 GAP = 8
 LABEL = 20
-INK, PAPER = (98, 98, 95), (255, 255, 255, 0)
-SMALL = 96
-"""Sides below this are enlarged, without smoothing, to about twice of it."""
+INK, PAPER = (125, 125, 120), (255, 255, 255, 0)
+ACROSS = 520
+"""Pixels that a grid of small images is enlarged to, without smoothing, so that labels stay legible."""
 
 
 def png(picture: Any) -> bytes:
@@ -57,9 +57,9 @@ def grid(rows: Sequence[Sequence[Tensor]], labels: Sequence[Sequence[str]]) -> b
     from PIL import Image, ImageDraw, ImageFont
 
     height, width = rows[0][0].shape[-2:]
-    scale = max(1, round(2 * SMALL / min(height, width))) if min(height, width) < SMALL else 1
-    cell = (width * scale + GAP, height * scale + LABEL + GAP)
     columns = max(map(len, rows))
+    scale = max(1, ACROSS // (columns * width))
+    cell = (width * scale + GAP, height * scale + LABEL + GAP)
     canvas = Image.new("RGBA", (columns * cell[0] - GAP, len(rows) * cell[1] - GAP), PAPER)
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=14)
     for y, (row, names) in enumerate(zip(rows, labels, strict=True)):

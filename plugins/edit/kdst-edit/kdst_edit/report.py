@@ -79,7 +79,7 @@ def _stats(metrics: Mapping[str, float]) -> list[Stat]:
 def _comparison(result: Mapping[str, Any], directory: Path) -> Figure:
     """Source, edit and difference of every target."""
     targets = result["input"]["target"].split(" | ")
-    rows = f" One row a target: {'; '.join(targets)}." if len(targets) > 1 else ""
+    rows = f" In the order of the targets: {'; '.join(targets)}." if len(targets) > 1 else ""
     caption = (
         "The source, the edit and how far they differ (black: equal; white: half of the range or"
         f" more). Without control: the same noise, the target prompt alone.{rows}"

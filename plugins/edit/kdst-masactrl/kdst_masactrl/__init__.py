@@ -44,13 +44,13 @@ def describe() -> Description:
 def edit(request: "EditRequest", options: MasactrlOptions, run: "RunServices") -> "Edit":
     """Edit the source towards each target; keys and values come from the source (equation 4)."""
     from kdst_core.errors import KdstError
-    from kdst_edit.kit import edit_with
+    from kdst_edit.kit import carried_out, edit_with
     from kdst_edit.layers import find_layers
     from kdst_edit.rules import CopyKV
 
     layers = [x.name for x in find_layers(request.pipeline.unet) if x.kind == "self"]
     chosen = set(layers[round(options.first_layer * len(layers)) :])
-    steps = range(round(options.start * request.num_steps), request.num_steps)
+    steps = carried_out(request, begin=round(options.start * request.num_steps))
     if not chosen or not steps:
         raise KdstError(
             "--start and --first-layer leave no step or no layer to control; lower them"

@@ -55,9 +55,9 @@ def contact_sheet(
     latents = sample_request(request, branches, rules, run, label="contact sheet")
     images = decode(request.pipeline, latents[1:]).cpu()
     return ContactSheet(
-        f"{' and '.join(_title(name, words) for name in names)}: {setting.prompt}",
-        [f"{down} {value:g}" for value in VALUES[down]],
-        [f"{across} {value:g}" for value in columns] if across else [""],
+        f"{' / '.join(_title(name, words) for name in names)}: {setting.prompt}",
+        [f"{value:g}" for value in VALUES[down]],
+        [f"{value:g}" for value in columns] if across else [""],
         images.reshape(len(VALUES[down]), len(columns), *images.shape[1:]),
     )
 

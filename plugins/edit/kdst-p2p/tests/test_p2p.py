@@ -189,7 +189,7 @@ def test_sweep_makes_a_contact_sheet_of_its_grid(tmp_path: Path) -> None:
     edit = edit_prompt_to_prompt(request, options, make_run(tmp_path))
     (sheet,) = edit.sheets
     assert sheet.images.shape == (len(VALUES["tau"]), len(VALUES["c"]), 3, 32, 32)
-    neutral = sheet.images[:, sheet.columns.index("c 1")]
+    neutral = sheet.images[:, sheet.columns.index("1")]
     assert (sheet.images[0] - neutral[:1]).abs().max() < 1e-3
     assert (sheet.images[-1] - neutral[-1:]).abs().max() > 0.1
 

@@ -11,6 +11,7 @@ from attrs import frozen
 
 from kdst_core.contracts import EditRequest
 from kdst_core.errors import KdstError
+from kdst_edit.kit import carried_out
 from kdst_edit.layers import Layer, Layers, Place, factors_of
 from kdst_edit.rules import CopyFeature, CopyQK, Rule
 from kdst_pnp import PnpOptions
@@ -26,7 +27,8 @@ def rules(request: EditRequest, options: PnpOptions) -> list[Rule]:
     """
     unet, steps = request.pipeline.unet, request.num_steps
     features = Features(feature_factors(unet, options), options.feature_block)
-    until_f, until_a = (range(int(steps * t)) for t in (options.pnp_f_t, options.pnp_attn_t))
+    ends = (int(steps * share) for share in (options.pnp_f_t, options.pnp_attn_t))
+    until_f, until_a = (carried_out(request, end) for end in ends)
     found: list[Rule] = []
     if until_f:
         found.append(CopyFeature(layers=features, steps=until_f, rows="all"))
