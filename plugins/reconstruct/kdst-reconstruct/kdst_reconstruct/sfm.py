@@ -205,7 +205,7 @@ def _reconstruct(
 def _groups(models: Sequence[Any]) -> list[int]:
     """Return how many photographs each model adds to the larger ones, where that is a scene."""
     seen: set[str] = set()
-    sizes = []
+    sizes: list[int] = []
     for model in models:
         names = {str(image.name) for image in model.images.values()} - seen
         seen |= names
