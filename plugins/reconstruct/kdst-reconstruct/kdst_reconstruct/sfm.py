@@ -327,13 +327,21 @@ def _map(count: int, work: Path, database: Path, progress: Progress) -> list[Any
     output = work / "models"
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir()
+    left = count
+
+    def placed(more: int) -> None:
+        """Count up to all, though a second try places some again."""
+        nonlocal left
+        advance(min(more, left))
+        left -= min(more, left)
+
     with progress(count, "placing") as advance:
         found: Mapping[int, Any] = pycolmap.incremental_mapping(
             database,
             work / "images",
             output,
             options,
-            initial_image_pair_callback=lambda: advance(2),
-            next_image_callback=lambda: advance(1),
+            initial_image_pair_callback=lambda: placed(2),
+            next_image_callback=lambda: placed(1),
         )
     return sorted(found.values(), key=lambda model: -model.num_reg_images())
