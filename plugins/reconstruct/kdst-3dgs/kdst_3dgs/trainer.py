@@ -87,7 +87,9 @@ class Trainer:
             start = initialise.random_points(options, generator)
             parameters = initialise.from_points(*start, options)
         elif len(points) == 0:
-            raise ValueError("The capture has no SfM points; start from random ones (init random).")
+            raise ValueError(
+                "The capture has no SfM points; start from random ones: --init random."
+            )
         else:
             shades = colors.float() / 255 if colors.dtype == torch.uint8 else colors.float()
             parameters = initialise.from_points(points, shades, options)

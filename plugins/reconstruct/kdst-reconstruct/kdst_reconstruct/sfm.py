@@ -47,7 +47,8 @@ class Shot:
 class Placement:
     """What structure from motion made of the photographs.
 
-    model: the folder of the largest model. sizes: photographs in each model, the largest first.
+    model: the folder of the largest model. sizes: photographs of each group that does
+    not overlap with the others, the largest first.
     pairs: those that match, of all that were compared.
     """
 
@@ -140,7 +141,10 @@ def _read(folder: Path) -> Placement:
 
 @contextmanager
 def _workplace(home: Path, name: str) -> Iterator[Path]:
-    """Give a folder beside the photographs; features found before a kill are still in it."""
+    """Give a folder beside the photographs, removed in the end or when they cannot be placed.
+
+    After a kill it stays, with the features found so far.
+    """
     from filelock import FileLock, Timeout
 
     work = home / f".{name}.part"
@@ -148,9 +152,12 @@ def _workplace(home: Path, name: str) -> Iterator[Path]:
         work.mkdir(exist_ok=True)
         with FileLock(work / ".lock", timeout=0):
             yield work
-            shutil.rmtree(work)
     except Timeout:
         raise KdstError(f"another process places the photographs of {home}; wait for it") from None
+    except KdstError:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    shutil.rmtree(work, ignore_errors=True)
 
 
 def _reconstruct(
@@ -188,11 +195,23 @@ def _reconstruct(
         images=len(shots),
         registered=len(names),
         left_out=[s.name for s in shots if s.name not in names],
-        sizes=[model.num_reg_images() for model in models],
+        sizes=_groups(models),
         pairs=matched,
         compared=len(pairs),
         rotated=rotated,
     )
+
+
+def _groups(models: Sequence[Any]) -> list[int]:
+    """Return how many photographs each model adds to the larger ones, where that is a scene."""
+    seen: set[str] = set()
+    sizes: list[int] = []
+    for model in models:
+        names = {str(image.name) for image in model.images.values()} - seen
+        seen |= names
+        if not sizes or len(names) >= FEWEST:
+            sizes.append(len(names))
+    return sizes
 
 
 def _pairs(count: int, sequential: bool) -> list[tuple[int, int]]:
@@ -282,8 +301,6 @@ def _match(
     by_second: dict[int, list[int]] = {}
     for i, j in pairs:
         by_second.setdefault(j, []).append(i)
-    matching = pycolmap.FeatureMatchingOptions()
-    matching.sift.max_ratio = 0.9
     verification = pycolmap.TwoViewGeometryOptions()
     verification.ransac.random_seed = 0
     with progress(len(pairs), "matching") as advance:
@@ -293,7 +310,6 @@ def _match(
             pycolmap.match_image_pairs(
                 database,
                 pairing_options=pycolmap.ImportedPairingOptions(match_list_path=work / "pairs.txt"),
-                matching_options=matching,
                 verification_options=verification,
                 device=pycolmap.Device.cpu,
             )
@@ -311,13 +327,21 @@ def _map(count: int, work: Path, database: Path, progress: Progress) -> list[Any
     output = work / "models"
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir()
+    left = count
+
+    def placed(more: int) -> None:
+        """Count up to all, though a second try places some again."""
+        nonlocal left
+        advance(min(more, left))
+        left -= min(more, left)
+
     with progress(count, "placing") as advance:
         found: Mapping[int, Any] = pycolmap.incremental_mapping(
             database,
             work / "images",
             output,
             options,
-            initial_image_pair_callback=lambda: advance(2),
-            next_image_callback=lambda: advance(1),
+            initial_image_pair_callback=lambda: placed(2),
+            next_image_callback=lambda: placed(1),
         )
     return sorted(found.values(), key=lambda model: -model.num_reg_images())
