@@ -204,9 +204,9 @@ def report_table(found: Comparison, variant: str) -> Table:
     )
     if found.tested:
         caption += (
-            f" Last column: {found.columns[0].label}, paired difference to the best, 95 % interval"
+            f" {table.TESTED.capitalize()}: {first.label}, paired difference to the best, 95 % interval"
+            " and p, not corrected for the number of methods."
         )
-        caption += " and p, not corrected for the number of methods."
     return Table(f"All figures{': ' + variant if variant else ''}", header, cells, caption, strong)
 
 

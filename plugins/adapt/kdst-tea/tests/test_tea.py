@@ -151,3 +151,11 @@ def test_every_combination_of_options_gives_finite_logits(
 
 def test_tea_conforms() -> None:
     check_plugin("tea")
+
+
+def test_the_fast_profile_goes_the_same_distance_in_fewer_steps() -> None:
+    slow, fast = TeaOptions(), TeaOptions(profile="fast")
+    assert slow.schedule == (20, 0.1)
+    assert fast.schedule == (2, 1.0)
+    assert (fast.sgld_steps, fast.sgld_lr) == fast.schedule
+    assert TeaOptions(profile="fast", sgld_steps=7, sgld_lr=0.0).schedule == (7, 0.0)
