@@ -17,9 +17,6 @@ from typing import Any
 import attrs
 import torch
 from edit_claims_pnp import structure
-from kdst_p2p import P2pOptions
-from kdst_p2p.method import blend_rules, cross_rules, self_rules
-from kdst_p2p.settings import Setting, settings_of
 from scipy.stats import spearmanr
 from torch import Tensor
 
@@ -45,6 +42,9 @@ from kdst_edit.tiny.scene import (
     captions,
     sample_scenes,
 )
+from kdst_p2p import P2pOptions
+from kdst_p2p.method import blend_rules, cross_rules, self_rules
+from kdst_p2p.settings import Setting, settings_of
 
 TAUS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 WEIGHTS = (-2.0, -1.0, 0.0, 1.0, 2.0)

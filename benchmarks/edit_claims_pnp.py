@@ -3,8 +3,6 @@
 from typing import Any
 
 import torch
-from kdst_pnp import PnpOptions
-from kdst_pnp.injection import rules
 from torch import Tensor
 
 from kdst_core.contracts import EditRequest
@@ -16,6 +14,8 @@ from kdst_edit.latents import decode
 from kdst_edit.sampling import sample
 from kdst_edit.tiny.render import render
 from kdst_edit.tiny.scene import COLOURS, Mix, captions, sample_scenes
+from kdst_pnp import PnpOptions
+from kdst_pnp.injection import rules
 
 GUIDANCE = 7.5
 """As the authors sample."""

@@ -17,9 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from kdst_p2p import P2pOptions
-from kdst_p2p.method import rules_of
-from kdst_p2p.settings import settings_of
 
 from kdst_core.contracts import EditRequest
 from kdst_edit.kit import attention_of, resets, source_branch, target_branches, word_maps
@@ -29,6 +26,9 @@ from kdst_edit.models import load
 from kdst_edit.quiet import quiet
 from kdst_edit.rules import Rule
 from kdst_edit.sampling import sample
+from kdst_p2p import P2pOptions
+from kdst_p2p.method import rules_of
+from kdst_p2p.settings import settings_of
 
 SOURCE = "a red disc on a white background"
 TARGETS = tuple(f"a {c} disc on a white background" for c in ("blue", "green", "yellow", "purple"))

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from kdst_masactrl import MasactrlOptions, edit
 from torch import Tensor
 
 from kdst_core.contracts import EditRequest
@@ -13,6 +12,7 @@ from kdst_core.errors import KdstError
 from kdst_core.testing import check_plugin, make_run
 from kdst_edit.layouts import build
 from kdst_edit.models import load
+from kdst_masactrl import MasactrlOptions, edit
 
 
 def request(pipeline: Any, steps: int, target: str) -> EditRequest:

@@ -7,13 +7,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kdst_p2p import P2pOptions
-from kdst_p2p.alignment import refine_mapper, replace_mapper
-from kdst_p2p.explain import no_effect
-from kdst_p2p.local_blend import LocalBlend, masks
-from kdst_p2p.method import CrossEdit, blend_rules, edit_prompt_to_prompt, rules_of
-from kdst_p2p.settings import parse_tau, parse_weights, settings_of
-from kdst_p2p.sweep import VALUES
 
 from kdst_core.contracts import EditRequest
 from kdst_core.errors import KdstError
@@ -23,6 +16,13 @@ from kdst_edit.kit import sample_request, source_branch, target_branches
 from kdst_edit.rules import CopyQK, EditCrossMap
 from kdst_edit.sampling import sample
 from kdst_edit.words import token_ids
+from kdst_p2p import P2pOptions
+from kdst_p2p.alignment import refine_mapper, replace_mapper
+from kdst_p2p.explain import no_effect
+from kdst_p2p.local_blend import LocalBlend, masks
+from kdst_p2p.method import CrossEdit, blend_rules, edit_prompt_to_prompt, rules_of
+from kdst_p2p.settings import parse_tau, parse_weights, settings_of
+from kdst_p2p.sweep import VALUES
 
 WORDS = ("a", "red", "blue", "disc", "ring", "on", "white", "background", "striped")
 prompts = st.lists(st.sampled_from(WORDS), min_size=1, max_size=8).map(" ".join)

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
+from kdst_core.errors import KdstError
 from kdst_p2p.alignment import refine_mapper, replace_mapper, word_indices
 from kdst_p2p.control import edit_cross
 from kdst_p2p.schedule import cross_alphas, equalizer
-
-from kdst_core.errors import KdstError
 
 ROOT = os.environ.get("KDST_TEST_DATA")
 FOLDER = Path(ROOT or ".") / "oracles" / "edit"

@@ -7,8 +7,6 @@ from typing import Any
 import attrs
 import pytest
 import torch
-from kdst_pnp import PnpOptions, edit
-from kdst_pnp.injection import AttentionAfter, Features, rules
 from torch import Tensor
 
 from kdst_core.contracts import EditRequest, SourcePath
@@ -20,6 +18,8 @@ from kdst_edit.layers import find_layers
 from kdst_edit.layouts import build
 from kdst_edit.models import load
 from kdst_edit.rules import CopyFeature, CopyQK
+from kdst_pnp import PnpOptions, edit
+from kdst_pnp.injection import AttentionAfter, Features, rules
 
 ROWS = (Row(0, True), Row(1, False), Row(1, True))
 PUBLISHED = Features((4,), 1)

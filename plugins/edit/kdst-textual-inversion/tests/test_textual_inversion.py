@@ -6,8 +6,6 @@ from typing import Any
 import attrs
 import pytest
 import torch
-from kdst_textual_inversion import TextualInversionOptions, concept, edit, word
-from kdst_textual_inversion.method import placed
 from torch import Tensor
 
 from kdst_core.codecs import TorchCodec
@@ -20,6 +18,8 @@ from kdst_edit.layouts import build
 from kdst_edit.models import load
 from kdst_edit.tiny.analyse import object_mask
 from kdst_edit.tiny.scene import COLOURS
+from kdst_textual_inversion import TextualInversionOptions, concept, edit, word
+from kdst_textual_inversion.method import placed
 
 FRESH = ("a <new> cross on a black background", "a <new> ring on a white background")
 
