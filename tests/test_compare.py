@@ -33,6 +33,11 @@ def test_an_input_given_twice_varies() -> None:
     assert list(variants(given)) == ["--data a", "--data b"]
 
 
+def test_the_usage_names_methods_before_options() -> None:
+    done = kdst("compare", "--help")
+    assert done.stdout.splitlines()[0] == "Usage: kdst compare METHOD... [OPTIONS]"
+
+
 def test_the_interval_over_seeds_is_students() -> None:
     value = table.over_seeds([1.0, 2.0, 3.0])
     assert value.mean == 2

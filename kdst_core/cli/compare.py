@@ -35,7 +35,7 @@ def command(ctx: click.Context) -> None:
     """Compare methods under one protocol: one table and a report."""
     methods, rest = ctx.meta["kdst.compare"]
     chosen = methods_command(methods)
-    with chosen.make_context(ctx.command_path, rest, parent=ctx.parent) as inner:
+    with chosen.make_context(ctx.info_name, rest, parent=ctx.parent) as inner:
         chosen.invoke(inner)
 
 
@@ -68,7 +68,7 @@ def methods_command(methods: Sequence[str]) -> MethodCommand:
         " method, or with options of its own tea:profile=fast,lr=.01. Options go to every method that"
         " has them; an input given several times, such as --data, varies. Runs that exist are reused,"
         " unfinished ones continued: repeat the command after an interruption.",
-        options_metavar="",
+        options_metavar=USAGE,
     )
     command.groups = groups
     return command
