@@ -34,8 +34,9 @@ def test_an_input_given_twice_varies() -> None:
 
 
 def test_the_usage_names_methods_before_options() -> None:
-    done = kdst("compare", "--help")
-    assert done.stdout.splitlines()[0] == "Usage: kdst compare METHOD... [OPTIONS]"
+    usage = kdst("compare", "--help").stdout.splitlines()[0]
+    assert usage.endswith(" compare METHOD... [OPTIONS]")
+    assert usage.count("kdst") == 1
 
 
 def test_the_interval_over_seeds_is_students() -> None:
