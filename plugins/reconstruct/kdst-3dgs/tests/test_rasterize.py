@@ -197,7 +197,7 @@ def test_kernels_match_the_float64_reference_on_random_scenes(
     expected, references = loss_and_gradients(
         rasterize_reference, doubles, exact, weights.double(), **options
     )
-    assert near.double().mean() <= 0.2
+    assert near.sum() <= 1 + 0.2 * near.numel()
     largest = max(1.0, expected.abs().max().item())
     wrong = ((image - expected).abs() > 5e-6 * largest).any(-1) & ~near
     assert not wrong.any()
