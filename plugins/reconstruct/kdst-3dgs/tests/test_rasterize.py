@@ -176,7 +176,7 @@ def test_kernels_match_the_float64_reference_on_random_scenes(
     Images agree within 5e-6 of their largest value and gradients within 1e-5 relative L2. Left out
     is only what `thresholds` names: pixels get no weight, and Gaussians are removed. Gradients that
     nearly cancel, as those of shapes and opacities behind opaque Gaussians do, also have the rounding
-    of what they are a difference of: 1e-6 of the largest of the five.
+    of what they are a difference of: 3e-6 (50 roundings of float32) of the largest of the five.
     """
     viewmat, K, width, height = camera(*shape)
     doubles = scene(seed, count, spread, size, opacity, coefficients)
@@ -197,11 +197,11 @@ def test_kernels_match_the_float64_reference_on_random_scenes(
     expected, references = loss_and_gradients(
         rasterize_reference, doubles, exact, weights.double(), **options
     )
-    assert near.double().mean() <= 0.2
+    assert near.sum() <= 1 + 0.2 * near.numel()
     largest = max(1.0, expected.abs().max().item())
     wrong = ((image - expected).abs() > 5e-6 * largest).any(-1) & ~near
     assert not wrong.any()
-    rounding = 1e-6 * max(reference.norm() for reference in references)
+    rounding = 3e-6 * max(reference.norm() for reference in references)
     for name, gradient, reference in zip(PARAMETERS, gradients, references, strict=True):
         assert torch.isfinite(gradient).all()
         assert (gradient - reference).norm() <= 1e-5 * reference.norm() + rounding, name
