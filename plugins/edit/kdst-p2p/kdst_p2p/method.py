@@ -27,10 +27,10 @@ def edit_prompt_to_prompt(request: EditRequest, options: P2pOptions, run: RunSer
     source = request.path.prompt if request.path else request.source_prompt
     settings = settings_of(source, request.targets, options)
     rules = rules_of(request, source, settings, options)
-    blend = next((rule for rule in rules if isinstance(rule, LocalBlend)), None)
+    blends = [rule for rule in rules if isinstance(rule, LocalBlend)]
     tokenizer = request.pipeline.tokenizer
     sheet = contact_sheet(request, source, settings[0], options, run, rules_of)
-    edit = edit_with(request, rules, run, masks=lambda: _shown(blend, len(settings)))
+    edit = edit_with(request, rules, run, masks=lambda: _shown(blends, len(settings)))
     aligned = alignments(source, settings, tokenizer, options)
     return attrs.evolve(
         edit,
@@ -41,14 +41,15 @@ def edit_prompt_to_prompt(request: EditRequest, options: P2pOptions, run: RunSer
     )
 
 
-def _shown(blend: LocalBlend | None, edits: int) -> Tensor | None:
-    """LocalBlend's last masks (E, h, w), of all edits; ones for those it leaves alone."""
-    if blend is None or blend.mask is None:
+def _shown(blends: Sequence[LocalBlend], edits: int) -> Tensor | None:
+    """The last masks (E, h, w) of all edits; ones for those without LocalBlend."""
+    made = {rule.blended[0]: rule.mask for rule in blends if rule.mask is not None}
+    if not made:
         return None
-    shown = torch.ones(edits, *blend.mask.shape[-2:])
-    for i, branch in enumerate(blend.blended, 1):
-        shown[branch - 1] = blend.mask[i, 0].cpu()
-    return shown
+    like = next(iter(made.values()))[1, 0].cpu()
+    return torch.stack(
+        [made[b][1, 0].cpu() if b in made else torch.ones_like(like) for b in range(1, edits + 1)]
+    )
 
 
 def rules_of(
@@ -198,18 +199,29 @@ def self_rules(
 def blend_rules(
     request: EditRequest, source: str, settings: Sequence[Setting], options: P2pOptions
 ) -> list[Rule]:
-    """LocalBlend for the edits that have words to blend by."""
-    tokenizer = request.pipeline.tokenizer
-    words = [blend_words(source, setting, options) for setting in settings]
-    if not any(words) or "none" in options.blend:
+    """LocalBlend for each edit that has words to blend by, with the source's region of these words."""
+    if "none" in options.blend:
         return []
-    prompts = [source, *(setting.prompt for setting in settings)]
-    check_words("--subtract", options.subtract, prompts)
-    blended = [b for b, chosen in enumerate(words, 1) if chosen]
-    marks = [(source, [w for chosen in words for w in chosen])]
-    marks += [(settings[b - 1].prompt, words[b - 1]) for b in blended]
-    at = [_tokens(prompt, chosen, tokenizer) for prompt, chosen in marks]
-    minus = [_tokens(prompt, options.subtract, tokenizer) for prompt, _ in marks]
+    check_words("--subtract", options.subtract, [source, *(s.prompt for s in settings)])
+    words = [blend_words(source, setting, options) for setting in settings]
+    return [
+        _blend(request, [source, settings[branch - 1].prompt], chosen, branch, options)
+        for branch, chosen in enumerate(words, 1)
+        if chosen
+    ]
+
+
+def _blend(
+    request: EditRequest,
+    prompts: Sequence[str],
+    words: Sequence[str],
+    branch: int,
+    options: P2pOptions,
+) -> LocalBlend:
+    """LocalBlend of one edit; prompts are the source's and its own."""
+    tokenizer = request.pipeline.tokenizer
+    at = [_tokens(prompt, words, tokenizer) for prompt in prompts]
+    minus = [_tokens(prompt, options.subtract, tokenizer) for prompt in prompts]
     tokens = sorted({position for row in (*at, *minus) for position in row})
     begin = min(int(options.blend_start * request.num_steps), request.num_steps - 1)
     published = options.profile == "published"
@@ -217,20 +229,18 @@ def blend_rules(
         layers=_stored_layers(request),
         steps=carried_out(request, begin=0 if published else begin),
         tokens=tokens,
-        branches=blended,
+        branches=[branch],
         edited=published,
     )
-    return [
-        LocalBlend(
-            store=store,
-            steps=carried_out(request, begin=begin),
-            words=_one_hot(at, tokens, request.latents),
-            subtract=_one_hot(minus, tokens, request.latents) if options.subtract else None,
-            threshold=options.blend_threshold,
-            subtract_threshold=options.subtract_threshold,
-            blended=blended,
-        )
-    ]
+    return LocalBlend(
+        store=store,
+        steps=carried_out(request, begin=begin),
+        words=_one_hot(at, tokens, request.latents),
+        subtract=_one_hot(minus, tokens, request.latents) if options.subtract else None,
+        threshold=options.blend_threshold,
+        subtract_threshold=options.subtract_threshold,
+        blended=[branch],
+    )
 
 
 def blend_words(source: str, setting: Setting, options: P2pOptions) -> list[str]:

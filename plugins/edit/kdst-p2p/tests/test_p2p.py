@@ -125,6 +125,15 @@ def test_swaps_and_refinements_share_a_source() -> None:
         torch.testing.assert_close(together[number + 1], alone[1], rtol=0, atol=1e-3)
 
 
+def test_local_blend_of_one_swap_ignores_the_words_of_another() -> None:
+    targets = (DEFAULT_TARGET, "a red disc on a black background")
+    request = small_request(targets)
+    together = drawn(request, P2pOptions())
+    for number, target in enumerate(targets):
+        alone = drawn(attrs.evolve(request, targets=(target,)), P2pOptions())
+        torch.testing.assert_close(together[number + 1], alone[1], rtol=0, atol=1e-3)
+
+
 def test_masks_join_the_source_and_subtract() -> None:
     maps = torch.zeros(2, 4, 4, 2)
     maps[0, 0, 0, 0] = maps[1, 3, 3, 0] = 1
