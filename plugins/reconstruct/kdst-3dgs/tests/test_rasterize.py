@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -158,6 +158,8 @@ def thresholds(parameters, view, antialiased):
 
 
 @settings(max_examples=80, deadline=None)
+@example(609, 17, 6.0, -6.0, -6.0, 1, (37, 41), False)
+@example(6744, 1, 6.0, 1.5, 0.0, 9, (16, 16), False)
 @given(
     seed=st.integers(0, 10_000),
     count=st.sampled_from([0, 1, 15, 16, 17, 60]),
@@ -175,8 +177,8 @@ def test_kernels_match_the_float64_reference_on_random_scenes(
 
     Images agree within 5e-6 of their largest value and gradients within 1e-5 relative L2. Left out
     is only what `thresholds` names: pixels get no weight, and Gaussians are removed. Gradients that
-    nearly cancel, as those of shapes and opacities behind opaque Gaussians do, also have the rounding
-    of what they are a difference of: 3e-6 (50 roundings of float32) of the largest of the five.
+    nearly cancel, as those of huge, faint or hidden Gaussians do, also have 1e-6 of the largest of the
+    five, or what the exact gradient changes when its inputs are rounded to float32, 128 times.
     """
     viewmat, K, width, height = camera(*shape)
     doubles = scene(seed, count, spread, size, opacity, coefficients)
@@ -201,10 +203,35 @@ def test_kernels_match_the_float64_reference_on_random_scenes(
     largest = max(1.0, expected.abs().max().item())
     wrong = ((image - expected).abs() > 5e-6 * largest).any(-1) & ~near
     assert not wrong.any()
-    rounding = 3e-6 * max(reference.norm() for reference in references)
-    for name, gradient, reference in zip(PARAMETERS, gradients, references, strict=True):
+    cancelled = 1e-6 * max(reference.norm() for reference in references)
+    rounded = changes_by_rounding(doubles, exact, weights.double(), references, seed, options)
+    for name, gradient, reference, change in zip(
+        PARAMETERS, gradients, references, rounded, strict=True
+    ):
         assert torch.isfinite(gradient).all()
-        assert (gradient - reference).norm() <= 1e-5 * reference.norm() + rounding, name
+        allowed = 1e-5 * reference.norm() + max(cancelled, 128 * change)
+        assert (gradient - reference).norm() <= allowed, name
+
+
+def changes_by_rounding(parameters, view, weights, references, seed, options):
+    """Return how far the exact gradients move when every input moves by half a digit of float32."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def moved(x):
+        signs = torch.randint(0, 2, x.shape, generator=generator) * 2 - 1
+        return x * (1 + 2.0**-24 * signs)
+
+    changes = [torch.zeros((), dtype=torch.float64)] * len(references)
+    for _ in range(2):
+        nearby = (moved(view[0]), moved(view[1]), *view[2:])
+        _, gradients = loss_and_gradients(
+            rasterize_reference, [moved(p) for p in parameters], nearby, moved(weights), **options
+        )
+        changes = [
+            torch.maximum(c, (g - r).norm())
+            for c, g, r in zip(changes, gradients, references, strict=True)
+        ]
+    return changes
 
 
 def test_gradient_of_an_opaque_gaussian_s_opacity_keeps_its_digits():
