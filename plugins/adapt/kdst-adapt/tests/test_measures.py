@@ -7,9 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from kdst_adapt import measures, summarize
+from kdst_adapt import alarms, measures
 from kdst_adapt.data import Shift
 from kdst_adapt.protocol import Trace
+
+
+USUAL = {"updates": True, "batch_norm": True, "largest": 50}
 
 
 def naive_ece(confidence: np.ndarray, correct: np.ndarray) -> float:
@@ -68,16 +71,16 @@ def trace(classes: list[int], updates: int) -> Trace:
 
 def test_a_collapse_to_one_class_is_a_warning() -> None:
     labels = [0, 1, 2, 3] * 5
-    found = summarize.warnings({"m": trace([2] * 20, 1)}, [shift(labels)], "m", updates=True)
+    found = alarms.warnings(trace([2] * 20, 1), [shift(labels)], "m", **USUAL)
     assert found == [
         "m's predictions collapse to one class on fog.5 (100% of them, 25% of the labels)."
     ]
-    assert not summarize.warnings({"m": trace(labels, 1)}, [shift(labels)], "m", updates=True)
+    assert not alarms.warnings(trace(labels, 1), [shift(labels)], "m", **USUAL)
     same = [2] * 20
-    assert not summarize.warnings({"m": trace(same, 1)}, [shift(same)], "m", updates=True)
+    assert not alarms.warnings(trace(same, 1), [shift(same)], "m", **USUAL)
 
 
 def test_a_method_that_makes_no_update_is_a_warning() -> None:
     labels = [0, 1, 2, 3] * 5
-    found = summarize.warnings({"m": trace(labels, 0)}, [shift(labels)], "m", updates=True)
+    found = alarms.warnings(trace(labels, 0), [shift(labels)], "m", **USUAL)
     assert found == ["m made no update at all; its predictions are those of norm."]
