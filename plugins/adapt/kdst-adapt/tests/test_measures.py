@@ -11,7 +11,6 @@ from kdst_adapt import alarms, measures
 from kdst_adapt.data import Shift
 from kdst_adapt.protocol import Trace
 
-
 USUAL = {"updates": True, "batch_norm": True, "largest": 50}
 
 
