@@ -80,6 +80,16 @@ def test_flags_beat_environment_beats_toml(tmp_path: Path) -> None:
     assert result["seed"] == 7
 
 
+def test_a_word_after_the_method_is_its_data(tmp_path: Path) -> None:
+    done = kdst("run", "norm", "cifar10-c:nowhere", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "nowhere is not a directory" in done.stderr
+    twice = kdst("run", "norm", "digits", "--data", "npz:a.npz", cwd=tmp_path)
+    assert twice.returncode == 2
+    assert "the data are given twice: digits and --data npz:a.npz" in twice.stderr
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_bad_variable_breaks_the_run_and_not_the_help() -> None:
     assert kdst("run", "tea", "--help", KDST_TEA_LR="fast").returncode == 0
     done = kdst("run", "tea", KDST_TEA_LR="fast")

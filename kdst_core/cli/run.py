@@ -8,6 +8,10 @@ from click.shell_completion import CompletionItem
 
 from kdst_core import registry
 from kdst_core.cli.options import click_option, given_flags
+from kdst_core.options import Given
+
+DATA = "--data"
+"""The option of a bench that a word without a flag stands for."""
 
 
 def complete_method(
@@ -73,19 +77,31 @@ def method_command(name: str) -> MethodCommand:
     }
     groups["Run"] += _run_options()
 
+    takes_data = any(item.flag == DATA for item in chosen.items)
+
     @click.pass_context
     def callback(ctx: click.Context, /, **_params: Any) -> None:
         given = given_flags(ctx, chosen.items)
+        if ctx.params.get("data") is not None:
+            _add_data(given, ctx.params["data"])
         _run(chosen, given, ctx.params)
 
+    arguments = [click.Argument(["data"], required=False)] if takes_data else []
     command = MethodCommand(
         f"run {name}",
         callback=callback,
-        params=[option for options in groups.values() for option in options],
+        params=[*arguments, *(option for options in groups.values() for option in options)],
         help=chosen.method.description.summary,
     )
     command.groups = groups
     return command
+
+
+def _add_data(given: dict[str, Given], value: str) -> None:
+    """Take the word after the method's name for --data."""
+    if DATA in given:
+        raise click.UsageError(f"the data are given twice: {value} and {DATA} {given[DATA].value}")
+    given[DATA] = Given(value, "DATA", Path.cwd())
 
 
 def _run_options() -> list[click.Option]:
