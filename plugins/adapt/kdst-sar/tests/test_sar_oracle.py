@@ -1,6 +1,5 @@
 """Sar against recorded runs of the published code."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import torch
 
 from kdst_adapt import models
 from kdst_adapt.inputs import AdaptInputs
+from kdst_adapt.testing import error, recorded
 from kdst_core.contracts import AdaptRequest
 from kdst_sar import SarOptions
 from kdst_sar.sar import Sar
@@ -17,15 +17,10 @@ from kdst_sar.sar import Sar
 @pytest.fixture
 def shared() -> Path:
     """The folder of recorded runs and real data."""
-    folder = os.environ.get("KDST_TEST_DATA")
-    if not folder or not Path(folder).is_dir():
+    folder = recorded()
+    if folder is None:
         pytest.skip("KDST_TEST_DATA names no folder of recorded runs")
-    return Path(folder)
-
-
-def error(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """Relative L2 distance."""
-    return float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs))
+    return folder
 
 
 def test_sar_reproduces_the_published_run(shared: Path) -> None:

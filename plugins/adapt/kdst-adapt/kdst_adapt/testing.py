@@ -1,0 +1,79 @@
+"""What tests of a method need: a small float64 network, data, and the ends of a plain rendering.
+
+A plain rendering writes the paper's algorithm out once more, as simply as possible, for the method
+to be compared with. Recorded runs are reference outputs kept outside the repository.
+"""
+
+import copy
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kdst_adapt.checks import small_network
+from kdst_core.contracts import AdaptRequest
+
+SHAPE = (3, 8, 8)
+"""Shape of an image."""
+
+
+def batches(count: int, size: int = 12) -> list[Tensor]:
+    """Images of many colours and contrasts."""
+    g = torch.Generator().manual_seed(5)
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(size, *shape, generator=g, dtype=torch.float64)
+
+    return [uniform(3, 1, 1) + (uniform(*SHAPE) - 0.5) * uniform(1, 1, 1) * 2 for _ in range(count)]
+
+
+def network(spread: float = 2.0, *, batch: bool = True) -> nn.Module:
+    """A network whose logits have mean 0 and a spread, so that filters have something to decide."""
+    net = small_network().double()
+    last = list(net.children())[-1]
+    assert isinstance(last, nn.Linear)
+    with torch.no_grad():
+        logits = prepare(net, batch=batch)[0](torch.cat(batches(4)))
+        scale = spread / logits.std(0)
+        last.bias.copy_((last.bias - logits.mean(0)) * scale)
+        last.weight.mul_(scale[:, None])
+    return net
+
+
+def request(
+    model: nn.Module, source: Sequence[tuple[Tensor, Tensor]] | None = None
+) -> AdaptRequest:
+    """A request on five classes, with a generator of its own."""
+    return AdaptRequest(model, 5, SHAPE, torch.Generator().manual_seed(3), source)
+
+
+def prepare(model: nn.Module, *, batch: bool = True) -> tuple[nn.Module, list[nn.Parameter]]:
+    """A copy whose BatchNorm takes the batch's statistics, and its affine parameters."""
+    model = copy.deepcopy(model).eval().requires_grad_(False)
+    affine: list[nn.Parameter] = []
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            if batch:
+                module.running_mean = module.running_var = None
+            affine += [module.weight.requires_grad_(), module.bias.requires_grad_()]
+    return model, affine
+
+
+def entropies(logits: Tensor) -> Tensor:
+    """Entropy of each prediction (B,) in nats, of logits (B, C)."""
+    p = logits.softmax(1)
+    return -(p * p.log()).sum(1)
+
+
+def error(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Relative L2 distance."""
+    return float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs))
+
+
+def recorded() -> Path | None:
+    """The folder of recorded runs and real data, None where KDST_TEST_DATA names none."""
+    folder = os.environ.get("KDST_TEST_DATA")
+    return Path(folder) if folder and Path(folder).is_dir() else None
