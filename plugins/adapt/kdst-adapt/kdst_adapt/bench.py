@@ -21,6 +21,7 @@ from kdst_core.bench import (
     Stat,
 )
 from kdst_core.codecs import TorchCodec
+from kdst_core.device import has_cuda, usable
 from kdst_core.errors import KdstError
 from kdst_core.method import Method, load_baseline
 from kdst_core.rundir import Run, write_atomically
@@ -147,7 +148,7 @@ class AdaptBench:
         from kdst_adapt.protocol import Stream
 
         inputs: AdaptInputs = job.inputs
-        device = resolve_device(job.device)
+        device = usable(job.device if job.device != "auto" else "cuda" if has_cuda() else "cpu")
         shifts = data.load(inputs, job.seed, job.objects.get("data"))
         if inputs.model == "embedded" and inputs.data != "digits":
             raise KdstError(
@@ -242,20 +243,6 @@ class AdaptBench:
         from kdst_adapt.checks import adapt_checks
 
         return adapt_checks(method)
-
-
-def resolve_device(name: str) -> str:
-    """Return a device that exists; KdstError when torch cannot use the one asked for."""
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as e:
-        reason = (str(e).splitlines() or [""])[0]
-        raise KdstError(f"--device {name} cannot be used: {reason[:120]}") from e
-    return name
 
 
 def set_threads(inputs: AdaptInputs) -> None:

@@ -58,7 +58,8 @@ def prepare(model: nn.Module, *, batch: bool = True) -> tuple[nn.Module, list[nn
         if isinstance(module, nn.BatchNorm2d):
             if batch:
                 module.running_mean = module.running_var = None
-            affine += [module.weight.requires_grad_(), module.bias.requires_grad_()]
+            module.requires_grad_()
+            affine += [module.weight, module.bias]
     return model, affine
 
 

@@ -11,6 +11,7 @@ from attrs import frozen
 
 from kdst_core.bench import Check, Job, Outcome, ReportContent
 from kdst_core.codecs import TorchCodec
+from kdst_core.device import usable
 from kdst_core.errors import KdstError
 from kdst_core.method import Method
 from kdst_core.progress import Mode, progress
@@ -250,7 +251,7 @@ class ReconstructBench:
     def prepare(self, job: Job) -> PreparedReconstruct:
         """Load and check device, capture and held-out views."""
         inputs: ReconstructInputs = job.inputs
-        device = resolve_device(job)
+        device = usable(job.device if job.device != "auto" else automatic(job))
         if inputs.crop:
             corners(inputs.crop)
         source = load_source(inputs, job.objects.get("data"), job.show)
@@ -312,22 +313,9 @@ def load_source(inputs: ReconstructInputs, live: Any = None, show: Mode = "auto"
     return captures.Source(live)
 
 
-def resolve_device(job: Job) -> str:
-    """Return a device that exists: what was asked for; for auto the CPU unless a method needs CUDA.
-
-    Raises KdstError when torch cannot use it.
-    """
-    import torch
-
-    name = job.device
-    if name == "auto":
-        name = "cuda" if "cuda" in job.method.description.needs else "cpu"
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as e:
-        reason = (str(e).splitlines() or [""])[0]
-        raise KdstError(f"--device {name} cannot be used: {reason[:120]}") from e
-    return name
+def automatic(job: Job) -> str:
+    """Return the device of `--device auto`: the CPU unless the method needs CUDA."""
+    return "cuda" if "cuda" in job.method.description.needs else "cpu"
 
 
 bench = ReconstructBench()
