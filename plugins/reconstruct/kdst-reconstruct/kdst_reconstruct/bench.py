@@ -1,242 +1,19 @@
 """The bench of `reconstruct`: prepares a run, carries it out, and reports on it."""
 
 import hashlib
-import json
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from attrs import frozen
-
-from kdst_core.bench import Check, Job, Outcome, ReportContent
+from kdst_core.bench import Check, Job, ReportContent
 from kdst_core.codecs import TorchCodec
 from kdst_core.device import usable
 from kdst_core.errors import KdstError
 from kdst_core.method import Method
-from kdst_core.progress import Mode, progress
-from kdst_core.rundir import Run, slug, write_atomically
+from kdst_core.rundir import Run
 from kdst_reconstruct.formats import corners
 from kdst_reconstruct.inputs import ReconstructInputs
-
-if TYPE_CHECKING:
-    from kdst_core.contracts import Capture, Scene
-    from kdst_reconstruct.captures import Source
-    from kdst_reconstruct.lpips import Lpips
-    from kdst_reconstruct.protocol import Trace
-
-
-@frozen
-class PreparedReconstruct:
-    """A run with its capture loaded and checked."""
-
-    job: Job
-    device: str
-    source: "Source"
-    holdout: list[int]
-    perceptual: "tuple[Lpips | None, str]"
-
-    @property
-    def capture(self) -> "Capture":
-        """All views, held-out ones included."""
-        return self.source.capture
-
-    def execute(self, run: Run) -> Outcome:
-        """Fit a scene to the training views, score the others, write pictures and video."""
-        import torch
-
-        from kdst_core.contracts import ReconstructRequest
-        from kdst_reconstruct.holdout import subset
-        from kdst_reconstruct.protocol import fit
-
-        apart = {*self.holdout, *self.source.test}
-        count = len(self.capture.images)
-        training = subset(self.capture, [k for k in range(count) if k not in apart])
-        heldout = subset(self.capture, self.holdout)
-        generator = torch.Generator().manual_seed(self.job.seed)
-        request = ReconstructRequest(training, generator, self.source.iterations)
-        method = self.job.method
-        reconstruction = method.call(request, self.job.options, run)
-        every = self.job.inputs.score_every
-        scene, trace = fit(method, reconstruction, heldout, run, every, self._identity())
-        metrics = _metrics(trace, scene, (heldout if self.holdout else training).cameras[0])
-        placement = self.source.placement
-        if placement is not None:
-            metrics |= {"sfm.registered": placement.registered, "sfm.images": placement.images}
-        lpips, net = self.perceptual
-        scored = self._view_scores(scene, heldout)
-        if lpips:
-            metrics["lpips.holdout"] = sum(view["lpips"] for view in scored) / len(scored)
-        warnings = self._warnings(metrics)
-        return Outcome(
-            metrics=metrics,
-            artifacts=self._artifacts(run, scene, trace, heldout, scored, warnings),
-            input={
-                **self._protocol(),
-                "iterations": trace.done,
-                "lpips_net": net if lpips else f"not measured: {net}",
-            },
-            warnings=warnings,
-            summary=_summary(metrics, self.holdout),
-        )
-
-    def _view_scores(self, scene: "Scene", heldout: "Capture") -> list[dict[str, Any]]:
-        """Return name, psnr, ssim and, where it is measured, lpips of every held-out view."""
-        from kdst_reconstruct.protocol import lpips_of, score_views
-
-        seen = (self.job.method, scene, heldout)
-        scored = [
-            {"name": name, **score._asdict()}
-            for name, score in zip(heldout.names, score_views(*seen), strict=True)
-        ]
-        lpips, _ = self.perceptual
-        distances = lpips_of(*seen, lpips) if lpips else []
-        for view, distance in zip(scored, distances, strict=bool(lpips)):
-            view["lpips"] = distance
-        return scored
-
-    def _identity(self) -> str:
-        """Return a digest of the photographs, the cameras and what is held out."""
-        digest = hashlib.sha256(json.dumps(self.holdout).encode())
-        for image, camera in zip(self.capture.images, self.capture.cameras, strict=True):
-            for tensor in (image, camera.K, camera.viewmat):
-                digest.update(tensor.contiguous().numpy().tobytes())
-        digest.update(self.capture.points.contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
-
-    def _protocol(self) -> dict[str, Any]:
-        """Return everything that decides what was measured."""
-        cameras = self.capture.cameras
-        return {
-            "views": len(cameras),
-            "held_out": self.holdout,
-            "held_out_names": [self.capture.names[k] for k in self.holdout],
-            "sizes": sorted({f"{c.width}x{c.height}" for c in cameras}),
-            "points": len(self.capture.points),
-            "exposures_known": sum(c.exposure is not None for c in cameras),
-            "masks": sum(m is not None for m in self.capture.masks or ()),
-            "capture_digest": self._identity(),
-        }
-
-    def _inner_held_out(self) -> bool:
-        """Return whether there are too few views to hold out every 8th."""
-        automatic = self.job.inputs.holdout == "auto" and not self.source.test
-        return automatic and len(self.capture.images) < 20
-
-    def _warnings(self, metrics: Mapping[str, float]) -> list[str]:
-        """Return what a reader of the figures must know."""
-        found = [] if self.source.placement is None else self.source.placement.warnings()
-        if not self.holdout:
-            found.append("No view was held out, so nothing says how well new views are rendered.")
-        elif self._inner_held_out():
-            found.append(
-                f"Fewer than 20 views: held out are inner ones ({_list(self.holdout)}), not every"
-                " 8th from the first; compare only with runs that hold out the same."
-            )
-        drop = metrics.get("psnr.best", 0) - metrics.get("psnr.holdout", 0)
-        if drop > 0.3:
-            found.append(
-                f"The end is {drop:.2f} dB below the best score seen: the scene overfits its views;"
-                " fewer iterations may serve it better."
-            )
-        return found
-
-    def _artifacts(
-        self,
-        run: Run,
-        scene: "Scene",
-        trace: "Trace",
-        heldout: "Capture",
-        scored: list[dict[str, Any]],
-        warnings: list[str],
-    ) -> dict[str, str]:
-        """Write scene, curves, pictures and video; return their names and paths."""
-        from attrs import asdict
-
-        from kdst_reconstruct import flight, formats, pictures, renders
-        from kdst_reconstruct.opened import Views
-
-        folder = run.artifacts
-        scene.save(folder / "scene.ply")
-        write_atomically(folder / "trace.json", json.dumps({**asdict(trace), "views": scored}))
-        names = ["scene.ply", "trace.json"]
-        if self.holdout:
-            (folder / "holdout").mkdir(exist_ok=True)
-        for index, image, camera in zip(self.holdout, heldout.images, heldout.cameras, strict=True):
-            name = f"holdout/{index:03d}-{slug(Path(self.capture.names[index]).stem)}.png"
-            rgb = scene.render(camera).rgb.detach().float().cpu()
-            write_atomically(folder / name, pictures.comparison(image, rgb))
-            names.append(name)
-        inputs = self.job.inputs
-        names += formats.export(scene, folder, inputs.export, inputs.crop, warnings)
-        frames = inputs.flight_frames
-        if frames:
-            views = Views(self.capture, self.holdout)
-            path = renders.path(inputs.flight, scene, views, frames)
-            with run.progress(frames, "flight") as advance:
-                flight.write_video(scene, path, folder / "flight.mp4", advance)
-            names.append("flight.mp4")
-        return {name: f"artifacts/{name}" for name in names}
-
-
-def _metrics(trace: "Trace", scene: "Scene", camera: Any) -> dict[str, float]:
-    """Return the flat metrics of a run."""
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    metrics = {
-        "gaussians": len(scene),
-        "iterations": trace.done,
-        "iterations_per_second": trace.done / max(trace.seconds, 1e-9),
-        "render_fps": 1 / _seconds_per_render(scene, camera),
-        "peak_memory_mb": peak / (2**20 if _is_mac() else 2**10),
-    }
-    if trace.psnr:
-        metrics |= {
-            "psnr.holdout": trace.psnr[-1],
-            "ssim.holdout": trace.ssim[-1],
-            "psnr.best": max(trace.psnr),
-        }
-    return metrics
-
-
-def _is_mac() -> bool:
-    """Return whether getrusage counts bytes rather than KiB."""
-    import sys
-
-    return sys.platform == "darwin"
-
-
-def _seconds_per_render(scene: "Scene", camera: Any, repeats: int = 9) -> float:
-    """Return the median wall seconds of rendering one view."""
-    seconds = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        scene.render(camera)
-        seconds.append(time.perf_counter() - started)
-    return sorted(seconds)[repeats // 2]
-
-
-def _list(indices: list[int]) -> str:
-    """Return indices as text."""
-    return ", ".join(map(str, indices))
-
-
-def _summary(metrics: Mapping[str, float], holdout: list[int]) -> list[str]:
-    """Return lines for the terminal."""
-    lines = []
-    if holdout:
-        lines.append(
-            f"held-out views {_list(holdout)}: PSNR {metrics['psnr.holdout']:.2f} dB"
-            f" (best seen {metrics['psnr.best']:.2f}), SSIM {metrics['ssim.holdout']:.3f}"
-        )
-    lines.append(
-        f"{metrics['gaussians']:,} Gaussians after {metrics['iterations']:,} iterations,"
-        f" {metrics['iterations_per_second']:.1f} a second; renders"
-        f" {metrics['render_fps']:.0f} frames a second; peak memory"
-        f" {metrics['peak_memory_mb']:.0f} MiB"
-    )
-    return lines
+from kdst_reconstruct.prepared import PreparedReconstruct
 
 
 class ReconstructBench:
@@ -254,10 +31,11 @@ class ReconstructBench:
         device = usable(job.device if job.device != "auto" else automatic(job))
         if inputs.crop:
             corners(inputs.crop)
-        source = load_source(inputs, job.objects.get("data"), job.show)
+        from kdst_reconstruct.captures import load_source
         from kdst_reconstruct.holdout import choose
         from kdst_reconstruct.lpips import find
 
+        source = load_source(inputs, job.objects.get("data"), job.show)
         images = source.capture.images
         holdout = choose(inputs.holdout, len(images), source.test)
         side = min((min(images[k].shape[:2]) for k in holdout), default=0)
@@ -297,20 +75,6 @@ class ReconstructBench:
         from kdst_reconstruct.checks import reconstruct_checks
 
         return reconstruct_checks(method)
-
-
-def load_source(inputs: ReconstructInputs, live: Any = None, show: Mode = "auto") -> "Source":
-    """Return the capture with what is known of it; KdstError when it cannot be used."""
-    from kdst_core.contracts import Capture
-    from kdst_reconstruct import captures
-
-    if live is None:
-        return captures.load(inputs, lambda total, label: progress(total, label, show))
-    if not isinstance(live, Capture):
-        raise KdstError(f"data must be a kdst_core.contracts.Capture, not {type(live).__name__}")
-    if not live.images:
-        raise KdstError("the capture has no images")
-    return captures.Source(live)
 
 
 def automatic(job: Job) -> str:

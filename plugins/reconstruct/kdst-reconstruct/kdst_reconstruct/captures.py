@@ -1,11 +1,13 @@
 """What `--data` names: which kind of capture it is, and the capture."""
 
 from pathlib import Path
+from typing import Any
 
 from attrs import frozen
 
 from kdst_core.contracts import Capture
 from kdst_core.errors import KdstError
+from kdst_core.progress import Mode, progress
 from kdst_reconstruct import colmap, photographs, sfm, solids, transforms, video
 from kdst_reconstruct.inputs import ReconstructInputs
 
@@ -26,6 +28,17 @@ class Source:
     iterations: int | None = None
     test: tuple[int, ...] = ()
     placement: sfm.Placement | None = None
+
+
+def load_source(inputs: ReconstructInputs, live: Any = None, show: Mode = "auto") -> Source:
+    """Return the capture, given live or named, with what is known of it; KdstError as in `load`."""
+    if live is None:
+        return load(inputs, lambda total, label: progress(total, label, show))
+    if not isinstance(live, Capture):
+        raise KdstError(f"data must be a kdst_core.contracts.Capture, not {type(live).__name__}")
+    if not live.images:
+        raise KdstError("the capture has no images")
+    return Source(live)
 
 
 def load(inputs: ReconstructInputs, progress: sfm.Progress) -> Source:

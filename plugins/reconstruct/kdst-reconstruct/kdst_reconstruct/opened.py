@@ -58,7 +58,7 @@ def load_views(
 
     `holdout` and `width` override those of the run. Raises KdstError when they cannot be read.
     """
-    from kdst_reconstruct.bench import load_source
+    from kdst_reconstruct.captures import load_source
     from kdst_reconstruct.holdout import choose
 
     known = dict(opened.result["input"]) if opened.result else {}

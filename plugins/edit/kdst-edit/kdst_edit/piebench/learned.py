@@ -14,8 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kdst_core.errors import KdstError
-from kdst_edit.piebench.measures import Image
-from kdst_edit.piebench.reader import Pixels
+from kdst_edit.piebench.reader import Image, Pixels
 from kdst_edit.quiet import quiet
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

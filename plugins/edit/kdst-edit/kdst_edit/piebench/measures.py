@@ -9,15 +9,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from kdst_edit.piebench.reader import Pixels
+from kdst_edit.piebench.reader import Image, Pixels
 
 if TYPE_CHECKING:
     from kdst_edit.piebench.learned import Learned
-
-Image = NDArray[np.float64]
-"""(H, W, 3) in [0, 1]."""
 
 
 def score(

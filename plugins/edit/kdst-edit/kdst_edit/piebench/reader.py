@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from attrs import frozen
+from numpy.typing import NDArray
 
 from kdst_core.errors import KdstError
 
@@ -25,6 +26,8 @@ KINDS = (
 )
 """Names of the editing types 0 to 9."""
 
+Image = NDArray[np.float64]
+"""(H, W, 3) in [0, 1]."""
 Pixels = np.ndarray[tuple[int, int], np.dtype[np.bool_]]
 
 
