@@ -146,8 +146,9 @@ class MapProcessor:
                 at = _index([rows[i] for i in changed])
                 chosen = edited[_index(changed)].to(value.dtype)
                 mixed[at, heads] = chosen @ value[at, heads]
+        means = {edited: total.div_(attn.heads) for edited, total in sums.items()}
         for rule in stores:
-            rule.add(kinds, sums[rule.edited] / attn.heads)
+            rule.add(kinds, means[rule.edited])
 
     def _edit(
         self, rules: "list[EditCrossMap]", rows: list[Row], own: Tensor, key: str

@@ -202,7 +202,7 @@ class StoreMaps(Rule):
             chosen = chosen[..., list(self.tokens)]
         key = tuple(rows[i].branch for i in at)
         self._count[key] = self._count.get(key, 0) + 1
-        self._total[key] = self._total[key] + chosen if key in self._total else chosen
+        self._total[key] = self._total[key].add_(chosen) if key in self._total else chosen.clone()
         self.fired += 1
 
     def mean(self, branches: Sequence[int]) -> Tensor:
