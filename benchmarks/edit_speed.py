@@ -3,8 +3,8 @@
 python benchmarks/edit_speed.py [--models tiny,sd15] [--rounds 5] [--steps 10]
 
 CPU time of one process, one thread, the variants in turns, medians. Memory is the growth of the
-process over sampling, in a fresh process for each variant (Linux). sd15 is Stable Diffusion 1.5's
-UNet with random weights at a reduced width.
+process over sampling, in fresh processes for each variant, medians (Linux). sd15 is Stable
+Diffusion 1.5's UNet with random weights at a reduced width.
 """
 
 import argparse
@@ -102,26 +102,25 @@ def _show(model: str, name: str, values: Sequence[float], most: float) -> None:
     print(f"{model}: {name} {middle:.3f} {spread}, wanted at most {most:.3f}{verdict}", flush=True)
 
 
-def memory(model: str, steps: int) -> None:
-    """Print the ratio of peak memory, each variant in a process of its own."""
-    grown = {}
-    for name in ("plain", "control"):
-        command = [
-            sys.executable,
-            __file__,
-            "--grow",
-            name,
-            "--models",
-            model,
-            "--steps",
-            str(steps),
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        grown[name] = [float(x) for x in done.stdout.split()[-2:]]
+def memory(model: str, steps: int, rounds: int) -> None:
+    """Print the ratio of peak memory, each variant in processes of its own, in turns."""
+    grown: dict[str, list[list[float]]] = {"plain": [], "control": []}
+    for _ in range(rounds):
+        for name, measured in grown.items():
+            measured.append(_grown(model, steps, name))
     for part, kind in enumerate(("growth while sampling", "whole process")):
-        plain, control = grown["plain"][part], grown["control"][part]
-        print(f"{model}: peak memory, {kind}: plain {plain:.0f} MiB, control {control:.0f} MiB")
-        _show(model, f"peak memory, {kind}, control / plain", [control / plain], 1.2)
+        plain, control = ([x[part] for x in grown[name]] for name in ("plain", "control"))
+        middle = statistics.median(plain)
+        told = f"plain {middle:.0f} MiB, control {statistics.median(control):.0f} MiB"
+        print(f"{model}: peak memory, {kind}: {told}")
+        _show(model, f"peak memory, {kind}, control / plain", [x / middle for x in control], 1.2)
+
+
+def _grown(model: str, steps: int, name: str) -> list[float]:
+    """What `grow` prints in a process of its own."""
+    command = [sys.executable, __file__, "--grow", name, "--models", model, "--steps", str(steps)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return [float(x) for x in done.stdout.split()[-2:]]
 
 
 def grow(model: str, steps: int, name: str) -> None:
@@ -153,7 +152,7 @@ def main() -> None:
             grow(model, options.steps, options.grow)
         else:
             times(model, options.steps, options.rounds)
-            memory(model, options.steps)
+            memory(model, options.steps, options.rounds)
 
 
 if __name__ == "__main__":

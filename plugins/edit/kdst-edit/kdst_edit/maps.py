@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from kdst_edit.rules import EditCrossMap, StoreMaps
 
 SOURCE = Row(0, True)
-AT_ONCE = 2**18
-"""Elements of the maps that are held at a time: heads are worked on in turn where there are more."""
+AT_ONCE = 2**17
+"""Elements of a row's maps held at a time: heads are worked on in turn where there are more."""
 
 
 class MapProcessor:
@@ -55,9 +55,9 @@ class MapProcessor:
         query = query if attn.norm_q is None else attn.norm_q(query)
         key = key if attn.norm_k is None else attn.norm_k(key)
         mask = _mask(attn, attention_mask, words)
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        self._apply(call, attn, (query, key, value), mask, mixed)
-        mixed = mixed.transpose(1, 2).flatten(2).to(query.dtype)
+        mixed = self._attend(call, attn, (query, key, value), mask)
+        del query, key, value
+        mixed = mixed.transpose(1, 2).flatten(2).to(hidden_states.dtype)
         mixed = attn.to_out[1](attn.to_out[0](mixed))
         if attn.residual_connection:
             mixed = mixed + hidden_states
@@ -68,36 +68,87 @@ class MapProcessor:
         """Whether a rule needs maps of some row of this call."""
         return any(call.step in rule.steps for rule in (*self.edits, *self.stores))
 
-    def _apply(
+    def _attend(
+        self, call: Call, attn: Any, parts: tuple[Tensor, Tensor, Tensor], mask: Tensor | None
+    ) -> Tensor:
+        """Outputs (rows, H, P, d) of attention under the rules."""
+        edits = [rule for rule in self.edits if call.step in rule.steps]
+        stores = [rule for rule in self.stores if call.step in rule.steps]
+        if mask is None and _weighted(edits) and not any(rule.edited for rule in stores):
+            self._show(call, attn, parts, None, [], stores)
+            return self._weigh(call, parts, edits)
+        mixed = F.scaled_dot_product_attention(*parts, attn_mask=mask)
+        self._show(call, attn, parts, mask, edits, stores, mixed)
+        return mixed
+
+    def _weigh(
+        self, call: Call, parts: tuple[Tensor, Tensor, Tensor], rules: "list[EditCrossMap]"
+    ) -> Tensor:
+        """Outputs (rows, H, P, d) under linear edits: maps times weighted values, without any map.
+
+        Overwrites the edits' rows of the parts.
+        """
+        query, key, value = parts
+        own: list[tuple[list[int], Tensor]] = []
+        for rule in rules:
+            mine = [i for i, r in enumerate(call.rows) if r.conditional and rule.changes(r.branch)]
+            if not mine and SOURCE not in call.index:
+                continue
+            source = [
+                self.control.source(f"{self.layer.name}/{name}", SOURCE, part.__getitem__)
+                for name, part in (("query", query), ("key", key))
+            ]
+            if not mine:
+                continue
+            assert rule.weights is not None
+            at = _index(mine)
+            weights, kept = rule.weights(call.step, [call.rows[i].branch for i in mine])
+            if kept is not None:
+                values = value[at] * kept[:, None, :, None].to(value)
+                own.append((mine, F.scaled_dot_product_attention(query[at], key[at], values)))
+            value[at] = weights[:, None].to(value) @ value[at]
+            query[at], key[at] = source
+            rule.fired += 1
+        mixed = F.scaled_dot_product_attention(query, key, value)
+        for mine, added in own:
+            mixed[_index(mine)] += added
+        return mixed
+
+    def _show(
         self,
         call: Call,
         attn: Any,
         parts: tuple[Tensor, Tensor, Tensor],
         mask: Tensor | None,
-        mixed: Tensor,
+        edits: "list[EditCrossMap]",
+        stores: "list[StoreMaps]",
+        mixed: Tensor | None = None,
     ) -> None:
         """Show the maps to the rules, and overwrite the outputs of rows whose maps they changed."""
         query, key, value = parts
-        rows = [i for i, row in enumerate(call.rows) if row.conditional]
+        rows = [
+            i
+            for i, row in enumerate(call.rows)
+            if row.conditional and (edits or any(rule.wants(row) for rule in stores))
+        ]
         if not rows:
             return
-        edits = [rule for rule in self.edits if call.step in rule.steps]
-        stores = [rule for rule in self.stores if call.step in rule.steps]
         here, kinds = _index(rows), [call.rows[i] for i in rows]
         sums: dict[bool, Tensor] = {}
-        for heads in _head_parts(attn.heads, len(rows) * query.shape[2] * key.shape[2]):
+        for heads in _head_parts(attn.heads, query.shape[2] * key.shape[2]):
             part = None if mask is None else mask[here, heads]
             own = _maps(attn, query[here, heads], key[here, heads], part)
             edited, changed = self._edit(edits, kinds, own, f"{self.layer.name}/{heads.start}")
             for wanted in {rule.edited for rule in stores}:
                 summed = (edited if wanted else own).sum(1, dtype=torch.float32)
-                sums[wanted] = sums[wanted] + summed if wanted in sums else summed
-            if changed:
+                sums[wanted] = sums[wanted].add_(summed) if wanted in sums else summed
+            if changed and mixed is not None:
                 at = _index([rows[i] for i in changed])
                 chosen = edited[_index(changed)].to(value.dtype)
                 mixed[at, heads] = chosen @ value[at, heads]
+        means = {edited: total.div_(attn.heads) for edited, total in sums.items()}
         for rule in stores:
-            rule.add(kinds, sums[rule.edited] / attn.heads)
+            rule.add(kinds, means[rule.edited])
 
     def _edit(
         self, rules: "list[EditCrossMap]", rows: list[Row], own: Tensor, key: str
@@ -127,8 +178,18 @@ class MapProcessor:
         return self.control.call.step
 
 
+def _weighted(rules: "list[EditCrossMap]") -> bool:
+    """Whether edits are given as weights and each branch is changed by one of them only."""
+    taken: list[int] = [b for rule in rules for b in rule.branches or ()]
+    alone = len(rules) < 2 or (len(taken) == len(set(taken)) and all(r.branches for r in rules))
+    return alone and all(rule.weights is not None for rule in rules)
+
+
 def _head_parts(heads: int, elements: int) -> Iterator[slice]:
-    """Slices of the heads, so that the maps of one slice stay within `AT_ONCE` elements."""
+    """Slices of the heads, so that a row's maps of one slice stay within `AT_ONCE` elements.
+
+    They are the same for any number of rows, so that a source kept from another call fits.
+    """
     size = max(1, min(heads, AT_ONCE // elements))
     return (slice(start, min(start + size, heads)) for start in range(0, heads, size))
 

@@ -18,6 +18,11 @@ MapEdit = Callable[[Tensor, int, Sequence[int]], Tensor]
 
 Row 0 is the source's, the others are those of the edits' branches given; H heads, P pixels, T tokens.
 """
+MapWeights = Callable[[int, Sequence[int]], tuple[Tensor, Tensor | None]]
+"""(step, branches (n,)) -> (W (n, T, T), v (n, T) or None), for an edit that is linear in the maps.
+
+Edited maps are source @ W + own * v, where None stands for zeros.
+"""
 
 
 def nowhere(layer: Layer) -> bool:
@@ -142,9 +147,14 @@ class CopyFeature(Copy):
 
 @define(eq=False, kw_only=True)
 class EditCrossMap(Rule):
-    """Replace the maps of cross-attention, of conditional rows, by a function of source's and own."""
+    """Replace the maps of cross-attention, of conditional rows, by a function of source's and own.
+
+    weights: the same edit as weights of the maps, where it is linear in them. Maps are then computed
+    only for rules that read edited ones: weighting the values instead gives the same output.
+    """
 
     edit: MapEdit
+    weights: MapWeights | None = None
 
     def attach(self, control: Control) -> None:
         """Ask for the maps of the chosen layers."""
@@ -192,7 +202,7 @@ class StoreMaps(Rule):
             chosen = chosen[..., list(self.tokens)]
         key = tuple(rows[i].branch for i in at)
         self._count[key] = self._count.get(key, 0) + 1
-        self._total[key] = self._total[key] + chosen if key in self._total else chosen
+        self._total[key] = self._total[key].add_(chosen) if key in self._total else chosen.clone()
         self.fired += 1
 
     def mean(self, branches: Sequence[int]) -> Tensor:

@@ -1,6 +1,6 @@
 """The engine: rules act where they say, equal what they stand for, and leave nothing behind."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -10,7 +10,16 @@ from kdst_edit.checks import DEFAULT_SOURCE, DEFAULT_TARGET, small_pipeline
 from kdst_edit.control import Control, Row, RuleError
 from kdst_edit.layers import Layers, find_layers, map_factor
 from kdst_edit.layouts import build
-from kdst_edit.rules import CopyFeature, CopyKV, CopyQK, EditCrossMap, Rule, SourceReset, StoreMaps
+from kdst_edit.rules import (
+    CopyFeature,
+    CopyKV,
+    CopyQK,
+    EditCrossMap,
+    MapWeights,
+    Rule,
+    SourceReset,
+    StoreMaps,
+)
 from kdst_edit.sampling import Branch, branch_rows, sample
 
 BRANCHES = [
@@ -83,6 +92,64 @@ def test_rules_leave_other_branches_alone(name: str) -> None:
 def test_a_bound_on_rows_changes_nothing(name: str, most: int) -> None:
     whole, parts = draw(RULES[name]()), draw(RULES[name](), max_rows=most)
     torch.testing.assert_close(parts, whole, rtol=0, atol=1e-4)
+
+
+def test_a_bound_on_rows_changes_nothing_where_heads_are_taken_in_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = draw(RULES["maps"]())
+    monkeypatch.setattr("kdst_edit.maps.AT_ONCE", 2 * 16 * 16 * 16)
+    for most in (1, 3, None):
+        torch.testing.assert_close(draw(RULES["maps"](), max_rows=most), whole, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("most", [None, 1, 3])
+def test_a_linear_edit_given_as_weights_equals_the_edit_of_maps(most: int | None) -> None:
+    kept = torch.linspace(0, 1, 16)
+    mapper = torch.rand(16, 16, generator=torch.Generator().manual_seed(0))
+
+    def edit(maps: Tensor, step: int, branches: Sequence[int]) -> Tensor:
+        return torch.cat([maps[:1], maps[:1] @ mapper + maps[1:] * kept])
+
+    def weights(step: int, branches: Sequence[int]) -> tuple[Tensor, Tensor | None]:
+        return mapper.expand(len(branches), -1, -1), kept.expand(len(branches), -1)
+
+    def rules(given: MapWeights | None) -> list[Rule]:
+        cross = Layers("cross")
+        return [EditCrossMap(layers=cross, edit=edit, weights=given, branches=[b]) for b in (1, 2)]
+
+    by_maps, by_weights = draw(rules(None)), draw(rules(weights), max_rows=most)
+    torch.testing.assert_close(by_weights, by_maps, rtol=0, atol=1e-4)
+    assert (by_maps[1:] - draw([])[1:]).abs().max() > 1e-3
+
+
+def test_a_branch_in_two_linear_edits_is_edited_by_both_in_order() -> None:
+    halved, shifted = 0.5 * torch.eye(16), torch.eye(16).roll(1, 0)
+
+    def rules(second: Sequence[int] | None, *, weighted: bool) -> list[Rule]:
+        return [
+            EditCrossMap(
+                layers=Layers("cross"),
+                edit=lambda maps, step, at, m=m: torch.cat(
+                    [maps[:1], maps[:1] @ m + 0.5 * maps[1:]]
+                ),
+                weights=(
+                    lambda step, at, m=m: (m.expand(len(at), -1, -1), torch.full((1, 16), 0.5))
+                )
+                if weighted
+                else None,
+                branches=branches,
+            )
+            for m, branches in ((halved, [1]), (shifted, second))
+        ]
+
+    for second in ([1], None):
+        torch.testing.assert_close(
+            draw(rules(second, weighted=True)),
+            draw(rules(second, weighted=False)),
+            rtol=0,
+            atol=1e-4,
+        )
 
 
 def test_copying_queries_and_keys_equals_copying_maps() -> None:

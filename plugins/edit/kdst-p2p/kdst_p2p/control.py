@@ -31,3 +31,30 @@ def edit_cross(
         injected = injected * equalizer[:, None, None].to(source)
     alpha = cross_alpha.to(source).expand_as(own)
     return torch.cat([attention[:1], torch.lerp(own, injected, alpha)])
+
+
+def cross_weights(
+    cross_alpha: Tensor,
+    *,
+    replace: Tensor | None = None,
+    refine: tuple[Tensor, Tensor] | None = None,
+    equalizer: Tensor | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """The edit of `edit_cross` as weights: W (B - 1, T, T) of the source's maps, v (B - 1, T) of own.
+
+    Edited maps are source @ W + own * v; None where an edit keeps nothing of its own.
+    """
+    alpha = cross_alpha[:, 0, 0]
+    strength = alpha if equalizer is None else alpha * equalizer.to(alpha)
+    own = 1 - alpha
+    tokens = alpha.shape[-1]
+    if replace is not None:
+        taken = replace.to(alpha)
+    elif refine is not None:
+        mapper, alphas = (x.to(alpha.device) for x in refine)
+        kept = alphas.to(alpha)
+        taken = torch.nn.functional.one_hot(mapper % tokens, tokens).mT.to(alpha) * kept[:, None]
+        own = own + strength * (1 - kept)
+    else:
+        taken = torch.eye(tokens).to(alpha).expand(len(alpha), -1, -1)
+    return taken * strength[:, None], own if own.any() else None

@@ -1,10 +1,11 @@
 """Prompt-to-Prompt as rules: cross-attention edited, self-attention copied, edits kept local."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import attrs
 import torch
-from attrs import frozen
+from attrs import field, frozen
 from torch import Tensor
 
 from kdst_core.contracts import Edit, EditRequest, RunServices
@@ -14,7 +15,7 @@ from kdst_edit.rules import CopyQK, EditCrossMap, Rule, StoreMaps
 from kdst_edit.words import split
 from kdst_p2p import P2pOptions
 from kdst_p2p.alignment import refine_mapper, replace_mapper, word_indices
-from kdst_p2p.control import edit_cross
+from kdst_p2p.control import cross_weights, edit_cross
 from kdst_p2p.explain import alignments, explanation, no_effect
 from kdst_p2p.local_blend import LocalBlend
 from kdst_p2p.schedule import cross_alphas, equalizer
@@ -72,6 +73,7 @@ class CrossEdit:
     equalizer: Tensor | None
     replace: Tensor | None = None
     refine: tuple[Tensor, Tensor] | None = None
+    _last: dict[tuple[int, ...], tuple[Tensor, Tensor | None]] = field(factory=dict, init=False)
 
     def copies(self, steps: Sequence[int]) -> bool:
         """Whether the source's maps are injected as they are, for all tokens, at some steps."""
@@ -80,16 +82,30 @@ class CrossEdit:
 
     def __call__(self, maps: Tensor, step: int, branches: Sequence[int]) -> Tensor:
         """Edit maps (1 + n, H, P, T) of the source and some branches."""
-        at: slice | list[int] = [self.rows[b] for b in branches]
-        if at == list(range(len(self.rows))):
-            at = slice(None)
-        return edit_cross(
-            maps,
-            self.alphas[step, at],
-            replace=None if self.replace is None else self.replace[at],
-            refine=None if self.refine is None else (self.refine[0][at], self.refine[1][at]),
-            equalizer=None if self.equalizer is None else self.equalizer[at],
-        )
+        at = self._at(branches)
+        return edit_cross(maps, self.alphas[step, at], **self._tensors(at))
+
+    def weights(self, step: int, branches: Sequence[int]) -> tuple[Tensor, Tensor | None]:
+        """The same edit as weights (n, T, T) of the source's maps and (n, T) of their own."""
+        key = (step, *branches)
+        if key not in self._last:
+            self._last.clear()
+            at = self._at(branches)
+            self._last[key] = cross_weights(self.alphas[step, at], **self._tensors(at))
+        return self._last[key]
+
+    def _at(self, branches: Sequence[int]) -> slice | list[int]:
+        """Where some branches are in the tensors."""
+        at = [self.rows[b] for b in branches]
+        return slice(None) if at == list(range(len(self.rows))) else at
+
+    def _tensors(self, at: slice | list[int]) -> dict[str, Any]:
+        """What decides the edit, for some branches."""
+        return {
+            "replace": None if self.replace is None else self.replace[at],
+            "refine": None if self.refine is None else (self.refine[0][at], self.refine[1][at]),
+            "equalizer": None if self.equalizer is None else self.equalizer[at],
+        }
 
 
 def cross_rules(
@@ -118,14 +134,21 @@ def _where_needed(
     if not steps:
         return []
     if not edit.copies(steps):
-        return [EditCrossMap(layers=Layers("cross"), steps=steps, branches=branches, edit=edit)]
+        return [_edit_maps(edit, Layers("cross"), steps, branches)]
     stored = _stored_layers(request)
-    found: list[EditCrossMap | CopyQK] = [
-        EditCrossMap(layers=stored, steps=steps, branches=branches, edit=edit)
-    ]
+    found: list[EditCrossMap | CopyQK] = [_edit_maps(edit, stored, steps, branches)]
     if any(_left(x, stored) for x in find_layers(request.pipeline.unet)):
         found.append(CopyQK(layers=lambda x: _left(x, stored), steps=steps, branches=branches))
     return found
+
+
+def _edit_maps(
+    edit: CrossEdit, layers: Layers, steps: Sequence[int], branches: Sequence[int]
+) -> EditCrossMap:
+    """The rule that carries out an edit of maps in some layers."""
+    return EditCrossMap(
+        layers=layers, steps=steps, branches=branches, edit=edit, weights=edit.weights
+    )
 
 
 def _left(layer: Layer, stored: Layers) -> bool:

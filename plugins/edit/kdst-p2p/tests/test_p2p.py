@@ -98,6 +98,34 @@ def test_copied_queries_and_keys_equal_edited_maps(monkeypatch: pytest.MonkeyPat
     torch.testing.assert_close(fast, drawn(request, options), rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("target", "given"),
+    [
+        (
+            "a blue disc on a white background",
+            {"tau": [".5", "blue=.2:.8"], "reweight": ["disc=2"]},
+        ),
+        ("a striped red disc on a white background", {"reweight": ["red=-1"]}),
+        (DEFAULT_SOURCE, {"reweight": ["red=2"]}),
+    ],
+)
+def test_weighted_values_equal_edited_maps(target: str, given: dict[str, list[str]]) -> None:
+    request = attrs.evolve(small_request((target,)), num_steps=6)
+    options = P2pOptions(**given)  # type: ignore[arg-type]
+    chosen = settings_of(DEFAULT_SOURCE, [target], options)
+    branches = [source_branch(request), *target_branches(request)]
+
+    def latents(*, maps: bool) -> torch.Tensor:
+        rules = rules_of(request, DEFAULT_SOURCE, chosen, options)
+        edits = [rule for rule in rules if isinstance(rule, EditCrossMap)]
+        assert edits
+        for rule in edits:
+            rule.weights = None if maps else rule.weights
+        return sample(request.pipeline, request.latents, branches, rules, num_steps=6)
+
+    torch.testing.assert_close(latents(maps=False), latents(maps=True), rtol=0, atol=1e-4)
+
+
 def test_no_tau_leaves_plain_sampling(tmp_path: Path) -> None:
     request = small_request()
     options = P2pOptions(tau=["0"], self_tau=0, blend=["none"])

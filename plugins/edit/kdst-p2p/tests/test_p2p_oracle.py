@@ -12,7 +12,7 @@ import torch
 
 from kdst_core.errors import KdstError
 from kdst_p2p.alignment import refine_mapper, replace_mapper, word_indices
-from kdst_p2p.control import edit_cross
+from kdst_p2p.control import cross_weights, edit_cross
 from kdst_p2p.schedule import cross_alphas, equalizer
 
 ROOT = os.environ.get("KDST_TEST_DATA")
@@ -123,6 +123,11 @@ def test_edited_attention_is_the_published_one_in_all_combinations(pair: Pair) -
                 expected = pair.tensor(f"out_{name}_s{step}_l{layer}").unflatten(0, shape)[1]
                 found = edit_cross(given, alphas[step], **kind)
                 torch.testing.assert_close(found, expected, rtol=0, atol=TOLERANCE)
+                weights, own = cross_weights(alphas[step], **kind)
+                summed = given[0] @ weights[:, None]
+                if own is not None:
+                    summed = summed + given[1:] * own[:, None, None]
+                torch.testing.assert_close(summed, expected[1:], rtol=0, atol=TOLERANCE)
                 compared += 1
     assert compared >= 15
 
