@@ -63,12 +63,10 @@ class VisibleAdam(torch.optim.Optimizer):
                     self._update(parameter, group, visible)
 
     def _update(self, parameter: Tensor, group: dict[str, Any], visible: Tensor | None) -> None:
-        state = self.state[parameter]
-        if not state:
-            state["step"] = torch.zeros(())
-            state["exp_avg"] = torch.zeros_like(parameter)
-            state["exp_avg_sq"] = torch.zeros_like(parameter)
-        state["step"] += 1
+        state = self.count_step(parameter)
+        if parameter.is_cuda:
+            self.step_in_torch(parameter, group, visible)
+            return
         t, (beta1, beta2) = int(state["step"]), group["betas"]
         count = len(parameter)
         rows = torch.ones(count, dtype=torch.bool) if visible is None else visible
@@ -80,3 +78,30 @@ class VisibleAdam(torch.optim.Optimizer):
         scalars = (beta1, beta2, (1 - beta2**t) ** -0.5, group["eps"])
         constants = [np.float32(value) for value in scalars]
         split_work(adam_rows, count, self.threads, *flat, rows.numpy(), rates, *constants)
+
+    def count_step(self, parameter: Tensor) -> dict[str, Any]:
+        """Return the state of a parameter, made where it is new, with its step counted."""
+        state: dict[str, Any] = self.state[parameter]
+        if not state:
+            state["step"] = torch.zeros(())
+            state["exp_avg"] = torch.zeros_like(parameter)
+            state["exp_avg_sq"] = torch.zeros_like(parameter)
+        state["step"] += 1
+        return state
+
+    def step_in_torch(
+        self, parameter: Tensor, group: dict[str, Any], visible: Tensor | None
+    ) -> None:
+        """Update the visible rows by torch's operations, on any device, the step being counted."""
+        state, gradient = self.state[parameter], parameter.grad
+        assert gradient is not None
+        t, (beta1, beta2) = int(state["step"]), group["betas"]
+        rows = slice(None) if visible is None else visible
+        g = gradient[rows]
+        mean = beta1 * state["exp_avg"][rows] + (1 - beta1) * g
+        square = beta2 * state["exp_avg_sq"][rows] + (1 - beta2) * g * g
+        state["exp_avg"][rows], state["exp_avg_sq"][rows] = mean, square
+        rate = torch.full_like(parameter[:1], group["lr"] / (1 - beta1**t))
+        if parameter.ndim == 3:
+            rate[:, 1:] *= group["rest_factor"]
+        parameter[rows] -= rate * mean / (square.sqrt() * (1 - beta2**t) ** -0.5 + group["eps"])

@@ -94,7 +94,9 @@ class McmcControl:
             refine_every=options.refine_every,
             min_opacity=options.min_opacity,
         )
-        self.state: dict[str, Any] = self.strategy.initialize_state() if device == "cuda" else {}
+        self.state: dict[str, Any] = (
+            self.strategy.initialize_state() if torch.device(device).type == "cuda" else {}
+        )
 
     def after_step(
         self, params: Parameters, optimizers: Optimizers, step: int, info: dict[str, Any], lr: float

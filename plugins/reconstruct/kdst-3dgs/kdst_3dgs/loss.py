@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from kdst_3dgs.parallel import split_work
+from kdst_3dgs.reference import photometric_loss_reference
 from kdst_3dgs.simd import LANES, kernel, load, splat, store, sums
 
 WINDOW, _SIGMA = 11, 1.5
@@ -153,7 +154,7 @@ class _PhotometricLoss(torch.autograd.Function):
 def photometric_loss(
     rgb: Tensor, target: Tensor, dssim_weight: float = 0.2, threads: int = 1
 ) -> Tensor:
-    """(1 - λ)·mean |rgb - target| + λ·(1 - SSIM) (Kerbl et al. 2023, eq. 7), on the CPU.
+    """(1 - λ)·mean |rgb - target| + λ·(1 - SSIM) (Kerbl et al. 2023, eq. 7).
 
     rgb and target (H, W, 3) float32 in [0, 1], both sides at least 16 pixels; λ is
     `dssim_weight`. The gradient flows to `rgb` only. Raises ValueError for other shapes.
@@ -167,5 +168,7 @@ def photometric_loss(
             f"The image is {rgb.shape[1]}×{rgb.shape[0]}; "
             f"the loss needs at least {MIN_SIDE}×{MIN_SIDE}."
         )
+    if rgb.is_cuda:
+        return photometric_loss_reference(rgb, target, dssim_weight)
     value: Tensor = _PhotometricLoss.apply(rgb, target, dssim_weight, threads)  # type: ignore[no-untyped-call]
     return value

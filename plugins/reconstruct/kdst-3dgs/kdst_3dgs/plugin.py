@@ -1,4 +1,4 @@
-"""3D Gaussian Splatting: photographs with cameras to a scene of Gaussians, trained on the CPU."""
+"""3D Gaussian Splatting: photographs to a scene of Gaussians, without a GPU too."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +26,7 @@ def describe() -> Description:
     """Describe the method."""
     return Description(
         summary="3D Gaussian Splatting: photographs with cameras to a scene of Gaussians that"
-        " renders in real time, trained on the CPU.",
+        " renders in real time, trained on the CPU or on CUDA.",
         options=Options,
         paper="Kerbl et al., 3D Gaussian Splatting for Real-Time Radiance Field Rendering, SIGGRAPH 2023",
         url="https://arxiv.org/abs/2308.04079",

@@ -28,7 +28,8 @@ class GaussianScene:
         """Render one view, with the photograph's exposure where the camera has one."""
         size = (camera.width, camera.height)
         exposure = camera.exposure if self.scene.exposed else None
-        return Render(*self.scene.render(camera.viewmat, camera.K, *size, exposure))
+        drawn = self.scene.render(camera.viewmat, camera.K, *size, exposure)
+        return Render(*(image.cpu() for image in drawn))
 
     def save(self, path: Path, box: torch.Tensor | None = None) -> None:
         """Write .ply, .compressed.ply or .splat in the capture's coordinates."""

@@ -5,6 +5,7 @@ It exists to say what the kernels must compute, and to check them in float64.
 
 import torch
 from torch import Tensor
+from torch.nn.functional import conv2d
 
 from kdst_3dgs import harmonics
 from kdst_3dgs.constants import (
@@ -131,3 +132,21 @@ def _conics(covariance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     xx, xy, yy = covariance[:, 0, 0], covariance[:, 0, 1], covariance[:, 1, 1]
     det = xx * yy - xy * xy
     return yy / det, -xy / det, xx / det
+
+
+def photometric_loss_reference(rgb: Tensor, target: Tensor, dssim_weight: float = 0.2) -> Tensor:
+    """`photometric_loss` in plain torch, in the precision and on the device of its inputs."""
+    offsets = torch.arange(11, dtype=rgb.dtype, device=rgb.device) - 5
+    taps = torch.exp(-0.5 * (offsets / 1.5) ** 2)
+    taps = taps / taps.sum()
+
+    def blur(image: Tensor) -> Tensor:
+        planes = image.permute(2, 0, 1)[:, None]
+        return conv2d(conv2d(planes, taps[None, None, :, None]), taps[None, None, None, :])
+
+    mx, my = blur(rgb), blur(target)
+    xx, yy = blur(rgb * rgb) - mx * mx, blur(target * target) - my * my
+    xy = blur(rgb * target) - mx * my
+    c1, c2 = 0.01**2, 0.03**2
+    ssim = (2 * mx * my + c1) * (2 * xy + c2) / ((mx * mx + my * my + c1) * (xx + yy + c2))
+    return (1 - dssim_weight) * (rgb - target).abs().mean() + dssim_weight * (1 - ssim.mean())

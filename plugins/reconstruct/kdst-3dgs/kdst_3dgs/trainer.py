@@ -64,11 +64,8 @@ class Trainer:
         background: Tensor | None = None,
         device: str = "cpu",
     ) -> None:
-        if torch.device(device).type != "cpu":
-            raise ValueError(
-                f"Training runs on the CPU only, not on {device}: of the CUDA back end only rendering"
-                " is written, and untested. Give device cpu."
-            )
+        if torch.device(device).type not in ("cpu", "cuda"):
+            raise ValueError(f"Training runs on the CPU or on CUDA, not on {device}.")
         if not options.iterations:
             options = attrs.evolve(options, iterations=PAPER_ITERATIONS)
         self.options, self.generator, self.device = options, generator, device
@@ -100,7 +97,8 @@ class Trainer:
             raise ValueError(f"{count} Gaussians to start from exceed cap_max, {options.cap_max}.")
         self.memory = Watch(sum(p[0].numel() for p in parameters.values()))
         self.memory.start(count)
-        compile_kernels()
+        if torch.device(device).type == "cpu":
+            compile_kernels()
         self.iteration = 0
         self._queue: list[int] = []
         shade = _BACKGROUNDS.get(options.background, 0.0)
@@ -212,19 +210,19 @@ class Trainer:
         background: Tensor,
     ) -> Tensor:
         o, p = self.options, self.scene.parameters
+        target = target.to(rgb.device)
         if view.gain != 1:
             rgb = apply_gain(rgb, alpha, background, view.gain)
-            rgb = torch.where((rgb > 1) & (target >= SATURATED), target.to(rgb.device), rgb)
+            rgb = torch.where((rgb > 1) & (target >= SATURATED), target, rgb)
         if o.exposure:
             exposure = self.exposures[view.index]
             rgb = rgb @ exposure[:, :3].T + exposure[:, 3]
         if view.alpha is not None:
-            target = target + (1 - view.alpha_at(target))[..., None] * background
+            behind = (1 - view.alpha_at(target))[..., None] * background
+            target = target + behind.to(rgb.device)
         if mask is not None:
-            rgb = torch.where(mask[..., None], rgb, target.to(rgb.device))
-        loss = photometric_loss(
-            rgb, target.to(rgb.device), o.dssim_weight, self.scene.rendering_threads
-        )
+            rgb = torch.where(mask[..., None].to(rgb.device), rgb, target)
+        loss = photometric_loss(rgb, target, o.dssim_weight, self.scene.rendering_threads)
         if o.opacity_reg:
             loss = loss + o.opacity_reg * torch.sigmoid(p["opacities"]).mean()
         if o.scale_reg:
@@ -237,7 +235,8 @@ class Trainer:
         """Density control; gsplat draws from torch's global generator, which ours seeds."""
         seed = int(torch.randint(2**62, (), generator=self.generator))
         before = len(self.scene)
-        with torch.random.fork_rng(devices=[]):
+        device = torch.device(self.device)
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
             self.control.after_step(
                 self.scene.parameters, self.optimizers, self.iteration, info, lr
@@ -268,7 +267,12 @@ class Trainer:
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
         self.control.state.clear()
-        self.control.state.update(state["control"])
+        self.control.state.update(
+            {
+                k: v.to(self.device) if isinstance(v, Tensor) else v
+                for k, v in state["control"].items()
+            }
+        )
         self.exposures.data.copy_(state["exposures"])
         self.exposure_optimizer.load_state_dict(state["exposure_optimizer"])
         self.generator.set_state(state["generator"])

@@ -9,6 +9,7 @@ from skimage.metrics import structural_similarity
 
 from kdst_3dgs.adam import VisibleAdam
 from kdst_3dgs.loss import photometric_loss
+from kdst_3dgs.reference import photometric_loss_reference
 
 
 def images(seed: int, height: int, width: int):
@@ -19,28 +20,6 @@ def images(seed: int, height: int, width: int):
     smooth = torch.nn.functional.interpolate(coarse, size, mode="bilinear")[0].permute(1, 2, 0)
     noise = 0.1 * torch.randn(height, width, 3, generator=generator)
     return smooth.contiguous(), (smooth + noise).clamp(0, 1)
-
-
-def torch_loss(rgb, target, weight):
-    """The loss with torch's convolutions, in the precision of its inputs."""
-    offsets = torch.arange(11, dtype=rgb.dtype) - 5
-    taps = torch.exp(-0.5 * (offsets / 1.5) ** 2)
-    taps = taps / taps.sum()
-
-    def blur(image):
-        planes = image.permute(2, 0, 1)[:, None]
-        rows = torch.nn.functional.conv2d(planes, taps[None, None, :, None])
-        return torch.nn.functional.conv2d(rows, taps[None, None, None, :])
-
-    mx, my = blur(rgb), blur(target)
-    xx, yy, xy = (
-        blur(rgb * rgb) - mx * mx,
-        blur(target * target) - my * my,
-        blur(rgb * target) - mx * my,
-    )
-    c1, c2 = 0.01**2, 0.03**2
-    ssim = ((2 * mx * my + c1) * (2 * xy + c2) / ((mx * mx + my * my + c1) * (xx + yy + c2))).mean()
-    return (1 - weight) * (rgb - target).abs().mean() + weight * (1 - ssim)
 
 
 def test_ssim_is_that_of_scikit_image():
@@ -71,7 +50,7 @@ def test_value_and_gradient_match_float64_torch(seed, height, width, weight, thr
     value = photometric_loss(x, y, weight, threads)
     value.backward()
     exact = x.detach().double().requires_grad_()
-    expected = torch_loss(exact, y.double(), weight)
+    expected = photometric_loss_reference(exact, y.double(), weight)
     expected.backward()
     assert value.item() == pytest.approx(expected.item(), abs=3e-5)
     assert (x.grad - exact.grad).norm() <= 2e-3 * exact.grad.norm()
@@ -112,3 +91,27 @@ def test_higher_harmonics_learn_slower():
     parameter.grad = torch.ones(2, 4, 3)
     optimizer.step()
     assert torch.allclose(parameter[0, :, 0], torch.tensor([-0.1, -0.005, -0.005, -0.005]))
+
+
+@pytest.mark.parametrize("shape", [(50,), (50, 3), (50, 16, 3)])
+def test_the_step_in_torch_is_the_fused_one(shape):
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(shape, generator=generator)
+    stepped = []
+    for in_torch in (False, True):
+        draws = torch.Generator().manual_seed(1)
+        parameter = start.clone().requires_grad_()
+        optimizer = VisibleAdam([parameter], lr=0.01, rest_factor=1 / 20)
+        for _ in range(5):
+            parameter.grad = torch.randn(shape, generator=draws)
+            seen = torch.rand(len(parameter), generator=draws) < 0.6
+            if not in_torch:
+                optimizer.step(seen)
+                continue
+            with torch.no_grad():
+                group = optimizer.param_groups[0]
+                optimizer.count_step(parameter)
+                optimizer.step_in_torch(parameter, group, seen)
+        stepped.append(parameter.detach())
+    assert torch.allclose(*stepped, atol=1e-6)
+    assert not torch.allclose(stepped[0], start, atol=1e-3)

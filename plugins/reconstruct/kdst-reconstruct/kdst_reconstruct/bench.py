@@ -7,7 +7,7 @@ from typing import Any
 
 from kdst_core.bench import Check, Job, ReportContent
 from kdst_core.codecs import TorchCodec
-from kdst_core.device import usable
+from kdst_core.device import has_cuda, usable
 from kdst_core.errors import KdstError
 from kdst_core.method import Method
 from kdst_core.rundir import Run
@@ -78,8 +78,8 @@ class ReconstructBench:
 
 
 def automatic(job: Job) -> str:
-    """Return the device of `--device auto`: the CPU unless the method needs CUDA."""
-    return "cuda" if "cuda" in job.method.description.needs else "cpu"
+    """Return the device of `--device auto`: CUDA where there is one or the method needs it."""
+    return "cuda" if has_cuda() or "cuda" in job.method.description.needs else "cpu"
 
 
 bench = ReconstructBench()

@@ -47,7 +47,7 @@ def fit(
     """
     trace = _restore(run, reconstruction, identity)
     saved, cost = time.perf_counter(), 0.0
-    with run.progress(reconstruction.iterations, method.name) as advance:
+    with run.progress(reconstruction.iterations, f"{method.name} on {run.device}") as advance:
         advance(trace.done)
         while True:
             item, seconds = _next(method, reconstruction)
