@@ -145,10 +145,20 @@ def test_a_killed_run_resumes_to_the_metrics_of_an_uninterrupted_one(
     assert not list((tmp_path / "r").glob("checkpoint*"))
 
 
+def _heed_ctrl_c() -> None:
+    """Undo what a process started in a shell's background inherits: that Ctrl-C is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_ends_with_130_and_says_how_to_continue(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "kdst_core", "run", "tea", *LONG, "--out", "r"]
     process = subprocess.Popen(
-        command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command,
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=_heed_ctrl_c,
     )
     while not _events(tmp_path / "r/events.jsonl") and process.poll() is None:
         time.sleep(0.02)

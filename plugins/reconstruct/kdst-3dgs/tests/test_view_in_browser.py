@@ -113,7 +113,10 @@ def test_the_offline_page_shows_the_scene_and_asks_for_nothing(
 def test_the_live_viewer_shows_the_scene_among_its_photographs(driver: Any, run: Path) -> None:
     words = ["view", str(run), "--no-open", "--port", "0"]
     server = subprocess.Popen(
-        [sys.executable, "-u", "-m", "kdst_core", *words], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-u", "-m", "kdst_core", *words],
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's & ignores it
     )
     try:
         assert server.stdout is not None
