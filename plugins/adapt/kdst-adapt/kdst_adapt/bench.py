@@ -183,13 +183,16 @@ class AdaptBench:
         import numpy as np
 
         from kdst_adapt import data
+        from kdst_adapt.digits import data as digits
 
         inputs: AdaptInputs = job.inputs
         live = job.objects.get("source")
         if live is None and not inputs.source:
-            if "source" in job.method.description.needs:
+            if "source" not in job.method.description.needs:
+                return None
+            if inputs.data != "digits" or "data" in job.objects:
                 raise KdstError(f"{job.method.name} needs source data: --source npz:FILE")
-            return None
+            live = digits.load(train=True)
         if live is None and not inputs.source.startswith("npz:"):
             raise KdstError(f"--source {inputs.source!r} is not understood; give npz:FILE")
         clean = AdaptInputs(data=inputs.source)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import kdst_core
 from kdst_adapt.testing import batches, entropies, network, prepare, request
 from kdst_core.testing import check_plugin, make_run
 from kdst_eata import EataOptions, EtaOptions, eata, eta
@@ -93,3 +94,8 @@ def test_eta_conforms() -> None:
 
 def test_eata_conforms() -> None:
     check_plugin("eata")
+
+
+def test_eata_takes_the_training_part_of_the_embedded_digits_for_its_anchor(tmp_path: Path) -> None:
+    result = kdst_core.run("eata", out=tmp_path / "r", images=100, types=["fog"])
+    assert result.metrics["updates"] > 0
