@@ -6,14 +6,18 @@ to be compared with. Recorded runs are reference outputs kept outside the reposi
 
 import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from kdst_adapt import models
 from kdst_adapt.checks import small_network
+from kdst_adapt.inputs import AdaptInputs
+from kdst_adapt.kit import OnlineAdapter
 from kdst_core.contracts import AdaptRequest
 
 SHAPE = (3, 8, 8)
@@ -78,3 +82,29 @@ def recorded() -> Path | None:
     """The folder of recorded runs and real data, None where KDST_TEST_DATA names none."""
     folder = os.environ.get("KDST_TEST_DATA")
     return Path(folder) if folder and Path(folder).is_dir() else None
+
+
+def recorded_request(folder: Path) -> AdaptRequest:
+    """A request with the ResNet-20 of the recorded runs, on one thread."""
+    torch.set_num_threads(1)
+    weights = folder / "data/cifar10-jpeg/resnet20-12fca82f.th"
+    model = models.load(AdaptInputs(model="resnet20", weights=weights))
+    return AdaptRequest(model, 10, (3, 32, 32), torch.Generator())
+
+
+def follow(method: OnlineAdapter[Any], run: Mapping[str, np.ndarray]) -> Iterator[int]:
+    """Give a method the two batches of a recorded run; yield the number of each after it.
+
+    Logits, parameters and loss are asserted within 1e-5, relative, and that the same parameters learn.
+    """
+    x, size = torch.from_numpy(run["x"]), len(run["b0/logits"])
+    names = [n for n, p in method.model.named_parameters() if p.requires_grad]
+    assert {f"p0/{n}" for n in names} == {k for k in run if k.startswith("p0/")}
+    for b in range(2):
+        logits = method.predict(x[b * size : (b + 1) * size])
+        assert error(logits.numpy(), run[f"b{b}/logits"]) < 1e-5
+        for name, parameter in zip(names, method.parameters, strict=True):
+            assert error(parameter.detach().numpy(), run[f"b{b}/p/{name}"]) < 1e-5
+        expected = float(run[f"b{b}/losses"][-1])
+        assert abs(method.diagnostics.scalars["loss"] - expected) <= 1e-5 * abs(expected)
+        yield b
