@@ -215,9 +215,14 @@ def load_object(entry: EntryPoint, package: str) -> Any:
     return loaded
 
 
+def bench_package(capability: str) -> str:
+    """Return the package that holds the bench of a capability."""
+    return f"kdst-{capability.removeprefix('augment_with_')}"
+
+
 def load_bench(capability: str) -> Any:
     """Return the bench of a capability: the object its entry point names."""
-    package = f"kdst-{capability.replace('_', '-').removeprefix('augment-with-')}"
+    package = bench_package(capability)
     missing = f"no bench for {capability!r} is installed.\nInstall it: pip install {package}"
     return _load_only(BENCHES, capability, f"the bench for {capability!r}", missing)
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "compare": "Compare methods under one protocol: one table and a report.",
     "doctor": "Look at the environment and at every plugin; say what is wrong.",
     "info": "Show a method: options with defaults, paper, citation.",
+    "new": "Begin a method: a complete package that runs and passes its tests.",
     "plugins": "List installed methods and what is wrong with the broken ones.",
     "report": "Make a run's report again from its result.",
     "run": "Run a method and write a report.",
