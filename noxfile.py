@@ -22,8 +22,8 @@ nox.options.reuse_existing_virtualenvs = True
 CONSTRAINTS = ("-c", "constraints.txt")
 PLUGINS = {p.parent.name: str(p.parent) for p in sorted(Path("plugins").glob("*/*/pyproject.toml"))}
 """Distribution to folder, every plugin of the repository."""
-TEST_TOOLS = ("pytest", "hypothesis")
-BUILD_TOOLS = ("hatchling", "editables")
+TEST_TOOLS = ("pytest", "hypothesis", "hatchling")
+BUILD_TOOLS = ("editables",)
 
 
 def runs(python: str) -> bool:
