@@ -83,9 +83,7 @@ def edit(request: "EditRequest", options: Any, run: "RunServices") -> "Edit":
 
 
 @hookspec(firstresult=True)
-def augment_with_tools(
-    request: "ToolsRequest", options: Any, run: "RunServices"
-) -> "ToolLearner":
+def augment_with_tools(request: "ToolsRequest", options: Any, run: "RunServices") -> "ToolLearner":
     """Return the stages in which a language model learns from plain texts when a tool helps.
 
     Since 0.1, provisional.

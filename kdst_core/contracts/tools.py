@@ -144,6 +144,10 @@ class Training(Protocol):
     def model(self) -> "nn.Module":
         """The model as far as it is trained."""
 
+    @property
+    def total(self) -> int:
+        """Steps of the whole training."""
+
     def __iter__(self) -> Iterator[TrainingStep]:
         """Carry out the steps that are left."""
 

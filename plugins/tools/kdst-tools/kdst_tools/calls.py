@@ -28,6 +28,11 @@ class WrittenCall:
     input: str
     result: str | None = None
 
+    @property
+    def written(self) -> str:
+        """The call as text."""
+        return write(self.tool, self.input, self.result)
+
 
 def escape(text: str) -> str:
     """Return a text without `[`, `]` and `->`, as entities; `unescape` gives the same text back."""

@@ -15,10 +15,12 @@ ANCHOR = "a"
 @frozen
 class Encoded:
     """ids: tokens of an escaped text. offsets: characters before each token, the space before a word
-    belonging to the word; −1 where a token begins inside a character and no call can stand."""
+    belonging to the word; −1 where a token begins inside a character and no call can stand. ends:
+    characters up to the end of each token."""
 
     ids: list[int]
     offsets: list[int]
+    ends: list[int]
 
 
 class CallTokens:
@@ -65,11 +67,11 @@ class CallTokens:
         found = self.tokenizer(
             escaped, add_special_tokens=False, return_offsets_mapping=True, verbose=False
         )
-        offsets, end = [], 0
+        offsets, ends = [], [0]
         for first, last in found["offset_mapping"]:
-            offsets.append(end if first >= end else -1)
-            end = max(end, last)
-        return Encoded(list(found["input_ids"]), offsets)
+            offsets.append(ends[-1] if first >= ends[-1] else -1)
+            ends.append(max(ends[-1], last))
+        return Encoded(list(found["input_ids"]), offsets, ends[1:])
 
     def head(self, tool: str, input: str) -> list[int]:
         """Tokens of ` [Name(input)`."""
