@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -90,13 +91,23 @@ class FineTuning:
         count = sum(len(ids) - 1 for ids in batch)
         self.optimizer.zero_grad(set_to_none=True)
         total = 0.0
-        for chosen in batches([len(ids) for ids in batch], self.budget, len(batch)):
-            loss = self._loss([batch[i] for i in chosen]) / count
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += float(loss.detach())
+        with self._seeded_dropout():
+            for chosen in batches([len(ids) for ids in batch], self.budget, len(batch)):
+                loss = self._loss([batch[i] for i in chosen]) / count
+                loss.backward()  # type: ignore[no-untyped-call]
+                total += float(loss.detach())
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         return total
+
+    @contextmanager
+    def _seeded_dropout(self) -> Iterator[None]:
+        """Let dropout depend on seed and step, so that a resumed training goes on with the same bits."""
+        device = next(self.model.parameters()).device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            source = generator(self.seed, "dropout", str(self.step))
+            torch.manual_seed(source.initial_seed())
+            yield
 
     def _loss(self, rows: Sequence[list[int]]) -> Tensor:
         """Summed cross-entropy of the next tokens, padding left out."""

@@ -39,6 +39,16 @@ class Place:
     rank: int
 
 
+@frozen
+class Drawn:
+    """What was sampled in a batch: m sequences of tokens after <API> at each place."""
+
+    tool: Tool | None
+    batch: Sequence[Window]
+    places: Sequence[Place]
+    written: Sequence[Sequence[Sequence[int]]]
+
+
 class Sampler:
     """Samples calls. prompted: with the prompt of each tool, or else with no prompt at all.
 
@@ -83,9 +93,15 @@ class Sampler:
 
     def __call__(self, shard: Sequence[Document]) -> list[ToolCall]:
         """Return the distinct calls sampled in each document, by document and position."""
+        found = [call for drawn in self.draw(shard) for call in self.records(drawn)]
+        order = {document.id: i for i, document in enumerate(shard)}
+        names = {name: i for i, name in enumerate(self.settings)}
+        return sorted(found, key=lambda c: (order[c.doc], c.position, names[c.tool], c.window))
+
+    def draw(self, shard: Sequence[Document]) -> Iterator[Drawn]:
+        """Yield what is sampled in each batch of windows, for each tool."""
         size = self.window_size()
         parts = [w for d in shard for w in windows(d, self.tokens, size) if w.positions]
-        found: list[ToolCall] = []
         for tool, settings in self.passes:
             for batch, memory, starts, p in self.positions(parts, tool):
                 places = [
@@ -93,11 +109,8 @@ class Sampler:
                     for row, window in enumerate(batch)
                     for place in self.choose(row, window, p[row], settings)
                 ]
-                bodies = self.calls(batch, memory, starts, places, settings.m, tool)
-                found += self.records(batch, places, bodies, tool)
-        order = {document.id: i for i, document in enumerate(shard)}
-        names = {name: i for i, name in enumerate(self.settings)}
-        return sorted(found, key=lambda c: (order[c.doc], c.position, names[c.tool], c.window))
+                written = self.calls(batch, memory, starts, places, settings.m, tool)
+                yield Drawn(tool, batch, places, written)
 
     def _head_ids(self, tool: Tool) -> list[int]:
         """Tokens of the part of a tool's prompt that all texts share."""
@@ -165,11 +178,11 @@ class Sampler:
         places: Sequence[Place],
         m: int,
         tool: Tool | None,
-    ) -> list[list[str | None]]:
-        """Sample m calls at each place; return what stands between <API> and </API>, or None."""
+    ) -> list[list[list[int]]]:
+        """Sample m calls at each place; return the tokens that follow <API>."""
         draws = self._draws(batch, places, m, tool)
         jobs = [(place, sample) for place in range(len(places)) for sample in range(m)]
-        bodies: list[list[str | None]] = [[None] * m for _ in places]
+        found: list[list[list[int]]] = [[[] for _ in range(m)] for _ in places]
         width = memory.mask.shape[1] + self.max_input
         rows = max(1, min(self.budget * 8 // width, MAX_LOGITS // self.model.vocabulary))
         for first in range(0, len(jobs), rows):
@@ -178,9 +191,9 @@ class Sampler:
             index = torch.tensor([places[i].index for i, _ in part], device=self.model.device)
             branch = self.model.branch(memory, row, starts[row] + index, self.max_input + 1)
             u = torch.stack([draws[i][sample] for i, sample in part])
-            for (i, sample), body in zip(part, self.complete(branch, u), strict=True):
-                bodies[i][sample] = body
-        return bodies
+            for (i, sample), written in zip(part, self.complete(branch, u), strict=True):
+                found[i][sample] = written
+        return found
 
     def _draws(
         self, batch: Sequence[Window], places: Sequence[Place], m: int, tool: Tool | None
@@ -190,13 +203,12 @@ class Sampler:
         sources = [generator(self.seed, "sample", w.document.id, str(w.start), name) for w in batch]
         return [torch.rand(m, self.max_input, generator=sources[q.row]) for q in places]
 
-    def complete(self, memory: Memory, u: Tensor) -> list[str | None]:
-        """Sample after <API> until </API> or the arrow; None where neither comes in time.
+    def complete(self, memory: Memory, u: Tensor) -> list[list[int]]:
+        """Sample after <API> until </API> or the arrow, or as many tokens as a call may have.
 
         memory: rows that stand before the call. u: (R, max_input) uniform numbers.
         """
         written: list[list[int]] = [[] for _ in u]
-        found: list[str | None] = [None] * len(u)
         rows, going = list(range(len(u))), set(range(len(u)))
         tokens = [self.tokens.start_id] * len(u)
         for step in range(self.max_input):
@@ -206,44 +218,43 @@ class Sampler:
             for row, token in zip(rows, tokens, strict=True):
                 if row in going:
                     written[row].append(token)
-                    if token in self._ends:
-                        found[row], ended = self._body(written[row], token)
-                        going -= {row} if ended else set()
+                    if self._ended(written[row]):
+                        going.remove(row)
             if not going:
                 break
             if 2 * len(going) <= len(rows):
                 places = [i for i, row in enumerate(rows) if row in going]
                 memory = self._keep(memory, places, self.max_input - step)
                 rows, tokens = [rows[i] for i in places], [tokens[i] for i in places]
-        return found
+        return written
 
     def _keep(self, memory: Memory, places: list[int], room: int) -> Memory:
         """Go on with those rows that have not ended, once they are few."""
         chosen = torch.tensor(places, device=self.model.device)
         return self.model.branch(memory, chosen, memory.lengths[chosen], room)
 
-    def _body(self, ids: Sequence[int], token: int) -> tuple[str | None, bool]:
-        """The call that ended with the last token, and whether it has ended."""
-        if token == self.tokens.eos:
-            return None, True
-        text = self.tokens.decode(ids)
-        ends = [e for e in (text.find("]"), text.find("->")) if e >= 0]
-        return (text[: min(ends)], True) if ends else (None, False)
+    def _ended(self, written: Sequence[int]) -> bool:
+        """Whether a call ends with its last token."""
+        last = written[-1]
+        if last not in self._ends:
+            return False
+        return last == self.tokens.eos or self.body(written) is not None
 
-    def records(
-        self,
-        batch: Sequence[Window],
-        places: Sequence[Place],
-        bodies: Sequence[Sequence[str | None]],
-        tool: Tool | None,
-    ) -> list[ToolCall]:
+    def body(self, written: Sequence[int]) -> str | None:
+        """What stands between <API> and </API> or the arrow, or None where neither came."""
+        text = self.tokens.decode(written)
+        ends = [e for e in (text.find("]"), text.find("->")) if e >= 0]
+        return text[: min(ends)] if ends else None
+
+    def records(self, drawn: Drawn) -> list[ToolCall]:
         """The distinct calls of known tools that their settings allow."""
         found: dict[tuple[int, int, str, str], ToolCall] = {}
-        for place, samples in zip(places, bodies, strict=True):
-            window = batch[place.row]
-            for number, body in enumerate(samples):
+        for place, samples in zip(drawn.places, drawn.written, strict=True):
+            window = drawn.batch[place.row]
+            for number, written in enumerate(samples):
+                body = self.body(written)
                 call = read_body(body) if body is not None else None
-                if call is None or not self._allowed(call.tool, place, number, tool):
+                if call is None or not self._allowed(call.tool, place, number, drawn.tool):
                     continue
                 found.setdefault(
                     (place.row, place.index, call.tool, call.input),

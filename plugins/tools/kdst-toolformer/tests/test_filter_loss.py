@@ -47,7 +47,7 @@ def test_loss_equals_the_formula_in_float64_also_at_ends_and_for_overlapping_cal
     layout, placement
 ):
     model = MODELS[layout]
-    parts = windows_of(*layouts.TEXTS[:2], "Short.")
+    parts = windows_of("Of 1400 people 400 came.", "Short.")
     queries = []
     for number, window in enumerate(parts):
         last = len(window.ids) - 1
@@ -56,7 +56,7 @@ def test_loss_equals_the_formula_in_float64_also_at_ends_and_for_overlapping_cal
                 queries.append(Query(number, index, tuple(TOKENS.call(tool, input))))
                 queries.append(Query(number, index, tuple(TOKENS.call(tool, input, result))))
     empty, losses = Scorer(CausalModel(model), TOKENS, placement, 600)(parts, queries)
-    for query, loss in list(zip(queries, losses, strict=True))[::3]:
+    for query, loss in list(zip(queries, losses, strict=True))[::2]:
         x = parts[query.window].ids
         expected = plain_loss(model, x, query.index, list(query.z), placement)
         assert loss == pytest.approx(expected, abs=1e-6)
@@ -66,7 +66,7 @@ def test_loss_equals_the_formula_in_float64_also_at_ends_and_for_overlapping_cal
             assert empty[number][index] == pytest.approx(expected, abs=1e-6)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     texts=st.lists(st.text(min_size=1, max_size=40), min_size=1, max_size=3),
     placement=st.sampled_from(["prefix", "inline"]),

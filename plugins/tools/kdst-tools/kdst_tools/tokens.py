@@ -49,7 +49,7 @@ class CallTokens:
         """The text of the token that begins a call: ` [` where that is one token, or else `[`."""
         for start in (calls.START, calls.START.strip()):
             ids = self._inside(start)
-            if len(ids) == 1:
+            if len(ids) == 1 and self.tokenizer.decode(ids).strip() == "[":
                 return start, ids[0]
         raise KdstError("this tokenizer has no token for '[', with which calls begin")
 
