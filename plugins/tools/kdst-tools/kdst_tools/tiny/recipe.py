@@ -41,7 +41,7 @@ class Recipe:
     plain: float = 0.5
 
 
-BASE = Recipe("base", steps=6000, lr=2e-3)
+BASE = Recipe("base", steps=1200, lr=2e-3)
 WARM = Recipe("warm", steps=200, lr=1e-3, demonstrations=1000, warmup=20)
 
 

@@ -21,7 +21,7 @@ from kdst_tools.tiny.trainer import Trainer
 
 SAVE_EVERY = 200
 CURVE_EVERY = 100
-SCORE_EVERY = 500
+SCORE_EVERY = 250
 
 
 def main(argv: Sequence[str] | None = None) -> int:

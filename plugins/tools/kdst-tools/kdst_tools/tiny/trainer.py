@@ -16,7 +16,7 @@ from kdst_core.errors import KdstError
 from kdst_tools.tiny.batches import pool_batches, token_loss
 from kdst_tools.tiny.recipe import POOL, Recipe, pool_texts
 
-HOLD = 0.3
+HOLD = 0.5
 """Share of the steps at the peak learning rate, before it falls linearly to a tenth."""
 
 
