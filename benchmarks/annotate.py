@@ -21,14 +21,14 @@ from typing import Any
 import torch
 
 from kdst_core.contracts import Document, ToolCall, ToolsRequest
-from kdst_tools import layouts
-from kdst_tools.calls import escape
-from kdst_tools.tiny import documents
-from kdst_tools.tools.kit import FunctionTool
 from kdst_toolformer import ToolformerOptions, prompts
 from kdst_toolformer.annotate import Annotator
 from kdst_toolformer.draws import generator, pick
 from kdst_toolformer.score import WEIGHTS
+from kdst_tools import layouts
+from kdst_tools.calls import escape
+from kdst_tools.tiny import documents
+from kdst_tools.tools.kit import FunctionTool
 
 EXAMPLES = (
     (

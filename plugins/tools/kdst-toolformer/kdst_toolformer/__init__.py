@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING, Literal
 
 from attrs import frozen
-from kdst_tools.staged import StagedOptions
 
 from kdst_core import Description, hookimpl, option
+from kdst_tools.staged import StagedOptions
 
 if TYPE_CHECKING:
     from kdst_core.contracts import RunServices, ToolLearner, ToolsRequest

@@ -9,9 +9,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
-from kdst_tools.calls import escape, write
-from kdst_tools.execution import Executor
-from kdst_tools.tokens import CallTokens
 from torch import nn
 
 from kdst_core.contracts import Document, Generation, ToolAnnotation, ToolCall, ToolsRequest
@@ -22,6 +19,9 @@ from kdst_toolformer.generate import Decoding, Generator
 from kdst_toolformer.sample import Sampler
 from kdst_toolformer.score import Scorer
 from kdst_toolformer.settings import Placement, Trigger, per_tool
+from kdst_tools.calls import escape, write
+from kdst_tools.execution import Executor
+from kdst_tools.tokens import CallTokens
 
 if TYPE_CHECKING:
     from kdst_toolformer import ToolformerOptions

@@ -6,12 +6,12 @@ L⁺ = L_i(e(c, r)), L⁻ = min(L_i(ε), L_i(e(c, ε))); keep when L⁻ − L⁺
 from collections.abc import Sequence
 
 from attrs import evolve
-from kdst_tools.tokens import CallTokens
-from kdst_tools.windows import HORIZON, Window, windows
 
 from kdst_core.contracts import Document, ToolCall
 from kdst_toolformer.score import Query, Scorer
 from kdst_toolformer.settings import ToolSettings
+from kdst_tools.tokens import CallTokens
+from kdst_tools.windows import HORIZON, Window, windows
 
 
 class Filter:

@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 from attrs import frozen
-from kdst_tools.calls import WrittenCall, pieces
-from kdst_tools.tokens import CallTokens
 from torch import Tensor, nn
 
 from kdst_core.contracts import ToolAnnotation, TrainingStep
 from kdst_core.errors import KdstError
 from kdst_toolformer.draws import generator
 from kdst_toolformer.forward import CausalModel, batches
+from kdst_tools.calls import WrittenCall, pieces
+from kdst_tools.tokens import CallTokens
 
 
 @frozen

@@ -9,9 +9,6 @@ from collections.abc import Sequence
 
 import torch
 from attrs import field, frozen, mutable
-from kdst_tools.calls import escape, read_body, unescape, write
-from kdst_tools.execution import Answer, Executor
-from kdst_tools.tokens import CallTokens
 from torch import Tensor
 
 from kdst_core.contracts import Document, Generation, ToolCall
@@ -19,6 +16,9 @@ from kdst_core.errors import KdstError
 from kdst_toolformer.draws import generator, pick
 from kdst_toolformer.forward import CausalModel, Memory, batches
 from kdst_toolformer.settings import Trigger
+from kdst_tools.calls import escape, read_body, unescape, write
+from kdst_tools.execution import Answer, Executor
+from kdst_tools.tokens import CallTokens
 
 
 @frozen

@@ -10,9 +10,6 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from attrs import frozen
-from kdst_tools.calls import read_body
-from kdst_tools.tokens import CallTokens
-from kdst_tools.windows import HORIZON, Window, windows
 from torch import Tensor
 
 from kdst_core.contracts import Document, Tool, ToolCall
@@ -27,6 +24,9 @@ from kdst_toolformer.forward import (
     require_room,
 )
 from kdst_toolformer.settings import ToolSettings
+from kdst_tools.calls import read_body
+from kdst_tools.tokens import CallTokens
+from kdst_tools.windows import HORIZON, Window, windows
 
 
 @frozen

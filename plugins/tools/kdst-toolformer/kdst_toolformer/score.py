@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 import torch
 from attrs import frozen
-from kdst_tools.tokens import CallTokens
-from kdst_tools.windows import HORIZON, Window
 from torch import Tensor
 
 from kdst_toolformer.forward import MAX_LOGITS, CausalModel, Memory, batches, log_p
 from kdst_toolformer.settings import Placement
+from kdst_tools.tokens import CallTokens
+from kdst_tools.windows import HORIZON, Window
 
 _TILDE = [max(0.0, 1 - 0.2 * t) for t in range(HORIZON)]
 WEIGHTS = tuple(w / sum(_TILDE) for w in _TILDE)

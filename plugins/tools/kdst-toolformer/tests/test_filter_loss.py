@@ -4,13 +4,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from kdst_core.contracts import Document
 from kdst_toolformer.forward import CausalModel
 from kdst_toolformer.score import WEIGHTS, Query, Scorer
 from kdst_tools import layouts
 from kdst_tools.tokens import CallTokens
 from kdst_tools.windows import Window, windows
-
-from kdst_core.contracts import Document
 
 TOKENIZER = layouts.tokenizer()
 TOKENS = CallTokens(TOKENIZER)

@@ -5,13 +5,13 @@ from itertools import pairwise
 
 import pytest
 import torch
+
+from kdst_core.contracts import Document, ToolAnnotation
+from kdst_core.errors import KdstError
 from kdst_toolformer.finetune import FineTuning, Recipe, capped, sequences
 from kdst_tools import layouts
 from kdst_tools.calls import write
 from kdst_tools.tokens import CallTokens
-
-from kdst_core.contracts import Document, ToolAnnotation
-from kdst_core.errors import KdstError
 
 TOKENIZER = layouts.tokenizer()
 TOKENS = CallTokens(TOKENIZER)

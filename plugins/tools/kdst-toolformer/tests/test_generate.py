@@ -3,6 +3,10 @@
 import attrs
 import pytest
 import torch
+from torch import Tensor, nn
+
+from kdst_core.contracts import Document
+from kdst_core.errors import KdstError
 from kdst_toolformer.forward import CausalModel
 from kdst_toolformer.generate import Decoding, Generator
 from kdst_tools import layouts
@@ -10,10 +14,6 @@ from kdst_tools.calls import escape
 from kdst_tools.execution import Executor
 from kdst_tools.tokens import CallTokens
 from kdst_tools.tools.kit import FunctionTool
-from torch import Tensor, nn
-
-from kdst_core.contracts import Document
-from kdst_core.errors import KdstError
 
 TOKENIZER = layouts.tokenizer()
 TOKENS = CallTokens(TOKENIZER)

@@ -5,6 +5,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from kdst_core.contracts import Document, ToolsRequest
+from kdst_core.errors import KdstError
 from kdst_toolformer import ToolformerOptions, prompts
 from kdst_toolformer.annotate import Annotator
 from kdst_toolformer.draws import generator, pick
@@ -14,9 +17,6 @@ from kdst_tools import layouts
 from kdst_tools.calls import escape
 from kdst_tools.checks import LETTERS
 from kdst_tools.tools.kit import FunctionTool
-
-from kdst_core.contracts import Document, ToolsRequest
-from kdst_core.errors import KdstError
 
 TOKENIZER = layouts.tokenizer()
 OTHER = FunctionTool("Calculator", "An expression.", lambda a, d: "3", (("a", "a"),))

@@ -17,7 +17,7 @@ from kdst_tools.models import Pair, load, save
 from kdst_tools.records import CallStream
 
 FILES = {"sample": "sampled", "execute": "executed", "filter": "filtered"}
-CHECKPOINT_SECONDS = 20.0
+CHECKPOINT_SECONDS = 5.0
 """Seconds of finetuning that a kill costs at most."""
 
 Stage = Callable[[Sequence[Document], Sequence[ToolCall]], list[ToolCall]]
