@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         ReconstructRequest,
         RunServices,
         Scene,
-        ToolAnnotation,
+        ToolLearner,
         ToolsRequest,
     )
 
@@ -83,10 +83,8 @@ def edit(request: "EditRequest", options: Any, run: "RunServices") -> "Edit":
 
 
 @hookspec(firstresult=True)
-def augment_with_tools(
-    request: "ToolsRequest", options: Any, run: "RunServices"
-) -> "Iterator[ToolAnnotation]":
-    """Yield texts annotated with the tool calls that help to predict them.
+def augment_with_tools(request: "ToolsRequest", options: Any, run: "RunServices") -> "ToolLearner":
+    """Return the stages in which a language model learns from plain texts when a tool helps.
 
     Since 0.1, provisional.
     """

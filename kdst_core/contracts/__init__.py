@@ -24,7 +24,17 @@ from kdst_core.contracts.reconstruct import (
     Scene,
     Splats,
 )
-from kdst_core.contracts.tools import Tool, ToolAnnotation, ToolCall, ToolsRequest
+from kdst_core.contracts.tools import (
+    Document,
+    Generation,
+    Tool,
+    ToolAnnotation,
+    ToolCall,
+    ToolLearner,
+    ToolsRequest,
+    Training,
+    TrainingStep,
+)
 
 __all__ = [
     "AdaptRequest",
@@ -33,9 +43,11 @@ __all__ = [
     "ContactSheet",
     "Description",
     "Diagnostics",
+    "Document",
     "Edit",
     "EditRequest",
     "EditedImage",
+    "Generation",
     "Inversion",
     "InvertRequest",
     "OnlinePredictor",
@@ -50,5 +62,8 @@ __all__ = [
     "Tool",
     "ToolAnnotation",
     "ToolCall",
+    "ToolLearner",
     "ToolsRequest",
+    "Training",
+    "TrainingStep",
 ]
