@@ -13,7 +13,7 @@ from kdst_core.contracts.edit import (
     SourcePath,
     TokenAlignment,
 )
-from kdst_core.contracts.invert import Inversion, InvertRequest
+from kdst_core.contracts.invert import Embedder, Inversion, InvertRequest, Training
 from kdst_core.contracts.method import Description, RunServices
 from kdst_core.contracts.reconstruct import (
     Camera,
@@ -36,6 +36,7 @@ __all__ = [
     "Edit",
     "EditRequest",
     "EditedImage",
+    "Embedder",
     "Inversion",
     "InvertRequest",
     "OnlinePredictor",
@@ -51,4 +52,5 @@ __all__ = [
     "ToolAnnotation",
     "ToolCall",
     "ToolsRequest",
+    "Training",
 ]
