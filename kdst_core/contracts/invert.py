@@ -77,7 +77,8 @@ class Inversion:
     embedder_calls: texts embedded so far for this block.
     rows: the block, None for all rows of the request. active: (n,) bool, the rows that this step
         worked on; the others have stopped and keep their text. None: all.
-    last: whether the block ends here.
+    last: whether the block ends here. longest: tokens of the longest text that the method writes, None
+    where there is no bound; a word is at least one token.
     """
 
     step: int
@@ -87,5 +88,6 @@ class Inversion:
     rows: range | None = None
     active: "Tensor | None" = None
     last: bool = False
+    longest: int | None = None
     notes: Sequence[str] = field(factory=tuple)
     """Sentences for the user that concern the whole run, such as a missing corrector."""

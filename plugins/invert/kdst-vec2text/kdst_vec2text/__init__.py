@@ -89,7 +89,6 @@ def describe() -> Description:
         paper="Morris et al., Text Embeddings Reveal (Almost) As Much As Text, EMNLP 2023",
         url="https://arxiv.org/abs/2310.06816",
         licence="Apache-2.0",
-        random=False,
     )
 
 

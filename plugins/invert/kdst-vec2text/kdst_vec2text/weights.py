@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from kdst_core.errors import KdstError
-from kdst_vec2text.config import T5, CheckpointConfig
+from kdst_vec2text.config import FIELDS, T5, CheckpointConfig
 from kdst_vec2text.models import Corrector, Hypothesiser, Inverter, t5_config
 
 Kind = Literal["hypothesiser", "corrector"]
@@ -22,6 +22,14 @@ TIED = tuple(T5 + n for n in ("encoder.embed_tokens.weight", "decoder.embed_toke
 HEAD, SHARED = T5 + "lm_head.weight", T5 + "shared.weight"
 EMBEDDER = "embedder."
 """The official hypothesisers carry their embedder along; here it is asked through the request."""
+NOT_IN_SHAPES = (
+    "dropout_rate",
+    "feed_forward_proj",
+    "layer_norm_epsilon",
+    "relative_attention_max_distance",
+    "tie_word_embeddings",
+)
+"""Fields of a T5 that its weights do not show; written to `config.json`."""
 STORES = ("model.safetensors", "pytorch_model.bin")
 
 
@@ -190,6 +198,7 @@ def save_network(
     temporary = directory / f".model.{os.getpid()}"
     save_file(state, temporary)
     os.replace(temporary, directory / STORES[0])
-    fields = {a.name: getattr(config, a.name) for a in type(config).__attrs_attrs__}
-    written = {n: dict(v) if n == "t5" else v for n, v in fields.items() if v is not None}
+    kept = {name: getattr(network.encoder_decoder.config, name) for name in NOT_IN_SHAPES}
+    fields = {name: getattr(evolve(config, t5=kept), name) for name in FIELDS}
+    written = {n: v for n, v in fields.items() if v is not None}
     (directory / "config.json").write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
