@@ -37,8 +37,8 @@ class Training:
     directory: where the trained models are written, complete or not at all.
     validation: held-out texts for evaluation during training and early stop; none of the training
         texts. A method takes a few of its own when they are missing.
-    noise: λ of Gaussian noise that training adds to every coordinate of an embedding: the adaptive
-        attacker of a noise defence.
+    noise: highest λ of Gaussian noise that training adds to every coordinate of an embedding, a λ
+        between 0 and it for each example: the adaptive attacker of a noise defence.
     """
 
     texts: Sequence[str]

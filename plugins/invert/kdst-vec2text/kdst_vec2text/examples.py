@@ -87,12 +87,10 @@ class Examples:
         noise: float = 0.0,
         generator: torch.Generator | None = None,
     ) -> tuple[tuple[Tensor, Tensor], Tensor]:
-        """Encoder input and labels (B, T) of a batch; λ = noise is added to e alone."""
+        """Encoder input and labels (B, T) of a batch; noise is added to e alone, see `noisy`."""
         device = next(network.parameters()).device
         rows = list(batch) if self.source is None else self.source[list(batch)].tolist()
-        e = self.e[rows].float()
-        if noise:
-            e = e + noise * torch.randn(e.shape, generator=generator)
+        e = noisy(self.e[rows].float(), noise, generator)
         labels = self.texts.rows(rows, NO_LABEL).to(device)
         e = e.to(device)
         if isinstance(network, Hypothesiser):
@@ -107,3 +105,14 @@ class Examples:
         """All examples in their order, in batches."""
         for start in range(0, len(self), size):
             yield list(range(start, min(start + size, len(self))))
+
+
+def noisy(e: Tensor, noise: float, generator: torch.Generator | None) -> Tensor:
+    """e + λ N(0, I) for embeddings (B, D), with a λ for each row between 0 and `noise`.
+
+    An attacker trained so has met every strength of the defence up to `noise`.
+    """
+    if not noise:
+        return e
+    strength = noise * torch.rand(len(e), 1, generator=generator)
+    return e + strength * torch.randn(e.shape, generator=generator)

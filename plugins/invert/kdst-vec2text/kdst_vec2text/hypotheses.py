@@ -8,7 +8,7 @@ from torch import Tensor
 
 from kdst_core.contracts import Embedder
 from kdst_vec2text.decoder import Decoder
-from kdst_vec2text.examples import Examples, Ragged
+from kdst_vec2text.examples import Examples, Ragged, noisy
 from kdst_vec2text.models import Hypothesiser
 from kdst_vec2text.search import beam_search
 from kdst_vec2text.shards import joined, sharded
@@ -60,10 +60,8 @@ class HypothesisMaker:
     def _shard(self, e: Tensor, rows: range) -> dict[str, Tensor]:
         """Distinct hypotheses of one shard with their embeddings and the rows they are of."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + rows.start)
-        e = e.float()
-        if self.noise:
-            e = e + self.noise * torch.randn(e.shape, generator=generator)
-        found = [text for part in e.split(BATCH) for text in self._write(part)]
+        shown = noisy(e.float(), self.noise, generator)
+        found = [text for part in shown.split(BATCH) for text in self._write(part)]
         pairs = [(row, t) for row, texts in zip(rows, found, strict=True) for t in texts]
         distinct = list(dict.fromkeys(text for _, text in pairs))
         place = {text: i for i, text in enumerate(distinct)}

@@ -25,7 +25,8 @@ class TrainSettings:
     """How a network is trained.
 
     evaluations: evaluations an epoch. stop_after: evaluations without a lower loss that end it; None
-    never. noise: λ on every coordinate of e. precision: auto is bfloat16 where the device is faster.
+    never. noise: highest λ on the coordinates of e, see `noisy`. precision: auto is bfloat16 where
+    the device is faster in it.
     """
 
     epochs: int = 100
@@ -87,6 +88,7 @@ class Trainer:
     def train(self, progress: Progress) -> Score:
         """Train to the end, or from the checkpoint on; the network then holds the best weights."""
         self._restore()
+        self._tell(self.history)
         saved = time.monotonic()
         every = max(1, self.updates_an_epoch // self.settings.evaluations)
         with progress(self.total, self.label) as advance:
@@ -99,8 +101,7 @@ class Trainer:
                 if self.updates % every == 0 or self.updates == self.total:
                     self._evaluate(loss)
                     self._save()
-                    for name, value in self.history[-1][1].items():
-                        self.log(f"{self.label}.{name}", value, self.updates)
+                    self._tell(self.history[-1:])
                     saved = time.monotonic()
                 elif time.monotonic() - saved > CHECKPOINT_SECONDS:
                     self._save()
@@ -111,6 +112,12 @@ class Trainer:
         self._save()
         self.network.eval()
         return evaluate(self.network, self.validation, self.settings)
+
+    def _tell(self, history: list[tuple[int, dict[str, float]]]) -> None:
+        """Log evaluations; those of an earlier session again, since a run drops its later events."""
+        for updates, numbers in history:
+            for name, value in numbers.items():
+                self.log(f"{self.label}.{name}", value, updates)
 
     def _epoch_batches(self) -> None:
         """Draw the batches of the epoch that the next update belongs to, from the seed alone."""
