@@ -54,8 +54,8 @@ class Vec2TextOptions:
     )
     base: str = option(
         "small",
-        "fit: small (a T5 of two layers with its own vocabulary), or directory or hub id of the T5 to"
-        " start from; the paper's is t5-base.",
+        "fit: small (a T5 of two layers with its own vocabulary), tiny or the directory of an inverter"
+        " to go on from, or directory or hub id of the T5 to start from; the paper's is t5-base.",
     )
     num_repeat_tokens: int = option(16, "fit: pseudo-tokens k of an embedding.", min=1)
     epochs: int = option(

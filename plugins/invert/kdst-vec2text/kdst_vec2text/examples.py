@@ -110,9 +110,11 @@ class Examples:
 def noisy(e: Tensor, noise: float, generator: torch.Generator | None) -> Tensor:
     """e + λ N(0, I) for embeddings (B, D), with a λ for each row between 0 and `noise`.
 
-    An attacker trained so has met every strength of the defence up to `noise`.
+    Each row keeps its length, as an attacker can give any vector the length that he was trained on. One
+    trained so has met every strength of the defence up to `noise`.
     """
     if not noise:
         return e
     strength = noise * torch.rand(len(e), 1, generator=generator)
-    return e + strength * torch.randn(e.shape, generator=generator)
+    shifted = e + strength * torch.randn(e.shape, generator=generator)
+    return shifted * (e.norm(dim=1, keepdim=True) / shifted.norm(dim=1, keepdim=True))

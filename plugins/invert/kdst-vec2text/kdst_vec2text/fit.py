@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from tokenizers import Tokenizer
 from torch import Tensor
 
@@ -17,7 +17,7 @@ from kdst_vec2text.examples import Examples, Ragged
 from kdst_vec2text.hypotheses import HypothesisMaker
 from kdst_vec2text.models import Corrector, Hypothesiser, t5_config
 from kdst_vec2text.pair import Examples as Known
-from kdst_vec2text.pair import Vec2Text
+from kdst_vec2text.pair import HYPOTHESISER, Vec2Text, load_corrector
 from kdst_vec2text.shards import joined, sharded
 from kdst_vec2text.tokens import FILE, Tokens, load_tokens, train_tokens
 from kdst_vec2text.trainer import Log, Progress, Trainer, TrainSettings
@@ -41,7 +41,8 @@ KNOWN = 16
 class FitSettings:
     """How an inverter is trained from texts.
 
-    base: `small` for a T5 of the shape `t5` with its own vocabulary, or a directory or hub id.
+    base: `small` for a T5 of the shape `t5` with its own vocabulary, `tiny` or the directory of an
+    inverter to go on from both of its networks, or the directory or hub id of a T5.
     vocabulary: most tokens of that vocabulary. k: pseudo-tokens. hypotheses: of each text.
     warm_start: the corrector's T5 and T₁ begin as the hypothesiser's.
     """
@@ -102,13 +103,22 @@ def split(texts: Sequence[str], e: Tensor | None, generator: torch.Generator) ->
 def fit(texts: Texts, embed: Embedder, settings: FitSettings, services: Services) -> Vec2Text:
     """Train hypothesiser and corrector; what an earlier session did in `work` is gone on from."""
     services.work.mkdir(parents=True, exist_ok=True)
-    tokens, base = _base(texts.training, settings, services.work)
+    begun = _begun(settings.base)
+    if begun is None:
+        tokens, base = _base(texts.training, settings, services.work)
+    else:
+        tokens, base = begun.tokens, None
+        settings = evolve(settings, k=begun.config.num_repeat_tokens)
     e = _vectors(texts.training, texts.e, embed, services, "vectors")
     held_e = _vectors(texts.validation, texts.validation_e, embed, services, "validation-vectors")
     ids = Ragged.of(tokens.ids(texts.training, settings.max_tokens))
     held_ids = Ragged.of(tokens.ids(texts.validation, settings.max_tokens))
-    hypothesiser = Hypothesiser(*_shape(tokens, settings, e, services, base))
-    _start_from(base, hypothesiser)
+    if begun is None:
+        hypothesiser = Hypothesiser(*_shape(tokens, settings, e, services, base))
+        _start_from(base, hypothesiser)
+    else:
+        begun.check_vectors(e)
+        hypothesiser = begun.hypothesiser
     hypothesiser.to(services.device)
     pairs = Examples(ids, e), Examples(held_ids, held_e)
     _train(hypothesiser, pairs, settings.hypothesiser, services, "hypothesiser")
@@ -126,11 +136,15 @@ def fit(texts: Texts, embed: Embedder, settings: FitSettings, services: Services
     held = maker.examples(
         held_ids, held_e, work / "validation-hypotheses", progress, "validation hypotheses"
     )
-    corrector = Corrector(*_shape(tokens, settings, e, services, base))
-    if settings.warm_start:
-        _warm(corrector, hypothesiser)
+    if begun is not None and begun.corrector is not None:
+        corrector = begun.corrector
     else:
-        _start_from(base, corrector)
+        torch.manual_seed(services.seed)
+        corrector = Corrector(hypothesiser.encoder_decoder.config, e.shape[1], settings.k)
+        if settings.warm_start or begun is not None:
+            _warm(corrector, hypothesiser)
+        else:
+            _start_from(base, corrector)
     corrector.to(services.device)
     if len(training):
         pairs = training, held if len(held) else training
@@ -145,6 +159,12 @@ def fit(texts: Texts, embed: Embedder, settings: FitSettings, services: Services
         normalised=embed.normalised,
     )
     return Vec2Text(hypothesiser, corrector, tokens, config, known)
+
+
+def _begun(base: str) -> Vec2Text | None:
+    """The inverter that `base` names, to go on from; None where it names a T5 or none."""
+    whole = base == "tiny" or (Path(base) / HYPOTHESISER).is_dir()
+    return load_corrector(base) if whole else None
 
 
 def _base(texts: Sequence[str], settings: FitSettings, work: Path) -> tuple[Tokens, Any | None]:
