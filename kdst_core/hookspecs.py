@@ -93,8 +93,8 @@ def augment_with_tools(request: "ToolsRequest", options: Any, run: "RunServices"
 
 @hookspec(firstresult=True)
 def invert(request: "InvertRequest", options: Any, run: "RunServices") -> "Iterator[Inversion]":
-    """Yield ever better reconstructions of the texts behind a set of embeddings.
+    """Yield ever better reconstructions of the texts behind embeddings, block after block.
 
-    Since 0.1, provisional.
+    A request with `training` has the method train its models first. Since 0.1, provisional.
     """
     raise NotImplementedError

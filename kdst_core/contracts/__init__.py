@@ -13,7 +13,7 @@ from kdst_core.contracts.edit import (
     SourcePath,
     TokenAlignment,
 )
-from kdst_core.contracts.invert import Inversion, InvertRequest
+from kdst_core.contracts.invert import Embedder, Inversion, InvertRequest, Training
 from kdst_core.contracts.method import Description, RunServices
 from kdst_core.contracts.reconstruct import (
     Camera,
@@ -26,13 +26,13 @@ from kdst_core.contracts.reconstruct import (
 )
 from kdst_core.contracts.tools import (
     Document,
+    Finetuning,
     Generation,
     Tool,
     ToolAnnotation,
     ToolCall,
     ToolLearner,
     ToolsRequest,
-    Training,
     TrainingStep,
 )
 
@@ -47,6 +47,8 @@ __all__ = [
     "Edit",
     "EditRequest",
     "EditedImage",
+    "Embedder",
+    "Finetuning",
     "Generation",
     "Inversion",
     "InvertRequest",

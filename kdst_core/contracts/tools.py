@@ -137,7 +137,7 @@ class TrainingStep:
     lr: float
 
 
-class Training(Protocol):
+class Finetuning(Protocol):
     """Finetuning under way: iterate over it for its steps. The request's model stays as it is."""
 
     @property
@@ -180,7 +180,7 @@ class ToolLearner(Protocol):
     ) -> list[ToolAnnotation]:
         """Put the kept calls into their texts, one annotation a document, in order."""
 
-    def finetune(self, annotations: Sequence[ToolAnnotation]) -> Training:
+    def finetune(self, annotations: Sequence[ToolAnnotation]) -> Finetuning:
         """Train a copy of the model on annotated texts."""
 
     def generate(self, prompts: Sequence[Document], *, tools: bool = True) -> list[Generation]:
