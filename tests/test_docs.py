@@ -22,7 +22,6 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from difflib import ndiff
 from itertools import pairwise
 from pathlib import Path
 
@@ -182,7 +181,9 @@ class Reader:
         self.own: list[str] = []
 
     def follow(self, block: Block) -> None:
-        """Do what a block says."""
+        """Do what a block says; remember the lines that the reader writes of the method itself."""
+        if block.mark in ("file", "replace in") and "tests" not in Path(block.argument).parts:
+            self.own += [line for line in block.text.splitlines() if line.strip()]
         if block.mark == "file":
             self._write(self.folder / block.argument, block.text)
         elif block.mark == "replace in":
@@ -196,12 +197,8 @@ class Reader:
                     self._run(block, command)
 
     def _write(self, path: Path, text: str) -> None:
-        """Write a file, and remember which of its lines are new."""
+        """Write a file."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        old = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        if "tests" not in path.parts:
-            changes = [line for line in ndiff(old, text.splitlines()) if line.startswith("+ ")]
-            self.own += [line for line in changes if line[2:].strip()]
         path.write_text(text, encoding="utf-8")
 
     def _install(self, package: Path) -> None:

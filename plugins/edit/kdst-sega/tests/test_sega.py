@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from kdst_core.bench import Check
 from kdst_core.contracts import EditRequest
+from kdst_core.errors import KdstError
 from kdst_core.testing import make_run, parametrize_checks
 from kdst_edit.checks import small_request
 from kdst_edit.latents import condition, ddim, decode
@@ -93,6 +94,17 @@ def test_the_threshold_is_the_share_of_elements_left_alone(threshold: float, see
     assert abs(moved.double().mean().item() - (1 - threshold)) <= 1 / psi.numel() + 1e-9
     assert torch.equal(kept[moved], psi[moved])
     assert moved.all() or psi[~moved].abs().max() <= psi[moved].abs().min()
+
+
+def test_a_model_without_signal_at_its_first_level_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = small_request()
+    scheduler = ddim(request.pipeline)
+    scheduler.alphas_cumprod = torch.zeros_like(scheduler.alphas_cumprod)
+    monkeypatch.setattr("kdst_sega.steps.ddim", lambda _: scheduler)
+    with pytest.raises(KdstError, match="zero terminal SNR"):
+        edit(request, Options(), make_run(tmp_path))
 
 
 def test_concepts_are_the_words_that_come_and_go() -> None:
