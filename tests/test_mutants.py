@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from kdst_core import registry
 from kdst_core.testing import checks, run_check
 from tests import packages
 from tests.mutants import MUTANTS, Mutant
 
-BENCHED = ("adapt", "reconstruct", "edit")
-"""Capabilities whose bench is installed with this suite."""
+
+def needs_bench(capability: str) -> None:
+    """Skip where the bench of a capability is not installed."""
+    pytest.importorskip(registry.bench_package(capability).replace("-", "_"))
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +52,7 @@ def fast(mutant: Mutant) -> bool:
 def test_a_wrong_method_is_caught_by_the_check_meant_for_it(
     mutant: Mutant, site: Path, tmp_path: Path
 ) -> None:
-    pytest.importorskip(f"kdst_{mutant.capability}")
+    needs_bench(mutant.capability)
     name = made(mutant, site, tmp_path)
     reasons = failed(name, only=mutant.check)
     assert list(reasons) == [mutant.check]
@@ -57,15 +60,15 @@ def test_a_wrong_method_is_caught_by_the_check_meant_for_it(
     assert len(str(reasons[mutant.check]).splitlines()) <= 2
 
 
-@pytest.mark.parametrize("capability", BENCHED)
+@pytest.mark.parametrize("capability", registry.CAPABILITIES)
 def test_the_method_of_kdst_new_passes_every_check(
     capability: str, site: Path, tmp_path: Path
 ) -> None:
-    pytest.importorskip(f"kdst_{capability}")
-    package = packages.generate(capability, f"minimal-{capability}", tmp_path)
-    packages.install(package, site)
+    needs_bench(capability)
+    name = f"minimal-{capability.replace('_', '-')}"
+    packages.install(packages.generate(capability, name, tmp_path), site)
     importlib.invalidate_caches()
-    reasons = failed(f"minimal-{capability}")
+    reasons = failed(name)
     assert len(reasons) > 15
     assert not {name: reason for name, reason in reasons.items() if reason}
 
