@@ -5,6 +5,7 @@ pages in `QUICK` are part of the fast tests, the others are slow. What else a bl
 says:
 
     <!-- not run: why -->           needs a GPU, a network, data or minutes
+    <!-- slow: why -->              left out of the fast tests
     <!-- file: PATH -->             the content of a file
     <!-- replace in: PATH -->       definitions that take the place of those with their names
     <!-- install: FOLDER -->        an editable installation, which the test makes in its own folder
@@ -36,7 +37,7 @@ from kdst_core.errors import KdstError
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 QUICK = ("tutorial.md",)
-MARK = re.compile(r"^\s*<!-- (not run|file|replace in|install): (.+) -->$")
+MARK = re.compile(r"^\s*<!-- (not run|slow|file|replace in|install): (.+) -->$")
 FENCE = re.compile(r"^\s*```\s*(\w*)")
 BLANK_TO_FILL_IN = re.compile(r"(?<![\w{])[A-Z][A-Z0-9_]*(?![\w}])|…|\.\.\.")
 MOST_LINES = 40
@@ -254,12 +255,13 @@ def replaced(text: str, new: str) -> str:
 def test_a_page_can_be_followed_from_nothing(tmp_path: Path, name: str) -> None:
     reader = Reader(tmp_path)
     for block in blocks(ROOT / "docs" / name):
-        reader.follow(block)
+        if block.mark not in ("not run", "slow"):
+            reader.follow(block)
     assert 0 < len(reader.own) <= MOST_LINES, "\n".join(reader.own)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [p for p in PAGES if p.name not in QUICK], ids=lambda p: p.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_commands_of_a_page_run(tmp_path: Path, page: Path) -> None:
     reader = Reader(tmp_path)
     for block in blocks(page):
