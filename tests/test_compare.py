@@ -106,6 +106,29 @@ def test_bad_input_is_one_line_and_nothing_is_run(
     assert not any(tmp_path.iterdir())
 
 
+def test_finished_runs_take_part_beside_methods(tmp_path: Path) -> None:
+    for name, seed, more in (
+        ("tent", "0", []),
+        ("tent", "1", []),
+        ("norm", "0", ["--order", "shuffled"]),
+    ):
+        done = kdst("run", name, *SMALL, *more, "--seed", seed, "--out", name + seed, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    done = kdst("compare", "tent0", "tent1", "norm", *SMALL, "--out", "c", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    runs = json.loads((tmp_path / "c/comparison.json").read_text())["runs"]
+    assert [runs[d] for d in ("tent0", "tent1")] == ["tent seed 0", "tent seed 1"]
+    assert len((tmp_path / "c/table.csv").read_text().splitlines()) == 3
+    for words, message in (
+        (["tent0", "norm0"], "cannot be compared: order is stored in one and shuffled"),
+        (["tent0", "norm", *SMALL, "--data", "digits", "--data", "digits"], "inputs that vary"),
+        (["tent0", str(tmp_path / "tent0")], "same method, options and seed"),
+    ):
+        refused = kdst("compare", *words, cwd=tmp_path)
+        assert refused.returncode == 2
+        assert message in refused.stderr
+
+
 def test_methods_that_draw_nothing_run_once_on_data_that_draw_nothing(tmp_path: Path) -> None:
     import numpy as np
 
