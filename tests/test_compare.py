@@ -121,7 +121,7 @@ def test_finished_runs_take_part_beside_methods(tmp_path: Path) -> None:
     assert len((tmp_path / "c/table.csv").read_text().splitlines()) == 3
     for words, message in (
         (["tent0", "norm0"], "cannot be compared: order is stored in one and shuffled"),
-        (["tent0", "norm", *SMALL, "--data", "digits", "--data", "digits"], "inputs that vary"),
+        (["tent0", "norm", *SMALL, "--severity", "4", "--severity", "5"], "inputs that vary"),
         (["tent0", str(tmp_path / "tent0")], "same method, options and seed"),
     ):
         refused = kdst("compare", *words, cwd=tmp_path)
