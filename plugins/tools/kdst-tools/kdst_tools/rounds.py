@@ -61,8 +61,7 @@ class Round:
                     calls = work(shard, given)
                     stream.append([document.id for document in shard], calls)
                     self._count(stage, calls, done)
-                    if done == 0:
-                        self.run.checkpoint({"round": self.number, "stage": stage})
+                    self.run.checkpoint({"round": self.number, "stage": stage})
                 done += len(shard)
                 advance(len(shard))
 
