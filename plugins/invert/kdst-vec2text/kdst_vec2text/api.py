@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from attrs import frozen
-from kdst_invert.embedders.choose import as_embedder, choose
-from kdst_invert.inputs import InvertInputs
 from torch import Tensor
 
 from kdst_core.contracts import Embedder, Inversion
+from kdst_invert.embedders.choose import as_embedder, choose
+from kdst_invert.inputs import InvertInputs
 from kdst_vec2text.inversion import InversionSettings, invert_block
 from kdst_vec2text.pair import Vec2Text, load_corrector
 

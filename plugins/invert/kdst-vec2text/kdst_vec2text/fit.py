@@ -16,8 +16,8 @@ from kdst_vec2text.config import CheckpointConfig
 from kdst_vec2text.examples import Examples, Ragged
 from kdst_vec2text.hypotheses import HypothesisMaker
 from kdst_vec2text.models import Corrector, Hypothesiser, t5_config
-from kdst_vec2text.pair import Examples as Known
 from kdst_vec2text.pair import HYPOTHESISER, Vec2Text, load_corrector
+from kdst_vec2text.pair import Examples as Known
 from kdst_vec2text.shards import joined, sharded
 from kdst_vec2text.tokens import FILE, Tokens, load_tokens, train_tokens
 from kdst_vec2text.trainer import Log, Progress, Trainer, TrainSettings

@@ -203,9 +203,8 @@ def evaluate(network: Inverter, examples: Examples, settings: TrainSettings) -> 
     for batch in examples.in_order(settings.batch):
         with autocast(network, settings.precision):
             generator = torch.Generator().manual_seed(settings.seed + batch[0])
-            (embeds, mask), labels = examples.inputs(network, batch, settings.noise, generator)
-            model = network.encoder_decoder
-            logits = model(inputs_embeds=embeds, attention_mask=mask, labels=labels).logits.float()
+            inputs, labels = examples.inputs(network, batch, settings.noise, generator)
+            logits = network.logits(inputs, labels).float()
         counted = labels != NO_LABEL
         summed = torch.nn.functional.cross_entropy(
             logits.flatten(0, 1), labels.flatten(), reduction="sum"
