@@ -28,6 +28,7 @@ def network(feed_forward: str = "relu", tied: bool = True) -> Hypothesiser:
     made = Hypothesiser(t5_config(fields), 5, 3).eval()
     for value in made.parameters():
         value.data += 0.3 * torch.randn(value.shape)
+    made.encoder_decoder.lm_head.weight.data[made.eos] *= 4
     return made.double()
 
 
@@ -78,7 +79,7 @@ def test_beam_search_equals_a_plain_rendering(feed_forward: str, tied: bool) -> 
                 ids[: ids.index(made.eos) + 1] if made.eos in ids else ids for ids in found.ids[row]
             ]
             assert ours == texts
-            assert found.scores[row].tolist() == pytest.approx(scores, abs=1e-9)
+            assert found.scores[row].tolist() == pytest.approx(scores, abs=1e-5)
             lengths |= set(map(len, texts))
     assert len(lengths) > 1, "every text has the same length, so nothing was dropped early"
 
