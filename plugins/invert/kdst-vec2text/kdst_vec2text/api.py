@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from attrs import frozen
 from torch import Tensor
 
@@ -53,6 +54,7 @@ def invert_embeddings(
     not fit the inverter.
     """
     embed = _embedder(embedder, corrector)
+    embeddings = torch.as_tensor(embeddings)
     corrector.check_vectors(embeddings)
     corrector.check_embedder(embed)
     settings = InversionSettings(num_steps, sequence_beam_width, patience=patience, budget=budget)

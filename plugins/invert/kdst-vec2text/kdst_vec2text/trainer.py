@@ -179,7 +179,7 @@ class Trainer:
             "numbers": [self.updates, self.best, self.since_best, self.finished],
         }
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.checkpoint.with_name(f".{self.checkpoint.name}.{os.getpid()}")
+        temporary = self.checkpoint.with_name(f".{self.checkpoint.name}.part")
         torch.save(state, temporary)
         os.replace(temporary, self.checkpoint)
 

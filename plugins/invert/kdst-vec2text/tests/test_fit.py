@@ -17,7 +17,7 @@ from kdst_vec2text import Vec2TextOptions, trainer
 from kdst_vec2text.examples import Examples, Ragged, noisy
 from kdst_vec2text.fit import Services, fit, split
 from kdst_vec2text.hypotheses import HypothesisMaker
-from kdst_vec2text.method import invert_request
+from kdst_vec2text.method import cut_texts, invert_request
 from kdst_vec2text.models import Hypothesiser, t5_config
 from kdst_vec2text.pair import Vec2Text, load_corrector
 from kdst_vec2text.shards import joined, sharded
@@ -194,6 +194,12 @@ def test_a_fit_from_given_pairs_asks_for_hypotheses_only(
     again = list(invert_request(evolve(request), options_of(), run))
     assert again[-1].texts == found[-1].texts
     assert (tmp_path / "model" / "corrector" / "model.safetensors").read_bytes() == before
+
+
+def test_texts_that_a_fit_cuts_are_counted(inverter: Vec2Text) -> None:
+    assert cut_texts(inverter, ["max took iron"]) == ()
+    (said,) = cut_texts(inverter, ["max took iron " * 9, "max"])
+    assert "1 of 2 training texts have more than 12 tokens" in said
 
 
 KILLED = """

@@ -151,6 +151,11 @@ def test_vectors_and_embedders_that_do_not_fit_are_refused(
     model = load_corrector(str(tmp_path / "model"))
     with pytest.raises(KdstError, match=r"shape \(2, 23\).*\(N, 24\)"):
         model.check_vectors(torch.ones(2, 23))
+    for value, words in ((0.0, "row 8 .* is all zero"), (torch.nan, "row 8 .* is not finite")):
+        e = toy(["max took iron", "anna has iron"])
+        e[1] = value
+        with pytest.raises(KdstError, match=words):
+            model.check_vectors(e, 7)
     other = tools.toy(1)
     other.name = "another"
     with pytest.raises(KdstError, match="another does not belong to this inverter"):
