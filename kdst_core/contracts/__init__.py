@@ -14,7 +14,7 @@ from kdst_core.contracts.edit import (
     TokenAlignment,
 )
 from kdst_core.contracts.invert import Inversion, InvertRequest
-from kdst_core.contracts.method import Description, RunServices
+from kdst_core.contracts.method import Description, Listener, RunServices
 from kdst_core.contracts.reconstruct import (
     Camera,
     Capture,
@@ -38,6 +38,7 @@ __all__ = [
     "EditedImage",
     "Inversion",
     "InvertRequest",
+    "Listener",
     "OnlinePredictor",
     "ReconstructRequest",
     "Reconstruction",
