@@ -86,12 +86,36 @@ class Table:
 
 
 @frozen
+class Span:
+    """A piece of marked text.
+
+    series: number of the colour behind it, 0 to 5 as in charts; None for plain text. weight: how
+    strong the colour is, from 0 to 1. title: shown when the pointer rests on it.
+    """
+
+    text: str
+    series: int | None = None
+    weight: float = 1.0
+    title: str = ""
+
+
+@frozen
+class Marked:
+    """Texts with marked pieces, one paragraph each. key: what the colours mean, one span each."""
+
+    title: str
+    paragraphs: Sequence[Sequence[Span]]
+    caption: str = ""
+    key: Sequence[Span] = ()
+
+
+@frozen
 class ReportContent:
-    """What a bench adds to a report: headline numbers, then figures and tables in order."""
+    """What a bench adds to a report: headline numbers, then figures, tables and texts in order."""
 
     subtitle: str
     stats: Sequence[Stat]
-    blocks: Sequence[Figure | Table]
+    blocks: Sequence[Figure | Table | Marked]
 
 
 @frozen

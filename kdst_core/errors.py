@@ -1,7 +1,6 @@
 """The errors that reach a user as one or two lines instead of a traceback."""
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 
 class KdstError(Exception):
@@ -26,5 +25,7 @@ class BusyError(KdstError):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ' Did you mean …?' when something known resembles the word, else an empty string."""
+    from difflib import get_close_matches
+
     close = get_close_matches(word, list(known), n=3, cutoff=0.6)
     return f" Did you mean {' or '.join(repr(c) for c in close)}?" if close else ""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         ReconstructRequest,
         RunServices,
         Scene,
-        ToolAnnotation,
+        ToolLearner,
         ToolsRequest,
     )
 
@@ -84,10 +84,8 @@ def edit(request: "EditRequest", options: Any, run: "RunServices") -> "Edit":
 
 
 @hookspec(firstresult=True)
-def augment_with_tools(
-    request: "ToolsRequest", options: Any, run: "RunServices"
-) -> "Iterator[ToolAnnotation]":
-    """Yield texts annotated with the tool calls that help to predict them.
+def augment_with_tools(request: "ToolsRequest", options: Any, run: "RunServices") -> "ToolLearner":
+    """Return the stages in which a language model learns from plain texts when a tool helps.
 
     Since 0.1, provisional.
     """
@@ -96,9 +94,9 @@ def augment_with_tools(
 
 @hookspec(firstresult=True)
 def invert(request: "InvertRequest", options: Any, run: "RunServices") -> "Iterator[Inversion]":
-    """Yield ever better reconstructions of the texts behind a set of embeddings.
+    """Yield ever better reconstructions of the texts behind embeddings, block after block.
 
-    Since 0.1, provisional.
+    A request with `training` has the method train its models first. Since 0.1, provisional.
     """
     raise NotImplementedError
 

@@ -1,8 +1,6 @@
 """A method that was found and imported: its description and the call of its hook."""
 
 import os
-import sys
-import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -110,7 +108,9 @@ def _load(plugin: Plugin) -> Method:
                 f" (decorated with hookimpl).{did_you_mean(needed, dir(module))}"
             )
     if os.environ.get("KDST_TRACE"):
-        _trace(manager)
+        from kdst_core.trace import trace
+
+        trace(manager)
     return Method(plugin, _describe(plugin, manager), manager)
 
 
@@ -145,18 +145,3 @@ def _describe(plugin: Plugin, manager: pluggy.PluginManager) -> Description:
         got = type(description).__name__
         raise KdstError(f"{plugin.qualified}: `describe` must return a Description, not {got}")
     return description
-
-
-def _trace(manager: pluggy.PluginManager) -> None:
-    """Print every hook call to stderr, with its seconds."""
-    started: list[float] = []
-
-    def before(name: str, _impls: Any, _kwargs: Any) -> None:
-        started.append(time.perf_counter())
-
-    def after(outcome: Any, name: str, impls: Any, _kwargs: Any) -> None:
-        seconds = time.perf_counter() - started.pop()
-        plugins = ", ".join(i.plugin_name for i in impls)
-        print(f"kdst: {name} -> {plugins} ({seconds:.3f} s)", file=sys.stderr)
-
-    manager.add_hookcall_monitoring(before, after)

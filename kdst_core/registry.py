@@ -2,7 +2,6 @@
 
 import importlib
 import os
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import Distribution, EntryPoint, entry_points
@@ -11,12 +10,13 @@ from typing import Any
 from attrs import evolve, field, frozen
 
 from kdst_core import __version__
+from kdst_core.entries import COMMAND_CATALOGUE, COMMANDS, first_line
+from kdst_core.entries import find_source as find_source
 from kdst_core.errors import KdstError, did_you_mean
 
 GROUP = "kdst."
 BENCHES = "kdst.benches"
 OBSERVERS = "kdst.observers"
-COMMANDS = "kdst.commands"
 EXECUTORS = "kdst.executors"
 CAPABILITIES = ("adapt", "reconstruct", "edit", "augment_with_tools", "invert")
 CATALOGUE = {
@@ -36,8 +36,6 @@ CATALOGUE = {
     "textual-inversion": "kdst-textual-inversion",
 }
 """Published methods and the package of each, for 'not installed' messages."""
-COMMAND_CATALOGUE = dict.fromkeys(("export", "render", "view"), "kdst-reconstruct")
-"""Published commands outside the core and the package of each, likewise."""
 
 EXECUTOR_CATALOGUE = {"ray": "kdst-ray"}
 OBSERVER_CATALOGUE = {"tensorboard": "kdst-tensorboard"}
@@ -127,39 +125,10 @@ def _module_problem(entry: EntryPoint) -> str | None:
     return None if find_source(entry.module) else f"module {entry.module} was not found"
 
 
-def find_source(module: str) -> Any | None:
-    """Return the import spec of a dotted module without importing its parent packages."""
-    path: Any = None
-    spec = None
-    for depth in range(1, module.count(".") + 2):
-        name = ".".join(module.split(".")[:depth])
-        finders = (f for f in sys.meta_path if hasattr(f, "find_spec"))
-        spec = next((s for f in finders if (s := f.find_spec(name, path, None))), None)
-        if spec is None:
-            return None
-        path = spec.submodule_search_locations
-    return spec
-
-
 def summary(plugin: Plugin) -> str:
     """Return one line about a method, without importing it."""
-    return first_line(plugin.entry)
-
-
-def first_line(entry: EntryPoint) -> str:
-    """Return the first line of the docstring of an entry point's module, without importing it."""
-    import ast
-
-    spec = find_source(entry.module)
-    if spec and spec.origin and spec.origin.endswith(".py"):
-        try:
-            with open(spec.origin, "rb") as source:
-                doc = ast.get_docstring(ast.parse(source.read()))
-        except (OSError, SyntaxError, ValueError):
-            doc = None
-        if doc:
-            return doc.splitlines()[0]
-    return (entry.dist.metadata["Summary"] or "") if entry.dist else ""
+    dist = plugin.entry.dist
+    return first_line(plugin.entry.module) or ((dist.metadata["Summary"] or "") if dist else "")
 
 
 def _with_duplicates(plugin: Plugin, found: list[Plugin]) -> Plugin:
@@ -220,17 +189,16 @@ def load_object(entry: EntryPoint, package: str) -> Any:
     return loaded
 
 
+def bench_package(capability: str) -> str:
+    """Return the package that holds the bench of a capability."""
+    return f"kdst-{capability.removeprefix('augment_with_')}"
+
+
 def load_bench(capability: str) -> Any:
     """Return the bench of a capability: the object its entry point names."""
-    package = f"kdst-{capability.replace('_', '-').removeprefix('augment-with-')}"
+    package = bench_package(capability)
     missing = f"no bench for {capability!r} is installed.\nInstall it: pip install {package}"
     return _load_only(BENCHES, capability, f"the bench for {capability!r}", missing)
-
-
-def commands() -> dict[str, str]:
-    """Return the commands that installed packages add, each with one line; nothing is imported."""
-    found = sorted(entry_points(group=COMMANDS), key=lambda entry: entry.name)
-    return {entry.name: first_line(entry) for entry in found}
 
 
 def load_command(name: str) -> Any:

@@ -1,29 +1,26 @@
 """The conformance kit: named checks that every method is held to.
 
-`kdst check METHOD` runs them; `check_plugin(name)` does so in a method's own tests. A check is
-usable without pytest: it returns, or raises AssertionError with one line that says what is wrong.
+`kdst check METHOD` runs them; `check_plugin(name)` or `parametrize_checks(name)` do so in a method's
+own tests. A check is usable without pytest: it returns, or raises AssertionError with one line that
+says what is wrong.
 """
 
-import hashlib
-import json
-import os
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import attrs
-
-from kdst_core import registry
+from kdst_core import probe, registry
 from kdst_core.api import Command, command
 from kdst_core.bench import Check
 from kdst_core.codecs import Codec
+from kdst_core.core_checks import core_checks
 from kdst_core.errors import KdstError
-from kdst_core.options import Given, build, items, plain
+from kdst_core.probe import Prober
 from kdst_core.rundir import Run
 
-HEAVY = ("torch", "numpy", "scipy", "transformers", "diffusers", "gsplat", "matplotlib", "sklearn")
+if TYPE_CHECKING:
+    import pytest
 
 
 def make_run(
@@ -38,22 +35,43 @@ def make_run(
     return Run(directory, seed=seed, device=device, codec=codec, show="quiet")
 
 
-def check_plugin(name: str, expected_failures: Mapping[str, str] | None = None) -> None:
-    """Run every check of a method; raise AssertionError that lists those which failed.
+def checks(name: str, prober: Prober = probe.in_processes) -> Iterator[Check]:
+    """Yield the checks of an installed method: those of every plugin, then those of its capability.
 
-    expected_failures: check name to the reason why it may fail. One that passes after all, or that
-    does not exist, is an error too.
+    prober: carries out the small runs that some checks look at, by default in fresh processes.
     """
-    expected = dict(expected_failures or {})
-    problems = []
-    for check in checks(name):
-        reason, excuse = run_check(check), expected.pop(check.name, None)
-        if reason is not None and excuse is None:
-            problems.append(f"{check.name}: {reason}")
-        if reason is None and excuse is not None:
-            problems.append(f"{check.name} passes, though it was expected to fail: {excuse}")
-    problems += [f"{unknown} is not a check" for unknown in expected]
-    assert not problems, f"{name} does not conform:\n" + "\n".join(problems)
+    plugin = registry.find(name)
+    chosen, refused = _load(plugin.qualified)
+    yield Check("hooks fit the specification", partial(_fits, chosen, refused))
+    if chosen is not None:
+        yield from core_checks(chosen, prober)
+        yield from chosen.bench.checks(chosen.method)
+
+
+def _load(name: str) -> tuple[Command | None, str]:
+    """Return a method with its bench, or None and why it cannot be had."""
+    try:
+        return command(name), ""
+    except KdstError as e:
+        return None, str(e)
+
+
+def _fits(chosen: Command | None, refused: str) -> None:
+    """The method loads, and its hooks, their arguments and its options are what the core expects."""
+    assert chosen is not None, refused
+    options = chosen.method.description.options()
+    for name in vars(type(options)).get("__annotations__", {}):
+        try:
+            setattr(options, name, getattr(options, name))
+        except AttributeError:
+            return
+        raise AssertionError("the options class must be frozen: attrs.frozen")
+
+
+def expected_failures(name: str) -> dict[str, str]:
+    """Return the checks that a method says cannot hold for it, each with the reason."""
+    chosen, _ = _load(name)
+    return dict(chosen.method.description.expected_failures) if chosen is not None else {}
 
 
 def run_check(check: Check) -> str | None:
@@ -67,134 +85,62 @@ def run_check(check: Check) -> str | None:
     return None
 
 
-def checks(name: str) -> Iterator[Check]:
-    """Yield the checks of a method: those of every plugin, then those of its capability."""
-    chosen = command(name)
-    yield Check("entry module imports nothing heavy", lambda: _light_import(chosen))
-    yield Check("core version is bounded", lambda: _bounded_core(chosen))
-    yield Check("description is complete", lambda: _description(chosen))
-    yield Check("options survive text", lambda: _options_round_trip(chosen))
-    yield Check("prints nothing and writes only in the run directory", lambda: _quiet(chosen))
-    yield Check("same seed, same result", lambda: _repeatable(chosen))
-    yield from chosen.bench.checks(chosen.method)
+def verdict(check: Check, excuse: str | None) -> str | None:
+    """Return None when a check does what is expected of it, else what is wrong.
+
+    excuse: why it is expected to fail, or None. One that passes after all is wrong too.
+    """
+    reason = run_check(check)
+    if excuse is None:
+        return reason
+    if reason is None:
+        return f"{check.name} passes, though it was expected to fail: {excuse}"
+    return None
 
 
-def _light_import(chosen: Command) -> None:
-    """The entry module and `describe` load in a fresh process without the heavy libraries."""
-    module = chosen.method.plugin.entry.module
-    code = (
-        "import importlib, json, sys; "
-        "m = importlib.import_module(sys.argv[1]); m.describe(); "
-        "print(json.dumps([h for h in sys.argv[2:] if h in sys.modules]))"
-    )
-    done = _python("-c", code, module, *HEAVY)
-    assert done.returncode == 0, f"importing {module} alone fails: {done.stderr.strip()[-300:]}"
-    lines = done.stdout.strip().splitlines()
-    assert len(lines) == 1, f"importing {module} prints: {lines[0]!r}"
-    heavy = json.loads(lines[0])
-    assert not heavy, f"importing {module} imports {', '.join(heavy)}; import them inside the hook"
+def check_plugin(name: str, expected: Mapping[str, str] | None = None) -> None:
+    """Run every check of a method; raise AssertionError that lists those which failed.
+
+    expected: check name to the reason why it must fail, besides the `expected_failures` of the
+    method's description. One that passes after all, or that does not exist, is an error too.
+    """
+    excuses = {**expected_failures(name), **(expected or {})}
+    problems = []
+    for check in checks(name):
+        problem = verdict(check, excuses.pop(check.name, None))
+        if problem is not None:
+            problems.append(f"{check.name}: {problem}")
+    problems += [f"{unknown} is not a check" for unknown in excuses]
+    assert not problems, f"{name} does not conform:\n" + "\n".join(problems)
 
 
-def _bounded_core(chosen: Command) -> None:
-    """The package asks for a range of kdst-core with a lower and an upper bound."""
-    dist = chosen.method.plugin.entry.dist
-    requirement = registry.core_requirement(dist) if dist else None
-    assert requirement, f"{chosen.method.plugin.package} must depend on kdst-core>=X,<Y"
-    operators = {s.operator for s in requirement.specifier}
-    bounded = operators & {">=", ">", "~=", "=="} and operators & {"<", "<=", "~=", "=="}
-    assert bounded, f"bound kdst-core on both sides, not {str(requirement)!r}"
+def parametrize_checks(
+    name: str, expected: Mapping[str, str] | None = None
+) -> "pytest.MarkDecorator":
+    """Return the pytest mark that makes a test of each check, for `def test_conforms(check)`.
+
+    The test calls `check.run()`. expected: as `check_plugin` takes it; such a test is an expected
+    failure, and fails when the check passes.
+    """
+    import pytest
+
+    excuses = {**expected_failures(name), **(expected or {})}
+    every = list(checks(name))
+    unknown = excuses.keys() - {check.name for check in every}
+    if unknown:
+        raise KdstError(f"{name} expects failures of {', '.join(sorted(unknown))}: no such check")
+    parameters: list[Any] = [
+        pytest.param(Check(c.name, partial(_judge, c, excuses.get(c.name))), id=c.name)
+        for c in every
+    ]
+    return pytest.mark.parametrize("check", parameters)
 
 
-def _description(chosen: Command) -> None:
-    """The description has a summary and every option a help text and a default."""
-    description = chosen.method.description
-    assert description.summary.strip(), "describe() has no summary"
-    assert attrs.has(description.options), "options must be an attrs class"
-    silent = [i.flag for i in items(chosen.sections[1]) if not i.help]
-    assert not silent, f"options without help: {', '.join(silent)}"
+def _judge(check: Check, excuse: str | None) -> None:
+    """Run a check of a parametrised test."""
+    import pytest
 
-
-def _options_round_trip(chosen: Command) -> None:
-    """Every default, written as text and read again, is the same value."""
-    section = chosen.sections[1]
-    given = {}
-    for item in items(section):
-        if item.default is None:
-            continue
-        value = item.default
-        text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-        given[item.flag] = Given(text, item.flag, Path.cwd())
-    assert plain(build(section, given)) == plain(section.cls()), "defaults change when read as text"
-
-
-def _quiet(chosen: Command) -> None:
-    """A small run in a fresh process prints nothing and opens no file for writing elsewhere."""
-    with tempfile.TemporaryDirectory() as directory:
-        done = _probe(chosen, Path(directory) / "run")
-        assert done.returncode == 0, f"a small run fails: {done.stderr.strip()[-300:]}"
-        answer = json.loads((Path(directory) / "answer.json").read_text())
-        assert not done.stdout.strip(), f"prints {done.stdout.strip()[:80]!r}; use run.log"
-        assert not answer["written"], f"writes outside the run: {', '.join(answer['written'][:3])}"
-
-
-def _repeatable(chosen: Command) -> None:
-    """Two small runs with one seed, in two processes, return the same bits."""
-    digests = set()
-    for _ in range(2):
-        with tempfile.TemporaryDirectory() as directory:
-            done = _probe(chosen, Path(directory) / "run")
-            assert done.returncode == 0, f"a small run fails: {done.stderr.strip()[-300:]}"
-            digests.add(json.loads((Path(directory) / "answer.json").read_text())["digest"])
-    assert len(digests) == 1, "the same seed gives different results"
-
-
-def _probe(chosen: Command, directory: Path) -> "subprocess.CompletedProcess[str]":
-    """Carry out the bench's small run in a fresh process; its answer lies beside `directory`."""
-    return _python("-m", "kdst_core.testing", chosen.method.plugin.qualified, str(directory))
-
-
-def _python(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run Python with warnings silenced and return what it printed."""
-    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
-    return subprocess.run(
-        [sys.executable, *arguments],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=600,
-        check=False,
-    )
-
-
-def _small_run(name: str, directory: Path) -> None:
-    """Carry out a small run under an audit hook, and write its digest and stray files."""
-    written: list[str] = []
-    inside = str(directory.resolve())
-
-    def audit(event: str, arguments: tuple[object, ...]) -> None:
-        if event != "open" or not isinstance(arguments[0], str):
-            return
-        mode, flags = arguments[1], arguments[2]
-        writes = isinstance(mode, str) and any(m in mode for m in "wax+")
-        creates = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
-        path = str(Path(arguments[0]).resolve())
-        harmless = path == os.devnull or "__pycache__" in path
-        if (writes or creates) and not path.startswith(inside) and not harmless:
-            written.append(path)
-
-    chosen = command(name)
-    run = make_run(directory, codec=chosen.bench.codec)
-    tempfile.gettempdir()  # its first call probes folders with a file; torch's import may make it
-    sys.addaudithook(audit)
-    result = chosen.bench.smoke(chosen.method, chosen.method.description.options(), run)
-    stray = list(written)
-    digest = hashlib.sha256(result.encode()).hexdigest()
-    answer = json.dumps({"digest": digest, "written": stray})
-    (directory.parent / "answer.json").write_text(answer, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    try:
-        _small_run(sys.argv[1], Path(sys.argv[2]))
-    except KdstError as error:
-        sys.exit(str(error))
+    problem = verdict(check, excuse)
+    assert problem is None, problem
+    if excuse is not None:
+        pytest.xfail(excuse)

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from kdst_core import __version__, registry
+from kdst_core import __version__, entries
 from kdst_core.errors import KdstError, did_you_mean
 
 COMMANDS = {
@@ -18,6 +18,7 @@ COMMANDS = {
     "compare": "Compare methods under one protocol: one table and a report.",
     "doctor": "Look at the environment and at every plugin; say what is wrong.",
     "info": "Show a method: options with defaults, paper, citation.",
+    "new": "Begin a method: a complete package that runs and passes its tests.",
     "plugins": "List installed methods and what is wrong with the broken ones.",
     "report": "Make a run's report again from its result.",
     "run": "Run a method and write a report.",
@@ -39,10 +40,12 @@ class LazyGroup(click.Group):
             command: click.Command = module.command
             return command
         added = _added()
-        if cmd_name not in added and cmd_name not in registry.COMMAND_CATALOGUE:
-            hint = did_you_mean(cmd_name, [*COMMANDS, *added, *registry.COMMAND_CATALOGUE])
+        if cmd_name not in added and cmd_name not in entries.COMMAND_CATALOGUE:
+            hint = did_you_mean(cmd_name, [*COMMANDS, *added, *entries.COMMAND_CATALOGUE])
             raise click.UsageError(f"no command {cmd_name!r}.{hint}", ctx)
-        command = registry.load_command(cmd_name)
+        from kdst_core.registry import load_command
+
+        command = load_command(cmd_name)
         if not isinstance(command, click.Command):
             raise KdstError(
                 f"the command {cmd_name!r} is not a click command; its package is broken"
@@ -60,7 +63,7 @@ class LazyGroup(click.Group):
 
 def _added() -> dict[str, str]:
     """Return the commands that packages add, without names that the core has."""
-    return {name: line for name, line in registry.commands().items() if name not in COMMANDS}
+    return {name: line for name, line in entries.commands().items() if name not in COMMANDS}
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

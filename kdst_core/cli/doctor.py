@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, distributions, version
 
 import click
 
-from kdst_core import __version__, registry
+from kdst_core import __version__, entries, registry
 from kdst_core.errors import KdstError
 
 LIBRARIES = ("torch", "numpy", "transformers", "diffusers", "gsplat", "matplotlib")
@@ -29,7 +29,7 @@ def command() -> None:
         reasons = [*plugin.problems, *_broken(plugin)]
         click.echo(f"{'ok    ' if not reasons else 'BROKEN'}  {plugin.qualified} {plugin.version}")
         problems += _tell(reasons)
-    for name in registry.commands():
+    for name in entries.commands():
         reasons = _broken_command(name)
         click.echo(f"{'ok    ' if not reasons else 'BROKEN'}  command {name}")
         problems += _tell(reasons)

@@ -13,7 +13,7 @@ from kdst_core.contracts.edit import (
     SourcePath,
     TokenAlignment,
 )
-from kdst_core.contracts.invert import Inversion, InvertRequest
+from kdst_core.contracts.invert import Embedder, Inversion, InvertRequest, Training
 from kdst_core.contracts.method import Description, Listener, RunServices
 from kdst_core.contracts.reconstruct import (
     Camera,
@@ -24,7 +24,17 @@ from kdst_core.contracts.reconstruct import (
     Scene,
     Splats,
 )
-from kdst_core.contracts.tools import Tool, ToolAnnotation, ToolCall, ToolsRequest
+from kdst_core.contracts.tools import (
+    Document,
+    Finetuning,
+    Generation,
+    Tool,
+    ToolAnnotation,
+    ToolCall,
+    ToolLearner,
+    ToolsRequest,
+    TrainingStep,
+)
 
 __all__ = [
     "AdaptRequest",
@@ -33,9 +43,13 @@ __all__ = [
     "ContactSheet",
     "Description",
     "Diagnostics",
+    "Document",
     "Edit",
     "EditRequest",
     "EditedImage",
+    "Embedder",
+    "Finetuning",
+    "Generation",
     "Inversion",
     "InvertRequest",
     "Listener",
@@ -51,5 +65,8 @@ __all__ = [
     "Tool",
     "ToolAnnotation",
     "ToolCall",
+    "ToolLearner",
     "ToolsRequest",
+    "Training",
+    "TrainingStep",
 ]

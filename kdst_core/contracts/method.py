@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 
 Need = Literal["gradients", "source", "cuda"]
 
@@ -17,6 +17,7 @@ class Description:
     `options` is a frozen attrs class whose fields all have defaults. `needs` names what the method
     cannot do without: gradients of the model, source data, a CUDA device. `random` says whether the
     method draws random numbers; one that draws none is run once for all seeds of a comparison.
+    `expected_failures` names conformance checks that cannot hold for the method, each with the reason.
     """
 
     summary: str
@@ -27,6 +28,7 @@ class Description:
     licence: str = ""
     needs: Collection[Need] = ()
     random: bool = True
+    expected_failures: Mapping[str, str] = field(factory=dict)
 
 
 class RunServices(Protocol):

@@ -29,6 +29,7 @@ from kdst_core.rundir import Run, write_atomically
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from kdst_adapt.probe import Probe
     from kdst_adapt.protocol import Stream, Trace
 
 BASELINES = ("source", "norm")
@@ -44,6 +45,7 @@ class PreparedAdapt:
     num_classes: int
     stream: "Stream"
     source: "list[tuple[Tensor, Tensor]] | None"
+    probe: "Probe"
 
     def execute(self, run: Run) -> Outcome:
         """Run the stream through the baselines and the method, and write curves and pictures."""
@@ -54,11 +56,12 @@ class PreparedAdapt:
         methods = {b: load_baseline(f"kdst-adapt/{b}") for b in BASELINES if b != name}
         methods[name] = self.job.method
         predictors = {key: self._predictor(m, run) for key, m in methods.items()}
-        traces = run_stream(self.stream, methods, predictors, run, model_digest(self.model))
-        shifts = self.stream.shifts
+        self.probe.check(predictors)
+        shifts, chosen = self.stream.shifts, self.job.inputs.study
+        digest = model_digest(self.model)
+        traces = run_stream(self.stream, methods, predictors, run, digest, self.probe)
         metrics = summarize.metrics(traces, shifts, name)
-        chosen = self.job.inputs.study
-        metrics |= study.metrics(chosen, traces, name, shifts)
+        metrics |= study.metrics(chosen, traces, name, shifts, self.probe.found)
         names = [*(b for b in BASELINES if b != name), name]
         return Outcome(
             metrics=metrics,
@@ -72,7 +75,10 @@ class PreparedAdapt:
                 batch_norm=name != "source" and has_batch_norm(self.model),
                 largest=max(self.stream.batch_size, self.job.inputs.window or 0),
             ),
-            summary=[*summarize.lines(metrics, shifts, names), *study.lines(chosen, metrics)],
+            summary=[
+                *summarize.lines(metrics, shifts, names),
+                *study.lines(chosen, metrics, shifts),
+            ],
         )
 
     def _predictor(self, method: Method, run: Run) -> Any:
@@ -110,7 +116,7 @@ class PreparedAdapt:
         self, run: Run, traces: "Mapping[str, Trace]", names: list[str]
     ) -> dict[str, str]:
         """Write curves and pictures; return their names and paths."""
-        from kdst_adapt import comparison, pictures, summarize
+        from kdst_adapt import comparison, generation, pictures, summarize
 
         name = self.job.method.name
         curves = summarize.curves(traces, self.stream.shifts, names)
@@ -123,6 +129,9 @@ class PreparedAdapt:
         if shown is not None:
             files["samples.png"] = shown
             files["samples.json"] = json.dumps(list(traces[name].images))
+        if self.job.inputs.study == "generation":
+            last = self.stream.shifts[-1].key
+            files["generation.png"] = generation.grid(self.probe.found, last)
         for file, content in files.items():
             write_atomically(run.artifacts / file, content)
         return {file: f"artifacts/{file}" for file in files}
@@ -176,7 +185,8 @@ class AdaptBench:
         if inputs.window is None:
             check_batch_size(model, stream)
         check_method(job, model)
-        return PreparedAdapt(job, device, model, classes, stream, self._source(job, size))
+        probe = study.probe(inputs, stream, classes)
+        return PreparedAdapt(job, device, model, classes, stream, self._source(job, size), probe)
 
     def _source(self, job: Job, size: int) -> "list[tuple[Tensor, Tensor]] | None":
         """Return source batches, or None; KdstError when the method needs them and has none."""
@@ -216,6 +226,12 @@ class AdaptBench:
         from kdst_adapt.comparison import columns
 
         return columns(result)
+
+    def mismatch(self, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
+        """Return how the protocols of two results differ, '' where they can be compared."""
+        from kdst_adapt.comparison import mismatch
+
+        return mismatch(ours, theirs)
 
     def paired(self, ours: Contender, theirs: Contender) -> tuple[float, float]:
         """Return the difference of mean accuracy on the same images, and its standard error."""

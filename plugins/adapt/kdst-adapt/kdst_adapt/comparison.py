@@ -14,6 +14,11 @@ from kdst_adapt.protocol import Stream, Trace
 from kdst_core.bench import Column, Contender
 from kdst_core.errors import KdstError
 
+PROTOCOL = (
+    *("data", "shifts", "images_per_shift", "image_shape", "corrupt", "model_digest", "batch_size"),
+    *("order", "setting", "reset", "window", "dirichlet", "imbalance"),
+)
+"""What must be equal in the inputs of results that are compared."""
 FEW = 6
 """Up to this number of streams the terminal shows the accuracy of each."""
 
@@ -73,6 +78,23 @@ def label(shift: str) -> str:
     """Return a stream as people read it, `gaussian noise 5`."""
     name, _, severity = shift.rpartition(".")
     return name.replace("_", " ") + (f" {severity}" if severity != "0" else "")
+
+
+def mismatch(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
+    """Return the first part of the protocol in which two results differ, '' where they agree."""
+    for key in PROTOCOL:
+        a, b = (_comparable(key, r["input"].get(key)) for r in (ours, theirs))
+        if a != b:
+            return f"{key} is {a} in one and {b} in the other"
+    return ""
+
+
+def _comparable(key: str, value: Any) -> Any:
+    """Return a value of the protocol; data by kind and last name, wherever they lie."""
+    if key != "data":
+        return value
+    kind, _, place = str(value).partition(":")
+    return ":".join(filter(None, (kind, Path(place).name)))
 
 
 def paired(ours: Contender, theirs: Contender) -> tuple[float, float]:

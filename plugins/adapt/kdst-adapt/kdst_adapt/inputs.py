@@ -27,9 +27,9 @@ class AdaptInputs:
     )
     model: str = option(
         "embedded",
-        "embedded (for digits), resnet20, resnet32, resnet44, resnet56, wrn-28-10, transformers:DIR (an"
-        " image classifier with safetensors), or module.path:factory, a function without arguments that"
-        " returns an nn.Module.",
+        "embedded (for digits); resnet20, 32, 44 or 56 for CIFAR; resnet18, 34, 50, 101 or 152 for"
+        " ImageNet; wrn-DEPTH-WIDTH such as wrn-28-10; transformers:DIR (an image classifier with"
+        " safetensors); or module.path:factory, a function without arguments that returns an nn.Module.",
     )
     weights: Path | None = option(
         None, "State dict of the model: safetensors, or a file for torch.load(weights_only=True)."
@@ -80,8 +80,19 @@ class AdaptInputs:
         " for batches down to one image. Default: the batch alone.",
         min=2,
     )
-    study: Literal["none", "energy", "calibration"] = option(
+    study: Literal["none", "energy", "generation", "calibration"] = option(
         "none",
-        "energy: how the reduction of energy goes with loss and accuracy over the streams."
-        " calibration: the maximum calibration error too.",
+        "energy: how the reduction of energy goes with loss and accuracy over the streams, and how well"
+        " energy tells clean, shifted and unrelated images apart. generation: images drawn from the"
+        " model by class, before and after adaptation. calibration: the maximum calibration error too.",
+    )
+    clean: str = option(
+        "",
+        "npz:FILE or folder:DIR of images without shift, for --study energy. Default: the test part of"
+        " the digits for --data digits, else none.",
+    )
+    unrelated: str = option(
+        "",
+        "npz:FILE or folder:DIR of images of none of the classes, for --study energy. Default: coloured"
+        " fractals.",
     )

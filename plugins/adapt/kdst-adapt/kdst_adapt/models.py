@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kdst_adapt.imagenet_resnet import LAYERS, ImageNetResNet
 from kdst_adapt.inputs import AdaptInputs
 from kdst_adapt.resnet import DEPTHS, Normalized, ResNet
 from kdst_core.errors import KdstError, did_you_mean
 
+WIDE = re.compile(r"wrn-(\d+)-(\d+)")
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
@@ -26,11 +29,9 @@ def load(inputs: AdaptInputs, live: Any = None) -> nn.Module:
         return _normalised(_with_weights(copy.deepcopy(live), inputs.weights), mean, std)
     if inputs.model == "embedded":
         return _embedded(inputs)
-    if inputs.model in DEPTHS:
-        net = _built_in(inputs)
-        return _normalised(net, mean or IMAGENET_MEAN, std or IMAGENET_STD)
-    if inputs.model == "wrn-28-10":
-        return _normalised(_wide(inputs), mean, std)
+    if inputs.model in (*DEPTHS, *LAYERS) or WIDE.fullmatch(inputs.model):
+        net, own_mean, own_std = _built_in(inputs)
+        return _normalised(net, mean or own_mean, std or own_std)
     if inputs.model.startswith("transformers:"):
         from kdst_adapt import pretrained
 
@@ -38,7 +39,7 @@ def load(inputs: AdaptInputs, live: Any = None) -> nn.Module:
         return _normalised(_with_weights(net, inputs.weights), mean or own_mean, std or own_std)
     if ":" in inputs.model:
         return _normalised(_with_weights(_factory(inputs.model), inputs.weights), mean, std)
-    known = ["embedded", *DEPTHS, "wrn-28-10"]
+    known = ["embedded", *DEPTHS, *LAYERS, "wrn-28-10"]
     raise KdstError(
         f"no model {inputs.model!r}.{did_you_mean(inputs.model, known)}\n"
         f"Give {', '.join(known)}, transformers:DIR or module.path:factory"
@@ -64,33 +65,60 @@ def _embedded(inputs: AdaptInputs) -> nn.Module:
     from kdst_adapt.digits.model import load as load_digits
 
     if inputs.weights is not None:
-        raise KdstError("--weights needs --model: resnet20|32|44|56 or module.path:factory")
+        raise KdstError("--weights needs --model: resnet20|32|44|56 or another network")
     return load_digits()
 
 
-def _built_in(inputs: AdaptInputs) -> nn.Module:
-    """Return a CIFAR network with as many classes as its weights have."""
+def _built_in(inputs: AdaptInputs) -> tuple[nn.Module, list[float], list[float]]:
+    """Return a network with as many classes as its weights have, and its mean and standard deviation.
+
+    Those come from the weights where they hold them, as RobustBench's do.
+    """
     if inputs.weights is None:
         raise KdstError(f"--model {inputs.model} needs --weights FILE, its trained state dict")
-    state = read_state_dict(inputs.weights)
-    last = state.get("linear.weight")
+    state, mean, std = _without_normalisation(read_state_dict(inputs.weights))
+    head = "linear.weight" if inputs.model in DEPTHS else "fc.weight"
+    last = state.get(head)
     if last is None or last.dim() != 2:
-        raise KdstError(_mismatch(inputs.weights, ["linear.weight"], sorted(state), []))
-    return _load_into(ResNet(DEPTHS[inputs.model], len(last)), state, inputs.weights)
+        raise KdstError(_mismatch(inputs.weights, [head], sorted(state), []))
+    wide = WIDE.fullmatch(inputs.model)
+    if wide:
+        state = {k: v for k, v in state.items() if not k.startswith("sub_block1.")}
+        net = _wide(int(wide[1]), int(wide[2]), len(last))
+    else:
+        net = _residual(inputs.model, len(last))
+        mean, std = mean or IMAGENET_MEAN, std or IMAGENET_STD
+    return _load_into(net, state, inputs.weights), mean, std
 
 
-def _wide(inputs: AdaptInputs) -> nn.Module:
-    """Return WRN-28-10 with as many classes as its weights have."""
+def _residual(name: str, classes: int) -> nn.Module:
+    """Return a residual network, CIFAR's or ImageNet's."""
+    return ResNet(DEPTHS[name], classes) if name in DEPTHS else ImageNetResNet(name, classes)
+
+
+def _wide(depth: int, widen: int, classes: int) -> nn.Module:
+    """Return a wide residual network; KdstError for a depth that is not 6n + 4."""
     from kdst_adapt.wideresnet import WideResNet
 
-    if inputs.weights is None:
-        raise KdstError("--model wrn-28-10 needs --weights FILE, its trained state dict")
-    state = read_state_dict(inputs.weights)
-    last = state.get("fc.weight")
-    if last is None or last.dim() != 2:
-        raise KdstError(_mismatch(inputs.weights, ["fc.weight"], sorted(state), []))
-    state = {k: v for k, v in state.items() if not k.startswith("sub_block1.")}
-    return _load_into(WideResNet(num_classes=len(last)), state, inputs.weights)
+    if depth < 10 or (depth - 4) % 6 or widen < 1:
+        raise KdstError(f"no model wrn-{depth}-{widen}: the depth must be 10, 16, 22, 28, 34 or 40")
+    return WideResNet(depth, widen, classes)
+
+
+def _without_normalisation(
+    state: dict[str, Tensor],
+) -> tuple[dict[str, Tensor], list[float], list[float]]:
+    """Return a state dict without the normalisation of the inputs that it may hold, and that.
+
+    RobustBench's networks keep it as `mu` and `sigma`, or in a module `normalize` before `model`.
+    """
+    if any(k.startswith("model.") for k in state):
+        state = {k.removeprefix("model."): v for k, v in state.items()}
+    for names in (("mu", "sigma"), ("normalize.mean", "normalize.std"), ("mean", "std")):
+        if all(n in state for n in names):
+            mean, std = (state[n].double().flatten().tolist() for n in names)
+            return {k: v for k, v in state.items() if k not in names}, mean, std
+    return state, [], []
 
 
 def _factory(name: str) -> nn.Module:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kdst_adapt import data, measures, settings
 from kdst_adapt.data import Shift
+from kdst_adapt.probe import Probe
 from kdst_core.contracts import OnlinePredictor
 from kdst_core.errors import KdstError
 from kdst_core.method import Method, failure
@@ -97,23 +98,27 @@ def run_stream(
     predictors: Mapping[str, OnlinePredictor],
     run: Run,
     model: str = "",
+    probe: Probe | None = None,
 ) -> dict[str, Trace]:
     """Feed every batch to every predictor and return what was measured, by name.
 
     The last of `methods` is the one the run is about. Continues from the run's checkpoint where there
     is one, and writes checkpoints so seldom that they cost at most a twentieth of the time. model: a
-    digest of the classifier, by which a run refuses to continue with another one.
+    digest of the classifier, by which a run refuses to continue with another one. probe: measures the
+    networks at the end of every stream.
     """
+    probe = probe or Probe()
     identity = f"{model} {' '.join(f'{s.key}:{len(s.labels)}' for s in stream.shifts)}"
     traces = {name: Trace() for name in predictors}
-    done = _restore(run, identity, traces, predictors)
+    done = _restore(run, identity, traces, predictors, probe)
     main = list(methods)[-1]
     clock = Clock()
     step = 0
     with run.progress(stream.total, main) as advance:
         advance(done)
         for number, shift in enumerate(stream.shifts):
-            for index, rows in enumerate(stream.rows(shift)):
+            batches = stream.rows(shift)
+            for index, rows in enumerate(batches):
                 step += 1
                 if step <= done:
                     continue
@@ -124,10 +129,14 @@ def run_stream(
                     _batch(methods[name], predictor, traces[name], x, labels, run.device)
                 right = measures.accuracy(traces[main].records[-1][-1][:, 0])
                 run.log("accuracy", right, step, shift=shift.key, batch=index, method=main)
+                if index == len(batches) - 1:
+                    probe.measure(number, predictors)
                 advance(1)
                 if clock.due():
                     clock.spend(
-                        lambda at=step: run.checkpoint(_state(at, identity, traces, predictors))
+                        lambda at=step: run.checkpoint(
+                            _state(at, identity, traces, predictors, probe)
+                        )
                     )
     return traces
 
@@ -202,6 +211,7 @@ def _state(
     identity: str,
     traces: Mapping[str, Trace],
     predictors: Mapping[str, OnlinePredictor],
+    probe: Probe,
 ) -> dict[str, Any]:
     """Return the state after `step` batches."""
     return {
@@ -209,11 +219,16 @@ def _state(
         "identity": identity,
         "traces": {name: trace.state_dict() for name, trace in traces.items()},
         "predictors": {name: p.state_dict() for name, p in predictors.items()},
+        "probe": probe.found,
     }
 
 
 def _restore(
-    run: Run, identity: str, traces: dict[str, Trace], predictors: Mapping[str, OnlinePredictor]
+    run: Run,
+    identity: str,
+    traces: dict[str, Trace],
+    predictors: Mapping[str, OnlinePredictor],
+    probe: Probe,
 ) -> int:
     """Take the state of the run's checkpoint and return how many batches it covers, 0 without one."""
     state = run.restore()
@@ -227,5 +242,6 @@ def _restore(
     for name, predictor in predictors.items():
         traces[name] = Trace(**state["traces"][name])
         predictor.load_state_dict(state["predictors"][name])
+    probe.found = dict(state["probe"])
     step: int = state["step"]
     return step

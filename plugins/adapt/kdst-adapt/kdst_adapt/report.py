@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kdst_adapt import study
+from kdst_adapt import pictures, study
 from kdst_core import charts
 from kdst_core.bench import Figure, ReportContent, Stat, Table
 from kdst_core.errors import KdstError
@@ -24,7 +24,7 @@ def content(result: Mapping[str, Any], directory: Path) -> ReportContent:
         _energy(result, curves, names),
         _inputs(result, directory),
     ]
-    blocks += study.figures(result, curves["shifts"])
+    blocks += study.figures(result, curves["shifts"], directory)
     blocks += _samples(result, directory)
     blocks.append(_table(result, curves["shifts"], names))
     return ReportContent(_subtitle(result), _stats(result, names), blocks)
@@ -220,7 +220,7 @@ def _inputs(result: Mapping[str, Any], directory: Path) -> Figure:
     return Figure(
         "What the model sees",
         f"First images of each stream, one row a stream: {rows}.",
-        png=_png(directory, "inputs.png"),
+        png=pictures.read(directory, "inputs.png"),
         pixelated=True,
     )
 
@@ -234,19 +234,10 @@ def _samples(result: Mapping[str, Any], directory: Path) -> list[Figure]:
         Figure(
             "Samples of the model before and after adaptation",
             f"Rows: {'; '.join(names)}. First batch: the model before any update; last batch: adapted.",
-            png=_png(directory, "samples.png"),
+            png=pictures.read(directory, "samples.png"),
             pixelated=True,
         )
     ]
-
-
-def _png(directory: Path, name: str) -> bytes:
-    """Return a picture of a run."""
-    path = directory / "artifacts" / name
-    try:
-        return path.read_bytes()
-    except OSError as e:
-        raise KdstError(f"cannot read {path}, which the report needs: {e.strerror}") from e
 
 
 def _table(result: Mapping[str, Any], shifts: Sequence[str], names: Sequence[str]) -> Table:

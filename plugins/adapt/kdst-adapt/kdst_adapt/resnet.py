@@ -22,9 +22,10 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_planes, H, W) to (B, planes, H/stride, W/stride)."""
-        out = F.relu(self.bn1(self.conv1(x)))
+        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
         out = self.bn2(self.conv2(out))
-        return F.relu(out + self._shortcut(x))
+        out += self._shortcut(x)  # in place, as no gradient needs what BatchNorm returned
+        return F.relu(out, inplace=True)
 
     def _shortcut(self, x: Tensor) -> Tensor:
         if self.stride == 1 and self.padding == 0:
@@ -63,7 +64,7 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_channels, H, W) to logits (B, num_classes)."""
-        out = F.relu(self.bn1(self.conv1(x)))
+        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
         out = self.layer3(self.layer2(self.layer1(out)))
         logits: Tensor = self.linear(out.mean((2, 3)))
         return logits

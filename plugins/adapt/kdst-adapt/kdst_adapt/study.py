@@ -1,12 +1,17 @@
-"""Studies of TEA's paper on a run's own figures: energy (section 5.2) and calibration (section 5.4)."""
+"""Studies of TEA's paper: energy (section 5.2), generation (5.3) and calibration (5.4)."""
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from kdst_adapt import measures
+from torch import Tensor
+
+from kdst_adapt import generation, measures, pictures, separation
 from kdst_adapt.data import Shift
-from kdst_adapt.protocol import Trace
+from kdst_adapt.inputs import AdaptInputs
+from kdst_adapt.probe import Probe
+from kdst_adapt.protocol import Stream, Trace
 from kdst_core import charts
 from kdst_core.bench import Figure
 from kdst_core.errors import KdstError
@@ -21,16 +26,38 @@ def check(study: str, shifts: Sequence[Shift], method: str) -> None:
         raise KdstError(
             f"--study energy needs {LEAST} streams or more, these are {len(shifts)}: --severity 1-5"
         )
-    if study == "energy" and method in ("source", "norm"):
-        raise KdstError(f"--study energy needs a method that adapts, {method} does not")
+    if study in ("energy", "generation") and method in ("source", "norm"):
+        raise KdstError(f"--study {study} needs a method that adapts, {method} does not")
+
+
+def probe(inputs: AdaptInputs, stream: Stream, num_classes: int) -> Probe:
+    """Return what measures the networks at the end of every stream; KdstError for unfit images."""
+    shifts = stream.shifts
+    if inputs.study == "energy":
+        return separation.Separation(
+            stream=stream, kinds=separation.kinds(inputs, shifts, stream.seed)
+        )
+    if inputs.study == "generation":
+        streams, shape = [s.key for s in shifts], shifts[0].input_shape
+        return generation.Generation(
+            streams=streams, shape=shape, num_classes=num_classes, seed=stream.seed
+        )
+    return Probe()
 
 
 def metrics(
-    study: str, traces: Mapping[str, Trace], method: str, shifts: Sequence[Shift]
+    study: str,
+    traces: Mapping[str, Trace],
+    method: str,
+    shifts: Sequence[Shift],
+    found: Mapping[str, Tensor],
 ) -> dict[str, float]:
-    """Return the figures of a study, under `study.`."""
+    """Return the figures of a study, under `study.`; found: what its probe measured."""
     if study == "energy":
-        return _energy(traces[method], traces["norm"], shifts)
+        apart = separation.metrics(found, [s.key for s in shifts], method)
+        return _energy(traces[method], traces["norm"], shifts) | apart
+    if study == "generation":
+        return generation.metrics(found)
     if study == "calibration":
         return {
             f"study.mce.{name}": maximum_calibration_error(trace) for name, trace in traces.items()
@@ -80,10 +107,12 @@ def maximum_calibration_error(trace: Trace) -> float:
     return max(abs(a - c) for n, a, c in triples if n)
 
 
-def lines(study: str, found: Mapping[str, float]) -> list[str]:
+def lines(study: str, found: Mapping[str, float], shifts: Sequence[Shift]) -> list[str]:
     """Return what the terminal says of a study."""
+    if study == "generation":
+        return generation.lines(found, [s.key for s in shifts])
     if study == "energy":
-        return [
+        return separation.lines(found) + [
             f"reduction of energy with {what}: r = {found[key]:+.2f},"
             f" 95 % interval {found[key + '.low']:+.2f} to {found[key + '.high']:+.2f}"
             for what, key in (
@@ -97,13 +126,19 @@ def lines(study: str, found: Mapping[str, float]) -> list[str]:
     return []
 
 
-def figures(result: Mapping[str, Any], shifts: Sequence[str]) -> list[Figure]:
-    """Return the picture of the energy study; calibration is in the reliability diagram."""
-    if result["input"].get("study") != "energy":
+def figures(result: Mapping[str, Any], shifts: Sequence[str], directory: Path) -> list[Figure]:
+    """Return the pictures of a study; calibration is in the reliability diagram."""
+    study = result["input"].get("study")
+    if study == "generation":
+        png = pictures.read(directory, "generation.png")
+        classes = result["input"]["num_classes"]
+        return generation.figures(result["metrics"], shifts, classes, png)
+    if study != "energy":
         return []
     return [
         _scatter(result, shifts, "accuracy", "gain of accuracy, points", 100),
         _scatter(result, shifts, "loss", "reduction of loss, nats", 1),
+        *separation.figure(result["metrics"], shifts),
     ]
 
 

@@ -18,8 +18,8 @@ class WideBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_planes, H, W) to (B, planes, H/stride, W/stride)."""
-        active = F.relu(self.bn1(x))
-        out = self.conv2(F.relu(self.bn2(self.conv1(active))))
+        active = F.relu(self.bn1(x), inplace=True)
+        out = self.conv2(F.relu(self.bn2(self.conv1(active)), inplace=True))
         return out + (x if self.convShortcut is None else self.convShortcut(active))
 
 
@@ -52,6 +52,7 @@ class WideResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) to logits (B, num_classes)."""
-        out = F.relu(self.bn1(self.block3(self.block2(self.block1(self.conv1(x))))))
+        out = self.block3(self.block2(self.block1(self.conv1(x))))
+        out = F.relu(self.bn1(out), inplace=True)
         logits: Tensor = self.fc(out.mean((2, 3)))
         return logits

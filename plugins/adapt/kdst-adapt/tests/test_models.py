@@ -1,5 +1,7 @@
 """Models and data beyond the CIFAR residual networks: wide, transformers, group norm, ImageNet-C."""
 
+from collections.abc import Iterable
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from torch import nn
 import kdst_core
 from kdst_adapt import models
 from kdst_adapt.checks import small_batches, small_network, small_request
+from kdst_adapt.imagenet_resnet import LAYERS, ImageNetResNet
 from kdst_adapt.inputs import AdaptInputs
 from kdst_adapt.wideresnet import WideResNet
 from kdst_core import registry
@@ -119,6 +122,63 @@ def test_wrn_28_10_has_the_published_size_and_layout(tmp_path: Path) -> None:
     assert small(torch.rand(2, 3, 32, 32)).shape == (2, 7)
     with pytest.raises(KdstError, match="needs --weights"):
         models.load(AdaptInputs(model="wrn-28-10"))
+
+
+@pytest.mark.parametrize(("name", "size"), [("resnet18", 11_689_512), ("resnet50", 25_557_032)])
+def test_imagenet_networks_have_the_public_size_and_names(name: str, size: int) -> None:
+    with torch.device("meta"):
+        net = ImageNetResNet(name)
+    assert sum(p.numel() for p in net.parameters()) == size
+    names = set(net.state_dict())
+    assert {"layer2.0.downsample.1.weight", "layer4.1.bn2.running_var", "fc.bias"} <= names
+    assert ("layer1.0.downsample.0.weight" in names) == (name == "resnet50")
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_imagenet_networks_compute_what_transformers_does(name: str) -> None:
+    transformers = pytest.importorskip("transformers")
+    deep, wide = name == "resnet50", 4 if name == "resnet50" else 1
+    config = transformers.ResNetConfig(
+        embedding_size=64, hidden_sizes=[64 * wide << k for k in range(4)],
+        depths=list(LAYERS[name]), layer_type="bottleneck" if deep else "basic", num_labels=7,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    theirs = transformers.ResNetForImageClassification(config).eval()
+    ours = ImageNetResNet(name, 7).eval()
+    # both hold stem, blocks (in transformers the shortcut comes first) and head in order
+    ours.load_state_dict(
+        dict(zip(_shortcut_first(ours.state_dict()), theirs.state_dict().values(), strict=True))
+    )
+    x = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.allclose(ours(x), theirs(x).logits, rtol=1e-4, atol=1e-5)
+
+
+def _shortcut_first(names: Iterable[str]) -> list[str]:
+    """Order the names of a state dict as transformers does: each block's shortcut first."""
+    found: list[str] = []
+    for block, group in groupby(names, lambda n: n.split(".")[:2] if n[0] == "l" else n):
+        mine = list(group)
+        found += sorted(mine, key=lambda n: "downsample" not in n) if block[0] != "fc" else mine
+    return found
+
+
+def test_robustbench_weights_bring_their_normalisation(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = WideResNet(16, 1, 7).eval()
+    scale = {"mu": torch.full((1, 3, 1, 1), 0.5), "sigma": torch.full((1, 3, 1, 1), 0.25)}
+    state = {f"module.{k}": v for k, v in {**net.state_dict(), **scale}.items()}
+    torch.save({"state_dict": state}, tmp_path / "w.pt")
+    model = models.load(AdaptInputs(model="wrn-16-1", weights=tmp_path / "w.pt"))
+    x = torch.rand(2, 3, 32, 32)
+    assert torch.allclose(model(x), net((x - 0.5) / 0.25))
+    plain = {f"model.{k}": v for k, v in net.state_dict().items()}
+    wrapped = {f"normalize.{k}": torch.full((3,), v) for k, v in (("mean", 0.5), ("std", 0.25))}
+    torch.save({**plain, **wrapped}, tmp_path / "n.pt")
+    model = models.load(AdaptInputs(model="wrn-16-1", weights=tmp_path / "n.pt"))
+    assert torch.allclose(model(x), net((x - 0.5) / 0.25))
+    with pytest.raises(KdstError, match="depth must be"):
+        models.load(AdaptInputs(model="wrn-17-1", weights=tmp_path / "w.pt"))
 
 
 def test_the_imagenet_c_layout_is_read_file_by_file(tmp_path: Path) -> None:

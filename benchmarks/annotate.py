@@ -1,0 +1,255 @@
+"""Sampling and filtering of Toolformer against a plain rendering: documents a CPU-minute, memory.
+
+`python benchmarks/annotate.py [--rounds 3]` first checks in float64 that both draw the same tokens from
+the same random numbers and compute the same losses, then measures both in turns in one process, on one
+thread, in float32. The plain rendering takes one document, one position and one sample at a time and
+keeps nothing between calls of the model. Both use the same GPT-2 of 4 layers and 256 dimensions with
+random weights, and prompts of about 280 tokens with the text. `--growth` measures time and peak memory
+over numbers of documents, each in a process of its own.
+"""
+
+import argparse
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any
+
+import torch
+
+from kdst_core.contracts import Document, ToolCall, ToolsRequest
+from kdst_toolformer import ToolformerOptions, prompts
+from kdst_toolformer.annotate import Annotator
+from kdst_toolformer.draws import generator, pick
+from kdst_toolformer.score import WEIGHTS
+from kdst_tools import layouts
+from kdst_tools.calls import escape
+from kdst_tools.tiny import documents
+from kdst_tools.tools.kit import FunctionTool
+
+EXAMPLES = (
+    (
+        "Anna had 412 apples and bought 77 more. Now she has 489.",
+        "Anna had 412 apples and bought 77 more. Now she has [Calculator(412 + 77)] 489.",
+    ),
+    (
+        "There are 18 rows of 24 seats, so 432 seats.",
+        "There are 18 rows of 24 seats, so [Calculator(18 * 24)] 432 seats.",
+    ),
+)
+TOOL = FunctionTool("Calculator", "The input is an expression.", lambda a, d: "489", EXAMPLES)
+MAX_INPUT = 24
+CALLS_A_TEXT = 10
+
+
+def texts(count: int) -> list[Document]:
+    """Return generated documents of one to a few sentences."""
+    return [Document(text.text) for text in documents(count, Random("benchmark"))]
+
+
+def learner(dtype: torch.dtype, placement: str = "prefix") -> Annotator:
+    """Return our stages on the random model."""
+    tokenizer = layouts.tokenizer([d.text for d in texts(400)], size=1024)
+    model = layouts.model("gpt2", len(tokenizer), width=256, layers=4, context=1024).to(dtype)
+    options = ToolformerOptions(
+        sampler="prompted",
+        placement=placement,  # type: ignore[arg-type]
+        tau_s=["Calculator=0"],
+        k=["Calculator=5"],
+        m=["Calculator=5"],
+        max_input=MAX_INPUT,
+        dtype="auto",
+    )
+    return Annotator(ToolsRequest(model, tokenizer, [TOOL]), options)
+
+
+def ours(found: Annotator, shard: Sequence[Document]) -> dict[tuple[str, int, int], list[int]]:
+    """Sample calls our way: (document, position, number) to the tokens after <API>."""
+    return {
+        (drawn.batch[place.row].document.id, place.index, number): list(written)
+        for drawn in found.sampler.draw(shard)
+        for place, samples in zip(drawn.places, drawn.written, strict=True)
+        for number, written in enumerate(samples)
+    }
+
+
+@torch.inference_mode()
+def plain(found: Annotator, shard: Sequence[Document]) -> dict[tuple[str, int, int], list[int]]:
+    """Sample calls plainly: the whole prompt is read again for every position and every token."""
+    model, tokens = found.request.model, found.tokens
+    drawn = {}
+    for document in shard:
+        x = tokens.encode(escape(document.text)).ids
+        text = prompts.head(TOOL) + prompts.before(escape(document.text))
+        prompt = tokens.prefix + tokens.encode(text).ids
+        p = []
+        for i in range(len(x)):
+            logits = model(torch.tensor([prompt + x[:i]])).logits[0, -1]
+            p.append(float(logits.softmax(-1)[tokens.start_id]))
+        positions = sorted(sorted(range(len(x)), key=lambda i: (-p[i], i))[:5])
+        source = generator(0, "sample", document.id, "0", "Calculator")
+        for i in positions:
+            u = torch.rand(5, MAX_INPUT, generator=source)
+            for number in range(5):
+                drawn[document.id, i, number] = _one(found, prompt + x[:i], u[number])
+    return drawn
+
+
+def _one(found: Annotator, before: list[int], u: torch.Tensor) -> list[int]:
+    """Sample one call."""
+    ids, written = [*before, found.tokens.start_id], list[int]()
+    for step in range(MAX_INPUT):
+        logits = found.request.model(torch.tensor([ids])).logits[:, -1]
+        token = int(pick(logits, u[step : step + 1], 1.0))
+        ids.append(token)
+        written.append(token)
+        text = found.tokens.decode(written)
+        if token == found.tokens.eos or "]" in text or "->" in text:
+            break
+    return written
+
+
+def proposed(found: Annotator, shard: Sequence[Document]) -> list[ToolCall]:
+    """Calls at random positions, with results."""
+    calls = []
+    for document in shard:
+        source = Random(document.id)
+        count = len(found.tokens.encode(escape(document.text)).ids)
+        for position in sorted(source.sample(range(count), min(CALLS_A_TEXT, count))):
+            a, b = source.randint(10, 999), source.randint(10, 999)
+            calls.append(
+                ToolCall(document.id, position, "Calculator", f"{a} + {b}", result=str(a + b))
+            )
+    return calls
+
+
+@torch.inference_mode()
+def plain_losses(
+    found: Annotator, shard: Sequence[Document], calls: Sequence[ToolCall]
+) -> list[tuple[float, float, float]]:
+    """L_i(empty), L_i(call), L_i(call with result) of each call, from a pass each."""
+    by_id = {document.id: document for document in shard}
+    tokens = found.tokens
+    losses = []
+    for call in calls:
+        x = tokens.encode(escape(by_id[call.doc].text)).ids
+        z = (
+            [],
+            tokens.call(call.tool, call.input),
+            tokens.call(call.tool, call.input, call.result),
+        )
+        losses.append(tuple(_loss(found, x, call.position, part) for part in z))
+    return losses  # type: ignore[return-value]
+
+
+def _loss(found: Annotator, x: list[int], i: int, z: list[int]) -> float:
+    """L_i(z) from one pass over the whole text."""
+    at = 0 if found.placement == "prefix" else i
+    ids = [*found.tokens.prefix, *x[:at], *z, *x[at:]]
+    logits = found.request.model(torch.tensor([ids])).logits[0].log_softmax(-1)
+    first = len(found.tokens.prefix) + len(z) + i
+    return -sum(
+        w * float(logits[first + t - 1, x[i + t]]) for t, w in enumerate(WEIGHTS) if i + t < len(x)
+    )
+
+
+def cpu(work: Callable[[], Any]) -> float:
+    """Return the CPU seconds of a call."""
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
+def check(shard: Sequence[Document]) -> None:
+    """Assert in float64 that ours and plain agree, and in float32 that the losses do."""
+    double = learner(torch.float64)
+    assert ours(double, shard) == plain(double, shard), "the sampled tokens differ"
+    print(f"same tokens in {len(ours(double, shard))} sampled calls (float64, shared draws)")
+    for placement in ("prefix", "inline"):
+        single = learner(torch.float32, placement)
+        calls = proposed(single, shard)
+        filtered = single.filter(shard, calls)
+        losses = plain_losses(single, shard, calls)
+        worst = max(
+            abs(a - b)
+            for call, row in zip(filtered, losses, strict=True)
+            for a, b in zip((call.L_empty, call.L_call, call.L_full), row, strict=True)
+            if a is not None
+        )
+        assert worst < 1e-4, f"losses differ by {worst}"
+        print(f"losses of {len(calls)} calls, {placement}: at most {worst:.1e} apart (float32)")
+
+
+def compare(rounds: int) -> None:
+    """Measure both in turns and print documents a CPU-minute."""
+    many, few = texts(32), texts(2)
+    single = learner(torch.float32)
+    text = prompts.head(TOOL) + prompts.before(many[0].text) + many[0].text
+    print(f"prompt with text: {len(single.tokens.encode(text).ids)} tokens")
+    rows = {"sampling": (lambda: ours(single, many), lambda: plain(single, few))}
+    for placement in ("prefix", "inline"):
+        found = learner(torch.float32, placement)
+        rows[f"filtering, {placement}"] = (
+            lambda f=found: f.filter(many, proposed(f, many)),
+            lambda f=found: plain_losses(f, few, proposed(f, few)),
+        )  # type: ignore[assignment]
+    print(f"{'':20s} {'ours':>10s} {'plain':>10s}  documents a CPU-minute, medians of {rounds}")
+    for name, (fast, slow) in rows.items():
+        fast()
+        pairs = [(cpu(fast) / len(many), cpu(slow) / len(few)) for _ in range(rounds)]
+        a, b = (60 / statistics.median(column) for column in zip(*pairs, strict=True))
+        ratios = sorted(slow / fast for fast, slow in pairs)
+        print(
+            f"{name:20s} {a:10.0f} {b:10.1f}  {a / b:6.1f} × ({ratios[0]:.1f} to {ratios[-1]:.1f})"
+        )
+
+
+def growth() -> None:
+    """Print CPU time and peak memory of annotating more and more documents, shard by shard."""
+    print("documents  CPU-s  CPU-ms a document  peak MiB")
+    for count in (64, 128, 256, 512):
+        done = subprocess.run(
+            [sys.executable, __file__, "--count", str(count)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        print(done.stdout.strip())
+
+
+def annotate(count: int) -> None:
+    """Sample and filter `count` documents in shards of 32, and print what it took."""
+    single = learner(torch.float32)
+    many = texts(count)
+    started = time.process_time()
+    for first in range(0, count, 32):
+        shard = many[first : first + 32]
+        single.sample(shard)
+        single.filter(shard, proposed(single, shard))
+    spent = time.process_time() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{count:9d} {spent:6.1f} {1000 * spent / count:18.1f} {peak:9.0f}")
+
+
+def main() -> None:
+    """Check, then measure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--growth", action="store_true", help="time and memory over documents")
+    parser.add_argument("--count", type=int, help="annotate so many documents once")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if arguments.count:
+        annotate(arguments.count)
+    elif arguments.growth:
+        growth()
+    else:
+        check(texts(2))
+        compare(arguments.rounds)
+
+
+if __name__ == "__main__":
+    main()

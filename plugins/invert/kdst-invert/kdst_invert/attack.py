@@ -1,0 +1,198 @@
+"""Inversions carried out and kept on disk as they come: a line a row and step, safe against a kill."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from attrs import define, evolve, field, frozen
+
+from kdst_core.contracts import Embedder, Inversion, InvertRequest, Training
+from kdst_core.errors import KdstError
+from kdst_core.method import Method, failure
+from kdst_core.rundir import Run
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PLACES = 6
+"""Decimals of a cosine in the file."""
+
+
+@define
+class Progress:
+    """How far one attack is; what the run's checkpoint holds of it.
+
+    bytes: of its file up to the last whole block. calls: embedder calls. steps: of the longest block.
+    """
+
+    rows: int = 0
+    bytes: int = 0
+    calls: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+    longest: int | None = None
+    notes: list[str] = field(factory=list)
+    complete: bool = False
+
+
+@frozen
+class Attacked:
+    """A finished attack: its file and its figures."""
+
+    file: Path
+    rows: int
+    progress: Progress
+
+    @property
+    def calls_per_text(self) -> float:
+        """Embedder calls a text."""
+        return self.progress.calls / self.rows
+
+    @property
+    def texts_per_second(self) -> float:
+        """Texts inverted a second."""
+        return self.rows / max(self.progress.seconds, 1e-9)
+
+
+class Attacker:
+    """A method that inverts vectors, and the run that keeps what it finds."""
+
+    def __init__(self, method: Method, embed: Embedder, run: Run, block: int) -> None:
+        self.method, self.embed, self.run, self.block = method, embed, run, block
+        restored = run.restore() or {}
+        self.states = {name: Progress(**state) for name, state in restored.items()}
+
+    def invert(
+        self,
+        name: str,
+        vectors: "Tensor",
+        options: Any,
+        label: str,
+        training: Training | None = None,
+    ) -> Attacked:
+        """Invert vectors (N, D) into `artifacts/<name>.jsonl`, from where an earlier session was.
+
+        Every line is one row after one step that worked on it: row, step, text, cosine.
+        """
+        file = self.run.artifacts / f"{name}.jsonl"
+        state = self.states.setdefault(name, Progress())
+        if state.complete:
+            return Attacked(file, len(vectors), state)
+        found = iter(self._inversions(vectors, options, training, state.rows))
+        first = self._next(found)
+        if not file.exists():
+            file.touch()
+        self._save()
+        with file.open("r+b") as opened, self.run.progress(len(vectors), label) as advance:
+            opened.truncate(state.bytes)
+            opened.seek(state.bytes)
+            advance(state.rows)
+            self._write(opened, state, first, found, advance)
+        state.complete = True
+        self._save()
+        return Attacked(file, len(vectors), state)
+
+    def _inversions(
+        self, vectors: "Tensor", options: Any, training: Training | None, done: int
+    ) -> Iterator[Inversion]:
+        """What the method returns for the rows that are left."""
+        import torch
+
+        starts = range(done, len(vectors), self.block)
+        request = InvertRequest(
+            vectors,
+            self.embed,
+            torch.Generator().manual_seed(self.run.seed),
+            blocks=(range(s, min(s + self.block, len(vectors))) for s in starts),
+            training=training,
+        )
+        inversions: Iterator[Inversion] = self.method.call(request, options, self.run)
+        return inversions
+
+    def _next(self, found: Iterator[Inversion]) -> Inversion | None:
+        """The next inversion; what the method raises becomes one line."""
+        try:
+            return next(found, None)
+        except (KdstError, OSError):
+            raise
+        except Exception as e:
+            raise failure(self.method.plugin, e) from e
+
+    def _write(
+        self,
+        opened: IO[bytes],
+        state: Progress,
+        first: Inversion | None,
+        found: Iterator[Inversion],
+        advance: Any,
+    ) -> None:
+        """Write inversions as they come; a checkpoint after every block."""
+        began, shown, inversion = time.perf_counter(), 0, first
+        while inversion is not None:
+            rows = inversion.rows
+            assert rows is not None
+            _check(inversion, rows)
+            opened.write(lines(inversion, rows))
+            opened.flush()
+            stopped = len(rows) if inversion.last else _stopped(inversion)
+            advance(stopped - shown)
+            shown = stopped
+            state.steps = max(state.steps, inversion.step)
+            if inversion.last:
+                now = time.perf_counter()
+                state.seconds, began, shown = state.seconds + now - began, now, 0
+                state.rows, state.bytes = rows.stop, opened.tell()
+                state.calls += inversion.embedder_calls
+                state.longest = inversion.longest
+                state.notes = list(dict.fromkeys([*state.notes, *inversion.notes]))
+                self._save()
+            inversion = self._next(found)
+
+    def _save(self) -> None:
+        """Keep how far every attack is."""
+        names = [a.name for a in Progress.__attrs_attrs__]  # type: ignore[attr-defined]
+        self.run.checkpoint(
+            {key: {n: getattr(state, n) for n in names} for key, state in self.states.items()}
+        )
+
+
+def _stopped(inversion: Inversion) -> int:
+    """Rows of a block that were not worked on any more."""
+    return 0 if inversion.active is None else int((~inversion.active).sum())
+
+
+def _check(inversion: Inversion, rows: range) -> None:
+    """Raise KdstError when a method returned something else than a step of its block."""
+    if not isinstance(inversion, Inversion):
+        raise KdstError(f"the method returned a {type(inversion).__name__}, not an Inversion")
+    if len(inversion.texts) != len(rows) or len(inversion.cosine) != len(rows):
+        raise KdstError(
+            f"the method returned {len(inversion.texts)} texts for a block of {len(rows)}"
+        )
+
+
+def lines(inversion: Inversion, rows: range) -> bytes:
+    """The rows that a step worked on, one line of JSON each."""
+    found = []
+    for i, row in enumerate(rows):
+        if inversion.step and inversion.active is not None and not bool(inversion.active[i]):
+            continue
+        cosine = round(float(inversion.cosine[i]), PLACES)
+        found.append(
+            {"row": row, "step": inversion.step, "text": inversion.texts[i], "cosine": cosine}
+        )
+    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in found).encode()
+
+
+def read(file: Path) -> Iterator[dict[str, Any]]:
+    """The lines of an attack's file."""
+    with file.open(encoding="utf-8") as opened:
+        for line in opened:
+            yield json.loads(line)
+
+
+def with_option(options: Any, name: str, value: Any) -> Any:
+    """Options of a method with one of them changed, unchanged where it has no such option."""
+    return evolve(options, **{name: value}) if hasattr(options, name) else options

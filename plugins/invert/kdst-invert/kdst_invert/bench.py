@@ -1,0 +1,65 @@
+"""The bench of `invert`: prepares a run, carries it out, and reports on it."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from kdst_core.bench import Check, Job, ReportContent
+from kdst_core.codecs import JsonCodec
+from kdst_core.device import has_cuda, usable
+from kdst_core.method import Method
+from kdst_core.rundir import Run
+from kdst_invert.inputs import InvertInputs
+from kdst_invert.prepared import PreparedInvert
+
+
+class InvertBench:
+    """The bench that the entry point `invert` of the group `kdst.benches` names."""
+
+    capability = "invert"
+    package = "kdst-invert"
+    inputs = InvertInputs
+    live = frozenset({"texts", "embeddings", "embedder"})
+    codec = JsonCodec()
+
+    def prepare(self, job: Job) -> PreparedInvert:
+        """Load embedder, texts and vectors, and check that they can be inverted."""
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        from kdst_invert import source
+        from kdst_invert.embedders import choose
+
+        device = usable(job.device if job.device != "auto" else "cuda" if has_cuda() else "cpu")
+        inputs: InvertInputs = job.inputs
+        live = job.objects.get("embedder")
+        embed = (
+            choose.choose(inputs, device) if live is None else choose.as_embedder(live, "embedder")
+        )
+        found = source.load(inputs, embed, job.seed, job.objects)
+        return PreparedInvert(job, device, embed, found, found.said)
+
+    def report(self, result: Mapping[str, Any], directory: Path) -> ReportContent:
+        """Build the report of a run."""
+        from kdst_invert.report import content
+
+        return content(result, directory)
+
+    def smoke(self, method: Method, options: Any, run: Run) -> str:
+        """Invert a few notes in two steps; return a digest of the texts."""
+        from kdst_invert.checks import small_inversion
+
+        found = small_inversion(method, options, run)
+        texts = json.dumps([[i.step, list(i.texts)] for i in found])
+        return hashlib.sha256(texts.encode()).hexdigest()
+
+    def checks(self, method: Method) -> Iterator[Check]:
+        """Yield the checks of a method that inverts."""
+        from kdst_invert.checks import invert_checks
+
+        return invert_checks(method)
+
+
+bench = InvertBench()
+"""The bench of embedding inversion for kdst."""

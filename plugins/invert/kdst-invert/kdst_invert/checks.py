@@ -1,0 +1,114 @@
+"""The conformance checks of a method that inverts, on a few notes and two steps."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kdst_core.bench import Check
+from kdst_core.contracts import Embedder, Inversion, InvertRequest, RunServices
+from kdst_core.method import Method
+from kdst_core.testing import make_run
+from kdst_invert.attack import with_option
+from kdst_invert.embedders.minilm import minilm
+from kdst_invert.notes.generate import notes
+
+ROWS, STEPS = 4, 2
+CLOSE = 1e-4
+
+
+@cache
+def small_embedder() -> Embedder:
+    """The embedder of the checks."""
+    return minilm()
+
+
+@cache
+def small_vectors() -> Tensor:
+    """Embeddings of a few held-out notes."""
+    return small_embedder()([note.text for note in notes("held-out", ROWS)])
+
+
+def small_options(options: Any) -> Any:
+    """Options of a few steps with a narrow beam, where the method has such options."""
+    return with_option(with_option(options, "steps", STEPS), "beam", 2)
+
+
+def small_inversion(
+    method: Method, options: Any, run: RunServices, blocks: Sequence[range] | None = None
+) -> list[Inversion]:
+    """Call the hook on the small vectors."""
+    generator = torch.Generator().manual_seed(run.seed)
+    request = InvertRequest(small_vectors(), small_embedder(), generator, blocks)
+    return list(method.call(request, small_options(options), run))
+
+
+def invert_checks(method: Method) -> Iterator[Check]:
+    """Yield the checks; each inverts anew."""
+    yield Check("a text for each row, block after block", lambda: _shapes(method))
+    yield Check("the cosine never falls", lambda: _rises(method))
+    yield Check("the cosine is that of the text", lambda: _true_cosine(method))
+    yield Check("a row does not depend on the others", lambda: _apart(method))
+    yield Check("the vectors are unchanged", lambda: _unchanged(method))
+
+
+def _invert(method: Method, blocks: Sequence[range] | None = None) -> list[Inversion]:
+    """Call the hook with default options."""
+    with tempfile.TemporaryDirectory() as directory:
+        run = make_run(Path(directory))
+        return small_inversion(method, method.description.options(), run, blocks)
+
+
+def _last(found: Sequence[Inversion]) -> list[str]:
+    """The final text of every row."""
+    return [text for i in found if i.last for text in i.texts]
+
+
+def _shapes(method: Method) -> None:
+    """Every block ends once, and its steps count from 0."""
+    blocks = [range(3), range(3, ROWS)]
+    found = _invert(method, blocks)
+    assert all(isinstance(i, Inversion) for i in found), "the hook must yield Inversions"
+    assert [i.rows for i in found if i.last] == blocks, "blocks are not ended in their order"
+    for rows in blocks:
+        mine = [i for i in found if i.rows == rows]
+        assert [i.step for i in mine] == list(range(len(mine))), "steps do not count from 0"
+        for i in mine:
+            assert len(i.texts) == len(rows), "there is not one text a row"
+            assert i.cosine.shape == (len(rows),), "there is not one cosine a row"
+        calls = [i.embedder_calls for i in mine]
+        assert calls == sorted(calls), "embedder calls of a block fall"
+
+
+def _rises(method: Method) -> None:
+    """A later step is never worse."""
+    found = _invert(method)
+    for before, after in pairwise(found):
+        assert bool((after.cosine >= before.cosine - 1e-6).all()), "the cosine of a row falls"
+
+
+def _true_cosine(method: Method) -> None:
+    """The cosine reported is that of the text's embedding."""
+    last = _invert(method)[-1]
+    again = torch.cosine_similarity(small_embedder()(list(last.texts)), small_vectors(), dim=1)
+    apart = float((again - last.cosine.float()).abs().max())
+    assert apart < CLOSE, f"the cosine is off by {apart:.2g}"
+
+
+def _apart(method: Method) -> None:
+    """Blocks of one row give the texts of one block."""
+    together = _last(_invert(method))
+    alone = _last(_invert(method, [range(i, i + 1) for i in range(ROWS)]))
+    assert together == alone, "a row's text depends on the other rows of its block"
+
+
+def _unchanged(method: Method) -> None:
+    """The request's vectors are the ones from before."""
+    before = small_vectors().clone()
+    _invert(method)
+    assert torch.equal(before, small_vectors()), "the method changed the vectors"

@@ -1,0 +1,166 @@
+"""What a store may do to its vectors before it keeps them, and what that does to a search.
+
+Every defence has one interface: `protect` changes stored vectors, `query` what they are searched with.
+"""
+
+import math
+from typing import Protocol
+
+import torch
+from attrs import frozen
+from torch import Generator, Tensor
+
+
+class Defence(Protocol):
+    """name: for tables and files. strength: the number that is varied, as text."""
+
+    @property
+    def name(self) -> str:
+        """Kind of the defence."""
+
+    @property
+    def strength(self) -> str:
+        """The number that is varied, with its symbol."""
+
+    def protect(self, e: Tensor, generator: Generator) -> Tensor:
+        """Stored vectors (N, D) as they are kept."""
+
+    def query(self, e: Tensor) -> Tensor:
+        """Vectors (n, D) as they search the store."""
+
+
+@frozen
+class Gaussian:
+    """e + λ N(0, I), the defence of the paper (section 7)."""
+
+    scale: float
+    name: str = "gaussian"
+
+    @property
+    def strength(self) -> str:
+        """λ."""
+        return f"λ = {self.scale:g}"
+
+    def protect(self, e: Tensor, generator: Generator) -> Tensor:
+        """Add noise to every coordinate."""
+        return e + self.scale * torch.randn(e.shape, generator=generator)
+
+    def query(self, e: Tensor) -> Tensor:
+        """Queries stay."""
+        return e
+
+
+@frozen
+class Laplace:
+    """Laplace noise of standard deviation λ on every coordinate."""
+
+    scale: float
+    name: str = "laplace"
+
+    @property
+    def strength(self) -> str:
+        """λ, to be compared with that of Gaussian noise."""
+        return f"λ = {self.scale:g}"
+
+    def protect(self, e: Tensor, generator: Generator) -> Tensor:
+        """Add noise drawn by the inverse of its distribution function."""
+        u = torch.rand(e.shape, generator=generator, dtype=torch.float64) - 0.5
+        u = u.clamp(min=-0.5 + 1e-12)
+        noise = -u.sign() * torch.log1p(-2 * u.abs()) * (self.scale / math.sqrt(2))
+        return e + noise.float()
+
+    def query(self, e: Tensor) -> Tensor:
+        """Queries stay."""
+        return e
+
+
+@frozen
+class Rounding:
+    """Each vector rounded to integers of some bits, scaled to its largest coordinate."""
+
+    bits: int = 8
+    name: str = "rounding"
+
+    @property
+    def strength(self) -> str:
+        """Bits a coordinate."""
+        return f"int{self.bits}"
+
+    def protect(self, e: Tensor, generator: Generator) -> Tensor:
+        """Round."""
+        most = 2 ** (self.bits - 1) - 1
+        step = e.abs().amax(dim=1, keepdim=True) / most
+        return (e / step).round().clamp(-most, most) * step
+
+    def query(self, e: Tensor) -> Tensor:
+        """Queries stay."""
+        return e
+
+
+@frozen
+class Dropping:
+    """A share of the dimensions, the same ones for all vectors, set to 0."""
+
+    share: float
+    seed: int = 0
+    name: str = "dropping"
+
+    @property
+    def strength(self) -> str:
+        """Share that is dropped."""
+        return f"{self.share:.0%} dropped"
+
+    def protect(self, e: Tensor, generator: Generator) -> Tensor:
+        """Set the dropped dimensions to 0."""
+        chosen = torch.Generator().manual_seed(self.seed)
+        order = torch.randperm(e.shape[1], generator=chosen)
+        kept = e.clone()
+        kept[:, order[: round(self.share * e.shape[1])]] = 0
+        return kept
+
+    def query(self, e: Tensor) -> Tensor:
+        """Queries stay; a dropped dimension adds nothing to a product."""
+        return e
+
+
+@frozen
+class Rotation:
+    """A secret orthogonal matrix: every product, so every search, stays as it is."""
+
+    secret: int = 0
+    name: str = "rotation"
+
+    @property
+    def strength(self) -> str:
+        """There is nothing to vary."""
+        return "secret"
+
+    def matrix(self, dimension: int) -> Tensor:
+        """The secret (D, D), uniform over orthogonal matrices."""
+        generator = torch.Generator().manual_seed(self.secret + 982_451_653)
+        drawn = torch.randn(dimension, dimension, generator=generator, dtype=torch.float64)
+        q, r = torch.linalg.qr(drawn)
+        return (q * r.diagonal().sign()).float()
+
+    def protect(self, e: Tensor, generator: Generator) -> Tensor:
+        """Turn."""
+        return e @ self.matrix(e.shape[1]).T
+
+    def query(self, e: Tensor) -> Tensor:
+        """Turn queries likewise."""
+        return e @ self.matrix(e.shape[1]).T
+
+
+def learned_rotation(known: Tensor, stored: Tensor) -> Tensor:
+    """The orthogonal matrix (D, D) that turns known vectors (m, D) best into stored ones.
+
+    What an attacker learns of a rotation from m texts that he knows to be in the store (orthogonal
+    Procrustes). `stored @ matrix` turns the store back.
+    """
+    u, _, v = torch.linalg.svd(stored.double().T @ known.double())
+    return (u @ v).float()
+
+
+def unit(e: Tensor) -> Tensor:
+    """Vectors divided by their length."""
+    return torch.nn.functional.normalize(e, dim=1)

@@ -1,0 +1,1 @@
+"""Embedders: texts to vectors, each with its dimension, normalisation and pooling."""

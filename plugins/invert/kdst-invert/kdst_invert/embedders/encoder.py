@@ -1,0 +1,123 @@
+"""Any transformers encoder as an embedder: explicit pooling, batches of texts of one length."""
+
+# mypy: disable-error-code="no-untyped-call"
+# transformers leaves these calls untyped
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from attrs import field, frozen
+from torch import Tensor
+
+from kdst_core.errors import KdstError
+
+Pooling = Literal["mean", "cls", "pooler"]
+Precision = Literal["auto", "float32", "bfloat16"]
+BATCH = 64
+
+
+@frozen
+class Encoder:
+    """Texts to vectors by a transformers encoder.
+
+    pooling: mean of all tokens' last hidden states, that of the first token (cls), or the model's own
+    pooler. longest: tokens that are read of a text, the rest is cut as the model's makers do.
+    """
+
+    name: str
+    model: Any = field(repr=False)
+    tokenizer: Any = field(repr=False)
+    dimension: int
+    normalised: bool
+    pooling: Pooling
+    longest: int
+
+    @torch.inference_mode()
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        """Return (n, D) float32 on the CPU."""
+        if not texts:
+            return torch.empty(0, self.dimension)
+        found = self.tokenizer(list(texts), truncation=True, max_length=self.longest)["input_ids"]
+        vectors = torch.empty(len(texts), self.dimension)
+        for rows in same_length(found, BATCH):
+            ids = torch.tensor([found[i] for i in rows], device=self.model.device)
+            vectors[rows] = self._pooled(ids).float().cpu()
+        return torch.nn.functional.normalize(vectors, dim=1) if self.normalised else vectors
+
+    def _pooled(self, ids: Tensor) -> Tensor:
+        """One vector of each row of token ids without padding."""
+        output = self.model(input_ids=ids, attention_mask=torch.ones_like(ids))
+        if self.pooling == "pooler":
+            pooled: Tensor = output.pooler_output
+            return pooled
+        hidden: Tensor = output.last_hidden_state
+        return hidden[:, 0] if self.pooling == "cls" else hidden.float().mean(1)
+
+
+def same_length(ids: Sequence[Sequence[int]], most: int) -> Iterator[list[int]]:
+    """Places of rows of one length, at most so many at a time; needs no padding."""
+    rows: list[int] = []
+    for i in sorted(range(len(ids)), key=lambda i: len(ids[i])):
+        if rows and (len(rows) == most or len(ids[i]) != len(ids[rows[0]])):
+            yield rows
+            rows = []
+        rows.append(i)
+    yield rows
+
+
+def load_encoder(
+    directory: Path,
+    *,
+    name: str,
+    pooling: Pooling,
+    normalised: bool,
+    device: str = "cpu",
+    precision: Precision = "auto",
+    longest: int | None = None,
+) -> Encoder:
+    """Load the encoder that transformers saved in a directory.
+
+    The encoder half of a T5 is used where the model is one. Raises KdstError where nothing there can
+    be loaded, or where the model has no pooler and one is asked for.
+    """
+    from kdst_invert.quiet import quiet
+
+    with quiet():
+        model, tokenizer = _load(directory)
+    if pooling == "pooler" and getattr(model, "pooler", None) is None:
+        raise KdstError(f"{directory} has no pooler; choose --pooling mean or cls")
+    fast = precision == "bfloat16" or (precision == "auto" and bfloat16_pays(device))
+    model = model.eval().requires_grad_(False).to(device, torch.bfloat16 if fast else torch.float32)
+    known = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", 512))
+    return Encoder(
+        name=name,
+        model=model,
+        tokenizer=tokenizer,
+        dimension=int(model.config.hidden_size),
+        normalised=normalised,
+        pooling=pooling,
+        longest=longest or known,
+    )
+
+
+def _load(directory: Path) -> tuple[Any, Any]:
+    """The model and its tokeniser; KdstError says what is missing."""
+    from transformers import AutoConfig, AutoModel, AutoTokenizer, T5EncoderModel
+
+    try:
+        config = AutoConfig.from_pretrained(directory, local_files_only=True)
+        loader = T5EncoderModel if config.model_type == "t5" else AutoModel
+        model = loader.from_pretrained(directory, local_files_only=True, use_safetensors=None)
+        return model, AutoTokenizer.from_pretrained(directory, local_files_only=True)
+    except (OSError, ValueError, ImportError) as e:
+        reason = (str(e).splitlines() or [type(e).__name__])[0]
+        raise KdstError(f"{directory} holds no encoder that transformers can load: {reason}") from e
+
+
+def bfloat16_pays(device: str) -> bool:
+    """Whether a device multiplies bfloat16 faster than float32."""
+    if device.startswith("cuda"):
+        return bool(torch.cuda.is_bf16_supported())
+    return device == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())

@@ -1,0 +1,124 @@
+"""How close a recovered text is to the original: exact match, token F1, BLEU, named fields."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+TEXT_MEASURES = ("exact", "token_f1", "bleu")
+NAME = "name"
+"""The field whose recovery is the measure `names`; the others are `field.<name>`."""
+RESAMPLES = 1000
+Z = 1.959964
+"""Quantile of the normal distribution for a 95 % interval."""
+
+
+def words(text: str) -> list[str]:
+    """Words of a text, in lower case, punctuation left out."""
+    return re.findall(r"\w+(?:['’]\w+)*", text.lower())
+
+
+def exact(text: str, original: str) -> float:
+    """1 where the texts are equal but for space, else 0."""
+    return float(text.split() == original.split())
+
+
+def token_f1(text: str, original: str) -> float:
+    """F1 of the words of a text against those of the original, each as often as it occurs."""
+    found, wanted = Counter(words(text)), Counter(words(original))
+    common = (found & wanted).total()
+    return 2 * common / max(found.total() + wanted.total(), 1)
+
+
+@cache
+def _bleu() -> Any:
+    """sacrebleu's sentence BLEU with its own defaults."""
+    from sacrebleu.metrics import BLEU
+
+    return BLEU(effective_order=True)
+
+
+def bleu(text: str, original: str) -> float:
+    """Sentence BLEU of sacrebleu (tokeniser 13a, exponential smoothing), from 0 to 1."""
+    score: float = _bleu().sentence_score(text, [original]).score
+    return min(score / 100, 1.0)
+
+
+def says(text: str, value: str) -> float:
+    """1 where the words of a value stand in a text, in order and together, else 0."""
+    found, wanted = words(text), words(value)
+    places = range(len(found) - len(wanted) + 1)
+    return float(any(found[i : i + len(wanted)] == wanted for i in places))
+
+
+def score(text: str, original: str, fields: Mapping[str, str]) -> dict[str, float]:
+    """All measures of one recovered text; fields: the named values that the original holds."""
+    found = {
+        "exact": exact(text, original),
+        "token_f1": token_f1(text, original),
+        "bleu": bleu(text, original),
+    }
+    for name, value in fields.items():
+        found["names" if name == NAME else f"field.{name}"] = says(text, value)
+    return found
+
+
+@frozen
+class Interval:
+    """A mean over texts and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    count: int
+
+    def __str__(self) -> str:
+        """As the terminal and the report show it."""
+        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
+
+
+def interval(values: "Sequence[float] | Array", seed: int = 0) -> Interval:
+    """Mean of values, one a text, with the bootstrap's percentile interval over texts.
+
+    Values that are all 0 or all 1 get Wilson's interval, since resampling them says nothing. NaN, a
+    text that has no such field, is left out.
+    """
+    import numpy as np
+
+    kept = np.asarray(values, dtype=np.float64)
+    kept = kept[~np.isnan(kept)]
+    count = len(kept)
+    if not count:
+        return Interval(math.nan, math.nan, math.nan, 0)
+    mean = float(kept.mean())
+    if bool(np.isin(kept, (0.0, 1.0)).all()) and mean in (0.0, 1.0):
+        return Interval(mean, *wilson(mean, count), count)
+    rng = np.random.default_rng(seed)
+    means = [kept[rng.integers(0, count, count)].mean() for _ in range(RESAMPLES)]
+    low, high = np.quantile(means, (0.025, 0.975))
+    return Interval(mean, float(low), float(high), count)
+
+
+def mean(values: "Array") -> float:
+    """Mean of the values that are known."""
+    import numpy as np
+
+    return float(np.nanmean(values, dtype=np.float64))
+
+
+def wilson(rate: float, count: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a rate over `count` texts."""
+    centre = (rate + Z**2 / (2 * count)) / (1 + Z**2 / count)
+    reach = Z / (1 + Z**2 / count)
+    reach *= math.sqrt(rate * (1 - rate) / count + Z**2 / (4 * count**2))
+    return max(0.0, centre - reach), min(1.0, centre + reach)

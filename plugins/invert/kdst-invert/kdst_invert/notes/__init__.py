@@ -1,0 +1,1 @@
+"""Short synthetic clinical notes whose fields are known."""

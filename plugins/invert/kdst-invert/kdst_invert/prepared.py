@@ -1,0 +1,158 @@
+"""One run of the bench: invert, measure, compare with what memory and chance give, write."""
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from attrs import field, frozen
+
+from kdst_core.bench import Job, Outcome
+from kdst_core.contracts import Embedder, Training
+from kdst_core.rundir import Run, write_atomically
+from kdst_invert.attack import Attacked, Attacker, with_option
+from kdst_invert.inputs import InvertInputs
+from kdst_invert.source import Source
+
+if TYPE_CHECKING:
+    from kdst_invert.scores import Scores
+
+MAIN = "inversions"
+GREEDY_STEPS = 5
+"""Corrections at most of the greedy search that the beam is compared with."""
+
+
+@frozen
+class PreparedInvert:
+    """A run with its vectors and embedder loaded and checked."""
+
+    job: Job
+    device: str
+    embed: Embedder
+    source: Source
+    notes: tuple[str, ...] = field(factory=tuple)
+
+    @property
+    def inputs(self) -> InvertInputs:
+        """The bench's options."""
+        inputs: InvertInputs = self.job.inputs
+        return inputs
+
+    def execute(self, run: Run) -> Outcome:
+        """Carry out the run, from what an earlier session did."""
+        from kdst_invert import summarize
+        from kdst_invert.embedders.endpoint import Endpoint
+
+        if isinstance(self.embed, Endpoint):
+            self.embed.keep_in(run.dir / "endpoint.jsonl")
+        attacker = Attacker(self.job.method, self.embed, run, self.inputs.block)
+        if self.inputs.study != "none":
+            from kdst_invert.studies import carry_out
+
+            return carry_out(self, attacker, run)
+        attacked = attacker.invert(
+            MAIN, self.source.vectors, self.job.options, "inversion", self._training(run)
+        )
+        scores = self._scores(attacked)
+        metrics = scores.metrics() | summarize.costs(attacked)
+        metrics |= self._controls(attacker, attacked, run)
+        table = summarize.by_step(scores)
+        write_atomically(run.artifacts / "scores.json", json.dumps(table))
+        artifacts = {
+            "inversions.jsonl": f"artifacts/{MAIN}.jsonl",
+            "scores.json": "artifacts/scores.json",
+            "examples.json": "artifacts/examples.json",
+        }
+        shown = summarize.examples(attacked, self.source.originals)
+        write_atomically(run.artifacts / "examples.json", json.dumps(shown))
+        if self.inputs.stage == "fit":
+            artifacts["model"] = "artifacts/model"
+        return Outcome(
+            metrics,
+            artifacts,
+            self._protocol(attacked),
+            warnings=[*self.notes, *attacked.progress.notes, *self._lengths(attacked)],
+            summary=summarize.lines(metrics, self.source.originals is not None),
+        )
+
+    def _training(self, run: Run) -> Training | None:
+        """What the method trains on first, in a fit."""
+        if self.inputs.stage != "fit":
+            return None
+        return Training(
+            self.source.training,
+            run.artifacts / "model",
+            self.source.training_vectors,
+            noise=self.inputs.noise,
+        )
+
+    def _scores(self, attacked: Attacked) -> "Scores":
+        """Measures by step of an attack on the run's vectors."""
+        from kdst_invert.scores import score_file
+
+        steps = attacked.progress.steps
+        return score_file(attacked.file, attacked.rows, steps, self.source.originals)
+
+    def _controls(self, attacker: Attacker, attacked: Attacked, run: Run) -> dict[str, float]:
+        """Greedy search, texts against other rows' originals, and the nearest training note."""
+        from kdst_invert import controls
+
+        if not self.inputs.controls or self.source.originals is None:
+            return {}
+        metrics = controls.shuffled(attacked, self.source.originals)
+        training = self._training_texts()
+        if training:
+            metrics |= controls.nearest(self.source, training, self.embed, run)
+        options = self.job.options
+        if getattr(options, "beam", 1) > 1:
+            options = with_option(options, "beam", 1)
+            options = with_option(options, "steps", min(options.steps, GREEDY_STEPS))
+            options = with_option(options, "model", self._model(run) or options.model)
+            greedy = attacker.invert("greedy", self.source.vectors, options, "greedy, to compare")
+            metrics |= controls.finals(self._scores(greedy), "greedy.")
+            metrics["greedy.embedder_calls_per_text"] = greedy.calls_per_text
+        return metrics
+
+    def _model(self, run: Run) -> str | None:
+        """The directory of a model that this run trained."""
+        return str(run.artifacts / "model") if self.inputs.stage == "fit" else None
+
+    def _training_texts(self) -> list[str]:
+        """Texts that the inverter is known to have seen."""
+        if self.inputs.stage == "fit":
+            return list(self.source.training)
+        if not self.source.notes:
+            return []
+        from kdst_invert.notes.training import training_texts
+
+        return training_texts()
+
+    def _lengths(self, attacked: Attacked) -> list[str]:
+        """A warning where originals are longer than what the method writes."""
+        longest, originals = attacked.progress.longest, self.source.originals
+        if longest is None or originals is None:
+            return []
+        long = sum(len(text.split()) > longest for text in originals.texts)
+        return (
+            [
+                f"{long} of {attacked.rows} texts have more words than the {longest} tokens that the"
+                " inverter writes, so they cannot be recovered whole"
+            ]
+            if long
+            else []
+        )
+
+    def _protocol(self, attacked: Attacked) -> Mapping[str, Any]:
+        """Everything that decides what was measured."""
+        import torch
+
+        return {
+            "embedder_name": self.embed.name,
+            "dimension": self.embed.dimension,
+            "normalised": self.embed.normalised,
+            "rows": attacked.rows,
+            "notes": self.source.notes,
+            "texts_known": self.source.originals is not None,
+            "training_texts": len(self.source.training),
+            "longest": attacked.progress.longest,
+            "threads": torch.get_num_threads(),
+        }

@@ -1,0 +1,71 @@
+"""What access to the embedder is worth: none, the right one, and vectors of another embedder."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve
+
+from kdst_core.bench import Outcome
+from kdst_core.rundir import Run
+from kdst_invert.attack import Attacker
+from kdst_invert.embedders.encoder import Encoder
+from kdst_invert.scores import HEADLINE, Scores
+from kdst_invert.source import embedded
+from kdst_invert.studies.common import FEW, attack, changed, originals_of, outcome, three
+
+if TYPE_CHECKING:
+    from kdst_invert.prepared import PreparedInvert
+
+STEPS = 5
+CASES = {
+    "none": "no access: the hypothesiser alone",
+    "right": "the embedder that made the vectors",
+    "wrong": "vectors of another pooling of the same encoder",
+}
+
+
+def study(prepared: "PreparedInvert", attacker: Attacker, run: Run) -> Outcome:
+    """Invert the same texts without asking, asking the right embedder, and from foreign vectors."""
+    count = min(prepared.inputs.count or FEW, len(prepared.source.vectors))
+    originals = originals_of(prepared).cut(range(count))
+    options = changed(prepared.job.options, steps=STEPS)
+    vectors = prepared.source.vectors[:count]
+    right, costs = attack(attacker, "right", vectors, options, originals)
+    found: dict[str, Mapping[str, Any]] = {
+        "none": _row(right, 0, {"embedder_calls_per_text": 0.0}),
+        "right": _row(right, -1, costs),
+    }
+    other = _other(prepared)
+    if other is not None:
+        foreign = embedded(other, originals.texts)
+        scores, costs = attack(attacker, "wrong", foreign, options, originals)
+        found["wrong"] = _row(scores, -1, costs)
+    metrics = {
+        f"{case}.{name}": value[0]
+        for case, row in found.items()
+        for name, value in row["leakage"].items()
+    }
+    lines = [
+        f"{CASES[case]}: exact {row['leakage']['exact'][0]:.2f}"
+        f" ({row['leakage']['exact'][1]:.2f} to {row['leakage']['exact'][2]:.2f}),"
+        f" token F1 {row['leakage']['token_f1'][0]:.2f}"
+        for case, row in found.items()
+    ]
+    table = {"cases": found, "labels": CASES, "attacked": count, "sentences": lines}
+    return outcome(prepared, run, table, metrics, lines)
+
+
+def _row(scores: Scores, step: int, costs: Mapping[str, float]) -> dict[str, Any]:
+    """Measures after a step."""
+    kept = [n for n in scores.values if n in HEADLINE]
+    return {"leakage": {n: three(scores.at(n, step)) for n in kept}, **costs}
+
+
+def _other(prepared: "PreparedInvert") -> Encoder | None:
+    """The run's encoder with another pooling: vectors of the same size that the inverter never saw."""
+    embed = prepared.embed
+    if not isinstance(embed, Encoder):
+        return None
+    return evolve(
+        embed, name=f"{embed.name}, cls", pooling="mean" if embed.pooling == "cls" else "cls"
+    )

@@ -1,0 +1,44 @@
+"""Steps against width of the beam: what more search buys, and what it costs."""
+
+from typing import TYPE_CHECKING
+
+from kdst_core.bench import Outcome
+from kdst_core.rundir import Run
+from kdst_invert.attack import Attacker
+from kdst_invert.scores import HEADLINE
+from kdst_invert.studies.common import FEW, attack, changed, originals_of, outcome, three
+
+if TYPE_CHECKING:
+    from kdst_invert.prepared import PreparedInvert
+
+BEAMS = (1, 2, 4, 8)
+STEPS = 6
+
+
+def study(prepared: "PreparedInvert", attacker: Attacker, run: Run) -> Outcome:
+    """Invert the same texts with every beam, and read every measure after every step."""
+    count = min(prepared.inputs.count or FEW, len(prepared.source.vectors))
+    originals = originals_of(prepared).cut(range(count))
+    rows, metrics = [], {}
+    with run.progress(len(BEAMS), "beams") as advance:
+        for beam in BEAMS:
+            options = changed(prepared.job.options, beam=beam, steps=STEPS)
+            vectors = prepared.source.vectors[:count]
+            scores, costs = attack(attacker, f"beam-{beam}", vectors, options, originals)
+            kept = [n for n in scores.values if n in HEADLINE]
+            for step in range(STEPS + 1):
+                at = min(step, scores.steps)
+                found = {n: three(scores.at(n, at)) for n in kept}
+                rows.append({"beam": beam, "step": step, "leakage": found, **costs})
+                metrics |= {f"beam{beam}.{n}.step{step}": v[0] for n, v in found.items()}
+            calls = costs["embedder_calls_per_text"]
+            metrics[f"beam{beam}.embedder_calls_per_text"] = calls
+            advance(1)
+    lines = [
+        f"beam {beam}: exact {metrics[f'beam{beam}.exact.step0']:.2f} at step 0,"
+        f" {metrics[f'beam{beam}.exact.step{STEPS}']:.2f} after {STEPS},"
+        f" {metrics[f'beam{beam}.embedder_calls_per_text']:.0f} embedder calls a text"
+        for beam in BEAMS
+    ]
+    table = {"rows": rows, "beams": list(BEAMS), "steps": STEPS, "attacked": count}
+    return outcome(prepared, run, {**table, "sentences": lines}, metrics, lines)

@@ -1,0 +1,97 @@
+"""From scores to tables, example rows and lines for the terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from kdst_invert import attack
+from kdst_invert.attack import Attacked
+from kdst_invert.scores import Scores
+from kdst_invert.texts import Originals
+
+SHOWN = 12
+"""Rows whose texts the report shows at each step."""
+
+
+def costs(attacked: Attacked) -> dict[str, float]:
+    """What the attack took."""
+    return {
+        "texts": attacked.rows,
+        "embedder_calls_per_text": attacked.calls_per_text,
+        "texts_per_second": attacked.texts_per_second,
+    }
+
+
+def by_step(scores: Scores) -> dict[str, Any]:
+    """Every measure after every step with its interval, and how the rows' cosines lie."""
+    import numpy as np
+
+    steps = range(scores.steps + 1)
+    table = {}
+    for name in scores.values:
+        found = [scores.at(name, step) for step in steps]
+        if found[0].count:
+            table[name] = [[i.value, i.low, i.high] for i in found]
+    cosine = scores.values["cosine"]
+    quantiles = [np.quantile(cosine[:, s], (0.05, 0.25, 0.5, 0.75, 0.95)).tolist() for s in steps]
+    return {"measures": table, "cosine_quantiles": quantiles, "rows": len(cosine)}
+
+
+def examples(attacked: Attacked, originals: Originals | None) -> list[dict[str, Any]]:
+    """The first rows: original where known, and the text after each step that changed it."""
+    rows: dict[int, list[dict[str, Any]]] = {}
+    for line in attack.read(attacked.file):
+        if line["row"] < SHOWN:
+            rows.setdefault(line["row"], []).append(line)
+    found = []
+    for row, lines in sorted(rows.items()):
+        changed = [
+            line for n, line in enumerate(lines) if n == 0 or line["text"] != lines[n - 1]["text"]
+        ]
+        kept = {
+            "row": row,
+            "steps": [[line["step"], line["text"], line["cosine"]] for line in changed],
+            "original": None if originals is None else originals.texts[row],
+            "fields": {} if originals is None else dict(originals.fields_of(row)),
+        }
+        found.append(kept)
+    return found
+
+
+def lines(metrics: Mapping[str, float], known: bool) -> list[str]:
+    """What the terminal says of a run."""
+    speed = (
+        f"{metrics['texts']:.0f} texts, {metrics['embedder_calls_per_text']:.1f} embedder calls a"
+        f" text, {metrics['texts_per_second']:.2f} texts a second"
+    )
+    if not known:
+        return [f"cosine {_shown(metrics, 'cosine.final')}", speed]
+    steps = [m for m in metrics if m.startswith("exact.step")]
+    course = " ".join(f"{metrics[f'exact.step{n}']:.3f}" for n in range(min(len(steps), 4)))
+    found = [
+        f"exact {_shown(metrics, 'exact.final')}, by step {course}",
+        f"token F1 {metrics['token_f1.final']:.3f}, BLEU {metrics['bleu.final']:.3f},"
+        f" cosine {metrics['cosine.final']:.4f}",
+    ]
+    if "names.final" in metrics:
+        found.append(f"full names {_shown(metrics, 'names.final')}")
+    for prefix, label in (
+        ("greedy", "greedy search"),
+        ("nearest", "nearest training text"),
+        ("shuffled", "shuffled embeddings"),
+    ):
+        if f"{prefix}.exact" in metrics:
+            found.append(
+                f"{label}: exact {metrics[f'{prefix}.exact']:.3f},"
+                f" token F1 {metrics[f'{prefix}.token_f1']:.3f}"
+                + (
+                    f", names {metrics[f'{prefix}.names']:.3f}"
+                    if f"{prefix}.names" in metrics
+                    else ""
+                )
+            )
+    return [*found, speed]
+
+
+def _shown(metrics: Mapping[str, float], name: str) -> str:
+    """A metric with its interval."""
+    return f"{metrics[name]:.3f} ({metrics[name + '.low']:.3f} to {metrics[name + '.high']:.3f})"

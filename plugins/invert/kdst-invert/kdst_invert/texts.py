@@ -1,0 +1,170 @@
+"""What is inverted: vectors from the embedded notes or from files, with their texts where known."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import field, frozen
+
+from kdst_core.errors import KdstError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+COLUMNS = {"embedding": ("embedding", "embeddings", "vector"), "text": ("text", "texts")}
+UNIT = 1e-3
+"""How far from 1 the length of a normalised vector may be."""
+CHECKED = 4096
+"""Rows that are looked at together."""
+
+
+@frozen
+class Originals:
+    """Texts that are known, and the named fields of each where they are known too."""
+
+    texts: Sequence[str]
+    fields: Sequence[Mapping[str, str]] = field(factory=tuple)
+
+    def fields_of(self, row: int) -> Mapping[str, str]:
+        """The named fields of one text."""
+        return self.fields[row] if self.fields else {}
+
+    def cut(self, rows: range) -> "Originals":
+        """Some of the texts."""
+        part = slice(rows.start, rows.stop)
+        return Originals(self.texts[part], self.fields[part] if self.fields else ())
+
+
+def read_texts(path: Path) -> Originals:
+    """Read a text a line from .txt, or `text` and optional `fields` a line from .jsonl.
+
+    Raises KdstError for a file without texts, an empty text, or a line that is not what it must be.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as e:
+        raise KdstError(f"cannot read the texts {path}: {e}") from e
+    if path.suffix == ".jsonl":
+        rows = [_row(path, n, line) for n, line in enumerate(lines, 1)]
+        texts, fields = [t for t, _ in rows], [f for _, f in rows]
+    else:
+        texts, fields = lines, []
+    empty = [n for n, text in enumerate(texts, 1) if not text.strip()]
+    if empty:
+        more = f" and {len(empty) - 1} more" if len(empty) > 1 else ""
+        raise KdstError(f"{path}: line {empty[0]}{more} holds no text; remove such lines")
+    if not texts:
+        raise KdstError(f"{path} holds no texts; give one a line")
+    return Originals(texts, fields if any(fields) else ())
+
+
+def _row(path: Path, number: int, line: str) -> tuple[str, Mapping[str, str]]:
+    """Text and fields of one line of JSON."""
+    try:
+        found = json.loads(line)
+        text, fields = found["text"], found.get("fields") or {}
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        raise KdstError(f'{path}: line {number} is not {{"text": …, "fields": {{…}}}}') from e
+    if not isinstance(text, str) or not isinstance(fields, dict):
+        raise KdstError(f"{path}: line {number}: text must be a text, fields an object of texts")
+    return text, {str(k): str(v) for k, v in fields.items()}
+
+
+def read_vectors(path: Path) -> "tuple[Tensor, Originals | None]":
+    """Read vectors (N, D) from .npy, which stays on disk, or .parquet, which may hold texts too.
+
+    Nothing is unpickled. Raises KdstError that says what is wrong with the file.
+    """
+    if not path.is_file():
+        raise KdstError(f"there is no file {path}; --embeddings takes a .npy or .parquet file")
+    if path.suffix == ".npy":
+        return _npy(path), None
+    if path.suffix == ".parquet":
+        return _parquet(path)
+    raise KdstError(f"--embeddings takes .npy or .parquet, not {path.suffix or path.name!r}")
+
+
+def _npy(path: Path) -> "Tensor":
+    """Vectors of a .npy file."""
+    import numpy as np
+    import torch
+
+    try:
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as e:
+        if "Object arrays" in str(e) or "allow_pickle" in str(e) or "Python objects" in str(e):
+            raise KdstError(
+                f"{path} holds Python objects, which would have to be unpickled and is refused.\n"
+                "Save a float array (N, D): np.save(path, np.stack(vectors).astype('float32'))"
+            ) from e
+        raise KdstError(f"cannot read {path} as .npy: {(str(e).splitlines() or [''])[0]}") from e
+    if not isinstance(found, np.ndarray) or found.dtype.kind != "f" or found.ndim != 2:
+        what = f"{found.dtype} {found.shape}" if isinstance(found, np.ndarray) else "no array"
+        raise KdstError(f"{path} holds {what}; give floats of shape (N, D)")
+    if found.dtype != np.float32:
+        return torch.from_numpy(np.asarray(found, dtype=np.float32))
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the map is read-only, and is only read
+        return torch.from_numpy(found)
+
+
+def _parquet(path: Path) -> "tuple[Tensor, Originals | None]":
+    """Vectors, and texts where there is a column of them."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    import torch
+
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as e:
+        reason = (str(e).splitlines() or [""])[0]
+        raise KdstError(f"cannot read {path} as .parquet: {reason}") from e
+    names = {kind: [n for n in known if n in table.column_names] for kind, known in COLUMNS.items()}
+    if not names["embedding"]:
+        raise KdstError(
+            f"{path} has no column {' or '.join(COLUMNS['embedding'])};"
+            f" its columns are {', '.join(table.column_names)}"
+        )
+    column = table.column(names["embedding"][0])
+    try:
+        found = np.stack(column.to_numpy()).astype(np.float32)
+    except (ValueError, TypeError) as e:
+        raise KdstError(f"{path}: the vectors are not lists of numbers of one length") from e
+    texts = table.column(names["text"][0]).to_pylist() if names["text"] else None
+    if texts is not None and not all(isinstance(t, str) and t.strip() for t in texts):
+        raise KdstError(f"{path}: a text is empty or missing")
+    return torch.from_numpy(found), None if texts is None else Originals(texts)
+
+
+def checked(vectors: "Tensor", normalised: bool, where: Any) -> "tuple[Tensor, list[str]]":
+    """Vectors that can be inverted, and what was done to them.
+
+    Where the embedder's vectors have length 1 and these have not, they are divided by their length.
+    Raises KdstError for NaN, infinite or all-zero rows.
+    """
+    import torch
+
+    if vectors.ndim != 2 or not len(vectors):
+        raise KdstError(f"{where}: expected vectors (N, D), not shape {tuple(vectors.shape)}")
+    lengths = []
+    for start in range(0, len(vectors), CHECKED):
+        part = vectors[start : start + CHECKED]
+        bad = (~part.isfinite().all(1)).nonzero()
+        if len(bad):
+            raise KdstError(f"{where}: row {start + int(bad[0])} holds NaN or infinity; remove it")
+        lengths.append(part.norm(dim=1))
+    norms = torch.cat(lengths)
+    zero = (norms == 0).nonzero()
+    if len(zero):
+        raise KdstError(f"{where}: row {int(zero[0])} is all zero, so it holds no text; remove it")
+    if not normalised or bool(((norms - 1).abs() <= UNIT).all()):
+        return vectors, []
+    said = (
+        f"the embedder makes vectors of length 1, those given have {float(norms.min()):.3g} to"
+        f" {float(norms.max()):.3g}; each was divided by its length"
+    )
+    return vectors / norms[:, None], [said]

@@ -1,0 +1,215 @@
+"""The inversion of one block: hypothesise, embed, correct, and keep the best seen (section 3.3).
+
+Every step corrects the b best hypotheses of a row that were not corrected before. Decoding has no
+chance in it, so that correcting one again, as the published recursion does, brings nothing new.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+import torch
+from attrs import define, field, frozen
+from torch import Tensor
+
+from kdst_core.contracts import Embedder, Inversion
+from kdst_vec2text.decoder import Decoder
+from kdst_vec2text.models import Inverter
+from kdst_vec2text.pair import Vec2Text
+from kdst_vec2text.search import beam_search
+from kdst_vec2text.tokens import padded
+
+Item = TypeVar("Item")
+FOUND = 1 - 1e-6
+"""Cosine from which a text counts as found: what is left is the rounding of the embedder."""
+
+LOWEST = -2.0
+"""Below every cosine."""
+NOTHING = "."
+"""Tried where the networks write nothing at all, which many embedders refuse."""
+
+
+@frozen
+class InversionSettings:
+    """How a block is inverted; the names are those of the options."""
+
+    steps: int = 20
+    beam: int = 4
+    batch: int = 32
+    patience: int = 2
+    budget: int | None = None
+    max_tokens: int | None = None
+
+
+@define
+class Row:
+    """One embedding: every text tried with its cosine, and which of them were corrected."""
+
+    e: Tensor
+    tried: dict[str, float] = field(factory=dict)
+    corrected: set[str] = field(factory=set)
+    best: str = ""
+    cosine: float = LOWEST
+    since: int = 0
+    calls: int = 0
+    active: bool = True
+
+    def add(self, text: str, cosine: float) -> None:
+        """Note a text that was tried."""
+        self.tried[text] = cosine
+        if cosine > self.cosine:
+            self.best, self.cosine = text, cosine
+
+    def frontier(self, beam: int) -> list[str]:
+        """The best texts that were not corrected yet, at most `beam`."""
+        left = [t for t in self.tried if t not in self.corrected]
+        return sorted(left, key=lambda t: -self.tried[t])[:beam]
+
+
+class Block:
+    """The rows of one block, and the embeddings asked for so far, each once."""
+
+    def __init__(self, model: Vec2Text, embed: Embedder, settings: InversionSettings) -> None:
+        self.model, self.embed, self.settings = model, embed, settings
+        self.max_tokens = settings.max_tokens or model.config.max_seq_length
+        self.decoders: dict[int, Decoder] = {}
+        self.vectors: dict[str, Tensor] = {}
+        self.calls = 0
+
+    def invert(self, e: Tensor) -> Iterator[tuple[list[Row], int, bool]]:
+        """Yield the rows of embeddings (n, D) after each step, its number, and whether it is last."""
+        self.rows = [Row(row) for row in e.detach().float().clone()]
+        self._try(self.rows, self._hypotheses())
+        corrections = 0 if self.model.corrector is None else self.settings.steps
+        for step in range(corrections):
+            self._stop_found()
+            work = [(row, text) for row in self.rows for text in self._to_correct(row)]
+            yield self.rows, step, not work
+            if not work:
+                return
+            before = [row.cosine for row in self.rows]
+            for row, text in work:
+                row.corrected.add(text)
+            self._try([row for row, _ in work], self._corrections(work))
+            self._count(before)
+        yield self.rows, corrections, True
+
+    def _to_correct(self, row: Row) -> list[str]:
+        """What the next step corrects of a row; without any, or without calls left, it stops."""
+        spent = self.settings.budget is not None and row.calls >= self.settings.budget
+        frontier = row.frontier(self.settings.beam) if row.active and not spent else []
+        row.active = bool(frontier)
+        return frontier
+
+    def _stop_found(self) -> None:
+        """Stop rows whose text is found, when rows may stop at all."""
+        for row in self.rows:
+            if self.settings.patience and row.cosine >= FOUND:
+                row.active = False
+
+    def _count(self, before: Sequence[float]) -> None:
+        """Stop rows that did not come closer for `patience` steps."""
+        for row, cosine in zip(self.rows, before, strict=True):
+            row.since = 0 if row.cosine > cosine else row.since + 1
+            if self.settings.patience and row.since >= self.settings.patience:
+                row.active = False
+
+    def _try(self, rows: Sequence[Row], candidates: Sequence[Sequence[str]]) -> None:
+        """Embed the candidates that a row has not tried, each text of the block once."""
+        fresh: list[tuple[Row, str]] = []
+        wanted: dict[str, None] = {}
+        for row, texts in zip(rows, candidates, strict=True):
+            for text in texts:
+                if text in row.tried or not self._affordable(row, text, wanted):
+                    continue
+                row.tried[text] = LOWEST
+                fresh.append((row, text))
+        if wanted:
+            vectors = self.embed(list(wanted)).detach().float().cpu()
+            self.vectors.update(zip(wanted, vectors, strict=True))
+            self.calls += len(wanted)
+        if fresh:
+            left = torch.stack([row.e for row, _ in fresh]).double()
+            right = torch.stack([self.vectors[text] for _, text in fresh]).double()
+            cosines = torch.cosine_similarity(left, right, dim=-1).tolist()
+            for (row, text), cosine in zip(fresh, cosines, strict=True):
+                row.add(text, cosine)
+
+    def _affordable(self, row: Row, text: str, wanted: dict[str, None]) -> bool:
+        """Whether a row may try a text: its embedding is there, or the budget allows to ask for it."""
+        if text in self.vectors or text in wanted:
+            return True
+        if self.settings.budget is not None and row.calls >= self.settings.budget:
+            return False
+        row.calls += 1
+        wanted[text] = None
+        return True
+
+    def _hypotheses(self) -> list[list[str]]:
+        """The b likeliest first texts of every row."""
+        found: list[list[str]] = []
+        network = self.model.hypothesiser
+        for rows in _cut(self.rows, self.settings.batch):
+            e = torch.stack([row.e for row in rows]).to(_place(network))
+            found += self._decode(network, network.inputs(e))
+        return found
+
+    def _corrections(self, work: Sequence[tuple[Row, str]]) -> list[list[str]]:
+        """The b likeliest corrections of every hypothesis, decoded in batches of like length."""
+        network = self.model.corrector
+        assert network is not None
+        ids = self.model.tokens.ids([text for _, text in work], self.max_tokens)
+        order = sorted(range(len(work)), key=lambda i: len(ids[i]))
+        found: list[list[str]] = [[] for _ in work]
+        for part in _cut(order, self.settings.batch):
+            e = torch.stack([work[i][0].e for i in part]).to(_place(network))
+            e_hat = torch.stack([self.vectors[work[i][1]] for i in part]).to(e)
+            x_hat = padded([ids[i] for i in part]).to(e.device)
+            texts = self._decode(network, network.inputs(e, e_hat, x_hat))
+            for i, candidates in zip(part, texts, strict=True):
+                found[i] = candidates
+        return found
+
+    def _decode(self, network: Inverter, inputs: tuple[Tensor, Tensor]) -> list[list[str]]:
+        """The b likeliest texts of each encoder input."""
+        decoder = self.decoders.setdefault(id(network), Decoder(network.encoder_decoder))
+        found = beam_search(network, decoder, inputs, self.settings.beam, self.max_tokens)
+        flat = self.model.tokens.texts(ids for row in found.ids for ids in row)
+        return [[t for t in row if t] or [NOTHING] for row in _cut(flat, self.settings.beam)]
+
+
+def invert_block(
+    model: Vec2Text,
+    embed: Embedder,
+    e: Tensor,
+    settings: InversionSettings,
+    rows: range | None = None,
+    notes: Sequence[str] = (),
+) -> Iterator[Inversion]:
+    """Yield what is known of embeddings (n, D) after each step, from the first hypothesis on."""
+    block = Block(model, embed, settings)
+    before = torch.ones(len(e), dtype=torch.bool)
+    with torch.inference_mode():
+        for found, step, last in block.invert(e):
+            yield Inversion(
+                step,
+                [row.best for row in found],
+                torch.tensor([row.cosine for row in found]),
+                block.calls,
+                rows=range(len(e)) if rows is None else rows,
+                active=before,
+                last=last,
+                longest=block.max_tokens,
+                notes=tuple(notes),
+            )
+            before = torch.tensor([row.active for row in found])
+
+
+def _cut(items: Sequence[Item], size: int) -> Iterator[list[Item]]:
+    """Cut a sequence into lists of `size`."""
+    for start in range(0, len(items), size):
+        yield list(items[start : start + size])
+
+
+def _place(network: Inverter) -> Tensor:
+    """A tensor that says on which device and in which precision a network computes."""
+    return next(network.parameters()).detach()

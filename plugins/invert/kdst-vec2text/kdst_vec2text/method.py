@@ -1,0 +1,113 @@
+"""A run of the method: train where it is asked to, then invert block after block."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+
+from kdst_core.errors import KdstError
+from kdst_vec2text.fit import FitSettings, Services, Texts, fit, forget, split
+from kdst_vec2text.inversion import InversionSettings, invert_block
+from kdst_vec2text.pair import Vec2Text, load_corrector
+from kdst_vec2text.trainer import TrainSettings
+
+if TYPE_CHECKING:
+    from kdst_core.contracts import Inversion, InvertRequest, RunServices, Training
+    from kdst_vec2text import Vec2TextOptions
+
+UNIT = 1e-3
+"""How far from 1 the length of a normalised vector may be."""
+
+
+def invert_request(
+    request: "InvertRequest", options: "Vec2TextOptions", run: "RunServices"
+) -> "Iterator[Inversion]":
+    """Load or train the inverter, check that it fits the vectors, and return what it finds."""
+    if request.training is None:
+        model = load_corrector(options.model, options.corrector)
+    else:
+        model = trained(request, request.training, options, run)
+    model.check_vectors(request.embeddings)
+    model.check_embedder(request.embed)
+    dtype = torch.bfloat16 if options.precision == "bfloat16" else torch.float32
+    return _blocks(model.to(run.device, dtype), request, settings(options), notes(model, options))
+
+
+def settings(options: "Vec2TextOptions") -> InversionSettings:
+    """The part of the options that inversion goes by."""
+    names = ("steps", "beam", "batch", "patience", "budget", "max_tokens")
+    return InversionSettings(**{name: getattr(options, name) for name in names})
+
+
+def notes(model: Vec2Text, options: "Vec2TextOptions") -> tuple[str, ...]:
+    """What a user must know of the inverter."""
+    if model.corrector is None and options.steps:
+        return ("there is no corrector: the texts are the hypothesiser's first hypotheses",)
+    return ()
+
+
+def _blocks(
+    model: Vec2Text, request: "InvertRequest", how: InversionSettings, said: tuple[str, ...]
+) -> "Iterator[Inversion]":
+    """Invert the blocks one after another; nothing is kept from one to the next."""
+    blocks = [range(len(request.embeddings))] if request.blocks is None else request.blocks
+    for rows in blocks:
+        e = request.embeddings[rows.start : rows.stop]
+        _check_length(model, e)
+        yield from invert_block(model, request.embed, e, how, rows, said)
+
+
+def _check_length(model: Vec2Text, e: "torch.Tensor") -> None:
+    """Raise KdstError for vectors that are not of length 1 where the inverter was trained on such."""
+    lengths = e.float().norm(dim=-1)
+    if model.config.normalised and bool(((lengths - 1).abs() > UNIT).any()):
+        raise KdstError(
+            f"the inverter reads vectors of length 1, these have {float(lengths.min()):.3g} to"
+            f" {float(lengths.max()):.3g}; divide each by its length"
+        )
+
+
+def fit_settings(options: "Vec2TextOptions", seed: int, noise: float) -> FitSettings:
+    """The part of the options that a fit goes by."""
+
+    def stage(epochs: int) -> TrainSettings:
+        return TrainSettings(
+            epochs=epochs,
+            learning_rate=options.learning_rate,
+            warmup=options.warmup,
+            batch=options.train_batch,
+            stop_after=options.stop_after,
+            noise=noise,
+            seed=seed,
+        )
+
+    return FitSettings(
+        base=options.base,
+        k=options.num_repeat_tokens,
+        max_tokens=options.max_seq_length,
+        hypothesiser=stage(options.epochs),
+        corrector=stage(options.corrector_epochs or options.epochs),
+        hypotheses=options.hypotheses,
+    )
+
+
+def trained(
+    request: "InvertRequest",
+    training: "Training",
+    options: "Vec2TextOptions",
+    run: "RunServices",
+) -> Vec2Text:
+    """The inverter of a fit: trained now, or read where an earlier session finished it."""
+    if training.directory.is_dir():
+        return load_corrector(str(training.directory), options.corrector)
+    if training.validation:
+        texts = Texts(training.texts, training.validation, training.embeddings)
+    else:
+        texts = split(training.texts, training.embeddings, request.generator)
+    work = training.directory.with_name(f"{training.directory.name}.fit")
+    services = Services(work, run.log, run.progress, run.device, run.seed)
+    how = fit_settings(options, run.seed, training.noise)
+    model = fit(texts, request.embed, how, services)
+    model.save(training.directory)
+    forget(work)
+    return model

@@ -1,0 +1,96 @@
+"""Toolformer: a language model teaches itself to use tools, by which calls help it to predict."""
+
+from typing import TYPE_CHECKING, Literal
+
+from attrs import frozen
+
+from kdst_core import Description, hookimpl, option
+from kdst_tools.staged import StagedOptions
+
+if TYPE_CHECKING:
+    from kdst_core.contracts import RunServices, ToolLearner, ToolsRequest
+
+
+@frozen
+class ToolformerOptions(StagedOptions):
+    """Options of Toolformer; the paper's names are in the help texts."""
+
+    sampler: Literal["auto", "prompted", "seeded"] = option(
+        "auto",
+        "prompted: few-shot prompts, one tool at a time (the paper). seeded: a model that was warmed"
+        " up on demonstrations samples without a prompt. auto: seeded on tiny, else prompted.",
+    )
+    placement: Literal["auto", "prefix", "inline"] = option(
+        "auto",
+        "Where a call stands when its loss is taken: prefix, before the text (the paper), or inline,"
+        " where it will stand, for models that know calls. auto: inline on tiny, else prefix.",
+    )
+    tau_s: list[str] = option(
+        [], "Sampling threshold τ_s, VALUE or TOOL=VALUE. Default: 0.05; Calculator and MT 0."
+    )
+    k: list[str] = option(
+        [], "Most positions in a text, likewise. Default: 5; Calculator and MT 20."
+    )
+    m: list[str] = option([], "Samples at a position, likewise. Default: 5; Calculator and MT 10.")
+    tau_f: list[str] = option(
+        [],
+        "Filtering threshold τ_f in nats, likewise. Default: 1; Calculator and MT 0.5. On tiny every"
+        " tool has the first value of each of the four.",
+    )
+    cap: list[str] = option([], "Most examples of a tool, likewise. Default: 25000.")
+    max_kept: int = option(0, "Most calls that stay in one text, best first; 0 is no limit.", min=0)
+    max_input: int = option(48, "Most tokens of a call up to its result.", min=4)
+    sample_temperature: float = option(
+        1.0, "Temperature of the sampled calls; 0 is greedy.", min=0, max=10
+    )
+    lr: float | None = option(
+        None, "Learning rate of finetuning. Default: 1e-5; 1e-3 on tiny.", above=0
+    )
+    batch: int | None = option(
+        None, "Sequences of a finetuning step. Default: 128; 32 on tiny.", min=1
+    )
+    steps: int = option(2000, "Most steps of finetuning.", min=1)
+    epochs: float = option(
+        1.0, "Passes over the annotated texts, if they need fewer steps.", above=0
+    )
+    length: int = option(1024, "Most tokens of a finetuning sequence.", min=8)
+    trigger: Literal["auto", "top-k", "probability"] = option(
+        "auto",
+        "What begins a call in generation: top-k, when the call token is among the --trigger-k"
+        " likeliest (the paper); probability, when it passes --trigger-p. auto: probability on tiny,"
+        " whose vocabulary is too small for the former, else top-k.",
+    )
+    trigger_k: int = option(10, "k of the trigger top-k.", min=1)
+    trigger_p: float = option(0.5, "Threshold of the trigger probability.", min=0, max=1)
+    max_calls: int = option(1, "Most calls in one generation.", min=0)
+    max_tokens: int = option(32, "Most tokens of plain text in one generation.", min=1)
+    temperature: float = option(0.0, "Temperature of generation; 0 is greedy.", min=0, max=10)
+    budget: int = option(8192, "Tokens that one call of the model reads, padding included.", min=64)
+    workers: int = option(8, "Tool calls that run at the same time.", min=1, max=256)
+    dtype: Literal["auto", "float32", "bfloat16", "float64"] = option(
+        "auto",
+        "Precision of annotating and generating. auto: bfloat16 on CUDA, else the model's own.",
+    )
+
+
+@hookimpl
+def describe() -> Description:
+    """Describe the method."""
+    return Description(
+        summary="Let a language model teach itself to use tools, from plain texts.",
+        options=ToolformerOptions,
+        paper="Schick et al., Toolformer: Language Models Can Teach Themselves to Use Tools, 2023",
+        url="https://arxiv.org/abs/2302.04761",
+        licence="Apache-2.0",
+        needs=("gradients",),
+    )
+
+
+@hookimpl
+def augment_with_tools(
+    request: "ToolsRequest", options: ToolformerOptions, run: "RunServices"
+) -> "ToolLearner":
+    """Return the stages, bound to the request's model and tools."""
+    from kdst_toolformer.annotate import Annotator
+
+    return Annotator(request, options)

@@ -1,0 +1,26 @@
+"""Random numbers that depend on a seed and on what they are for, never on order or workers."""
+
+import hashlib
+
+import torch
+from torch import Generator, Tensor
+
+
+def generator(seed: int, *purpose: str) -> Generator:
+    """Return a CPU generator for one purpose."""
+    text = "\0".join((str(seed), *purpose)).encode("utf-8", "surrogatepass")
+    return Generator().manual_seed(
+        int.from_bytes(hashlib.sha256(text).digest()[:8], "big", signed=True)
+    )
+
+
+def pick(logits: Tensor, u: Tensor, temperature: float) -> Tensor:
+    """Draw one token a row: logits (R, V), u (R,) uniform in [0, 1). Temperature 0 is greedy."""
+    if temperature == 0:
+        return logits.argmax(-1)
+    scores = logits if logits.dtype == torch.float64 else logits.float()
+    cumulative = (scores / temperature).softmax(-1).cumsum(-1)
+    found = torch.searchsorted(
+        cumulative, u[:, None].to(cumulative) * cumulative[:, -1:], right=True
+    )
+    return found[:, 0].clamp(max=logits.shape[-1] - 1)

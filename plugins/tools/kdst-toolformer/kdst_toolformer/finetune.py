@@ -1,0 +1,164 @@
+"""Finetuning on C* (Toolformer, section 2): the texts of C with the calls that were kept."""
+
+import copy
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from attrs import frozen
+from torch import Tensor, nn
+
+from kdst_core.contracts import ToolAnnotation, TrainingStep
+from kdst_core.errors import KdstError
+from kdst_toolformer.draws import generator
+from kdst_toolformer.forward import CausalModel, batches
+from kdst_tools.calls import WrittenCall, pieces
+from kdst_tools.tokens import CallTokens
+
+
+@frozen
+class Recipe:
+    """steps: at most. epochs: over C*. length: most tokens of a sequence."""
+
+    lr: float = 1e-5
+    batch: int = 128
+    steps: int = 2000
+    epochs: float = 1.0
+    warmup: float = 0.1
+    length: int = 1024
+    weight_decay: float = 0.0
+
+
+class FineTuning:
+    """AdamW on a copy of the model; the order of texts depends on seed and epoch alone."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokens: CallTokens,
+        annotations: Sequence[ToolAnnotation],
+        caps: Mapping[str, int],
+        recipe: Recipe,
+        *,
+        seed: int,
+        budget: int,
+    ) -> None:
+        self.model = copy.deepcopy(model).train().requires_grad_(True)
+        context = CausalModel(model).context
+        self.recipe, self.seed, self.budget = recipe, seed, budget
+        length = min(recipe.length, context)
+        texts = [tokens.annotated(text) for text in capped(annotations, caps)]
+        self.sequences = [part for ids in texts for part in sequences(ids, tokens, length)]
+        if not self.sequences:
+            raise KdstError("there is no text to finetune on")
+        per_epoch = math.ceil(len(self.sequences) / recipe.batch)
+        self.total = max(1, min(recipe.steps, round(recipe.epochs * per_epoch)))
+        self.per_epoch, self.step = per_epoch, 0
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay
+        )
+
+    def __iter__(self) -> Iterator[TrainingStep]:
+        """Carry out the steps that are left."""
+        while self.step < self.total:
+            lr = self.rate(self.step)
+            for group in self.optimizer.param_groups:
+                group["lr"] = lr
+            loss = self._update(self._batch(self.step))
+            self.step += 1
+            yield TrainingStep(self.step, self.total, loss, lr)
+        self.model.eval()
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step: linear warm-up over the first tenth, then linear to zero."""
+        warm = max(1, round(self.recipe.warmup * self.total))
+        up = min(1.0, (step + 1) / warm)
+        down = 1.0 if step < warm else (self.total - step) / max(1, self.total - warm)
+        return self.recipe.lr * min(up, down)
+
+    def _batch(self, step: int) -> list[list[int]]:
+        """The sequences of a step."""
+        epoch, number = divmod(step, self.per_epoch)
+        source = generator(self.seed, "finetune", str(epoch))
+        order = torch.randperm(len(self.sequences), generator=source).tolist()
+        first = number * self.recipe.batch
+        return [self.sequences[i] for i in order[first : first + self.recipe.batch]]
+
+    def _update(self, batch: Sequence[list[int]]) -> float:
+        """One step of AdamW on the mean loss a token; micro-batches by the token budget."""
+        count = sum(len(ids) - 1 for ids in batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        total = 0.0
+        with self._seeded_dropout():
+            for chosen in batches([len(ids) for ids in batch], self.budget, len(batch)):
+                loss = self._loss([batch[i] for i in chosen]) / count
+                loss.backward()  # type: ignore[no-untyped-call]
+                total += float(loss.detach())
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        return total
+
+    @contextmanager
+    def _seeded_dropout(self) -> Iterator[None]:
+        """Let dropout depend on seed and step, so that a resumed training goes on with the same bits."""
+        device = next(self.model.parameters()).device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            source = generator(self.seed, "dropout", str(self.step))
+            torch.manual_seed(source.initial_seed())
+            yield
+
+    def _loss(self, rows: Sequence[list[int]]) -> Tensor:
+        """Summed cross-entropy of the next tokens, padding left out."""
+        device = next(self.model.parameters()).device
+        width = max(map(len, rows))
+        ids = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=device)
+        real = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows]).to(device)
+        positions = torch.arange(width, device=device).expand(len(rows), width)
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            found = self.model(
+                input_ids=ids, attention_mask=real, position_ids=positions, use_cache=False
+            )
+        targets = ids[:, 1:].masked_fill(real[:, 1:] == 0, -100)
+        return nn.functional.cross_entropy(
+            found.logits[:, :-1].float().flatten(0, 1), targets.flatten(), reduction="sum"
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return model, optimizer and step."""
+        return {
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on behind the step of a state."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step = int(state["step"])
+
+
+def capped(annotations: Sequence[ToolAnnotation], caps: Mapping[str, int]) -> Iterator[str]:
+    """Yield the annotated texts; once a tool has as many examples as its cap, without its calls."""
+    count = dict.fromkeys(caps, 0)
+    for annotation in annotations:
+        parts = list(pieces(annotation.text))
+        used = {p.tool for p in parts if isinstance(p, WrittenCall)}
+        over = {tool for tool in used if count.get(tool, 0) >= caps.get(tool, len(annotations))}
+        for tool in used - over:
+            count[tool] = count.get(tool, 0) + 1
+        yield "".join(
+            p if isinstance(p, str) else "" if p.tool in over else p.written for p in parts
+        )
+
+
+def sequences(ids: list[int], tokens: CallTokens, length: int) -> Iterator[list[int]]:
+    """Yield a text's tokens between its begin and end tokens, in parts of at most `length`."""
+    end = [] if tokens.eos is None else [tokens.eos]
+    whole = [*tokens.prefix, *ids, *end]
+    for first in range(0, max(1, len(whole) - 1), length - 1):
+        part = whole[first : first + length]
+        if len(part) > 1:
+            yield part

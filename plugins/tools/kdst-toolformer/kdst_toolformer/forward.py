@@ -1,0 +1,166 @@
+"""A causal language model that remembers what it has read, row by row, and reads on from there."""
+
+import inspect
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from attrs import frozen
+from torch import Tensor, nn
+from transformers.cache_utils import Cache, DynamicLayer
+
+from kdst_core.errors import KdstError
+
+MAX_LOGITS = 2**26
+"""Numbers in the logits of one call: rows × tokens × vocabulary."""
+
+
+class RoomyLayer(DynamicLayer):
+    """Keys and values (R, H, T, D) of one layer with room for more, so that none is copied a step."""
+
+    def __init__(self, room: int, keys: Tensor | None = None, values: Tensor | None = None) -> None:
+        super().__init__()
+        self.room = room
+        if keys is not None and values is not None:
+            self.dtype, self.device = keys.dtype, keys.device
+            self.is_initialized = True
+            self._keys, self._values = self._buffer(keys), self._buffer(values)
+            self._show(keys.shape[-2])
+
+    def _buffer(self, start: Tensor) -> Tensor:
+        """Room for `room` more tokens behind `start`."""
+        rows, heads, length, width = start.shape
+        buffer = start.new_empty(rows, heads, length + self.room, width)
+        buffer[:, :, :length] = start
+        return buffer
+
+    def _show(self, length: int) -> None:
+        """Let the first `length` tokens be the content."""
+        self.keys, self.values = self._keys[:, :, :length], self._values[:, :, :length]
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Append (R, H, t, D) and return all keys and values."""
+        before = self.get_seq_length()
+        after = before + key_states.shape[-2]
+        if not self.is_initialized:
+            self.__init__(self.room, key_states, value_states)  # type: ignore[misc]
+            return self.keys, self.values
+        if after > self._keys.shape[-2]:
+            self.room = max(self.room, 2 * key_states.shape[-2])
+            self._keys, self._values = self._buffer(self.keys), self._buffer(self.values)
+        self._keys[:, :, before:after] = key_states
+        self._values[:, :, before:after] = value_states
+        self._show(after)
+        return self.keys, self.values
+
+
+@frozen
+class Memory:
+    """What rows of a batch have read: cache, mask (R, T) of the tokens that count.
+
+    Positions follow from the mask: the next token of a row stands behind those that count.
+    """
+
+    cache: Cache
+    mask: Tensor
+
+    @property
+    def lengths(self) -> Tensor:
+        """Tokens that each row has read, (R,)."""
+        return self.mask.sum(1)
+
+
+class CausalModel:
+    """A transformers causal language model, its context and the ways to read with it."""
+
+    def __init__(self, model: nn.Module, context: int | None = None) -> None:
+        self.model = model.eval()
+        weight = next(model.parameters())
+        self.device, self.dtype = weight.device, weight.dtype
+        config: Any = model.config
+        self.context = context or int(getattr(config, "max_position_embeddings", 0) or 2**30)
+        self.vocabulary = int(config.vocab_size)
+        self._keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
+
+    def empty(self, rows: int, room: int = 0) -> Memory:
+        """Rows that have read nothing."""
+        cache = Cache(layer_class_to_replicate=partial(RoomyLayer, room))  # type: ignore[arg-type]
+        return Memory(cache, torch.zeros(rows, 0, dtype=torch.bool, device=self.device))
+
+    @torch.inference_mode()
+    def read(
+        self, memory: Memory, ids: Tensor, real: Tensor, keep: int = 0
+    ) -> tuple[Tensor, Memory]:
+        """Read on: ids (R, t), real (R, t) is False at padding. Return logits and the new memory.
+
+        The logits are (R, t, V), or (R, keep, V) of the last `keep` tokens.
+        """
+        mask = torch.cat([memory.mask, real], 1)
+        positions = (memory.lengths[:, None] + real.cumsum(1) - 1).clamp(min=0)
+        extra = {"logits_to_keep": keep} if keep and self._keeps else {}
+        found = self.model(
+            input_ids=ids,
+            attention_mask=mask.long(),
+            position_ids=positions,
+            past_key_values=memory.cache,
+            use_cache=True,
+            **extra,
+        )
+        return found.logits[:, -keep:], Memory(memory.cache, mask)
+
+    @torch.inference_mode()
+    def branch(self, memory: Memory, rows: Tensor, lengths: Tensor, room: int) -> Memory:
+        """Copy rows (n,) of a memory, each as it was after its first `lengths` (n,) tokens."""
+        mask = memory.mask[rows]
+        mask = mask & (mask.cumsum(1) <= lengths[:, None])
+        needed = int(mask.any(0).nonzero().max()) + 1 if mask.any() else 0
+        if needed == 0:
+            return self.empty(len(rows), room)
+        layers = [
+            RoomyLayer(room, layer.keys[rows, :, :needed], layer.values[rows, :, :needed])
+            for layer in memory.cache.layers
+        ]
+        return Memory(Cache(layers=layers), mask[:, :needed])  # type: ignore[arg-type]
+
+    def pad(self, rows: Sequence[Sequence[int]], left: bool = False) -> tuple[Tensor, Tensor]:
+        """Return rows of tokens as (R, t), and where they are no padding."""
+        width = max(map(len, rows))
+        ids = torch.zeros(len(rows), width, dtype=torch.long)
+        real = torch.zeros(len(rows), width, dtype=torch.bool)
+        for i, row in enumerate(rows):
+            place = slice(width - len(row), width) if left else slice(0, len(row))
+            ids[i, place] = torch.tensor(row, dtype=torch.long)
+            real[i, place] = True
+        return ids.to(self.device), real.to(self.device)
+
+
+def batches(sizes: Sequence[int], budget: int, rows: int) -> list[list[int]]:
+    """Return indices in batches of about equal size, each at most `budget` padded and `rows` rows.
+
+    An item that is larger than the budget is a batch of its own.
+    """
+    found: list[list[int]] = []
+    for i in sorted(range(len(sizes)), key=lambda i: (sizes[i], i)):
+        if found and (len(found[-1]) + 1) * sizes[i] <= budget and len(found[-1]) < rows:
+            found[-1].append(i)
+        else:
+            found.append([i])
+    return found
+
+
+def log_p(logits: Tensor, targets: Tensor) -> Tensor:
+    """Log-probabilities (R, t) of targets (R, t) under logits (R, t, V), at least in float32."""
+    scores = logits if logits.dtype == torch.float64 else logits.float()
+    return scores.gather(2, targets[..., None])[..., 0] - scores.logsumexp(2)
+
+
+def require_room(size: int, what: str, context: int) -> None:
+    """Raise KdstError when so little of the context is left that no text fits."""
+    if size < 16:
+        raise KdstError(
+            f"{what} leave {max(size, 0)} tokens of the model's context of {context} for a text.\n"
+            "Use fewer or shorter examples, a smaller --max-input, or a model with more context"
+        )

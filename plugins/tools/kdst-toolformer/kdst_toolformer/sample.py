@@ -1,0 +1,295 @@
+"""Sampling API calls (Toolformer, section 2): where a call may stand, and which one it may be.
+
+p_i = p(<API> | P(x), x_1:i−1) is computed for all positions i of a text in one pass. The at most k
+positions with p_i > τ_s are kept, and m calls are sampled at each, up to </API>. A prompted model sees
+the few-shot prompt P(x) of one tool at a time; a model that was warmed up on demonstrations sees the
+text alone and names the tool itself, once for all tools.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from attrs import frozen
+from torch import Tensor
+
+from kdst_core.contracts import Document, Tool, ToolCall
+from kdst_toolformer import prompts
+from kdst_toolformer.draws import generator, pick
+from kdst_toolformer.forward import (
+    MAX_LOGITS,
+    CausalModel,
+    Memory,
+    batches,
+    log_p,
+    require_room,
+)
+from kdst_toolformer.settings import ToolSettings
+from kdst_tools.calls import read_body
+from kdst_tools.tokens import CallTokens
+from kdst_tools.windows import HORIZON, Window, windows
+
+
+@frozen
+class Place:
+    """One position i of a window at which calls are sampled. rank: by p_i, from 0."""
+
+    row: int
+    index: int
+    p: float
+    rank: int
+
+
+@frozen
+class Drawn:
+    """What was sampled in a batch: m sequences of tokens after <API> at each place."""
+
+    tool: Tool | None
+    batch: Sequence[Window]
+    places: Sequence[Place]
+    written: Sequence[Sequence[Sequence[int]]]
+
+
+class Sampler:
+    """Samples calls. prompted: with the prompt of each tool, or else with no prompt at all.
+
+    Prompts are read once; what was read of a text is shared by all its positions and samples.
+    """
+
+    def __init__(
+        self,
+        model: CausalModel,
+        tokens: CallTokens,
+        tools: Sequence[Tool],
+        settings: dict[str, ToolSettings],
+        *,
+        prompted: bool,
+        seed: int,
+        max_input: int,
+        temperature: float,
+        budget: int,
+    ) -> None:
+        self.model, self.tokens, self.settings = model, tokens, settings
+        self.prompted, self.seed, self.budget = prompted, seed, budget
+        self.max_input, self.temperature = max_input, temperature
+        self.passes: list[tuple[Tool | None, ToolSettings]]
+        if prompted:
+            self.passes = [(tool, settings[tool.name]) for tool in tools]
+        else:
+            self.passes = [(None, widest(list(settings.values())))]
+        self._heads: dict[str, Memory] = {}
+        self._ends = ending_tokens(tokens, model.vocabulary)
+
+    def window_size(self) -> int:
+        """Tokens of text that fit the context beside prompt and call; KdstError when too few do."""
+        room = self.model.context - self.max_input - HORIZON - len(self.tokens.prefix)
+        if not self.prompted:
+            require_room(room, "calls", self.model.context)
+            return room
+        longest = max(len(self._head_ids(tool)) for tool, _ in self.passes if tool is not None)
+        frame = len(self.tokens.encode(prompts.before("")).ids)
+        size = (room - longest - frame - 8) // 2
+        require_room(size, "the examples of the tools", self.model.context)
+        return size
+
+    def __call__(self, shard: Sequence[Document]) -> list[ToolCall]:
+        """Return the distinct calls sampled in each document, by document and position."""
+        found = [call for drawn in self.draw(shard) for call in self.records(drawn)]
+        order = {document.id: i for i, document in enumerate(shard)}
+        names = {name: i for i, name in enumerate(self.settings)}
+        return sorted(found, key=lambda c: (order[c.doc], c.position, names[c.tool], c.window))
+
+    def draw(self, shard: Sequence[Document]) -> Iterator[Drawn]:
+        """Yield what is sampled in each batch of windows, for each tool."""
+        size = self.window_size()
+        parts = [w for d in shard for w in windows(d, self.tokens, size) if w.positions]
+        for tool, settings in self.passes:
+            for batch, memory, starts, p in self.positions(parts, tool):
+                places = [
+                    place
+                    for row, window in enumerate(batch)
+                    for place in self.choose(row, window, p[row], settings)
+                ]
+                written = self.calls(batch, memory, starts, places, settings.m, tool)
+                yield Drawn(tool, batch, places, written)
+
+    def _head_ids(self, tool: Tool) -> list[int]:
+        """Tokens of the part of a tool's prompt that all texts share."""
+        return self.tokens.prefix + self.tokens.encode(prompts.head(tool)).ids
+
+    def _head(self, tool: Tool | None, rows: int, room: int) -> Memory:
+        """What each text's row has read before the text: the shared part of the prompt, or nothing."""
+        if tool is None:
+            return self.model.empty(rows, room)
+        if tool.name not in self._heads:
+            ids, real = self.model.pad([self._head_ids(tool)])
+            _, self._heads[tool.name] = self.model.read(self.model.empty(1), ids, real, keep=1)
+        head = self._heads[tool.name]
+        nobody = torch.zeros(rows, dtype=torch.long, device=self.model.device)
+        return self.model.branch(head, nobody, head.lengths[nobody], room)
+
+    def positions(
+        self, parts: Sequence[Window], tool: Tool | None
+    ) -> Iterator[tuple[list[Window], Memory, Tensor, list[list[float]]]]:
+        """Yield batches of windows: what was read, where in it the texts start (R,), and all p_i."""
+        before = [self._before(w, tool) for w in parts]
+        sizes = [len(b) + len(w.ids) for b, w in zip(before, parts, strict=True)]
+        widest_row = max(sizes, default=1)
+        rows = max(1, MAX_LOGITS // (widest_row * self.model.vocabulary))
+        for chosen in batches(sizes, self.budget, rows):
+            batch = [parts[i] for i in chosen]
+            lead = [len(before[i]) for i in chosen]
+            ids, real = self.model.pad([before[i] + parts[i].ids for i in chosen])
+            memory = self._head(tool, len(batch), ids.shape[1])
+            starts = memory.lengths + torch.tensor(lead, device=self.model.device)
+            logits, memory = self.model.read(memory, ids, real)
+            start = torch.full_like(ids, self.tokens.start_id)
+            p = log_p(logits, start).exp().tolist()
+            yield (
+                batch,
+                memory,
+                starts,
+                [
+                    [p[r][first + j - 1] if first + j > 0 else 0.0 for j in range(len(w.ids))]
+                    for r, (w, first) in enumerate(zip(batch, lead, strict=True))
+                ],
+            )
+
+    def _before(self, window: Window, tool: Tool | None) -> list[int]:
+        """Tokens before a text that only it has."""
+        if tool is None:
+            return list(self.tokens.prefix)
+        return self.tokens.encode(prompts.before(window.text)).ids
+
+    def choose(
+        self, row: int, window: Window, p: Sequence[float], settings: ToolSettings
+    ) -> list[Place]:
+        """The at most k likeliest positions with p_i > τ_s, in the order of the text."""
+        likely = [i for i in window.positions if p[i] > settings.tau_s]
+        ranked = sorted(likely, key=lambda i: (-p[i], i))[: settings.k]
+        return sorted(
+            (Place(row, i, p[i], rank) for rank, i in enumerate(ranked)), key=lambda q: q.index
+        )
+
+    def calls(
+        self,
+        batch: Sequence[Window],
+        memory: Memory,
+        starts: Tensor,
+        places: Sequence[Place],
+        m: int,
+        tool: Tool | None,
+    ) -> list[list[list[int]]]:
+        """Sample m calls at each place; return the tokens that follow <API>."""
+        draws = self._draws(batch, places, m, tool)
+        jobs = [(place, sample) for place in range(len(places)) for sample in range(m)]
+        found: list[list[list[int]]] = [[[] for _ in range(m)] for _ in places]
+        width = memory.mask.shape[1] + self.max_input
+        rows = max(1, min(self.budget * 8 // width, MAX_LOGITS // self.model.vocabulary))
+        for first in range(0, len(jobs), rows):
+            part = jobs[first : first + rows]
+            row = torch.tensor([places[i].row for i, _ in part], device=self.model.device)
+            index = torch.tensor([places[i].index for i, _ in part], device=self.model.device)
+            branch = self.model.branch(memory, row, starts[row] + index, self.max_input + 1)
+            u = torch.stack([draws[i][sample] for i, sample in part])
+            for (i, sample), written in zip(part, self.complete(branch, u), strict=True):
+                found[i][sample] = written
+        return found
+
+    def _draws(
+        self, batch: Sequence[Window], places: Sequence[Place], m: int, tool: Tool | None
+    ) -> list[Tensor]:
+        """Uniform numbers (m, max_input) for each place, from the window's own generator."""
+        name = tool.name if tool else ""
+        sources = [generator(self.seed, "sample", w.document.id, str(w.start), name) for w in batch]
+        return [torch.rand(m, self.max_input, generator=sources[q.row]) for q in places]
+
+    def complete(self, memory: Memory, u: Tensor) -> list[list[int]]:
+        """Sample after <API> until </API> or the arrow, or as many tokens as a call may have.
+
+        memory: rows that stand before the call. u: (R, max_input) uniform numbers.
+        """
+        written: list[list[int]] = [[] for _ in u]
+        rows, going = list(range(len(u))), set(range(len(u)))
+        tokens = [self.tokens.start_id] * len(u)
+        for step in range(self.max_input):
+            ids = torch.tensor(tokens, device=self.model.device)[:, None]
+            logits, memory = self.model.read(memory, ids, torch.ones_like(ids).bool(), keep=1)
+            tokens = pick(logits[:, 0], u[rows, step].to(logits.device), self.temperature).tolist()
+            for row, token in zip(rows, tokens, strict=True):
+                if row in going:
+                    written[row].append(token)
+                    if self._ended(written[row]):
+                        going.remove(row)
+            if not going:
+                break
+            if 2 * len(going) <= len(rows):
+                places = [i for i, row in enumerate(rows) if row in going]
+                memory = self._keep(memory, places, self.max_input - step)
+                rows, tokens = [rows[i] for i in places], [tokens[i] for i in places]
+        return written
+
+    def _keep(self, memory: Memory, places: list[int], room: int) -> Memory:
+        """Go on with those rows that have not ended, once they are few."""
+        chosen = torch.tensor(places, device=self.model.device)
+        return self.model.branch(memory, chosen, memory.lengths[chosen], room)
+
+    def _ended(self, written: Sequence[int]) -> bool:
+        """Whether a call ends with its last token."""
+        last = written[-1]
+        if last not in self._ends:
+            return False
+        return last == self.tokens.eos or self.body(written) is not None
+
+    def body(self, written: Sequence[int]) -> str | None:
+        """What stands between <API> and </API> or the arrow, or None where neither came."""
+        text = self.tokens.decode(written)
+        ends = [e for e in (text.find("]"), text.find("->")) if e >= 0]
+        return text[: min(ends)] if ends else None
+
+    def records(self, drawn: Drawn) -> list[ToolCall]:
+        """The distinct calls of known tools that their settings allow."""
+        found: dict[tuple[int, int, str, str], ToolCall] = {}
+        for place, samples in zip(drawn.places, drawn.written, strict=True):
+            window = drawn.batch[place.row]
+            for number, written in enumerate(samples):
+                body = self.body(written)
+                call = read_body(body) if body is not None else None
+                if call is None or not self._allowed(call.tool, place, number, drawn.tool):
+                    continue
+                found.setdefault(
+                    (place.row, place.index, call.tool, call.input),
+                    ToolCall(
+                        window.document.id,
+                        window.start + place.index,
+                        call.tool,
+                        call.input,
+                        p=place.p,
+                        window=window.start,
+                        offset=window.offsets[place.index],
+                    ),
+                )
+        return list(found.values())
+
+    def _allowed(self, name: str, place: Place, sample: int, tool: Tool | None) -> bool:
+        """Whether a call is one of the tool that was asked for, within that tool's own numbers."""
+        own = self.settings.get(name)
+        if own is None or (tool is not None and name != tool.name):
+            return False
+        return place.p > own.tau_s and place.rank < own.k and sample < own.m
+
+
+def widest(settings: Sequence[ToolSettings]) -> ToolSettings:
+    """Settings that sample whatever any of the given ones would."""
+    return ToolSettings(
+        tau_s=min(s.tau_s for s in settings),
+        k=max(s.k for s in settings),
+        m=max(s.m for s in settings),
+    )
+
+
+def ending_tokens(tokens: CallTokens, vocabulary: int) -> frozenset[int]:
+    """Tokens with which a call can end: those with `]` or `>` in them, and the end of the text."""
+    size = min(vocabulary, len(tokens.tokenizer))
+    pieces = tokens.tokenizer.convert_ids_to_tokens(list(range(size)))
+    found = {i for i, piece in enumerate(pieces) if piece and ("]" in piece or ">" in piece)}
+    return frozenset(found | {t for t in (tokens.eos,) if t is not None})

@@ -1,0 +1,84 @@
+"""The filter's loss against the paper's formula, written out plainly in float64."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kdst_core.contracts import Document
+from kdst_toolformer.forward import CausalModel
+from kdst_toolformer.score import WEIGHTS, Query, Scorer
+from kdst_tools import layouts
+from kdst_tools.tokens import CallTokens
+from kdst_tools.windows import Window, windows
+
+TOKENIZER = layouts.tokenizer()
+TOKENS = CallTokens(TOKENIZER)
+MODELS = {name: layouts.model(name, len(TOKENIZER)).double() for name in ("gpt2", "llama", "gptj")}
+CALLS = (("Calculator", "400 / 1400", "0.29"), ("Calendar", "", "Monday"), ("QA", "who?", "Anna"))
+
+
+def windows_of(*texts: str) -> list[Window]:
+    return [w for text in texts for w in windows(Document(text), TOKENS, 200)]
+
+
+def plain_loss(model, x: list[int], i: int, z: list[int], placement: str) -> float:
+    """L_i(z) token by token: each log p(x_j | …) from a forward pass of its own."""
+    total = 0.0
+    for j in range(i, len(x)):
+        weight = max(0.0, 1 - 0.2 * (j - i)) / 3
+        if weight == 0:
+            continue
+        before = z + x[:j] if placement == "prefix" else x[:i] + z + x[i:j]
+        before = TOKENS.prefix + before
+        with torch.no_grad():
+            logits = model(torch.tensor([before])).logits[0, -1]
+        total -= weight * float(logits.log_softmax(-1)[x[j]])
+    return total
+
+
+def test_weights_are_those_of_the_paper():
+    assert pytest.approx([1 / 3, 0.8 / 3, 0.2, 0.4 / 3, 0.2 / 3], abs=1e-15) == WEIGHTS
+
+
+@pytest.mark.parametrize("placement", ["prefix", "inline"])
+@pytest.mark.parametrize("layout", ["gpt2", "llama", "gptj"])
+def test_loss_equals_the_formula_in_float64_also_at_ends_and_for_overlapping_calls(
+    layout, placement
+):
+    model = MODELS[layout]
+    parts = windows_of("Of 1400 people 400 came.", "Short.")
+    queries = []
+    for number, window in enumerate(parts):
+        last = len(window.ids) - 1
+        for index in sorted({0, 1, 2, 3, last - 4, last - 3, last - 1, last} & {*range(last + 1)}):
+            for tool, input, result in CALLS:
+                queries.append(Query(number, index, tuple(TOKENS.call(tool, input))))
+                queries.append(Query(number, index, tuple(TOKENS.call(tool, input, result))))
+    empty, losses = Scorer(CausalModel(model), TOKENS, placement, 600)(parts, queries)
+    for query, loss in list(zip(queries, losses, strict=True))[::2]:
+        x = parts[query.window].ids
+        expected = plain_loss(model, x, query.index, list(query.z), placement)
+        assert loss == pytest.approx(expected, abs=1e-6)
+    for number, window in enumerate(parts):
+        for index in range(0, len(window.ids), 3):
+            expected = plain_loss(model, window.ids, index, [], placement)
+            assert empty[number][index] == pytest.approx(expected, abs=1e-6)
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    texts=st.lists(st.text(min_size=1, max_size=40), min_size=1, max_size=3),
+    placement=st.sampled_from(["prefix", "inline"]),
+    data=st.data(),
+)
+def test_any_text_and_call_has_the_loss_of_the_formula(texts, placement, data):
+    parts = windows_of(*texts)
+    number = data.draw(st.integers(0, len(parts) - 1))
+    index = data.draw(st.integers(0, len(parts[number].ids) - 1))
+    tool, input, result = data.draw(st.sampled_from(CALLS))
+    z = TOKENS.call(tool, input, data.draw(st.sampled_from([None, result])))
+    scorer = Scorer(CausalModel(MODELS["gpt2"]), TOKENS, placement, 4000)
+    _, (loss,) = scorer(parts, [Query(number, index, tuple(z))])
+    expected = plain_loss(MODELS["gpt2"], parts[number].ids, index, z, placement)
+    assert loss == pytest.approx(expected, abs=1e-6)

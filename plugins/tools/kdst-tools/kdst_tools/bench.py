@@ -1,0 +1,82 @@
+"""The bench of `augment_with_tools`: prepares a run, carries it out, and reports on it."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from kdst_core.bench import Check, Job, ReportContent
+from kdst_core.codecs import TorchCodec
+from kdst_core.device import has_cuda, usable
+from kdst_core.errors import KdstError
+from kdst_core.method import Method
+from kdst_core.rundir import Run
+from kdst_tools.inputs import ToolsInputs
+from kdst_tools.staged import STAGES, StagedOptions
+
+
+class ToolsBench:
+    """The bench that the entry point `augment_with_tools` of the group `kdst.benches` names."""
+
+    capability = "augment_with_tools"
+    package = "kdst-tools"
+    inputs = ToolsInputs
+    live = frozenset({"model"})
+    codec = TorchCodec()
+
+    def prepare(self, job: Job) -> Any:
+        """Load and check device, tools, model, texts and problems."""
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        from kdst_tools import corpora, loading
+        from kdst_tools.prepared import PreparedTools
+        from kdst_tools.quiet import quiet
+
+        inputs: ToolsInputs = job.inputs
+        small = inputs.model == "tiny" and "model" not in job.objects
+        automatic = "cuda" if has_cuda() and not small else "cpu"
+        device = usable(automatic if job.device == "auto" else job.device)
+        tools = loading.tools(inputs)
+        own = job.options if isinstance(job.options, StagedOptions) else StagedOptions()
+        learns = own.prompt is None
+        first = corpora.corpus(loading.with_texts(inputs), job.seed, 1) if learns else None
+        with quiet():
+            stage = "warm" if learns else "shipped"
+            pair = loading.pair(inputs, job.objects.get("model"), device, stage)
+            problems = loading.problems(inputs) if learns and _measures(own) else []
+            plain = corpora.held_out(inputs) if learns and _measures(own) else []
+        return PreparedTools(job, device, pair, tools, first, problems, plain)
+
+    def extends(self, result: Mapping[str, Any], changed: Mapping[str, tuple[Any, Any]]) -> bool:
+        """Return whether only the stage changed, to a later one."""
+        if set(changed) != {"stage"}:
+            return False
+        before, now = changed["stage"]
+        if STAGES.index(now) < STAGES.index(before):
+            raise KdstError(f"the run has come to {before} already; --stage {now} lies before it")
+        return True
+
+    def report(self, result: Mapping[str, Any], directory: Path) -> ReportContent:
+        """Build the report of a run."""
+        from kdst_tools.report import content
+
+        return content(result, directory)
+
+    def smoke(self, method: Method, options: Any, run: Run) -> str:
+        """Annotate three sentences with a small random model; return a digest of the calls."""
+        from kdst_tools.checks import smoke
+
+        return smoke(method, options, run)
+
+    def checks(self, method: Method) -> Iterator[Check]:
+        """Yield the checks of a method of tool use."""
+        from kdst_tools.checks import tools_checks
+
+        return tools_checks(method)
+
+
+def _measures(own: StagedOptions) -> bool:
+    """Whether a run comes to the stages that need problems."""
+    return STAGES.index(own.stage) >= STAGES.index("generate")
+
+
+bench = ToolsBench()

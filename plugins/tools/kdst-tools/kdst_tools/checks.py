@@ -1,0 +1,148 @@
+"""The conformance checks of a method of tool use, on a small random model."""
+
+import copy
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+
+from kdst_core.bench import Check
+from kdst_core.codecs import TorchCodec
+from kdst_core.contracts import Document, RunServices, ToolCall, ToolLearner, ToolsRequest
+from kdst_core.method import Method
+from kdst_core.testing import make_run
+from kdst_tools import layouts
+from kdst_tools.calls import plain, write
+from kdst_tools.quiet import quiet
+from kdst_tools.tools.kit import FunctionTool
+
+LETTERS = FunctionTool(
+    "Letters",
+    "The input is a word; the result is how many letters it has.",
+    lambda argument, _document: str(len(argument)),
+    (("A cat has 3 letters.", "A cat has [Letters(cat)] 3 letters."),),
+)
+
+
+def documents() -> list[Document]:
+    """A few sentences, one with brackets."""
+    return [Document(text) for text in (*layouts.TEXTS, "A text [with brackets] -> and an arrow.")]
+
+
+def small_learner(method: Method, options: Any, run: RunServices, warm: bool = True) -> ToolLearner:
+    """Call the hook on a small random model with one tool."""
+    tokenizer = layouts.tokenizer()
+    model = layouts.model("llama", len(tokenizer), context=512)
+    request = ToolsRequest(model, tokenizer, [LETTERS], seed=run.seed, warm=warm)
+    learner: ToolLearner = method.call(request, options, run)
+    return learner
+
+
+def proposed(texts: list[Document]) -> list[ToolCall]:
+    """Calls that no random model would think of, as a sampler's."""
+    return [ToolCall(d.id, 0, "Letters", "cat", p=0.5) for d in texts]
+
+
+def annotated(learner: ToolLearner, texts: list[Document]) -> list[ToolCall]:
+    """Sampled and proposed calls, executed and scored."""
+    calls = learner.sample(texts)
+    return learner.filter(texts, learner.execute(texts, calls or proposed(texts)))
+
+
+def smoke(method: Method, options: Any, run: RunServices) -> str:
+    """Annotate, train and generate; return a digest of what came of it."""
+    with quiet():
+        learner = small_learner(method, options, run)
+        texts = documents()
+        calls = annotated(learner, texts)
+        training = learner.finetune(learner.annotate(texts, calls))
+        losses = [step.loss for step, _ in zip(training, range(2), strict=False)]
+        outputs = learner.generate(texts[:2])
+    content = [[attrs.asdict(c) for c in calls], losses, [o.annotated for o in outputs]]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def tools_checks(method: Method) -> Iterator[Check]:
+    """Yield the checks."""
+    yield Check("a shard's calls do not depend on other shards", lambda: _shards(method))
+    yield Check("plain texts come back from annotated ones", lambda: _round_trip(method))
+    yield Check("every call says what became of it", lambda: _reasons(method))
+    yield Check("the user's model is unchanged", lambda: _model_unchanged(method))
+    yield Check("training resumes exactly", lambda: _resume(method))
+    yield Check("forbidden calls are not made", lambda: _forbidden(method))
+
+
+def _learner(method: Method) -> ToolLearner:
+    """A learner with default options."""
+    with tempfile.TemporaryDirectory() as directory, quiet():
+        run = make_run(Path(directory), codec=TorchCodec())
+        return small_learner(method, method.description.options(), run)
+
+
+def _shards(method: Method) -> None:
+    """Another worker that has done other documents before finds the same."""
+    texts = documents()
+    first = annotated(_learner(method), texts[:2])
+    other = _learner(method)
+    annotated(other, texts[2:])
+    assert annotated(other, texts[:2]) == first, "calls depend on what was annotated before"
+
+
+def _round_trip(method: Method) -> None:
+    """Without its calls an annotated text is the document."""
+    learner, texts = _learner(method), documents()
+    calls = learner.execute(texts, proposed(texts))
+    kept = [attrs.evolve(call, kept=True) for call in calls]
+    for annotation in learner.annotate(texts, kept):
+        assert plain(annotation.text) == annotation.document.text, "the text was changed"
+        assert write("Letters", "cat", "3") in annotation.text, "a kept call is not in the text"
+
+
+def _reasons(method: Method) -> None:
+    """A call that is scored has a gain, and one that does not stay a reason."""
+    for call in annotated(_learner(method), documents()):
+        assert call.result is None or call.gain is not None or call.reason, "a call has no gain"
+        assert call.kept != bool(call.reason), "a call must be kept or say why not"
+
+
+def _model_unchanged(method: Method) -> None:
+    """Weights and mode of the model are what they were after all stages."""
+    tokenizer = layouts.tokenizer()
+    model = layouts.model("gpt2", len(tokenizer), context=512)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with tempfile.TemporaryDirectory() as directory, quiet():
+        run = make_run(Path(directory), codec=TorchCodec())
+        request = ToolsRequest(model, tokenizer, [LETTERS], warm=True)
+        learner = method.call(request, method.description.options(), run)
+        texts = documents()
+        calls = annotated(learner, texts)
+        next(iter(learner.finetune(learner.annotate(texts, calls))))
+    same = all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert same, "the user's model changed"
+    assert all(p.grad is None for p in model.parameters()), "gradients were left on the model"
+
+
+def _resume(method: Method) -> None:
+    """A training that takes over a state goes on with the same bits."""
+    learner, texts = _learner(method), documents()
+    annotations = learner.annotate(texts, proposed(texts)) * 40
+    straight = learner.finetune(annotations)
+    steps = iter(straight)
+    next(steps)
+    other = learner.finetune(annotations)
+    other.load_state_dict(copy.deepcopy(straight.state_dict()))
+    expected = [step.loss for step, _ in zip(steps, range(2), strict=False)]
+    found = [step.loss for step, _ in zip(other, range(2), strict=False)]
+    assert found == expected, "state_dict() misses something"
+
+
+def _forbidden(method: Method) -> None:
+    """With tools off no call is made, and the text holds none."""
+    for output in _learner(method).generate(documents()[:3], tools=False):
+        assert not output.calls, "a call was made although calls were forbidden"
+        assert "[" not in output.annotated, "a call was begun although calls were forbidden"

@@ -1,0 +1,46 @@
+"""The texts of a run: a file's, the same in every round, or generated ones, fresh in every round."""
+
+from collections.abc import Iterator
+from random import Random
+from typing import TYPE_CHECKING
+
+from kdst_core.contracts import Document
+from kdst_tools.documents import Corpus, from_file
+from kdst_tools.inputs import ToolsInputs
+
+if TYPE_CHECKING:
+    from kdst_tools.tiny.texts import TinyText
+
+
+def corpus(inputs: ToolsInputs, seed: int, number: int) -> Corpus:
+    """Return the texts of a round, scanned; KdstError for a file that cannot be read or is empty."""
+    if inputs.texts is not None:
+        return from_file(inputs.texts)
+    name = f"the generated texts of round {number}"
+    return Corpus(name, lambda _skipped: _generated(inputs, seed, number)).scan()
+
+
+def _generated(inputs: ToolsInputs, seed: int, number: int) -> Iterator[Document]:
+    """Yield the generated documents of a round."""
+    for text in truth(inputs, seed, number):
+        yield Document(text.text)
+
+
+def truth(inputs: ToolsInputs, seed: int, number: int) -> "Iterator[TinyText]":
+    """Yield the generated texts of a round with the calls that would help, which no method sees."""
+    from kdst_tools.tiny import documents
+
+    return documents(inputs.documents, Random(f"round {seed} {number}"))
+
+
+def held_out(inputs: ToolsInputs) -> list[Document]:
+    """Return plain texts that are never trained on; none where there are none."""
+    if inputs.held_out is not None:
+        found = list(from_file(inputs.held_out))[: inputs.held_out_count]
+    elif inputs.model == "tiny":
+        from kdst_tools.tiny import prose
+
+        found = [Document(text) for text in prose(inputs.held_out_count)]
+    else:
+        found = []
+    return list({document.id: document for document in found}.values())

@@ -1,0 +1,1 @@
+"""What tool use is measured by: problems and their protocol, intervals, perplexity, the filter."""

@@ -1,0 +1,49 @@
+"""Perplexity of a model on plain texts, token by token, long texts in parts."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdst_tools.tokens import CallTokens
+
+ROWS = 32
+
+
+@torch.inference_mode()
+def perplexity(model: nn.Module, tokenizer: Any, texts: Sequence[str]) -> float:
+    """Return exp of the mean loss in nats a token of the texts, escaped as training texts are.
+
+    A text longer than the context is read in parts that follow one another. The first token of a text
+    counts where the tokenizer has one to begin with.
+    """
+    device = next(model.parameters()).device
+    total, count = 0.0, 0
+    for batch, lengths in _batches(model, tokenizer, texts):
+        ids = batch.to(device)
+        real = torch.arange(ids.shape[1], device=device) < lengths.to(device)[:, None]
+        logits = model(input_ids=ids, attention_mask=real.long()).logits[:, :-1].float()
+        losses = nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
+        total += float((losses.double() * real[:, 1:]).sum())
+        count += int(real[:, 1:].sum())
+    return math.exp(total / count)
+
+
+def _batches(model: Any, tokenizer: Any, texts: Sequence[str]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield tokens (B, T), padded at the right, and their lengths (B,)."""
+    tokens = CallTokens(tokenizer)
+    context = int(getattr(model.config, "max_position_embeddings", 0) or 1024)
+    room = context - len(tokens.prefix)
+    parts = []
+    for text in texts:
+        ids = tokens.encode(text).ids
+        parts += [tokens.prefix + ids[i : i + room] for i in range(0, len(ids), room)]
+    parts = sorted((part for part in parts if len(part) > 1), key=len)
+    for first in range(0, len(parts), ROWS):
+        rows = parts[first : first + ROWS]
+        batch = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
+        for row, ids in zip(batch, rows, strict=True):
+            row[: len(ids)] = torch.tensor(ids)
+        yield batch, torch.tensor([len(row) for row in rows])

@@ -1,0 +1,47 @@
+"""Problems with one answer each, and the sets of them that `--problems` names."""
+
+from pathlib import Path
+
+from attrs import frozen
+
+from kdst_core.errors import KdstError, did_you_mean
+
+
+@frozen
+class Problem:
+    """prompt: text up to its answer. answer: a number as text, or words that must follow.
+
+    tool, input: the call that finds the answer, where it is known.
+    """
+
+    prompt: str
+    answer: str
+    tool: str = ""
+    input: str = ""
+
+
+def load(name: str, count: int) -> list[Problem]:
+    """Return at most so many problems of `tiny`, `svamp:FILE`, `asdiv:FILE`, `mawps:FILE` or `none`.
+
+    KdstError for another name, or a file that is not of the kind.
+    """
+    from kdst_tools.evaluation import readers
+
+    kind, _, file = name.partition(":")
+    if kind == "none":
+        return []
+    if kind == "tiny":
+        from kdst_tools import tiny
+
+        return tiny.problems(count)
+    known = {"svamp": readers.svamp, "asdiv": readers.masked, "mawps": readers.masked}
+    if kind not in known:
+        allowed = [*known, "tiny", "none"]
+        hint = (
+            did_you_mean(kind, allowed)
+            or " Allowed: svamp:FILE, asdiv:FILE, mawps:FILE, tiny, none"
+        )
+        raise KdstError(f"--problems {name}: there is no set {kind!r}.{hint}")
+    if not Path(file).is_file():
+        raise KdstError(f"--problems {name}: no such file; write {kind}:FILE")
+    return known[kind](Path(file))[:count]

@@ -1,0 +1,48 @@
+"""The bench's own options: which model, which texts and tools, what it is measured on."""
+
+from pathlib import Path
+
+from attrs import frozen
+
+from kdst_core.options import option
+from kdst_tools.toolset import DEFAULT
+
+
+@frozen
+class ToolsInputs:
+    """Model, texts, tools and measures of a run."""
+
+    model: str = option(
+        "tiny",
+        "tiny (embedded), a directory that a causal language model of transformers was saved in, or"
+        " a hub id (owner/name).",
+    )
+    texts: Path | None = option(
+        None,
+        "Plain texts to annotate: .jsonl (text, and optionally id and date), .txt (texts apart by"
+        " empty lines) or .parquet. Default on tiny: texts that it generates.",
+    )
+    documents: int = option(
+        1500, "Texts that are generated for each round, where none are given.", min=1
+    )
+    tools: list[str] = option(
+        list(DEFAULT),
+        "Tools, NAME or NAME=ARGUMENT: calculator, calendar, search=CORPUS, lookup=FILE, qa=MODEL,"
+        " translate=MODEL, and those of other packages.",
+    )
+    network: bool = option(False, "Allow tools that reach beyond this machine.")
+    shard: int = option(
+        32, "Documents that are annotated together; part of what a result depends on.", min=1
+    )
+    problems: str | None = option(
+        None,
+        "Problems to measure on: tiny (held out, generated), svamp:FILE, asdiv:FILE, mawps:FILE, or"
+        " none. Default: tiny on tiny, else none.",
+    )
+    problem_count: int = option(500, "Most problems.", min=1)
+    held_out: Path | None = option(
+        None,
+        "Plain texts, as --texts, that are never trained on, for perplexity and false calls. Default"
+        " on tiny: prose that it generates.",
+    )
+    held_out_count: int = option(300, "Most of those texts.", min=1)

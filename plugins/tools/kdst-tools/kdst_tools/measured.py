@@ -1,0 +1,170 @@
+"""What a run measures: the problems solved by each model, calls on plain text, perplexity, the filter."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from kdst_core.contracts import Document, Generation, ToolCall, ToolLearner
+from kdst_core.rundir import Run
+from kdst_tools import artifacts
+from kdst_tools.calls import escape
+from kdst_tools.corpora import truth
+from kdst_tools.generated import shown
+from kdst_tools.models import load
+
+if TYPE_CHECKING:
+    from kdst_tools.models import Pair
+    from kdst_tools.prepared import PreparedTools, Progress
+
+GROUP = 64
+"""Prompts that are continued between two advances of the progress bar."""
+
+
+@frozen
+class Contestant:
+    """One bar of the evaluation: a model, with calls or with calls forbidden."""
+
+    name: str
+    learner: ToolLearner
+    tools: bool
+
+
+@frozen
+class Measuring:
+    """Measures the models of a run, and adds what it finds to the run's progress."""
+
+    prepared: "PreparedTools"
+    run: Run
+    so_far: "Progress"
+
+    def measure(self, trained: "Pair", full: bool) -> None:
+        """Measure; unless `full` only the trained model generates, and nothing is compared."""
+        contestants = self._contestants(trained, full)
+        problems = [{"prompt": p.prompt, "answer": p.answer} for p in self.prepared.problems]
+        plain: list[dict[str, Any]] = [{"text": d.text} for d in self.prepared.held_out]
+        for contestant in contestants:
+            self._problems(contestant, problems)
+        self._plain(contestants, plain)
+        if full:
+            self._perplexity(trained)
+            self._filter()
+        self.so_far.metrics["problems"] = float(len(problems))
+        content = {"problems": problems, "plain": plain}
+        self.so_far.files.append(artifacts.dump(self.run, "evaluation.json", content))
+
+    def _contestants(self, trained: "Pair", full: bool) -> list[Contestant]:
+        """The models to compare, the untouched one first."""
+        prepared, run = self.prepared, self.run
+        after = prepared.learner(trained, run)
+        if not full:
+            return [Contestant("after", after, True)]
+        before = prepared.learner(prepared.pair, run)
+        untouched = before
+        found = []
+        if prepared.embedded:
+            untouched = prepared.learner(load("tiny", prepared.device, "base"), run)
+            shipped = prepared.learner(load("tiny", prepared.device, "shipped"), run)
+            found = [Contestant("shipped", shipped, True)]
+        return [
+            Contestant("no_tool", untouched, False),
+            Contestant("before", before, True),
+            Contestant("after", after, True),
+            Contestant("disabled", after, False),
+            *found,
+        ]
+
+    def _problems(self, contestant: Contestant, rows: list[dict[str, Any]]) -> None:
+        """Let one model answer all problems."""
+        from kdst_tools.evaluation.intervals import wilson
+        from kdst_tools.evaluation.protocol import is_right
+
+        problems = self.prepared.problems
+        if not problems:
+            return
+        prompts = [Document(problem.prompt) for problem in problems]
+        outputs = self._continue(contestant, prompts, "problems")
+        right = 0
+        for row, problem, output in zip(rows, problems, outputs, strict=True):
+            solved = is_right(output.text, problem)
+            row[contestant.name] = {**shown(output), "right": solved}
+            right += solved
+        low, high = wilson(right, len(problems))
+        self.so_far.metrics |= {
+            f"exact.{contestant.name}": right / len(problems),
+            f"exact.{contestant.name}.low": low,
+            f"exact.{contestant.name}.high": high,
+        }
+        self.so_far.summary.append(
+            f"{contestant.name}: {right / len(problems):.1%} of {len(problems)} problems"
+            f" ({low:.1%} to {high:.1%})"
+        )
+
+    def _continue(
+        self, contestant: Contestant, prompts: Sequence[Document], what: str
+    ) -> list[Generation]:
+        """Continue prompts, with a progress bar."""
+        found: list[Generation] = []
+        with self.run.progress(len(prompts), f"{contestant.name}: {what}") as advance:
+            for first in range(0, len(prompts), GROUP):
+                part = prompts[first : first + GROUP]
+                found += contestant.learner.generate(part, tools=contestant.tools)
+                advance(len(part))
+        return found
+
+    def _plain(self, contestants: Sequence[Contestant], rows: list[dict[str, Any]]) -> None:
+        """Count the calls that models make when they continue the first halves of plain texts."""
+        from kdst_tools.evaluation.intervals import wilson
+
+        prompts = [Document(half(d.text)) for d in self.prepared.held_out]
+        for contestant in contestants if prompts else ():
+            if not contestant.tools:
+                continue
+            outputs = self._continue(contestant, prompts, "plain texts")
+            for row, output in zip(rows, outputs, strict=True):
+                row[contestant.name] = shown(output)
+            called = sum(bool(output.calls) for output in outputs)
+            name = "false_calls" if contestant.name == "after" else f"false_calls.{contestant.name}"
+            low, high = wilson(called, len(prompts))
+            self.so_far.metrics |= {
+                name: called / len(prompts),
+                f"{name}.low": low,
+                f"{name}.high": high,
+            }
+
+    def _perplexity(self, trained: "Pair") -> None:
+        """Perplexity on plain text, before and after."""
+        from kdst_tools.evaluation.perplexity import perplexity
+
+        texts = [escape(d.text) for d in self.prepared.held_out]
+        for name, (model, tokenizer) in (("before", self.prepared.pair), ("after", trained)):
+            if texts:
+                value = perplexity(model, tokenizer, texts)
+                self.so_far.metrics[f"perplexity.plain.{name}"] = value
+
+    def _filter(self) -> None:
+        """Precision and recall of the filter, where it is known which calls help."""
+        if self.prepared.inputs.texts is not None or not self.prepared.embedded:
+            return
+        from kdst_tools.evaluation.filtering import quality
+
+        helps = {
+            Document(text.text).id: text.helps
+            for number in self.so_far.rounds
+            for text in truth(self.prepared.inputs, self.prepared.job.seed, int(number))
+        }
+        self.so_far.metrics |= quality(self._scored(), helps)
+
+    def _scored(self) -> Iterable[ToolCall]:
+        """The calls of all rounds that were scored."""
+        from kdst_tools.records import CallStream
+
+        for number in self.so_far.rounds:
+            stream = CallStream(self.run.dir / "rounds" / number / "filtered.jsonl")
+            yield from (call for _, calls in stream for call in calls if call.gain is not None)
+
+
+def half(text: str) -> str:
+    """Return the first half of a text, up to the end of a word."""
+    place = text.rfind(" ", 0, len(text) // 2 + 1)
+    return text[:place] if place > 0 else text

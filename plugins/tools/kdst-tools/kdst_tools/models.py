@@ -1,0 +1,65 @@
+"""Causal language models and their tokenizers: embedded, from a directory or hub id, saved."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kdst_core.errors import KdstError
+
+Pair = tuple[Any, Any]
+"""A model of transformers, in evaluation mode, and its fast tokenizer."""
+
+TINY = ("base", "warm", "shipped")
+
+
+def load(name: str, device: str, stage: str = "warm") -> Pair:
+    """Return a model by directory or hub id, or the embedded one at a stage; KdstError if it fails."""
+    if name == "tiny":
+        from kdst_tools import tiny
+
+        model, tokenizer = tiny.load(stage)  # type: ignore[arg-type]
+        return model.to(device), tokenizer
+    return _pretrained(name, device)
+
+
+def _pretrained(name: str, device: str) -> Pair:
+    """Load from a directory or the hub, weights from safetensors only, in 32 bits on a CPU."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    if Path(name).exists() and not (Path(name) / "config.json").is_file():
+        raise KdstError(f"--model {name} holds no model: config.json is missing")
+    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, use_safetensors=True)
+    except Exception as e:
+        reason = (str(e).strip().splitlines() or [type(e).__name__])[0]
+        raise KdstError(
+            f"--model {name} cannot be loaded: {reason[:160]}\nGive tiny, a directory that a causal"
+            " language model and its tokenizer were saved in, or a hub id (owner/name)"
+        ) from e
+    return check(model.to(device).eval(), tokenizer, name)
+
+
+def check(model: Any, tokenizer: Any, name: str) -> Pair:
+    """Raise KdstError for a tokenizer that does not belong to the model."""
+    size = int(model.config.vocab_size)
+    if len(tokenizer) > size:
+        raise KdstError(
+            f"--model {name}: the tokenizer has {len(tokenizer)} tokens, the model {size}; they do"
+            " not belong together"
+        )
+    return model, tokenizer
+
+
+def save(model: Any, tokenizer: Any, directory: Path) -> None:
+    """Save both into a directory that is there whole or not at all."""
+    unfinished = directory.with_name(directory.name + ".part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    model.save_pretrained(unfinished)
+    tokenizer.save_pretrained(unfinished)
+    shutil.rmtree(directory, ignore_errors=True)
+    unfinished.replace(directory)

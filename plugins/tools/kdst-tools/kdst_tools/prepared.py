@@ -1,0 +1,186 @@
+"""One run of the bench: rounds of annotating and finetuning, then the evaluation of every model."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field, frozen
+
+from kdst_core.bench import Job, Outcome
+from kdst_core.contracts import Document, Tool, ToolLearner, ToolsRequest
+from kdst_core.rundir import Run
+from kdst_tools import artifacts
+from kdst_tools.corpora import corpus
+from kdst_tools.documents import Corpus
+from kdst_tools.inputs import ToolsInputs
+from kdst_tools.quiet import quiet
+from kdst_tools.rounds import Round
+from kdst_tools.staged import STAGES, StagedOptions
+
+if TYPE_CHECKING:
+    from kdst_tools.evaluation.problems import Problem
+    from kdst_tools.models import Pair
+
+
+@define
+class Progress:
+    """What a run has so far."""
+
+    metrics: dict[str, float] = field(factory=dict)
+    files: list[str] = field(factory=list)
+    warnings: list[str] = field(factory=list)
+    summary: list[str] = field(factory=list)
+    seconds: dict[str, float] = field(factory=dict)
+    rounds: dict[str, artifacts.Counts] = field(factory=dict)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the seconds of a block to a stage."""
+        started = time.perf_counter()
+        yield
+        spent = time.perf_counter() - started
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
+
+
+@frozen
+class PreparedTools:
+    """A run with its model, tools, first texts and problems loaded and checked."""
+
+    job: Job
+    device: str
+    pair: "Pair"
+    tools: Sequence[Tool]
+    first: Corpus | None
+    problems: "Sequence[Problem]"
+    held_out: Sequence[Document]
+
+    @property
+    def inputs(self) -> ToolsInputs:
+        """The bench's options."""
+        inputs: ToolsInputs = self.job.inputs
+        return inputs
+
+    @property
+    def options(self) -> StagedOptions:
+        """How far the run goes, and how often."""
+        own = self.job.options
+        return own if isinstance(own, StagedOptions) else StagedOptions()
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the model is the embedded one, which was warmed up on demonstrations."""
+        return self.inputs.model == "tiny" and "model" not in self.job.objects
+
+    def execute(self, run: Run) -> Outcome:
+        """Carry out the run."""
+        so_far = Progress()
+        with quiet():
+            if self.options.prompt is not None:
+                self._continue(run, so_far)
+            else:
+                self._learn(run, so_far)
+        return Outcome(
+            metrics=so_far.metrics,
+            artifacts={name: f"artifacts/{name}" for name in so_far.files},
+            input=self._protocol(),
+            warnings=so_far.warnings,
+            summary=so_far.summary,
+        )
+
+    def learner(self, pair: "Pair", run: Run) -> ToolLearner:
+        """Bind the method to a model."""
+        model, tokenizer = pair
+        request = ToolsRequest(model, tokenizer, self.tools, self.job.seed, warm=self.embedded)
+        found: ToolLearner = self.job.method.call(request, self.job.options, run)
+        return found
+
+    def _continue(self, run: Run, so_far: Progress) -> None:
+        """Continue the one prompt that was given."""
+        from kdst_tools.generated import shown
+
+        (found,) = self.learner(self.pair, run).generate([Document(self.options.prompt or "")])
+        so_far.files.append(artifacts.dump(run, "generation.json", shown(found)))
+        made = [call for call in found.calls if not call.reason]
+        so_far.metrics = {"calls": float(len(made)), "tokens": float(found.tokens)}
+        so_far.summary = [f"{found.prompt.text}{found.annotated}"]
+        so_far.warnings = [f"the call {c.tool}({c.input}) failed: {c.reason}" for c in found.calls
+                           if c.reason]  # fmt: skip
+
+    def _learn(self, run: Run, so_far: Progress) -> None:
+        """Carry out the stages up to the one that was asked for."""
+        stage = self.options.stage
+        pair, last = self.pair, None
+        for number in range(1, self.options.rounds + 1):
+            texts = self._corpus(number)
+            folder = run.dir / "rounds" / str(number)
+            last = Round(number, folder, texts, self.inputs.shard, self.learner(pair, run), run)
+            with so_far.timed("annotate"):
+                last.annotate(stage)
+            so_far.warnings += texts.warnings
+            so_far.warnings += [f"{name} was cut off and done again" for name in last.dropped]
+            reached = stage if stage in ("sample", "execute") else "filter"
+            so_far.rounds[str(number)] = self._count(last, reached)
+            if STAGES.index(stage) < STAGES.index("finetune"):
+                break
+            with so_far.timed("finetune"):
+                pair = last.finetune(pair[1], self._saved(run, number), self.device)
+        assert last is not None
+        self._write(run, last, so_far)
+        if STAGES.index(stage) >= STAGES.index("generate"):
+            from kdst_tools.measured import Measuring
+
+            with so_far.timed("evaluate"):
+                Measuring(self, run, so_far).measure(pair, full=stage == "evaluate")
+        so_far.files.append(artifacts.dump(run, "cost.json", so_far.seconds))
+        run.checkpoint({"stage": stage})
+
+    def _corpus(self, number: int) -> Corpus:
+        """The texts of a round."""
+        if number == 1 and self.first is not None:
+            return self.first
+        return corpus(self.inputs, self.job.seed, number)
+
+    def _saved(self, run: Run, number: int) -> Path:
+        """Where the model of a round is saved; the last one is the run's."""
+        if number == self.options.rounds:
+            return run.artifacts / "model"
+        return run.dir / "rounds" / str(number) / "model"
+
+    def _count(self, last: Round, reached: str) -> artifacts.Counts:
+        """Count the calls of a round."""
+        calls = (call for _, found in last.stream(reached) for call in found)
+        return artifacts.count(calls, [tool.name for tool in self.tools])
+
+    def _write(self, run: Run, last: Round, so_far: Progress) -> None:
+        """Write records, counts and the training curve."""
+        stage = self.options.stage
+        reached = stage if stage in ("sample", "execute") else "filter"
+        so_far.files += artifacts.records(run, last.stream(reached))
+        if reached == "filter":
+            so_far.files += artifacts.annotated(run, last.annotations())
+        so_far.files.append(artifacts.dump(run, "counts.json", so_far.rounds))
+        if STAGES.index(stage) >= STAGES.index("finetune"):
+            so_far.files.append(artifacts.dump(run, "training.json", list(artifacts.training(run))))
+            so_far.files.append("model")
+        so_far.metrics |= artifacts.totals(so_far.rounds)
+        so_far.metrics["documents"] = float(last.corpus.count)
+        so_far.summary.append(_counts_line(so_far.metrics))
+
+    def _protocol(self) -> dict[str, Any]:
+        """Everything that decides what was measured."""
+        model, tokenizer = self.pair
+        return {
+            "tool_names": [tool.name for tool in self.tools],
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "vocabulary": len(tokenizer),
+            "problems_used": len(self.problems),
+            "held_out_used": len(self.held_out),
+        }
+
+
+def _counts_line(metrics: Mapping[str, float]) -> str:
+    """The counts as a line for the terminal."""
+    parts = [f"{int(metrics[f'count.{kind}'])} {kind}" for kind in artifacts.KINDS]
+    return f"calls: {', '.join(parts)} in {int(metrics['documents'])} texts"

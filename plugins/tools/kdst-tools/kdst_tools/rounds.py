@@ -1,0 +1,119 @@
+"""One round: sample, execute and filter calls shard by shard, then finetune; every stage resumes.
+
+A round's directory holds `sampled.jsonl`, `executed.jsonl` and `filtered.jsonl`, then `model/`.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from attrs import field, mutable
+
+from kdst_core.contracts import Document, ToolAnnotation, ToolCall, ToolLearner
+from kdst_core.rundir import Run
+from kdst_tools.documents import Corpus
+from kdst_tools.models import Pair, load, save
+from kdst_tools.records import CallStream
+
+FILES = {"sample": "sampled", "execute": "executed", "filter": "filtered"}
+CHECKPOINT_SECONDS = 5.0
+"""Seconds of finetuning that a kill costs at most."""
+
+Stage = Callable[[Sequence[Document], Sequence[ToolCall]], list[ToolCall]]
+
+
+@mutable
+class Round:
+    """One round of a run. number: from 1. dropped: damaged lines of its streams, by name."""
+
+    number: int
+    directory: Path
+    corpus: Corpus
+    shard: int
+    learner: ToolLearner
+    run: Run
+    dropped: list[str] = field(factory=list)
+
+    def stream(self, stage: str) -> CallStream:
+        """The records of a stage."""
+        return CallStream(self.directory / f"{FILES[stage]}.jsonl")
+
+    def annotate(self, last: str) -> None:
+        """Carry out the stages up to `last`, those that are done already not again."""
+        for stage, before in (("sample", None), ("execute", "sample"), ("filter", "execute")):
+            self._stage(stage, before)
+            if stage == last:
+                return
+
+    def _stage(self, stage: str, before: str | None) -> None:
+        """Carry out one stage from the records of the one before."""
+        stream = self.stream(stage)
+        self.dropped += stream.dropped
+        source = iter(self.stream(before)) if before else None
+        work = self._work(stage)
+        label = f"round {self.number}: {stage}"
+        with self.run.progress(self.corpus.count, label) as advance:
+            done = 0
+            for shard in self.corpus.shards(self.shard):
+                given = [c for _, calls in _take(source, len(shard)) for c in calls]
+                if not all(document.id in stream.done for document in shard):
+                    calls = work(shard, given)
+                    stream.append([document.id for document in shard], calls)
+                    self._count(stage, calls, done)
+                    if done == 0:
+                        self.run.checkpoint({"round": self.number, "stage": stage})
+                done += len(shard)
+                advance(len(shard))
+
+    def _work(self, stage: str) -> Stage:
+        """The function of a shard that carries out a stage."""
+        if stage == "sample":
+            return lambda shard, _calls: self.learner.sample(shard)
+        return self.learner.execute if stage == "execute" else self.learner.filter
+
+    def _count(self, stage: str, calls: Sequence[ToolCall], documents: int) -> None:
+        """Log what came of a shard."""
+        numbers = {
+            "sample": {"sampled": len(calls)},
+            "execute": {"failed": sum(call.result is None for call in calls)},
+            "filter": {"kept": sum(call.kept for call in calls)},
+        }
+        for name, value in numbers[stage].items():
+            self.run.log(f"{name}.{self.number}", value, documents)
+
+    def annotations(self) -> Iterator[ToolAnnotation]:
+        """Yield the annotated documents, in the order of the corpus."""
+        source = iter(self.stream("filter"))
+        for shard in self.corpus.shards(self.shard):
+            calls = [c for _, found in _take(source, len(shard)) for c in found]
+            yield from self.learner.annotate(shard, calls)
+
+    def finetune(self, tokenizer: Any, directory: Path, device: str) -> Pair:
+        """Train on the annotated documents and save the model; load it where that was done."""
+        if directory.is_dir():
+            return load(str(directory), device)
+        training = self.learner.finetune(list(self.annotations()))
+        state = self.run.restore()
+        if state and state.get("round") == self.number and "training" in state:
+            training.load_state_dict(state["training"])
+        saved, step = time.monotonic(), 0
+        with self.run.progress(training.total, f"round {self.number}: finetune") as advance:
+            for found in training:
+                advance(found.step - step)
+                step = found.step
+                self.run.log(f"loss.{self.number}", found.loss, found.step)
+                if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                    state = {"round": self.number, "training": training.state_dict()}
+                    self.run.checkpoint(state)
+                    saved = time.monotonic()
+        save(training.model, tokenizer, directory)
+        self.run.checkpoint({"round": self.number, "stage": "finetune"})
+        return training.model, tokenizer
+
+
+def _take(
+    source: Iterator[tuple[str, list[ToolCall]]] | None, count: int
+) -> list[tuple[str, list[ToolCall]]]:
+    """The next `count` documents of a stream."""
+    return [next(source) for _ in range(count)] if source is not None else []

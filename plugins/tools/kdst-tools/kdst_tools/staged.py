@@ -1,0 +1,26 @@
+"""The options that every method of tool use takes: how far a run goes, and how often."""
+
+from typing import Literal
+
+from attrs import frozen
+
+from kdst_core.options import option
+
+STAGES = ("sample", "execute", "filter", "finetune", "generate", "evaluate")
+"""The stages of a run, in order."""
+
+
+@frozen
+class StagedOptions:
+    """Base class of a method's options."""
+
+    stage: Literal["sample", "execute", "filter", "finetune", "generate", "evaluate"] = option(
+        "evaluate",
+        "Carry out the stages up to this one; --resume with a later one goes on from there.",
+    )
+    rounds: int = option(
+        1, "Rounds of annotating and finetuning, each with the model of the one before.", min=1
+    )
+    prompt: str | None = option(
+        None, "Only continue this text with --model, and show the calls. Nothing is trained."
+    )

@@ -1,0 +1,111 @@
+"""The calendar: today as the document knows it, weekdays, and arithmetic on dates."""
+
+import calendar as months
+import re
+from datetime import date, timedelta
+
+from kdst_core.contracts import Tool
+from kdst_tools.tools.kit import FunctionTool, refuse_argument
+
+MAX_COUNT = 100_000
+"""Days, weeks, months or years that a call may add."""
+
+EXAMPLES = (
+    (
+        "Today is the first Friday of the year, so the museum is open until ten.",
+        "Today is the first [Calendar()] Friday of the year, so the museum is open until ten.",
+    ),
+    (
+        "The bridge opened on 9 November 1989, a Thursday.",
+        "The bridge opened on 9 November 1989, a [Calendar(9 November 1989)] Thursday.",
+    ),
+    (
+        "The letter of 3 March 2031 must be answered within 14 days, by Monday 17 March 2031.",
+        "The letter of 3 March 2031 must be answered within 14 days, by "
+        "[Calendar(3 March 2031 + 14 days)] Monday 17 March 2031.",
+    ),
+    (
+        "Between 1 May and 24 June 2024 there are 54 days.",
+        "Between 1 May and 24 June 2024 there are [Calendar(24 June 2024 - 1 May 2024)] 54 days.",
+    ),
+)
+
+_MONTHS = {name.lower(): i for i, name in enumerate(months.month_name) if name}
+_MONTHS |= {name.lower(): i for i, name in enumerate(months.month_abbr) if name}
+_STEP = re.compile(r"(.*?)\s*([-+−])\s*(\d+)\s*(day|week|month|year)s?", re.IGNORECASE)
+_WRITTEN = (
+    re.compile(r"(?P<day>\d{1,2})(?:st|nd|rd|th)?\s+(?P<month>[a-z]+)\.?,?\s+(?P<year>\d{4})"),
+    re.compile(r"(?P<month>[a-z]+)\.?\s+(?P<day>\d{1,2})(?:st|nd|rd|th)?,?\s+(?P<year>\d{4})"),
+    re.compile(r"(?P<year>\d{4})-(?P<month>\d{1,2})-(?P<day>\d{1,2})"),
+)
+_WEEKDAY = re.compile(r"(?:mon|tues|wednes|thurs|fri|satur|sun)day,?\s+")
+
+
+def make(argument: str | None) -> Tool:
+    """Return the calendar as a tool."""
+    refuse_argument("calendar", argument)
+    return FunctionTool(
+        "Calendar",
+        "The input is empty for today's date, or a date, a date + or - a number of days, weeks, "
+        "months or years, or the difference of two dates; the result is a date with its weekday, "
+        "or a number of days.",
+        lambda asked, document: answer(asked, document.date),
+        EXAMPLES,
+    )
+
+
+def answer(asked: str, today: date | None) -> str:
+    """Return the date or the number of days asked for; ValueError says what cannot be read.
+
+    asked: `3 March 2031`, `March 3, 2031` or `2031-03-03`, alone, followed by `+ 14 days`, or minus
+    another date; `today` or nothing is the document's date.
+    """
+    text = " ".join(asked.split())
+    if step := _STEP.fullmatch(text):
+        sign = 1 if step[2] == "+" else -1
+        return written(moved(_day(step[1], today), sign * _count(step[3]), step[4].lower()))
+    left, minus, right = re.sub(" − ", " - ", text).partition(" - ")
+    if minus:
+        return f"{(_day(left, today) - _day(right, today)).days} days"
+    return written(_day(text, today))
+
+
+def moved(day: date, count: int, unit: str) -> date:
+    """Return a date so many days, weeks, months or years later; the 31st becomes a month's last."""
+    try:
+        if unit in ("day", "week"):
+            return day + timedelta(count * (7 if unit == "week" else 1))
+        month = day.year * 12 + day.month - 1 + count * (12 if unit == "year" else 1)
+        year, month = month // 12, month % 12 + 1
+        return date(year, month, min(day.day, months.monthrange(year, month)[1]))
+    except (ValueError, OverflowError) as error:
+        raise ValueError("a date outside the years 1 to 9999") from error
+
+
+def written(day: date) -> str:
+    """Return a date with its weekday: Monday 3 March 2031."""
+    return f"{months.day_name[day.weekday()]} {day.day} {months.month_name[day.month]} {day.year}"
+
+
+def _count(digits: str) -> int:
+    if len(digits) > 6 or int(digits) > MAX_COUNT:
+        raise ValueError(f"more than {MAX_COUNT} to add")
+    return int(digits)
+
+
+def _day(text: str, today: date | None) -> date:
+    """Return the date of a text; ValueError that says what is wrong with it."""
+    text = _WEEKDAY.sub("", text.strip().lower())
+    if text in ("", "today"):
+        if today is None:
+            raise ValueError("this document has no date")
+        return today
+    found = next((match for form in _WRITTEN if (match := form.fullmatch(text))), None)
+    if found is None:
+        raise ValueError(f"cannot read the date {text[:30]!r}")
+    name = found["month"]
+    month = int(name) if name.isdigit() else _MONTHS.get(name, 0)
+    try:
+        return date(int(found["year"]), month, int(found["day"]))
+    except ValueError as error:
+        raise ValueError(f"there is no date {text[:30]!r}") from error

@@ -1,0 +1,49 @@
+"""What authors make tools of: a function with the facts that a run needs to know about it."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from attrs import field, frozen
+
+from kdst_core.contracts import Document
+from kdst_core.errors import KdstError
+
+
+@frozen
+class FunctionTool:
+    """A tool made of a function (input, document) -> answer, which raises ValueError for a bad input.
+
+    name: as the model writes it. description: what an input is and what the answer. examples: few-shot
+    pairs of a plain text and the same text with calls `[Name(input)]`. timeout: seconds.
+    deterministic: same input and document, same answer. network: reaches beyond this machine.
+    """
+
+    name: str
+    description: str
+    answer: Callable[[str, Document], str]
+    examples: Sequence[tuple[str, str]] = field(default=(), converter=tuple)
+    timeout: float = 5.0
+    deterministic: bool = True
+    network: bool = False
+
+    def __call__(self, argument: str, document: Document) -> str:
+        """Answer one call; raises ValueError for an argument that it cannot answer."""
+        return self.answer(argument, document)
+
+
+def refuse_argument(name: str, argument: str | None) -> None:
+    """Raise KdstError where a tool that takes nothing was given something."""
+    if argument:
+        raise KdstError(f"the tool {name} takes no argument; write {name}, not {name}={argument}")
+
+
+def needed_path(name: str, argument: str | None, what: str, *, directory: bool) -> Path:
+    """Return the path that a tool was given; KdstError that says what it needs where there is none."""
+    if not argument:
+        raise KdstError(f"the tool {name} needs {what}: --tools {name}=PATH")
+    path = Path(argument).expanduser()
+    if directory and not path.is_dir():
+        raise KdstError(f"--tools {name}={argument}: no such directory; it needs {what}")
+    if not directory and not path.is_file():
+        raise KdstError(f"--tools {name}={argument}: no such file; it needs {what}")
+    return path

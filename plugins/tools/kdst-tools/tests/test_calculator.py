@@ -1,0 +1,155 @@
+"""The calculator: exact, rounded once, and never slow."""
+
+import time
+from decimal import ROUND_HALF_UP, Decimal, localcontext
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kdst_core.contracts import Document
+from kdst_tools.tools import calculator
+from kdst_tools.tools.arithmetic import evaluate
+from kdst_tools.tools.calculate import EXAMPLES, make
+
+NUMBERS = st.one_of(
+    st.integers(0, 10**6).map(str),
+    st.decimals(0, 10**6, places=2).map(str),
+    st.integers(0, 99).map(lambda n: f"{n}%"),
+)
+
+
+@st.composite
+def expressions(draw: st.DrawFn, depth: int = 3) -> tuple[str, Fraction | None]:
+    """An expression, fully bracketed, and its value; None where it divides by zero."""
+    if depth == 0 or draw(st.booleans()):
+        text = draw(NUMBERS)
+        value = Fraction(text.rstrip("%")) / (100 if text.endswith("%") else 1)
+        return text, value
+    (left, a), (right, b) = draw(expressions(depth - 1)), draw(expressions(depth - 1))
+    sign = draw(st.sampled_from("+-*/"))
+    text = f"({left}{draw(st.sampled_from(('', ' ')))}{sign} {right})"
+    if a is None or b is None or (sign == "/" and b == 0):
+        return text, None
+    return text, {"+": a + b, "-": a - b, "*": a * b, "/": a / b if b else None}[sign]
+
+
+@given(expressions())
+def test_expressions_have_the_value_that_fractions_give(drawn: tuple[str, Fraction | None]) -> None:
+    text, value = drawn
+    if value is None:
+        assert calculator(text) == "error: division by zero"
+    else:
+        assert evaluate(text) == value
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(("+", "-", "*", "/", "**2 +")), st.decimals("0.01", 999, places=2)
+        ),
+        min_size=1, max_size=6,
+    )
+)  # fmt: skip
+def test_precedence_is_that_of_python(parts: list[tuple[str, Decimal]]) -> None:
+    text = "7" + "".join(f" {sign} {number}" for sign, number in parts)
+    python = "Fraction(7)" + "".join(f" {sign} Fraction('{number}')" for sign, number in parts)
+    assert evaluate(text) == eval(python, {"Fraction": Fraction})
+
+
+@given(st.fractions(min_value=-(10**9), max_value=10**9, max_denominator=10**4))
+def test_answers_are_rounded_as_decimal_rounds(value: Fraction) -> None:
+    with localcontext(prec=60):
+        exact = Decimal(value.numerator) / Decimal(value.denominator)
+        wanted = exact.quantize(Decimal("0.01"), rounding=ROUND_HALF_UP)
+    assert Decimal(calculator(f"{value.numerator} / {value.denominator}")) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("400 / 1400", "0.29"),
+        ("400/1400", "0.29"),
+        ("10 - 2 - 3", "5"),
+        ("8/4/2", "1"),
+        ("2 ** 3 ** 2", "512"),
+        ("-2 ^ 2", "-4"),
+        ("2 ** -2", "0.25"),
+        ("15% * 340", "51"),
+        ("1,250 × 4 ÷ 2 − 0.5", "2499.5"),
+        ("(1.5 + 2) * -(3 - 5)", "7"),
+        ("1 / 200", "0.01"),
+        ("-1 / 200", "-0.01"),
+        ("-1 / 1000", "0"),
+        ("0 ** 0", "1"),
+        ("(-1) ** 99999999999", "-1"),
+        (" 5. + .5 ", "5.5"),
+    ],
+)
+def test_hand_checked_answers(text: str, answer: str) -> None:
+    assert calculator(text) == answer
+
+
+ATTACKS = (
+    "9**9**9",
+    "2**100**100**100",
+    "9**999999999999",
+    "((((9**99)**99)**99)**99)",
+    "__import__('os').system('true')",
+    "1" * 10_000,
+    "1" * 150,
+    "9" * 31,
+    "(" * 10_000 + "1" + ")" * 10_000,
+    "(" * 60 + "1" + ")" * 60,
+    "-" * 190 + "1",
+    "2**" * 60 + "2",
+    "1/0",
+    "0**-1",
+    "1/(3-3)",
+    "*".join(["9" * 30] * 6) + "*" + "9" * 10,
+    "2 ** 0.5",
+    "1e9",
+    "0x10",
+    "1,2",
+    "1 2",
+    "()",
+    "",
+    "   ",
+    "5 +",
+    "lambda: 0",
+    "１+１",
+    "1 if 1 else 2",
+    "\x00",
+    "1" + "%" * 180,
+)
+
+
+@pytest.mark.parametrize("text", ATTACKS, ids=lambda text: text[:20])
+def test_attacks_are_errors_in_less_than_50_ms(text: str) -> None:
+    began = time.process_time()
+    answer = calculator(text)
+    assert answer.startswith("error: ")
+    assert time.process_time() - began < 0.05
+    assert len(answer) < 100
+
+
+@given(st.text(alphabet="0123456789+-*/^().,% ×÷−e_x[]", max_size=220))
+def test_any_text_is_answered_with_a_number_or_an_error(text: str) -> None:
+    answer = calculator(text)
+    assert answer.startswith("error: ") or Decimal(answer).is_finite()
+
+
+def test_the_tool_raises_what_the_function_says() -> None:
+    tool = make(None)
+    assert tool("2 + 2", Document("")) == "4"
+    with pytest.raises(ValueError, match="division by zero"):
+        tool("1 / 0", Document(""))
+
+
+def test_the_calls_of_the_examples_give_what_their_texts_say() -> None:
+    for plain, annotated in EXAMPLES:
+        before, call = annotated.split("[Calculator(")
+        asked, after = call.split(")] ")
+        assert before + after == plain
+        assert after.startswith(calculator(asked))

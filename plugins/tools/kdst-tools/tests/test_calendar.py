@@ -1,0 +1,81 @@
+"""The calendar: the document's date, weekdays, and arithmetic that agrees with `datetime`."""
+
+from datetime import date, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kdst_core.contracts import Document
+from kdst_core.errors import KdstError
+from kdst_tools.tools.calendar import EXAMPLES, answer, make, written
+
+DAYS = st.dates(date(1000, 1, 1), date(3000, 1, 1))
+
+
+@given(DAYS, st.integers(0, 5000), st.sampled_from("+-"))
+def test_days_are_added_as_datetime_adds_them(day: date, count: int, sign: str) -> None:
+    reached = day + timedelta(count if sign == "+" else -count)
+    for given_day in (f"{day.day} {day:%B} {day.year:04}", day.isoformat()):
+        assert answer(f"{given_day} {sign} {count} days", None) == written(reached)
+
+
+@given(DAYS, DAYS)
+def test_differences_are_those_of_datetime(first: date, last: date) -> None:
+    assert (
+        answer(f"{first.isoformat()} - {last.isoformat()}", None) == f"{(first - last).days} days"
+    )
+
+
+@given(DAYS)
+def test_what_the_calendar_writes_it_can_read(day: date) -> None:
+    assert answer(written(day), None) == written(day)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("", "Friday 30 November 2018"),
+        ("today", "Friday 30 November 2018"),
+        ("today + 1 day", "Saturday 1 December 2018"),
+        ("+ 2 weeks", "Friday 14 December 2018"),
+        ("31 January 2024 + 1 month", "Thursday 29 February 2024"),
+        ("29 February 2024 - 1 year", "Tuesday 28 February 2023"),
+        ("March 3rd, 2031", "Monday 3 March 2031"),
+        ("Monday, 3 March 2031 − 3 days", "Friday 28 February 2031"),
+        ("2024-06-24 - 2024-05-01", "54 days"),
+        ("today - 1 November 2018", "29 days"),
+    ],
+)
+def test_hand_checked_dates(asked: str, said: str) -> None:
+    assert answer(asked, date(2018, 11, 30)) == said
+
+
+@pytest.mark.parametrize(
+    "asked",
+    ["30 February 2024", "3 Foo 2031", "tomorrow", "9 March 2031 + 9999999999 days", "1 - 2",
+     "31 December 9999 + 1 day", "1 January 0001 - 100000 years", "2024-13-01", "+", "3 March"],
+)  # fmt: skip
+def test_what_cannot_be_read_is_a_value_error(asked: str) -> None:
+    with pytest.raises(ValueError, match=r"date|add"):
+        answer(asked, date(2018, 11, 30))
+
+
+def test_today_is_the_documents_date_and_an_error_where_it_has_none() -> None:
+    calendar = make(None)
+    assert calendar("", Document("x", date=date(2031, 3, 3))) == "Monday 3 March 2031"
+    with pytest.raises(ValueError, match="no date"):
+        calendar("", Document("x"))
+
+
+def test_the_calls_of_the_examples_give_what_their_texts_say() -> None:
+    for plain, annotated in EXAMPLES[1:]:
+        before, call = annotated.split("[Calendar(")
+        asked, after = call.split(")] ")
+        assert before + after == plain
+        assert answer(asked, None).split()[0] in after.split()[0].rstrip(".")
+
+
+def test_it_takes_no_argument() -> None:
+    with pytest.raises(KdstError, match="takes no argument"):
+        make("x")

@@ -1,0 +1,166 @@
+"""Readers, protocol and measures of the evaluation."""
+
+import math
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kdst_core.contracts import ToolCall
+from kdst_core.errors import KdstError
+from kdst_tools.evaluation.filtering import curve, quality
+from kdst_tools.evaluation.intervals import bootstrap, wilson
+from kdst_tools.evaluation.problems import Problem, load
+from kdst_tools.evaluation.protocol import first_number, is_right
+from kdst_tools.evaluation.readers import refilled
+from kdst_tools.tiny.texts import Help
+
+DATA = os.environ.get("KDST_TEST_DATA")
+needs_data = pytest.mark.skipif(DATA is None, reason="KDST_TEST_DATA is not set")
+
+SETS = {"svamp": "SVAMP.json", "asdiv": "asdiv-a.csv", "mawps": "mawps.csv"}
+HAND_CHECKED = {
+    "svamp": {0: (["76", "25"], "51"), 1: (["3", "4"], "1"), 2: (["26", "17", "14", "9"], "17")},
+    "asdiv": {0: (["7", "2"], "9"), 17: (["34", "41"], "7"), 100: (["6", "5"], "30"),
+              1216: (["43", "1720", "9"], "40")},
+    "mawps": {0: (["56", "9"], "504"), 2: (["41", "44", "57"], "98"), 17: (["232", "101"], "131"),
+              500: (["2479", "6085"], "8564")},
+}  # fmt: skip
+
+
+@needs_data
+@pytest.mark.parametrize(("name", "count"), [("svamp", 1000), ("asdiv", 1217), ("mawps", 1920)])
+def test_hand_checked_problems_have_their_numbers_and_answers(name: str, count: int) -> None:
+    problems = load(f"{name}:{DATA}/data/math/{SETS[name]}", 10_000)
+    assert len(problems) == count
+    assert not any("number0" in problem.prompt for problem in problems)
+    for index, (numbers, answer) in HAND_CHECKED[name].items():
+        words = problems[index].prompt.replace(".", " ").split()
+        assert [word for word in words if word.isdigit()] == numbers
+        assert problems[index].answer == answer
+        assert is_right(f" {answer}.", problems[index])
+        assert not is_right(f" {int(answer) + 1}.", problems[index])
+
+
+def test_numbers_are_put_back_without_needless_zeros() -> None:
+    text = "number1 of number10 and number0"
+    assert refilled(text, "7.0 2.50 " + "1 " * 8 + "25000.0") == "2.5 of 25000 and 7"
+    with pytest.raises(IndexError, match="number2 is asked for, and there are 2"):
+        refilled("number2", "1 2")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("svam:x", "Did you mean 'svamp'"), ("svamp:gone.json", "no such file"), ("asdiv", "no such")],
+)
+def test_a_wrong_set_is_named(name: str, said: str) -> None:
+    with pytest.raises(KdstError, match=said):
+        load(name, 5)
+
+
+def test_a_file_of_another_kind_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    for content in ("{", "[1]", '[{"Body": "a"}]', '{"a": 1}'):
+        path.write_text(content)
+        with pytest.raises(KdstError, match=r"not SVAMP\.json"):
+            load(f"svamp:{path}", 5)
+    path.write_text("Question,Answer\na,1\n")
+    with pytest.raises(KdstError, match="lacks the columns Numbers"):
+        load(f"mawps:{path}", 5)
+    path.write_text("Question,Numbers,Answer\nnumber1,5,1\n")
+    with pytest.raises(KdstError, match="problem 1: number1"):
+        load(f"mawps:{path}", 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        (" 51 dollars, not 7", 51.0),
+        (" $1,250.50.", 1250.5),
+        (" about 3.", 3.0),
+        (" -4 or −5", -4.0),
+        ("12,5", 12.0),
+        (" A4 paper costs 7", 7.0),
+        (" .5", 0.5),
+        (" none", None),
+        ("", None),
+    ],
+)
+def test_the_first_number_counts(text: str, number: float | None) -> None:
+    assert first_number(text) == number
+
+
+def test_an_answer_in_words_must_come_first_and_whole() -> None:
+    problem = Problem("", "Monday 17 March 2031")
+    assert is_right(" Monday 17 March 2031. Then", problem)
+    assert not is_right(" Monday 17 March 203", problem)
+    assert not is_right(" on Monday 17 March 2031", problem)
+
+
+@given(st.integers(0, 300), st.integers(1, 300))
+def test_wilson_holds_the_rate_and_stays_between_0_and_1(right: int, more: int) -> None:
+    count = right + more - 1
+    low, high = wilson(right, count)
+    assert 0.0 <= low <= (right / count if count else 0.5) <= high <= 1.0
+
+
+def test_wilson_agrees_with_its_published_example() -> None:
+    low, high = wilson(15, 20)
+    assert (round(low, 3), round(high, 3)) == (0.531, 0.888)
+
+
+def test_the_bootstrap_holds_the_mean_and_repeats() -> None:
+    values = [0.0] * 30 + [1.0] * 70
+    low, high = bootstrap(values)
+    assert 0.58 < low < 0.7 < high < 0.8
+    assert bootstrap(values) == (low, high)
+
+
+def a_call(**changes: object) -> ToolCall:
+    call = ToolCall("d", 3, "Calculator", "1 + 1", "2", gain=2.0, kept=True, offset=10)
+    return evolve(call, **changes)
+
+
+TRUTH = {"d": (Help(10, "Calculator", "1 + 1", "2"),), "e": (Help(4, "Calculator", "2 + 2", "4"),)}
+
+
+def test_precision_counts_kept_calls_and_recall_calls_that_help() -> None:
+    calls = [
+        a_call(),
+        a_call(input="2 * 1", gain=1.9, kept=False),
+        a_call(result="3", gain=1.5),
+        a_call(offset=5, gain=0.1, kept=False),
+        a_call(doc="e", offset=4, result="4", gain=0.9, kept=False),
+        a_call(doc="f", gain=None, kept=False),
+    ]
+    metrics = quality(calls, TRUTH)
+    assert (metrics["filter.candidates"], metrics["filter.useful"]) == (4, 2)
+    assert (metrics["filter.precision"], metrics["filter.recall"]) == (0.5, 0.5)
+    low, at, high = curve(calls, TRUTH, [0.5, 1.0, 3.0])
+    assert (low.precision, low.recall) == (2 / 3, 1.0)
+    assert (at.precision, at.recall) == (0.5, 0.5)
+    assert (high.precision, high.recall) == (1.0, 0.0)
+
+
+def test_perplexity_equals_a_plain_loop_over_texts_and_parts() -> None:
+    from kdst_tools.evaluation.perplexity import perplexity
+    from kdst_tools.tiny.model import build_model
+    from kdst_tools.tiny.tokenizer import train_tokenizer
+
+    texts = ["one two three", "four", "five " * 300]
+    tokenizer = train_tokenizer([*texts, " [a] b"])
+    model = build_model(len(tokenizer), 1, width=32, layers=2, heads=4).eval()
+    total, count = 0.0, 0
+    for text in texts:
+        ids = tokenizer(text).input_ids
+        for first in range(0, len(ids), 255):
+            part = torch.tensor([[tokenizer.bos_token_id, *ids[first : first + 255]]])
+            with torch.no_grad():
+                logits = model(input_ids=part).logits[0, :-1].double()
+            total -= logits.log_softmax(-1).gather(1, part[0, 1:, None]).sum().item()
+            count += part.shape[1] - 1
+    assert perplexity(model, tokenizer, texts) == pytest.approx(math.exp(total / count), rel=1e-5)
