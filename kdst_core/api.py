@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,13 +97,15 @@ def run(
     resume: bool = False,
     config: str | Path | None = None,
     show: Mode = "quiet",
+    observe: Sequence[str] = (),
     **options: Any,
 ) -> Result:
     """Run a method and return its result.
 
     method: name as `kdst run` takes it. out: run directory, by default a new one under `runs/`.
     options: any option of `kdst info METHOD` by its name (`sgld_steps=10`, `data="npz:digits.npz"`);
-    the bench's input options may also be live objects, such as a model.
+    the bench's input options may also be live objects, such as a model. observe: observers that watch
+    the run, such as `tensorboard`.
 
     Raises KdstError for bad input, with the message that the command prints.
     """
@@ -120,7 +122,16 @@ def run(
         flag: Given(_describe(value) if name in objects else value, name, Path.cwd())
         for (name, value), flag in zip(options.items(), flags, strict=True)
     }
-    return execute(chosen, given, objects, out=out, resume=resume, config=config, show=show)
+    return execute(
+        chosen,
+        given,
+        objects,
+        out=out,
+        resume=resume,
+        config=config,
+        show=show,
+        observe=observe,
+    )
 
 
 def _describe(value: Any) -> str:
@@ -137,9 +148,11 @@ def execute(
     resume: bool,
     config: str | Path | None,
     show: Mode,
+    observe: Sequence[str] = (),
 ) -> Result:
     """Resolve the options, prepare, run, and write report and result."""
     method, bench = chosen.method, chosen.bench
+    method.attach(observe)
     merged = merge(chosen, given, config)
     inputs, options, common = (build(section, merged) for section in chosen.sections)
     directory = Path(out) if out is not None else default_directory(method.name)
@@ -159,9 +172,12 @@ def execute(
         extended = _extends(active, chosen, resolved, finished.data)
         if not extended:
             active.refuse_other_configuration(resolved)
+            if not isinstance(bench, Extends):
+                active.tidy()
             return finished
     continuing = active.open(resolved, resume=resume, extended=extended)
     try:
+        active.listeners = method.listeners(active)
         outcome, data = _carry_out(active, prepared, chosen, resolved)
     except KdstError:
         if not continuing:

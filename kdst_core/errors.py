@@ -15,6 +15,14 @@ class MethodError(KdstError):
     exit_code = 1
 
 
+class CheckpointError(KdstError):
+    """A checkpoint is damaged, so that its run cannot go on from it."""
+
+
+class BusyError(KdstError):
+    """Another process works in a directory; later it may be free."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ' Did you mean …?' when something known resembles the word, else an empty string."""
     from difflib import get_close_matches

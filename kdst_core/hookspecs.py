@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         EditRequest,
         Inversion,
         InvertRequest,
+        Listener,
         OnlinePredictor,
         Reconstruction,
         ReconstructRequest,
@@ -96,5 +97,14 @@ def invert(request: "InvertRequest", options: Any, run: "RunServices") -> "Itera
     """Yield ever better reconstructions of the texts behind embeddings, block after block.
 
     A request with `training` has the method train its models first. Since 0.1, provisional.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def observe(run: "RunServices") -> "Listener":
+    """Return a listener for a run that begins or continues; a hook of observers, not of methods.
+
+    `run.dir` is there, with the events that a run which continues has kept. Since 0.1.
     """
     raise NotImplementedError

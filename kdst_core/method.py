@@ -1,13 +1,14 @@
 """A method that was found and imported: its description and the call of its hook."""
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import pluggy
 from attrs import field, frozen
 
 from kdst_core import hookspecs, registry
-from kdst_core.contracts import Description
+from kdst_core.contracts import Description, Listener
 from kdst_core.errors import KdstError, MethodError, did_you_mean
 from kdst_core.registry import Plugin
 
@@ -31,6 +32,19 @@ class Method:
         Raises MethodError when the method fails, KdstError when it returns nothing.
         """
         return self.call_hook(self.plugin.capability, request=request, options=options, run=run)
+
+    def attach(self, observers: Iterable[str]) -> None:
+        """Let observers watch this method's runs; KdstError for one that is not installed."""
+        for name, module in registry.observers(observers):
+            if not self.manager.has_plugin(name):
+                _register(self.manager, module, name)
+
+    def listeners(self, run: Any) -> list[Listener]:
+        """Return what the observers that are attached have for a run; KdstError when one fails."""
+        try:
+            return list(self.manager.hook.observe(run=run))
+        except Exception as e:
+            raise KdstError(f"an observer failed with {type(e).__name__}: {e}") from e
 
     def has_hook(self, name: str) -> bool:
         """Return whether the method implements a hook."""
@@ -113,7 +127,7 @@ def _unknown_hook(
     plugin: Plugin, manager: pluggy.PluginManager, error: pluggy.PluginValidationError
 ) -> str:
     """Name the hook that does not exist, and the one that was probably meant."""
-    known = {"describe", "load_scene", *registry.CAPABILITIES}
+    known = {"describe", "load_scene", "observe", *registry.CAPABILITIES}
     unknown = [n for n in vars(manager.hook) if not n.startswith("_") and n not in known]
     name = unknown[0] if unknown else str(error)
     owner = error.plugin if isinstance(error.plugin, str) else plugin.qualified

@@ -16,7 +16,7 @@ from attrs import frozen
 from kdst_core.errors import KdstError, did_you_mean
 
 METADATA_KEY = "typed-settings"
-RESERVED = frozenset({"KDST_DISABLE", "KDST_ONLY", "KDST_TRACE", "KDST_TEST_DATA"})
+RESERVED = frozenset({"KDST_DISABLE", "KDST_ONLY", "KDST_OBSERVE", "KDST_TRACE", "KDST_TEST_DATA"})
 
 Validator = Callable[[Any, Any, Any], None]
 

@@ -3,7 +3,7 @@
 import importlib
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import Distribution, EntryPoint, entry_points
 from typing import Any
 
@@ -17,6 +17,7 @@ from kdst_core.errors import KdstError, did_you_mean
 GROUP = "kdst."
 BENCHES = "kdst.benches"
 OBSERVERS = "kdst.observers"
+EXECUTORS = "kdst.executors"
 CAPABILITIES = ("adapt", "reconstruct", "edit", "augment_with_tools", "invert")
 CATALOGUE = {
     "source": "kdst-adapt",
@@ -37,6 +38,10 @@ CATALOGUE = {
     "vec2text": "kdst-vec2text",
 }
 """Published methods and the package of each, for 'not installed' messages."""
+
+EXECUTOR_CATALOGUE = {"ray": "kdst-ray"}
+OBSERVER_CATALOGUE = {"tensorboard": "kdst-tensorboard"}
+"""Published executors and observers, likewise."""
 
 
 @frozen
@@ -212,6 +217,24 @@ def load_command(name: str) -> Any:
     return _load_only(COMMANDS, name, f"the command {name!r}", missing)
 
 
+def load_executor(name: str) -> Any:
+    """Return the executor class that a package adds under a name; KdstError when none does."""
+    known = {"processes", *EXECUTOR_CATALOGUE, *(e.name for e in entry_points(group=EXECUTORS))}
+    return _load_only(
+        EXECUTORS,
+        name,
+        f"the executor {name!r}",
+        _missing("executor", name, EXECUTOR_CATALOGUE, known),
+    )
+
+
+def _missing(kind: str, name: str, catalogue: Mapping[str, str], known: Iterable[str]) -> str:
+    """Say how to get an executor or an observer that is not there."""
+    if name in catalogue:
+        return f"the {kind} {name!r} is not installed.\nInstall it: pip install {catalogue[name]}"
+    return f"no {kind} {name!r} is installed.{did_you_mean(name, known)}"
+
+
 def _load_only(group: str, name: str, what: str, missing: str) -> Any:
     """Import the one entry point of a group with that name; KdstError when none or several are."""
     found = list(entry_points(group=group, name=name))
@@ -226,10 +249,13 @@ def _load_only(group: str, name: str, what: str, missing: str) -> Any:
     return load_object(found[0], packages[0])
 
 
-def observers() -> Iterator[tuple[str, Any]]:
-    """Yield (name, module) of installed observers: plugins that wrap or watch hook calls."""
-    for entry in entry_points(group=OBSERVERS):
-        package = entry.dist.name if entry.dist else "unknown"
-        name = f"{package}/{entry.name}"
-        if not {entry.name, name} & _names("KDST_DISABLE"):
-            yield name, load_object(entry, package)
+def observers(names: Iterable[str] = ()) -> Iterator[tuple[str, Any]]:
+    """Yield (name, module) of the observers asked for, by `names` or by KDST_OBSERVE.
+
+    An observer is a plugin that wraps or watches what every method does. KdstError for one that is
+    not installed.
+    """
+    known = {*OBSERVER_CATALOGUE, *(e.name for e in entry_points(group=OBSERVERS))}
+    for name in sorted(_names("KDST_OBSERVE").union(names)):
+        missing = _missing("observer", name, OBSERVER_CATALOGUE, known)
+        yield name, _load_only(OBSERVERS, name, f"the observer {name!r}", missing)

@@ -19,12 +19,21 @@ from pathlib import Path
 from typing import IO, Any
 
 from kdst_core import __version__
+from kdst_core.checkpoints import STEM, Checkpoints, unreadable
 from kdst_core.codecs import Codec, JsonCodec
+from kdst_core.contracts import Listener
 from kdst_core.errors import KdstError, MethodError
+from kdst_core.files import (
+    LOCK,
+    claim,
+    give_back,
+    is_temporary,
+    remove_temporaries,
+)
+from kdst_core.files import write_atomically as write_atomically
 from kdst_core.progress import Advance, Mode, progress
 
 RESULT, CONFIG, EVENTS, REPORT = "result.json", "config.toml", "events.jsonl", "report.html"
-CHECKPOINT, CHECKPOINT_META, LOCK = "checkpoint", "checkpoint.json", ".lock"
 
 
 def slug(name: str) -> str:
@@ -36,21 +45,6 @@ def slug(name: str) -> str:
     if not safe:
         raise KdstError(f"{name!r} cannot be a file name; use letters, digits, '.', '_' or '-'")
     return safe[:100]
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replace a file by new content, or leave it as it was."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    data = content.encode() if isinstance(content, str) else content
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def default_directory(method: str) -> Path:
@@ -75,8 +69,9 @@ class Run:
         self.dir = directory
         self.seed = seed
         self.device = device
-        self.codec: Codec = codec or JsonCodec()
+        self.checkpoints = Checkpoints(directory, codec or JsonCodec())
         self.show: Mode = show
+        self.listeners: list[Listener] = []
         self._events: IO[bytes] | None = None
         self._lock: Any = None
         self._found = False
@@ -102,11 +97,14 @@ class Run:
         """
         if not extended:
             self._refuse_conflicts(config, resume=resume)
-        continuing = (self.dir / CONFIG).exists()
         self._found = self.dir.exists()
         try:
             self.artifacts.mkdir(parents=True, exist_ok=True)
-            self._acquire()
+            self._lock = claim(self.dir)
+            if not extended:
+                self._refuse_conflicts(config, resume=resume)  # another process may have run here
+            continuing = (self.dir / CONFIG).exists()
+            remove_temporaries(self.dir)
             if not continuing or extended:
                 import tomli_w
 
@@ -117,6 +115,9 @@ class Run:
         except OSError as e:
             self.close()
             raise KdstError(f"cannot write the run directory {self.dir}: {e.strerror}") from e
+        except KdstError:
+            self.close()
+            raise
         return continuing
 
     def _refuse_conflicts(self, config: Mapping[str, Any], *, resume: bool) -> None:
@@ -126,7 +127,8 @@ class Run:
         if not self.dir.is_dir() or not any(self.dir.iterdir()):
             return
         if not (self.dir / CONFIG).exists():
-            if {p.name for p in self.dir.iterdir()} <= {"artifacts", LOCK}:
+            ours = {"artifacts", LOCK}
+            if all(p.name in ours or is_temporary(p) for p in self.dir.iterdir()):
                 return
             raise KdstError(f"{self.dir} holds other files; give --out a new or empty directory")
         if not resume:
@@ -160,17 +162,6 @@ class Run:
                 "Resume with the same options, or give --out another directory"
             )
 
-    def _acquire(self) -> None:
-        """Take the directory's lock; another live process that holds it is an error."""
-        from filelock import FileLock, Timeout
-
-        lock = FileLock(self.dir / LOCK, timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise KdstError(f"another process is running in {self.dir}") from None
-        self._lock = lock
-
     def write_environment(self, packages: list[str]) -> None:
         """Record versions, platform, command line and kdst's variables in `env.json`."""
         environment = {
@@ -190,9 +181,26 @@ class Run:
     def log(self, name: str, value: float, step: int, **context: str | int) -> None:
         """Append one line to `events.jsonl`, at once."""
         number = float(value)
-        event = {"name": name, "step": step, "value": number if math.isfinite(number) else None}
-        self._event_file().write(json.dumps({**event, **context}).encode() + b"\n")
+        event: dict[str, Any] = {
+            "name": name,
+            "step": step,
+            "value": number if math.isfinite(number) else None,
+            **context,
+        }
+        self._event_file().write(json.dumps(event).encode() + b"\n")
         self._event_file().flush()
+        self._tell("logged", event)
+
+    def _tell(self, what: str, *arguments: Any) -> None:
+        """Call all listeners; one that raises is told no more, and never ends the run."""
+        for listener in list(self.listeners):
+            try:
+                getattr(listener, what)(*arguments)
+            except Exception as e:
+                self.listeners.remove(listener)
+                name = type(listener).__module__.partition(".")[0]
+                reason = f"{type(e).__name__}: {e}"
+                print(f"Warning: {name} stopped watching ({reason})", file=sys.stderr)
 
     def _event_file(self) -> IO[bytes]:
         if self._events is None:
@@ -204,45 +212,30 @@ class Run:
 
         The number of events so far is kept with it, so that a resumed run repeats none.
         """
-        self._event_file().flush()
+        os.fsync(self._event_file().fileno())
         events = (self.dir / EVENTS).stat().st_size
-        previous = self._checkpoint_meta()
-        target = f"{CHECKPOINT}.{1 - int(previous['slot']) if previous else 0}"
-        self.codec.dump(state, self.dir / target)
-        meta = {"slot": int(target[-1]), "events": events, "seconds": self.seconds}
-        write_atomically(self.dir / CHECKPOINT_META, json.dumps(meta))
-        if previous:
-            (self.dir / f"{CHECKPOINT}.{previous['slot']}").unlink(missing_ok=True)
-
-    def _checkpoint_meta(self) -> dict[str, Any] | None:
-        path = self.dir / CHECKPOINT_META
-        if not path.exists():
-            return None
-        meta: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return meta
+        self.checkpoints.write(state, events, self.seconds)
 
     def restore(self) -> Any | None:
-        """Return the state last given to `checkpoint`, or None in a fresh run."""
-        meta = self._checkpoint_meta()
+        """Return the state last given to `checkpoint`, or None in a fresh run.
+
+        Raises CheckpointError when it is damaged.
+        """
+        meta = self.checkpoints.meta()
         if meta is None:
             return None
-        path = self.dir / f"{CHECKPOINT}.{meta['slot']}"
-        self._seconds_before = float(meta["seconds"])
-        try:
-            return self.codec.load(path)
-        except Exception as e:
-            raise KdstError(
-                f"the checkpoint {path} cannot be read ({type(e).__name__}).\n"
-                "Start again with another --out"
-            ) from e
+        self._seconds_before = meta.seconds
+        return self.checkpoints.read(meta)
 
     def _truncate_events(self) -> None:
         """Drop events that were logged after the checkpoint that the run continues from."""
         path = self.dir / EVENTS
-        meta = self._checkpoint_meta()
+        meta = self.checkpoints.meta()
+        if meta and meta.events > (path.stat().st_size if path.exists() else 0):
+            raise unreadable(path, "events that the checkpoint counts are missing")
         if path.exists():
             with path.open("rb+") as file:
-                file.truncate(int(meta["events"]) if meta else 0)
+                file.truncate(meta.events if meta else 0)
         else:
             path.touch()
 
@@ -254,25 +247,35 @@ class Run:
         except ValueError as e:
             raise MethodError(f"the result holds a number that is not finite: {e}") from e
         write_atomically(self.dir / RESULT, text)
-        for leftover in () if extensible else self.dir.glob(f"{CHECKPOINT}*"):
-            leftover.unlink(missing_ok=True)
+        self._tell("finished", result)
+        if not extensible:
+            self.checkpoints.remove()
 
     def close(self) -> None:
         """Close files and give the directory back."""
+        self._tell("close")
+        self.listeners = []
         if self._events is not None:
             self._events.close()
             self._events = None
         if self._lock is not None:
-            self._lock.release()
-            (self.dir / LOCK).unlink(missing_ok=True)
+            give_back(self._lock)
             self._lock = None
+
+    def tidy(self) -> None:
+        """Remove what a kill just after the result was written left of the run."""
+        if any(self.dir.glob(f"{STEM}*")) or (self.dir / LOCK).exists():
+            lock = claim(self.dir)
+            self.checkpoints.remove()
+            remove_temporaries(self.dir)
+            give_back(lock)
 
     def discard_without_progress(self) -> None:
         """Remove the directory of a run that an error ended before its first checkpoint."""
-        if self._checkpoint_meta() is not None:
+        if self.checkpoints.meta() is not None:
             return
-        self.close()
         shutil.rmtree(self.dir, ignore_errors=True)
+        self.close()
         if self._found:
             self.dir.mkdir(exist_ok=True)
 

@@ -1,10 +1,13 @@
 """Fixtures of the core's tests."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests import fakes
+
+sys.path.insert(0, str(Path(__file__).parent.parent))  # worker processes import tests.workers
 
 
 @pytest.fixture

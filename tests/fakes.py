@@ -90,3 +90,88 @@ def kdst(
         timeout=300,
         check=False,
     )
+
+
+LETTERS = '''
+"""Counts letters."""
+import os, sys, time
+from pathlib import Path
+from attrs import frozen
+from kdst_core import Description, KdstError, hookimpl, option
+from kdst_core.bench import Outcome, ReportContent
+from kdst_core.codecs import JsonCodec
+
+@frozen
+class Inputs:
+    text: str = option("abc", "The text.")
+    threads: int = option(1, "Threads.", min=1)
+
+@frozen
+class Options:
+    times: int = option(3, "How often.", min=1)
+    fail: str = option("", "When to fail.")
+    pace: float = option(0.0, "Seconds a step.")
+
+@hookimpl
+def describe():
+    return Description(summary="Counts letters.", options=Options)
+
+@hookimpl
+def invert(request, options, run):
+    mark = Path(os.environ.get("FAKE_MARKS", ".")) / f"{options.fail}-{run.dir.name}"
+    if options.fail == "always":
+        raise ValueError("it always fails")
+    if options.fail == "bad":
+        raise KdstError("this input is bad")
+    if options.fail in ("once", "die") and not mark.exists():
+        mark.touch()
+        if options.fail == "die":
+            os._exit(9)
+        raise ValueError("it fails once")
+    return len(request) * options.times
+
+@frozen
+class Prepared:
+    job: object
+    device: str = "cpu"
+    def execute(self, run):
+        done = run.restore() or []
+        for step in range(len(done), 3):
+            time.sleep(self.job.options.pace)
+            done.append(self.job.method.call(self.job.inputs.text, self.job.options, run) + run.seed)
+            run.log("count", done[-1], step + 1)
+            run.checkpoint(done)
+            if self.job.inputs.text == "stop":
+                raise KeyboardInterrupt
+        return Outcome({"count": float(sum(done))}, {}, {"seen": len(done)}, [], ["ok"])
+
+class Bench:
+    capability = "invert"
+    package = "fake-invert"
+    inputs = Inputs
+    live = frozenset()
+    codec = JsonCodec()
+    def prepare(self, job):
+        return Prepared(job)
+    def report(self, result, directory):
+        return ReportContent("sub", [], [])
+
+bench = Bench()
+'''
+ENTRIES = (
+    "[kdst.invert]\nletters = fake_invert\nother = fake_other\n"
+    "[kdst.benches]\ninvert = fake_invert:bench\n"
+)
+
+
+def letters(folder: Path) -> Path:
+    """Write a bench and two methods of plain Python into a folder."""
+    info = folder / "fake_invert-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: fake-invert\nVersion: 1.0\nRequires-Dist: kdst-core>=0.1,<0.2\n"
+    )
+    (info / "entry_points.txt").write_text(ENTRIES)
+    (folder / "fake_invert.py").write_text(LETTERS)
+    (folder / "fake_other.py").write_text(LETTERS.replace("len(request)", "2 * len(request)"))
+    return folder

@@ -144,7 +144,7 @@ def test_trace_prints_every_hook_call(tmp_path: Path) -> None:
     assert "kdst:   returned Fixed" in done.stderr
 
 
-def test_observers_wrap_the_calls_of_methods(tmp_path: Path) -> None:
+def test_an_observer_that_is_asked_for_wraps_the_calls_of_methods(tmp_path: Path) -> None:
     code = (
         "import pluggy, sys\n"
         "@pluggy.HookimplMarker('kdst')(wrapper=True)\n"
@@ -156,7 +156,7 @@ def test_observers_wrap_the_calls_of_methods(tmp_path: Path) -> None:
     entry = tmp_path / "kdst_observer-1.0.dist-info/entry_points.txt"
     entry.write_text("[kdst.observers]\nwatch = fake_watch\n")
     options = ["--images", "20", "--types", "contrast", "--out", "r"]
-    done = kdst("run", "norm", *options, path=tmp_path, cwd=tmp_path)
+    done = kdst("run", "norm", *options, "--observe", "watch", path=tmp_path, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "observed 10" in done.stderr
 

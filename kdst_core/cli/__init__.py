@@ -22,6 +22,7 @@ COMMANDS = {
     "plugins": "List installed methods and what is wrong with the broken ones.",
     "report": "Make a run's report again from its result.",
     "run": "Run a method and write a report.",
+    "sweep": "Carry out many runs, planned in a file: grids, lists, named cases.",
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from kdst_core.cli.options import click_option
+from kdst_core.cli.options import click_option, executor_options
 from kdst_core.cli.run import MethodCommand
 from kdst_core.options import Given, Item
 
@@ -97,6 +97,7 @@ def _own_options() -> list[click.Option]:
         click.Option(
             ["--jobs"], type=click.IntRange(1), default=1, help="Runs side by side.  [default: 1]"
         ),
+        *executor_options(),
         click.Option(["--out"], type=path, help="Where table and report go.  [default: new]"),
         click.Option(["--runs"], type=path, default=Path("runs"), help="Where the runs are kept."),
         click.Option(["--config"], type=path, help="TOML file of options."),
@@ -136,6 +137,8 @@ def _compare(methods: Sequence[str], given: dict[str, list[Given]], params: dict
         params["jobs"],
         params["config"],
         "quiet" if params["quiet"] else "auto",
+        params["executor"],
+        params["address"],
     )
     if params["quiet"]:
         click.echo(found.directory)

@@ -6,6 +6,7 @@ from typing import Any, Literal, get_origin
 import click
 from click.core import ParameterSource
 
+from kdst_core.executors import BUILT_IN
 from kdst_core.options import Given, Item
 
 NUMBER_NAMES = {int: "INTEGER", float: "NUMBER"}
@@ -36,6 +37,20 @@ def click_option(item: Item) -> click.Option:
         default=None,
         help=text,
     )
+
+
+def executor_options() -> list[click.Option]:
+    """Return the options that say where work is carried out."""
+    return [
+        click.Option(
+            ["--executor"],
+            default=BUILT_IN,
+            help=f"Where: {BUILT_IN} on this machine, or ray (kdst-ray).  [default: {BUILT_IN}]",
+        ),
+        click.Option(
+            ["--address"], default="", help="Of a cluster that runs.  [default: a local one]"
+        ),
+    ]
 
 
 def _name(item: Item) -> str:

@@ -114,6 +114,9 @@ def _run_options() -> list[click.Option]:
         ),
         click.Option(["--config"], type=click.Path(path_type=Path), help="TOML file of options."),
         click.Option(["--resume"], is_flag=True, help="Continue the unfinished run in --out."),
+        click.Option(
+            ["--observe"], multiple=True, help="Observer to watch the run, such as tensorboard."
+        ),
         click.Option(["--quiet", "-q"], is_flag=True, help="Print only the run directory."),
         click.Option(
             ["--debug"], is_flag=True, expose_value=False, help="Show the traceback of an error."
@@ -151,6 +154,7 @@ def _run(chosen: Any, given: dict[str, Any], params: dict[str, Any]) -> None:
             resume=params["resume"],
             config=params["config"],
             show="quiet" if params["quiet"] else "auto",
+            observe=params["observe"],
         )
     except KeyboardInterrupt:
         if out is not None and (out / "config.toml").exists():

@@ -14,6 +14,7 @@ from kdst_core.bench import Bench, Column, Comparable, Contender, Figure, Report
 from kdst_core.compare import plan, table
 from kdst_core.compare.carry_out import carry_out
 from kdst_core.errors import KdstError
+from kdst_core.executors import BUILT_IN
 from kdst_core.options import Given
 from kdst_core.progress import Mode
 from kdst_core.rundir import REPORT, write_atomically
@@ -46,13 +47,15 @@ def compare(
     jobs: int = 1,
     config: str | Path | None = None,
     show: Mode = "quiet",
+    executor: str = BUILT_IN,
+    address: str = "",
     **options: Any,
 ) -> Comparison:
     """Compare methods and return their table.
 
     methods: as `kdst compare` takes them, such as `tea` or `tea:profile=fast`. options: as for
     `kdst_core.run`; each goes to the methods that have it, and an input given as a list of several
-    values varies. Raises KdstError for bad input.
+    values varies. executor, address: where the runs are carried out. Raises KdstError for bad input.
     """
     here = Path.cwd()
     given = {
@@ -61,7 +64,7 @@ def compare(
         ]
         for name, value in options.items()
     }
-    return carry(methods, given, out, Path(runs), seeds, jobs, config, show)
+    return carry(methods, given, out, Path(runs), seeds, jobs, config, show, executor, address)
 
 
 def carry(
@@ -73,13 +76,15 @@ def carry(
     jobs: int,
     config: str | Path | None,
     show: Mode,
+    executor: str = BUILT_IN,
+    address: str = "",
 ) -> Comparison:
     """Plan, carry out what is missing, and write table, report and result."""
     found = plan.contestants(methods)
     cells = plan.cells(found, given, seeds, runs, Path(config) if config else None)
     directory = Path(out) if out is not None else default_directory(runs)
     refuse_other_files(directory)
-    carry_out(plan.without_duplicates(cells), jobs, show)
+    carry_out(plan.without_duplicates(cells), jobs, show, executor, address)
     return write(cells, directory, command_line(methods, given, seeds))
 
 

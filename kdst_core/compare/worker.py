@@ -1,58 +1,84 @@
-"""A worker of a comparison: reads runs from stdin, one JSON line each, and answers on stdout.
+"""One run of a comparison or a sweep, carried out in a worker from plain values."""
 
-It ends at once when stdin is closed, so that no worker outlives a comparison that was killed.
-"""
-
-import json
 import os
-import queue
-import sys
-import threading
+import shutil
+import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from attrs import frozen
+
 from kdst_core import api
-from kdst_core.errors import KdstError
+from kdst_core.api import Command
+from kdst_core.errors import BusyError, CheckpointError, KdstError, MethodError
 from kdst_core.options import Given
 from kdst_core.rundir import CONFIG
 
-
-def main() -> None:
-    """Carry out runs until stdin ends."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what a method prints must not be taken for an answer
-    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-    threading.Thread(target=_read, args=(lines,), daemon=True).start()
-    while True:
-        error = _run(json.loads(lines.get()))
-        answers.write(json.dumps({"error": error}) + "\n")
-        answers.flush()
+LINES = 12
+"""Lines kept of what went wrong."""
 
 
-def _read(lines: "queue.SimpleQueue[str]") -> None:
-    """Pass lines on; end the process when there are no more."""
-    for line in sys.stdin:
-        lines.put(line)
-    os._exit(0)
+@frozen
+class End:
+    """How a run ended: error is empty on success; again says whether another try may help."""
+
+    error: str = ""
+    again: bool = False
 
 
-def _run(message: dict[str, Any]) -> str | None:
-    """Carry out one run; return the error that ended it, or None."""
+def message(chosen: Command, given: Mapping[str, Given], directory: Path) -> dict[str, Any]:
+    """Return a run as plain values; the directory is where every worker finds it."""
+    values = {
+        flag: {"value": _plain(g.value), "origin": g.origin, "base_dir": str(g.base_dir)}
+        for flag, g in given.items()
+    }
+    name = chosen.method.plugin.qualified
+    return {
+        "method": name,
+        "given": values,
+        "directory": str(directory.resolve()),
+        "cwd": str(Path.cwd()),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON holds it."""
+    return str(value) if isinstance(value, Path) else value
+
+
+def run(message: Mapping[str, Any]) -> End:
+    """Carry out one run, from its checkpoint where there is one.
+
+    A directory whose checkpoint is damaged is started again: its name is a digest, so that it holds
+    nothing that the run would not make anew.
+    """
     given = {
         flag: Given(g["value"], g["origin"], Path(g["base_dir"]))
         for flag, g in message["given"].items()
     }
     directory = Path(message["directory"])
     try:
+        os.chdir(message["cwd"])
         chosen = api.command(message["method"])
-        resume = (directory / CONFIG).exists()
-        api.execute(chosen, given, {}, out=directory, resume=resume, config=None, show="quiet")
+        try:
+            _execute(chosen, given, directory)
+        except CheckpointError:
+            shutil.rmtree(directory)
+            _execute(chosen, given, directory)
     except KdstError as e:
-        return str(e)
-    except Exception as e:
-        return f"{message['method']} failed with {type(e).__name__}: {e}"
-    return None
+        return End(str(e), again=isinstance(e, BusyError | MethodError))
+    except Exception:
+        return End(last_lines(traceback.format_exc()), again=True)
+    return End()
 
 
-if __name__ == "__main__":
-    main()
+def _execute(chosen: Command, given: Mapping[str, Given], directory: Path) -> None:
+    """Carry out a run, or continue it."""
+    resume = (directory / CONFIG).exists()
+    api.execute(chosen, given, {}, out=directory, resume=resume, config=None, show="quiet")
+
+
+def last_lines(text: str) -> str:
+    """Return the last lines of a text."""
+    return "\n".join(text.strip().splitlines()[-LINES:])

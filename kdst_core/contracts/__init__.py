@@ -14,7 +14,7 @@ from kdst_core.contracts.edit import (
     TokenAlignment,
 )
 from kdst_core.contracts.invert import Embedder, Inversion, InvertRequest, Training
-from kdst_core.contracts.method import Description, RunServices
+from kdst_core.contracts.method import Description, Listener, RunServices
 from kdst_core.contracts.reconstruct import (
     Camera,
     Capture,
@@ -52,6 +52,7 @@ __all__ = [
     "Generation",
     "Inversion",
     "InvertRequest",
+    "Listener",
     "OnlinePredictor",
     "ReconstructRequest",
     "Reconstruction",

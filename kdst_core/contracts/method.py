@@ -57,3 +57,19 @@ class RunServices(Protocol):
 
     def restore(self) -> Any | None:
         """Return the state last given to `checkpoint`, or None in a fresh run."""
+
+
+class Listener(Protocol):
+    """What an observer returns for a run: it is told of every event, and of the end.
+
+    A listener that raises is told no more, and the run goes on.
+    """
+
+    def logged(self, event: Mapping[str, Any]) -> None:
+        """Take one line of `events.jsonl`: `name`, `step`, `value` (None where it is not finite)."""
+
+    def finished(self, result: Mapping[str, Any]) -> None:
+        """Take the content of `result.json`, once it is written."""
+
+    def close(self) -> None:
+        """Write what is left; the run has ended, with a result or without."""

@@ -1,0 +1,104 @@
+"""What Ray costs: shards of 100 ms against a plain loop, and a sweep's empty jobs by their number.
+
+    python benchmarks/ray_overhead.py [--shards 200] [--jobs 250,500,1000] [--out FILE.json]
+
+Overhead of shards is wall time over `shards * pace / workers`, the time of a loop without any
+executor, after the workers are warm: the first shards of every worker are not counted. Memory is
+the driver's resident set, sampled when a map ends, less that before it.
+"""
+
+import argparse
+import json
+import resource
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from kdst_core.executors import Executor, make
+
+PACE = 0.1
+"""Seconds of work in a shard."""
+
+
+def busy(_shard: object) -> float:
+    """Work for a tenth of a second of wall time; the record batch of the measurement."""
+    began = time.monotonic()
+    time.sleep(PACE)
+    return time.monotonic() - began
+
+
+def worker() -> Any:
+    """Return the function of a worker."""
+    return busy
+
+
+def empty(job: int) -> int:
+    """Do nothing."""
+    return job
+
+
+def loop(count: int) -> float:
+    """Return the seconds of a plain loop."""
+    began = time.perf_counter()
+    for shard in range(count):
+        busy(shard)
+    return time.perf_counter() - began
+
+
+def shards(executor: Executor, count: int) -> dict[str, float]:
+    """Return seconds of a stream of shards, all of it and from the first end to the last."""
+    began = time.perf_counter()
+    with closing(executor.map_records(worker, range(count))) as calls:
+        next(calls)
+        first = time.perf_counter()
+        left = sum(1 for _ in calls)
+    end = time.perf_counter()
+    steady = (end - first) / left * executor.workers
+    return {
+        "seconds": end - began,
+        "start": first - began,
+        "per_shard": steady,
+        "overhead": steady / PACE - 1,
+    }
+
+
+def jobs(executor: Executor, count: int) -> dict[str, float]:
+    """Return seconds and driver memory of independent jobs that do nothing."""
+    before, began = resident(), time.perf_counter()
+    with closing(executor.map_jobs(empty, range(count))) as calls:
+        done = sum(1 for _ in calls)
+    seconds = time.perf_counter() - began
+    return {"jobs": done, "seconds": seconds, "grown_mb": resident() - before}
+
+
+def resident() -> float:
+    """Return the resident memory of this process in MiB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+def main() -> None:
+    """Measure and print, a line a measurement."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shards", type=int, default=200)
+    parser.add_argument("--jobs", default="250,500,1000")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--executors", default="processes,ray")
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    found: dict[str, Any] = {"loop": loop(20) / 20}
+    print(f"plain loop: {found['loop']:.4f} s a shard", flush=True)
+    for name in given.executors.split(","):
+        with closing(make(name, given.workers)) as executor:
+            found[name] = {"shards": shards(executor, given.shards), "jobs": []}
+            print(name, json.dumps(found[name]["shards"]), flush=True)
+            for count in map(int, given.jobs.split(",")):
+                found[name]["jobs"].append(jobs(executor, count))
+                print(name, json.dumps(found[name]["jobs"][-1]), flush=True)
+    if given.out:
+        given.out.write_text(json.dumps(found, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

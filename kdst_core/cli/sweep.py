@@ -1,0 +1,105 @@
+"""`kdst sweep FILE.toml`: many runs, planned in a file."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kdst_core.cli.options import executor_options
+
+PATH = click.Path(path_type=Path)
+
+
+def _with_executor(command: click.Command) -> click.Command:
+    """Add the options that say where work is carried out."""
+    command.params += executor_options()
+    return command
+
+
+@_with_executor
+@click.command(short_help="Carry out many runs, planned in a file.")
+@click.argument("file", type=PATH)
+@click.option("--status", is_flag=True, help="Only say how far the sweep is.")
+@click.option("--collect", is_flag=True, help="Only write tables and report of what is done.")
+@click.option("--out", type=PATH, help="Where tables and report go.  [default: runs/sweep-FILE]")
+@click.option("--runs", type=PATH, default=Path("runs"), help="Where the runs are kept.")
+@click.option("--jobs", type=click.IntRange(1), default=1, help="Cases side by side.  [default: 1]")
+@click.option(
+    "--retries",
+    type=click.IntRange(0),
+    default=2,
+    help="How often a case that fails is tried again.  [default: 2]",
+)
+@click.option("--cpus-each", type=float, default=1.0, help="CPUs of a case on a cluster.")
+@click.option(
+    "--gpus-each",
+    type=float,
+    default=0.0,
+    help="GPUs of a case on a cluster; 0.25 lets 4 share one.",
+)
+@click.option("--quiet", "-q", is_flag=True, help="Print only the directory.")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")
+def command(file: Path, **params: Any) -> None:
+    """Carry out the runs that a TOML file plans: methods, seeds, grids, lists, named cases.
+
+    Finished runs are reused, unfinished ones continued: repeat the command after an interruption.
+    """
+    from kdst_core import sweep as package
+    from kdst_core.executors import Resources
+
+    where = (params["out"], params["runs"])
+    if params["status"]:
+        _status(package.plan(file, *where))
+        return
+    if params["collect"]:
+        found = package.gather(package.plan(file, *where), file, *where)
+    else:
+        found = package.sweep(
+            file,
+            out=params["out"],
+            runs=params["runs"],
+            jobs=params["jobs"],
+            executor=params["executor"],
+            address=params["address"],
+            retries=params["retries"],
+            resources=Resources(params["cpus_each"], params["gpus_each"]),
+            show="quiet" if params["quiet"] else "auto",
+        )
+    _tell(found, quiet=params["quiet"])
+
+
+def _status(state: Any) -> None:
+    """Print how far a sweep is."""
+    from kdst_core.sweep.display import clock, line
+
+    click.echo(line(state.counts()))
+    for label, seconds in state.running().items():
+        click.echo(f"running {clock(seconds)}: {label}")
+    _failures(state.failures())
+
+
+def _failures(failures: Any) -> None:
+    """Print the last lines of every case that failed."""
+    for label, failure in failures.items():
+        click.echo(f"failed after {failure['attempts']}: {label}")
+        for text in failure["error"].splitlines():
+            click.echo(f"    {text}")
+
+
+def _tell(found: Any, *, quiet: bool) -> None:
+    """Print what came of a sweep; exit code 1 when a case failed."""
+    from kdst_core.sweep.display import line
+
+    if quiet:
+        click.echo(found.directory)
+    else:
+        click.echo(line(found.counts))
+        _failures(found.failures)
+        for note in found.notes:
+            click.echo(note, err=True)
+        if found.report is not None:
+            click.echo(f"Table: {', '.join(map(str, found.tables))}")
+            click.echo(f"Report: {found.report}")
+    if found.failures:
+        sys.exit(1)

@@ -1,0 +1,69 @@
+"""The connection to Ray: a small quiet cluster on this machine, or one that runs already."""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import ray
+
+from kdst_core.errors import KdstError
+from kdst_core.executors.processes import THREAD_VARIABLES, threads_each
+
+OBJECT_STORE = 128 * 2**20
+"""Bytes of shared memory of a local cluster: runs and parts are files, only their names are sent."""
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+
+
+def connect(workers: int, address: str) -> None:
+    """Reach the cluster at an address, or start one of `workers` CPUs here.
+
+    Workers of a local cluster compute on as many threads as those of the built-in executor, so that
+    results are the same; elsewhere Ray gives each as many as it has CPUs. Raises KdstError when the
+    cluster does not answer.
+    """
+    if ray.is_initialized():
+        return
+    try:
+        if address:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            return
+        threads = dict.fromkeys(THREAD_VARIABLES, str(threads_each(workers)))
+        with environment({**QUIET, **threads}):
+            ray.init(
+                num_cpus=workers,
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+    except (ConnectionError, RuntimeError, ValueError) as e:
+        first = (str(e).splitlines() or [""])[0]
+        place = f"the Ray cluster at {address}" if address else "a Ray cluster on this machine"
+        raise KdstError(f"cannot reach {place}: {first}\nSee: ray status") from e
+
+
+@contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set variables while processes are started that inherit them."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def width(workers: int, address: str) -> int:
+    """Return how many jobs may wait or run at once: all that fits, and some to follow."""
+    cpus = int(ray.cluster_resources().get("CPU", workers)) if address else workers
+    return max(8, 4 * cpus)
+
+
+def leave() -> None:
+    """Disconnect; a cluster that this process started ends."""
+    ray.shutdown()

@@ -1,0 +1,69 @@
+"""Record shards through Ray Data: a stream of rows, and actors that keep what they need."""
+
+import traceback
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import cloudpickle
+import numpy as np
+import ray
+
+from kdst_core.errors import MethodError
+from kdst_core.executors import DEATHS, Done, Ends, Resources, Work
+from kdst_core.executors.processes import last_lines
+
+BLOCKS = 4096
+"""Most blocks of a stream; with more shards than that a block holds several."""
+
+
+class Actor:
+    """One worker: its function is made once, and called on one shard after the other."""
+
+    def __init__(self, factory: bytes) -> None:
+        self.factory = factory
+        self.work: Work | None = None
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Carry out the shards of a batch; what goes in and out are pickles of this program's own."""
+        ends = [self._one(pickled) for pickled in batch["shard"]]
+        return {"index": batch["index"], "end": np.array(ends, dtype=object)}
+
+    def _one(self, pickled: bytes) -> bytes:
+        """Return the result of one shard and the error that ended it."""
+        try:
+            if self.work is None:
+                made: Callable[[], Work] = cloudpickle.loads(self.factory)
+                self.work = made()
+            return cloudpickle.dumps((self.work(cloudpickle.loads(pickled)), ""))
+        except Exception:
+            return cloudpickle.dumps((None, last_lines(traceback.format_exc())))
+
+
+def map_records(
+    factory: Callable[[], Work], shards: Iterable[Any], resources: Resources, workers: int
+) -> Ends:
+    """Yield the end of every shard as it comes: one block a shard, so that each end is known at once.
+
+    An actor that dies is started again, and its shards are given to another; Ray Data does both.
+    """
+    rows = [{"index": n, "shard": cloudpickle.dumps(s)} for n, s in enumerate(shards)]
+    if not rows:
+        return
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.execution_options.preserve_order = False
+    data = ray.data.from_items(rows, override_num_blocks=min(BLOCKS, len(rows))).map_batches(
+        Actor,
+        batch_size=1,
+        fn_constructor_args=(cloudpickle.dumps(factory),),
+        concurrency=min(workers, len(rows)),
+        num_cpus=resources.cpus,
+        num_gpus=resources.gpus,
+        max_task_retries=DEATHS,
+    )
+    try:
+        for row in data.iter_rows():
+            value, error = cloudpickle.loads(row["end"])
+            yield Done(int(row["index"]), value, error)
+    except ray.exceptions.RayError as e:
+        raise MethodError(f"Ray lost the worker of a shard again and again: {e}") from e

@@ -1,0 +1,180 @@
+"""`kdst sweep`: what a file plans, and that cases are skipped, tried again, resumed and collected."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from kdst_core.errors import KdstError
+from kdst_core.sweep.display import clock, line
+from kdst_core.sweep.file import read
+from kdst_core.sweep.state import Counts
+from tests.fakes import kdst, letters
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Path:
+    """A folder with a bench and two methods of plain Python."""
+    return letters(tmp_path)
+
+
+GRID = """
+methods = ["letters", "other"]
+seeds = "0-1"
+[options]
+threads = 1
+[grid]
+text = ["a", "bcd"]
+letters.times = [1, 2]
+[[case]]
+name = "long"
+method = "letters"
+seeds = 7
+times = 9
+"""
+
+
+def sweep(folder: Path, *words: str, text: str = GRID) -> "subprocess.CompletedProcess[str]":
+    """Carry out a sweep of the fake methods."""
+    (folder / "s.toml").write_text(text)
+    return kdst("sweep", "s.toml", *words, path=folder, cwd=folder, FAKE_MARKS=str(folder))
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    """Return the rows of the table."""
+    with (folder / "runs/sweep-s/table.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_grid_a_case_and_seeds_make_every_run_once(fake: Path) -> None:
+    done = sweep(fake, "--jobs", "2")
+    assert done.returncode == 0, done.stderr
+    assert "0 queued, 0 running, 13 done, 0 failed" in done.stdout
+    rows = table(fake)
+    counts = {(r["case"], r["method"], r["seed"], r["text"], r["times"]): r["count"] for r in rows}
+    assert len(counts) == 13
+    assert counts["", "letters", "1", "bcd", "2"] == str(3.0 * (6 + 1))
+    assert counts["", "other", "0", "a", ""] == str(3.0 * 6)
+    assert counts["long", "letters", "7", "", ""] == str(3.0 * (27 + 7))
+    assert r"\toprule" in (fake / "runs/sweep-s/table.tex").read_text()
+    page = (fake / "runs/sweep-s/report.html").read_text()
+    assert "count by text" in page
+    assert "13 of 13" in page
+
+
+def test_finished_cases_are_skipped_and_the_table_is_the_same(fake: Path) -> None:
+    assert sweep(fake).returncode == 0
+    stamps = {p: p.stat().st_mtime_ns for p in fake.glob("runs/*/result.json")}
+    first = table(fake)
+    assert sweep(fake, "--jobs", "2").returncode == 0
+    assert stamps == {p: p.stat().st_mtime_ns for p in fake.glob("runs/*/result.json")}
+    assert table(fake) == first
+
+
+def test_failing_cases_are_tried_again_and_told_with_their_last_lines(fake: Path) -> None:
+    text = """
+methods = ["letters"]
+[grid]
+fail = ["", "once", "die", "always", "bad"]
+"""
+    done = sweep(fake, "--jobs", "2", text=text)
+    assert done.returncode == 1
+    assert "3 done, 2 failed" in done.stdout
+    assert "failed after 3: letters fail=always seed=0" in done.stdout
+    assert "it always fails" in done.stdout
+    assert "failed after 1: letters fail=bad seed=0" in done.stdout
+    status = sweep(fake, "--status", text=text)
+    assert "0 queued, 0 running, 3 done, 2 failed" in status.stdout
+    assert "this input is bad" in status.stdout
+
+
+def test_a_killed_sweep_says_how_far_it_is_and_goes_on(fake: Path) -> None:
+    text = 'methods = ["letters"]\nseeds = "0-3"\n[options]\npace = 1.5\n'
+    (fake / "s.toml").write_text(text)
+    environment = {**os.environ, "PYTHONPATH": str(fake)}
+    command = [sys.executable, "-m", "kdst_core", "sweep", "s.toml", "--jobs", "2"]
+    process = subprocess.Popen(command, cwd=fake, env=environment, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 250
+    while time.monotonic() < deadline and not list(fake.glob("runs/letters-*/checkpoint.json")):
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    begun = {p.parent.name for p in fake.glob("runs/letters-*/config.toml")}
+    assert begun
+    done = sweep(fake, "--jobs", "2", text=text)
+    assert done.returncode == 0, done.stderr
+    assert "4 done" in done.stdout
+    events = [p.read_text() for p in fake.glob("runs/letters-*/events.jsonl")]
+    assert all(len(e.splitlines()) == 3 for e in events)
+    assert not list(fake.glob("runs/sweep-s/cases/*.running"))
+
+
+def test_parquet_holds_the_rows_of_the_csv(fake: Path) -> None:
+    pq = pytest.importorskip("pyarrow.parquet")
+    assert sweep(fake).returncode == 0
+    rows = pq.read_table(fake / "runs/sweep-s/table.parquet").to_pylist()
+    assert [r["count"] for r in rows] == [float(r["count"]) for r in table(fake)]
+
+
+def test_collecting_before_any_result_is_no_error(fake: Path) -> None:
+    done = sweep(fake, "--collect")
+    assert done.returncode == 0
+    assert "13 queued" in done.stdout
+    assert not (fake / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("metods = ['letters']", "Did you mean 'methods'"),
+        ("methods = 'letters'", "methods must be a list of names"),
+        ("", "names no methods"),
+        ("methods = ['letters']\n[grid]\ntext = 'a'", "give a list of values, not 'a'"),
+        ("methods = ['letters']\n[grid]\ntime = [1]", "Did you mean '--times'"),
+        ("methods = ['letters']\n[grid]\nseed = [1]", "write seeds = [0, 1] at the top"),
+        ("methods = ['letters']\n[grid]\ntimes = [1, 'x']", "'x' is not a whole number"),
+        ("methods = ['letters']\n[list]\ntimes = [1]\ntext = ['a', 'b']", "times 1, text 2"),
+        ("methods = ['letters']\nseeds = '2-1'", "give 0, '0-2' or [0, 1]"),
+        ("methods = ['lettrs']", "Did you mean 'letters'"),
+        ("[[case]]\nname = 'a'", "needs a name and a method"),
+        (2 * "[[case]]\nname = 'a'\nmethod = 'letters'\n", "two cases are named 'a'"),
+    ],
+)
+def test_a_wrong_file_is_one_line_and_nothing_is_run(
+    fake: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str
+) -> None:
+    import importlib
+
+    from kdst_core.sweep import plan
+
+    (fake / "s.toml").write_text(text)
+    monkeypatch.syspath_prepend(str(fake))
+    monkeypatch.chdir(fake)
+    importlib.invalidate_caches()
+    with pytest.raises(KdstError) as error:
+        plan("s.toml", None, "runs")
+    assert message in str(error.value)
+    assert not (fake / "runs").exists()
+
+
+def test_lists_go_in_step(tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text(
+        "methods = ['m']\n[grid]\na = [1, 2]\n[list]\nb = [3, 4]\nc = [5, 6]\n"
+    )
+    (block,) = read(tmp_path / "s.toml").blocks
+    found = [
+        {k: v for k, (v, _) in c.items()} for c in block.combinations("m", {"--a", "--b", "--c"})
+    ]
+    assert found == [{"--a": a, "--b": b, "--c": c} for a in (1, 2) for b, c in ((3, 5), (4, 6))]
+
+
+def test_numbers_are_told_as_people_read_them() -> None:
+    assert [clock(s) for s in (None, 41.6, 190, 7500)] == ["–", "42 s", "3:10", "2:05:00"]
+    counts = Counts(19, 2, 3, 0, 42.0)
+    assert line(counts) == "cases: 19 queued, 2 running, 3 done, 0 failed, 42 s left"
+    assert counts.total == 24
