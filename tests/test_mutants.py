@@ -29,6 +29,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def made(mutant: Mutant, site: Path, tmp_path: Path) -> str:
     """Generate a mutant, install it and return its name."""
+    packages.warm(mutant.capability, site)
     name = f"mutant-{mutant.name}"
     package = packages.generate(mutant.capability, name, tmp_path)
     packages.change(package, mutant.edits)
@@ -65,6 +66,7 @@ def test_the_method_of_kdst_new_passes_every_check(
     capability: str, site: Path, tmp_path: Path
 ) -> None:
     needs_bench(capability)
+    packages.warm(capability, site)
     name = f"minimal-{capability.replace('_', '-')}"
     packages.install(packages.generate(capability, name, tmp_path), site)
     importlib.invalidate_caches()
