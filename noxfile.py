@@ -93,7 +93,7 @@ def outside() -> list[str]:
 
 
 def shared_layer(session: nox.Session) -> Path:
-    """Return the site-packages of the environment that the layered ones share; made when it changed."""
+    """Return the site-packages of the environment under the layered ones, brought up to date."""
     python = str(session.python or PYTHONS[0])
     words = [*CONSTRAINTS, *outside(), *TEST_TOOLS, *BUILD_TOOLS]
     text = "\n".join(words) + Path("constraints.txt").read_text()
@@ -101,9 +101,9 @@ def shared_layer(session: nox.Session) -> Path:
     stamp = layer / "requirements.sha256"
     digest = hashlib.sha256(text.encode()).hexdigest()
     if not stamp.is_file() or stamp.read_text() != digest:
-        shutil.rmtree(layer, ignore_errors=True)
         started = time.monotonic()
-        session.run(f"python{python}", "-m", "venv", str(layer), external=True)
+        if not (layer / "bin/pip").exists():
+            session.run(f"python{python}", "-m", "venv", str(layer), external=True)
         session.run(str(layer / "bin/pip"), "install", "-q", *words, external=True)
         stamp.write_text(digest)
         session.log(f"the shared layer took {time.monotonic() - started:.0f} s")
@@ -175,7 +175,7 @@ def plugin(session: nox.Session, name: str, against: str) -> None:
     install_over(
         session, *needs(name), name, core="." if against == "source" else oldest_core(name)
     )
-    session.run("pytest", "-q", PLUGINS[name], *session.posargs)
+    session.run("python", "-m", "pytest", "-q", PLUGINS[name], *session.posargs)
 
 
 @nox.session(python=PYTHONS)
@@ -183,8 +183,8 @@ def together(session: nox.Session) -> None:
     """Run all fast tests with all plugins in one environment whose requirements all hold."""
     lay(session)
     install_over(session, *PLUGINS)
-    session.run("pip", "check")
-    session.run("pytest", "-q", *session.posargs)
+    session.run("python", "-m", "pip", "check")
+    session.run("python", "-m", "pytest", "-q", *session.posargs)
 
 
 @nox.session(python=PYTHONS, reuse_venv=False)
@@ -222,7 +222,7 @@ def outsider(session: nox.Session, capability: str) -> None:
     options, other = QUICK[capability]
     session.run("kdst", "run", "outsider", *options)
     session.run("kdst", "compare", "outsider", other, *options)
-    session.run("pytest", "-q", "kdst-outsider")
+    session.run("python", "-m", "pytest", "-q", "kdst-outsider")
 
 
 def build(session: nox.Session, wheels: Path, *folders: str) -> None:

@@ -25,6 +25,8 @@ SEEDS = ((0, 0), (0, 1))
 """Seeds of the two runs of each process."""
 NETWORK = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto")
 MOVES = ("os.rename", "os.symlink", "os.link")
+OF_LIBRARIES = ("TORCHINDUCTOR_", "TRITON_", "CUDA_", "KMP_", "HF_", "TOKENIZERS_")
+"""Beginnings of variables that libraries set when they are imported."""
 
 
 @frozen
@@ -99,13 +101,13 @@ def watch(name: str, folder: Path, number: int) -> None:
     written, connections = _listen(folder)
     before = settings()
     runs = enumerate(SEEDS[number])
-    digests = [_small_run(chosen, folder / f"run{turn}", seed) for turn, seed in runs]
+    digests = [small_run(chosen, folder / f"run{turn}", seed) for turn, seed in runs]
     changed = [key for key, value in settings().items() if value != before[key]]
     answer = Answer(digests, list(written), list(connections), changed)
     (folder / "answer.json").write_text(json.dumps(asdict(answer)), encoding="utf-8")
 
 
-def _small_run(chosen: Command, directory: Path, seed: int) -> str:
+def small_run(chosen: Command, directory: Path, seed: int) -> str:
     """Carry out the bench's small run and return a digest of its result."""
     (directory / "artifacts").mkdir(parents=True)
     run = Run(directory, seed=seed, device="cpu", codec=chosen.bench.codec, show="quiet")
@@ -166,7 +168,9 @@ def settings() -> dict[str, Any]:
     """Return the global settings that a method must leave alone, by what they are called."""
     found: dict[str, Any] = {
         "the working directory": os.getcwd(),
-        "environment variables": dict(os.environ),
+        "environment variables": {
+            key: value for key, value in os.environ.items() if not key.startswith(OF_LIBRARIES)
+        },
         "Python's random numbers": random.getstate(),
     }
     numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
