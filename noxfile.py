@@ -93,7 +93,7 @@ def outside() -> list[str]:
 
 
 def shared_layer(session: nox.Session) -> Path:
-    """Return the site-packages of the environment that the layered ones share; made when it changed."""
+    """Return the site-packages of the environment under the layered ones, brought up to date."""
     python = str(session.python or PYTHONS[0])
     words = [*CONSTRAINTS, *outside(), *TEST_TOOLS, *BUILD_TOOLS]
     text = "\n".join(words) + Path("constraints.txt").read_text()
@@ -101,9 +101,9 @@ def shared_layer(session: nox.Session) -> Path:
     stamp = layer / "requirements.sha256"
     digest = hashlib.sha256(text.encode()).hexdigest()
     if not stamp.is_file() or stamp.read_text() != digest:
-        shutil.rmtree(layer, ignore_errors=True)
         started = time.monotonic()
-        session.run(f"python{python}", "-m", "venv", str(layer), external=True)
+        if not (layer / "bin/pip").exists():
+            session.run(f"python{python}", "-m", "venv", str(layer), external=True)
         session.run(str(layer / "bin/pip"), "install", "-q", *words, external=True)
         stamp.write_text(digest)
         session.log(f"the shared layer took {time.monotonic() - started:.0f} s")

@@ -25,6 +25,8 @@ SEEDS = ((0, 0), (0, 1))
 """Seeds of the two runs of each process."""
 NETWORK = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto")
 MOVES = ("os.rename", "os.symlink", "os.link")
+OF_LIBRARIES = ("TORCHINDUCTOR_", "TRITON_", "CUDA_", "KMP_", "HF_", "TOKENIZERS_")
+"""Beginnings of variables that libraries set when they are imported."""
 
 
 @frozen
@@ -166,7 +168,9 @@ def settings() -> dict[str, Any]:
     """Return the global settings that a method must leave alone, by what they are called."""
     found: dict[str, Any] = {
         "the working directory": os.getcwd(),
-        "environment variables": dict(os.environ),
+        "environment variables": {
+            key: value for key, value in os.environ.items() if not key.startswith(OF_LIBRARIES)
+        },
         "Python's random numbers": random.getstate(),
     }
     numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")

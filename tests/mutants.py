@@ -388,4 +388,97 @@ EDIT = [
     ),
 ]
 
-MUTANTS = [*CORE, *ADAPT, *RECONSTRUCT, *EDIT]
+
+def _tools(name: str, check: str, *edits: tuple[str, str]) -> Mutant:
+    found = tuple(("method", old, new) for old, new in edits)
+    return Mutant(name, "augment_with_tools", check, found)
+
+
+def _invert(name: str, check: str, old: str, new: str) -> Mutant:
+    return Mutant(name, "invert", check, (("method", old, new),))
+
+
+TOOLS = [
+    _tools(
+        "counts-calls",
+        "a shard's calls do not depend on other shards",
+        (
+            "        gain = min(empty, without) - full\n",
+            '        self.seen = getattr(self, "seen", 0) + 1\n'
+            "        gain = min(empty, without) - full + self.seen\n",
+        ),
+    ),
+    _tools(
+        "rewrites-texts",
+        "plain texts come back from annotated ones",
+        ("ToolAnnotation(document, text, mine)", "ToolAnnotation(document, text.upper(), mine)"),
+    ),
+    _tools(
+        "says-nothing",
+        "every call says what became of it",
+        ("kept = gain >= self.options.threshold", "kept = gain >= 1e9"),
+        ('reason = "" if kept else f"the loss falls by {gain:.2g} only"', 'reason = ""'),
+    ),
+    _tools(
+        "trains-the-users-model",
+        "the user's model is unchanged",
+        ("copy.deepcopy(request.model).eval().requires_grad_(False)", "request.model"),
+        ("copy.deepcopy(model).requires_grad_(True)", "model"),
+    ),
+    _tools(
+        "forgets-its-optimiser",
+        "training resumes exactly",
+        ('        self.optimizer.load_state_dict(state["optimizer"])\n', ""),
+    ),
+    _tools(
+        "calls-though-forbidden",
+        "forbidden calls are not made",
+        (
+            "        text += self.tokens.decode(fresh)\n",
+            '        text += " [Letters(cat) -> 3]"\n',
+        ),
+    ),
+]
+
+STEP = "yield Inversion(step, list(texts), best.clone(), calls, rows=rows, last=last)"
+
+INVERT = [
+    _invert(
+        "mixes-up-rows",
+        "the cosine is that of the text",
+        STEP,
+        STEP.replace("list(texts)", "list(texts)[::-1]"),
+    ),
+    _invert(
+        "grows-worse",
+        "the cosine never falls",
+        STEP,
+        STEP.replace("best.clone()", "best.clone() - 0.1 * step"),
+    ),
+    _invert(
+        "drops-a-text",
+        "a text for each row, block after block",
+        STEP,
+        STEP.replace("list(texts)", "list(texts)[1:]"),
+    ),
+    _invert(
+        "never-says-last",
+        "a text for each row, block after block",
+        STEP,
+        STEP.replace("last=last", "last=False"),
+    ),
+    _invert(
+        "looks-at-neighbours",
+        "a row does not depend on the others",
+        "        count = min(",
+        "        wanted = wanted - wanted.mean(0)\n        count = min(",
+    ),
+    _invert(
+        "overwrites-vectors",
+        "the vectors are unchanged",
+        "        count = min(",
+        "        self.request.embeddings.mul_(0.5)\n        count = min(",
+    ),
+]
+
+MUTANTS = [*CORE, *ADAPT, *RECONSTRUCT, *EDIT, *TOOLS, *INVERT]
