@@ -175,7 +175,7 @@ def plugin(session: nox.Session, name: str, against: str) -> None:
     install_over(
         session, *needs(name), name, core="." if against == "source" else oldest_core(name)
     )
-    session.run("pytest", "-q", PLUGINS[name], *session.posargs)
+    session.run("python", "-m", "pytest", "-q", PLUGINS[name], *session.posargs)
 
 
 @nox.session(python=PYTHONS)
@@ -183,8 +183,8 @@ def together(session: nox.Session) -> None:
     """Run all fast tests with all plugins in one environment whose requirements all hold."""
     lay(session)
     install_over(session, *PLUGINS)
-    session.run("pip", "check")
-    session.run("pytest", "-q", *session.posargs)
+    session.run("python", "-m", "pip", "check")
+    session.run("python", "-m", "pytest", "-q", *session.posargs)
 
 
 @nox.session(python=PYTHONS, reuse_venv=False)
@@ -222,7 +222,7 @@ def outsider(session: nox.Session, capability: str) -> None:
     options, other = QUICK[capability]
     session.run("kdst", "run", "outsider", *options)
     session.run("kdst", "compare", "outsider", other, *options)
-    session.run("pytest", "-q", "kdst-outsider")
+    session.run("python", "-m", "pytest", "-q", "kdst-outsider")
 
 
 def build(session: nox.Session, wheels: Path, *folders: str) -> None:

@@ -101,13 +101,13 @@ def watch(name: str, folder: Path, number: int) -> None:
     written, connections = _listen(folder)
     before = settings()
     runs = enumerate(SEEDS[number])
-    digests = [_small_run(chosen, folder / f"run{turn}", seed) for turn, seed in runs]
+    digests = [small_run(chosen, folder / f"run{turn}", seed) for turn, seed in runs]
     changed = [key for key, value in settings().items() if value != before[key]]
     answer = Answer(digests, list(written), list(connections), changed)
     (folder / "answer.json").write_text(json.dumps(asdict(answer)), encoding="utf-8")
 
 
-def _small_run(chosen: Command, directory: Path, seed: int) -> str:
+def small_run(chosen: Command, directory: Path, seed: int) -> str:
     """Carry out the bench's small run and return a digest of its result."""
     (directory / "artifacts").mkdir(parents=True)
     run = Run(directory, seed=seed, device="cpu", codec=chosen.bench.codec, show="quiet")

@@ -1,15 +1,17 @@
 """Packages of `kdst new`, installed into a folder without pip, and watched in forks."""
 
+import importlib
 import os
 import re
 import sys
 import tempfile
 import tomllib
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from kdst_core import probe, scaffold
-from kdst_core.api import Command
+from kdst_core.api import Command, command
 
 
 def generate(capability: str, name: str, path: Path) -> Path:
@@ -37,6 +39,16 @@ def install(package: Path, site: Path) -> None:
         for group, entries in project["entry-points"].items()
     ]
     (info / "entry_points.txt").write_text("\n".join(lines))
+
+
+@cache
+def warm(capability: str, site: Path) -> None:
+    """Load what methods of a capability use, by a small run, so that forks find it loaded."""
+    name = f"warm-{capability.replace('_', '-')}"
+    with tempfile.TemporaryDirectory() as directory:
+        install(generate(capability, name, Path(directory)), site)
+        importlib.invalidate_caches()
+        probe.small_run(command(name), Path(directory) / "run", 0)
 
 
 def forked(chosen: Command) -> list[probe.Answer]:
