@@ -30,9 +30,9 @@ import click
 import pytest
 from attrs import frozen
 
+from kdst_core import registry
 from kdst_core.cli import cli
-from kdst_core.cli.run import method_command
-from kdst_core.errors import KdstError
+from kdst_core.cli.compare import methods_command
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -135,7 +135,7 @@ def test_the_commands_and_flags_of_a_block_exist(block: Block) -> None:
         words = [w for w in shlex.split(command) if not re.fullmatch(r"\w+=.*", w)]
         if words[0] == "kdst":
             if block.page.name not in QUICK and "--help" not in words:
-                flags_exist(words[1:])
+                flags_exist(words[1:], begun(block.page))
         elif words[:2] == ["pip", "install"]:
             paths = [path for e, path in pairwise(words) if e in ("-e", "-c")]
             assert block.mark == "install" or all((ROOT / p).exists() for p in paths), command
@@ -145,26 +145,30 @@ def test_the_commands_and_flags_of_a_block_exist(block: Block) -> None:
             assert all(f"def {n.partition('(')[0]}(" in sessions for n in names), command
 
 
-def flags_exist(words: list[str]) -> None:
-    """Look a command and its flags up in kdst itself; a method for the reader to choose has any."""
-    context, command = click.Context(cli), cli.get_command(click.Context(cli), words[0])
-    assert command is not None
+def begun(page: Path) -> set[str]:
+    """Return the methods that a page makes and installs."""
+    made = (b.argument for b in ALL if b.page == page and b.mark == "install")
+    return {name.removeprefix("kdst-") for name in made}
+
+
+def flags_exist(words: list[str], begun: set[str]) -> None:
+    """Look a command and its flags up in kdst itself.
+
+    begun: methods that the page makes. For these, and for one that the reader chooses, any flag will do.
+    """
     flags = {flag.partition("=")[0] for flag in words if flag.startswith("--")}
-    methods = [w.partition(":")[0] for w in words[1:] if not w.startswith("-")]
-    known = {"--help"}
-    if words[0] in ("run", "compare"):
-        named = methods[:1] if words[0] == "run" else methods
-        if not named or BLANK_TO_FILL_IN.search(named[0]):
+    names = [w.partition(":")[0] for w in words[1:] if not w.startswith("-")]
+    context = click.Context(cli)
+    command = cli.get_command(context, words[0])
+    if words[0] == "compare":
+        known = {m.name for m in registry.discover()}
+        command = methods_command([name for name in dict.fromkeys(names) if name in known])
+    elif isinstance(command, click.Group) and names:
+        if names[0] in begun or BLANK_TO_FILL_IN.search(names[0]):
             return
-        for name in named:
-            try:
-                known |= options_of(method_command(name))
-            except KdstError:
-                assert words[0] == "compare", f"kdst {shlex.join(words)}: no method {name}"
-    elif isinstance(command, click.Group) and methods:
-        command = command.get_command(context, methods[0])
-        assert command is not None, f"kdst has no {shlex.join(words[:2])}"
-    missing = flags - known - options_of(command)
+        command = command.get_command(context, names[0])
+    assert command is not None, f"kdst has no {shlex.join(words[:2])}"
+    missing = flags - {"--help"} - options_of(command)
     assert not missing, f"kdst {words[0]} has no {', '.join(sorted(missing))}"
 
 
