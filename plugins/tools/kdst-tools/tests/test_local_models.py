@@ -115,7 +115,7 @@ def test_the_best_span_is_that_of_a_plain_search() -> None:
 
 def test_a_directory_without_a_model_is_one_line(tmp_path: Path) -> None:
     for factory in (qa.make, translate.make):
-        with pytest.raises(KdstError, match="holds no model|cannot be loaded"):
+        with pytest.raises(KdstError, match=r"holds no model|cannot be loaded"):
             factory(str(tmp_path))
         with pytest.raises(KdstError, match="no such directory"):
             factory("nowhere")
