@@ -41,7 +41,7 @@ EXAMPLES = (
     ),
 )
 TOOL = FunctionTool("Calculator", "The input is an expression.", lambda a, d: "489", EXAMPLES)
-MAX_INPUT = 24
+MAX_INPUT = 16
 CALLS_A_TEXT = 10
 
 

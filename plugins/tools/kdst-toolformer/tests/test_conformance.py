@@ -2,7 +2,16 @@
 
 import pytest
 
-from kdst_core.testing import check_plugin
+from kdst_core.api import command
+from kdst_core.testing import check_plugin, run_check
+
+CHOSEN = command("toolformer")
+CHECKS = {check.name: check for check in CHOSEN.bench.checks(CHOSEN.method)}
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_toolformer_passes_the_checks_of_its_capability(name):
+    assert run_check(CHECKS[name]) is None
 
 
 @pytest.mark.slow

@@ -47,12 +47,17 @@ class ToolsBench:
         return PreparedTools(job, device, pair, tools, first, problems, plain)
 
     def extends(self, result: Mapping[str, Any], changed: Mapping[str, tuple[Any, Any]]) -> bool:
-        """Return whether only the stage changed, to a later one."""
-        if set(changed) != {"stage"}:
+        """Return whether the run goes on: with a later stage, or with more rounds of all stages."""
+        if not set(changed) <= {"stage", "rounds"}:
             return False
-        before, now = changed["stage"]
+        before, now = changed.get("stage", (result["options"]["stage"],) * 2)
         if STAGES.index(now) < STAGES.index(before):
             raise KdstError(f"the run has come to {before} already; --stage {now} lies before it")
+        done, wanted = changed.get("rounds", (1, 1))
+        if wanted < done:
+            raise KdstError(
+                f"the run has come to round {done} already; give --rounds {done} or more"
+            )
         return True
 
     def report(self, result: Mapping[str, Any], directory: Path) -> ReportContent:

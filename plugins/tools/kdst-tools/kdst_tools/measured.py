@@ -50,8 +50,15 @@ class Measuring:
             self._perplexity(trained)
             self._filter()
         self.so_far.metrics["problems"] = float(len(problems))
+        self.so_far.metrics["demonstrations"] = float(self._demonstrations())
         content = {"problems": problems, "plain": plain}
         self.so_far.files.append(artifacts.dump(self.run, "evaluation.json", content))
+
+    def _demonstrations(self) -> int:
+        """How many demonstrations the model has seen before the run; none but the embedded one."""
+        from kdst_tools.tiny.recipe import WARM
+
+        return WARM.demonstrations if self.prepared.embedded else 0
 
     def _contestants(self, trained: "Pair", full: bool) -> list[Contestant]:
         """The models to compare, the untouched one first."""

@@ -4,8 +4,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from kdst_core.errors import KdstError
 
 Pair = tuple[Any, Any]
@@ -24,6 +22,7 @@ def load(name: str, device: str, stage: str = "warm") -> Pair:
 
 def _pretrained(name: str, device: str) -> Pair:
     """Load from a directory or the hub, weights from safetensors only, in 32 bits on a CPU."""
+    import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     if Path(name).exists() and not (Path(name) / "config.json").is_file():
@@ -61,3 +60,12 @@ def save(model: Any, tokenizer: Any, directory: Path) -> None:
     tokenizer.save_pretrained(unfinished)
     shutil.rmtree(directory, ignore_errors=True)
     unfinished.replace(directory)
+
+
+def copy(directory: Path, target: Path) -> None:
+    """Copy a saved model to a directory that is there whole or not at all."""
+    unfinished = target.with_name(target.name + ".part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    shutil.copytree(directory, unfinished)
+    shutil.rmtree(target, ignore_errors=True)
+    unfinished.replace(target)

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field, frozen
@@ -15,6 +14,7 @@ from kdst_tools import artifacts
 from kdst_tools.corpora import corpus
 from kdst_tools.documents import Corpus
 from kdst_tools.inputs import ToolsInputs
+from kdst_tools.models import copy
 from kdst_tools.quiet import quiet
 from kdst_tools.rounds import Round
 from kdst_tools.staged import STAGES, StagedOptions
@@ -126,7 +126,7 @@ class PreparedTools:
             if STAGES.index(stage) < STAGES.index("finetune"):
                 break
             with so_far.timed("finetune"):
-                pair = last.finetune(pair[1], self._saved(run, number), self.device)
+                pair = last.finetune(pair[1], folder / "model", self.device)
         assert last is not None
         self._write(run, last, so_far)
         if STAGES.index(stage) >= STAGES.index("generate"):
@@ -143,12 +143,6 @@ class PreparedTools:
             return self.first
         return corpus(self.inputs, self.job.seed, number)
 
-    def _saved(self, run: Run, number: int) -> Path:
-        """Where the model of a round is saved; the last one is the run's."""
-        if number == self.options.rounds:
-            return run.artifacts / "model"
-        return run.dir / "rounds" / str(number) / "model"
-
     def _count(self, last: Round, reached: str) -> artifacts.Counts:
         """Count the calls of a round."""
         calls = (call for _, found in last.stream(reached) for call in found)
@@ -164,6 +158,7 @@ class PreparedTools:
         so_far.files.append(artifacts.dump(run, "counts.json", so_far.rounds))
         if STAGES.index(stage) >= STAGES.index("finetune"):
             so_far.files.append(artifacts.dump(run, "training.json", list(artifacts.training(run))))
+            copy(last.directory / "model", run.artifacts / "model")
             so_far.files.append("model")
         so_far.metrics |= artifacts.totals(so_far.rounds)
         so_far.metrics["documents"] = float(last.corpus.count)

@@ -141,6 +141,18 @@ def test_a_stage_that_lies_behind_is_refused(folder, tmp_path):
         run(folder, out, stage="sample", resume=True)
 
 
+def test_a_finished_run_goes_on_with_more_rounds(folder, tmp_path):
+    out = tmp_path / "run"
+    run(folder, out, stage="finetune")
+    first = (out / "rounds" / "1" / "model" / "model.safetensors").read_bytes()
+    run(folder, out, stage="finetune", rounds=2, resume=True)
+    assert (out / "rounds" / "1" / "model" / "model.safetensors").read_bytes() == first
+    second = (out / "rounds" / "2" / "model" / "model.safetensors").read_bytes()
+    assert (out / "artifacts" / "model" / "model.safetensors").read_bytes() == second != first
+    with pytest.raises(KdstError, match="has come to round 2 already"):
+        run(folder, out, stage="finetune", rounds=1, resume=True)
+
+
 def test_a_text_longer_than_the_context_is_read_in_windows(folder, tmp_path):
     long = " ".join(TEXTS) * 40
     (tmp_path / "long.txt").write_text(long)

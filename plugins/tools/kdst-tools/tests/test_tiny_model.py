@@ -46,7 +46,7 @@ def test_untrained_heads_look_one_and_two_tokens_back_and_then_for_a_repetition(
         assert back[2:].min() > 0.9
     found = second[0, :, 30:47].argmax(-1)
     expected = torch.arange(30, 47) - 23
-    assert (found == expected).float().mean() > 0.9
+    assert (found == expected).float().mean() > 0.8
 
 
 def test_a_stopped_training_goes_on_to_the_same_weights(

@@ -42,7 +42,7 @@ class Recipe:
 
 
 BASE = Recipe("base", steps=1200, lr=2e-3)
-WARM = Recipe("warm", steps=200, lr=1e-3, demonstrations=1000, warmup=20)
+WARM = Recipe("warm", steps=250, lr=2e-3, demonstrations=1500, warmup=10, plain=0.35)
 
 
 def tokenizer_texts(seed: int) -> Iterator[str]:

@@ -55,7 +55,7 @@ def from_sqlite(path: Path, table: str | None) -> Lookup:
         with closing(_opened(path)) as database:
             row = database.execute(query, (" ".join(asked.split()),)).fetchone()
         values = None if row is None else ["" if v is None else str(v) for v in row]
-        return _found(values and described(columns[1:], values), asked)
+        return _found(described(columns[1:], values) if values else None, asked)
 
     return lookup
 
