@@ -1,0 +1,193 @@
+"""The studies and the run, with a stand-in for the method: every figure and report is made."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from attrs import frozen
+
+from kdst_core.bench import Job, Marked
+from kdst_core.codecs import JsonCodec
+from kdst_core.errors import KdstError
+from kdst_core.testing import make_run
+from kdst_invert import source
+from kdst_invert.inputs import InvertInputs
+from kdst_invert.prepared import PreparedInvert
+from kdst_invert.report import content
+from kdst_invert.studies import defence, length
+from kdst_invert.studies.sentences import find
+
+
+@frozen
+class Options:
+    """Options of the stand-in."""
+
+    model: str = "m"
+    base: str = "small"
+    beam: int = 4
+    steps: int = 20
+    epochs: int = 1
+    max_seq_length: int = 32
+
+
+class Known:
+    """Reveals the held-out notes word by word, whatever the vectors say; notes what it was asked."""
+
+    def __init__(self, oracle: Any, texts: list[str]) -> None:
+        self.oracle, self.texts = oracle, texts
+        self.asked: list[tuple[Any, Any]] = []
+        self.plugin = SimpleNamespace(qualified="kdst-test/known")
+
+    def call(self, request: Any, options: Any, run: Any) -> Any:
+        self.asked.append((request, options))
+        texts = [*self.texts, *[f"text {i}" for i in range(len(request.embeddings))]]
+        return self.oracle(texts).invert(request)
+
+
+@pytest.fixture
+def prepared(oracle: Any, hash_embedder: Any) -> Any:
+    """Makes a prepared run of few notes."""
+
+    def make(**inputs: Any) -> PreparedInvert:
+        given = InvertInputs(**inputs)
+        found = source.load(given, hash_embedder, 0)
+        texts = list(found.originals.texts) if found.originals else []
+        job = Job(Known(oracle, texts), Options(), given, 0, "cpu")  # type: ignore[arg-type]
+        return PreparedInvert(job, "cpu", hash_embedder, found)
+
+    return make
+
+
+def carried_out(made: PreparedInvert, directory: Path) -> tuple[Any, Any]:
+    """The outcome of a run and its report."""
+    run = make_run(directory, codec=JsonCodec())
+    outcome = made.execute(run)
+    from kdst_core.options import plain
+
+    result = {
+        "input": {**plain(made.inputs), **outcome.input},
+        "metrics": dict(outcome.metrics),
+        "artifacts": dict(outcome.artifacts),
+    }
+    return outcome, content(result, directory)
+
+
+def test_a_run_measures_every_step_and_its_controls(
+    prepared: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kdst_invert.notes import training
+
+    monkeypatch.setattr(training, "BASE", 40)
+    outcome, report = carried_out(prepared(count=12, block=5), tmp_path)
+    metrics = outcome.metrics
+    assert metrics["texts"] == 12
+    assert metrics["exact.final"] == metrics["names.final"] == metrics["greedy.exact"] == 1
+    assert metrics["exact.step0"] == 0
+    assert metrics["nearest.exact"] == 0 == metrics["shuffled.exact"]
+    assert metrics["embedder_calls_per_text"] == 9 / 12
+    assert {"exact.final.low", "field.condition.final", "texts_per_second"} <= set(metrics)
+    shown = next(b for b in report.blocks if isinstance(b, Marked) and b.key)
+    assert shown.paragraphs[1][1].series is not None
+
+
+def test_texts_alone_give_no_baseline_of_training(prepared: Any, tmp_path: Path) -> None:
+    file = tmp_path / "t.txt"
+    file.write_text("\n".join(f"line {i} of some text" for i in range(6)))
+    outcome, _ = carried_out(prepared(texts=file), tmp_path / "run")
+    assert "nearest.exact" not in outcome.metrics
+    assert "names.final" not in outcome.metrics
+
+
+def test_vectors_without_texts_are_judged_by_cosine_alone(
+    prepared: Any, tmp_path: Path, hash_embedder: Any
+) -> None:
+    import numpy as np
+
+    np.save(tmp_path / "v.npy", 2 * hash_embedder(["a b", "c d"]).numpy())
+    outcome, report = carried_out(prepared(embeddings=tmp_path / "v.npy"), tmp_path / "run")
+    assert "exact.final" not in outcome.metrics
+    assert 0.5 <= outcome.metrics["cosine.final"] <= 1
+    text = "".join(span.text for span in report.blocks[0].paragraphs[0])
+    assert "were not given" in text
+
+
+def test_the_defence_study_has_both_attackers_over_all_strengths(
+    prepared: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(defence, "TRAINED_ON", 210)
+    made = prepared(study="defence", count=8)
+    outcome, report = carried_out(made, tmp_path)
+    rows = json.loads((tmp_path / "artifacts" / "study.json").read_text())["rows"]
+    for attacker in ("clean", "adaptive"):
+        noise = [r for r in rows if r["defence"] == "gaussian" and r["attacker"] == attacker]
+        assert [r["scale"] for r in noise] == list(defence.LAMBDAS)
+        assert len(noise) >= 6
+        kinds = {r["defence"] for r in rows if r["attacker"] == attacker}
+        assert kinds >= {"laplace", "rounding", "dropping", "rotation"}
+    without = find(rows, 0.0, "clean")
+    assert without is not None
+    assert without["retrieval"]["overlap@10"][0] == 1
+    assert outcome.metrics["gaussian.0.01.clean.names"] == 1
+    assert any("λ = .01" in line for line in outcome.summary)
+    training = [r.training for r, _ in made.job.method.asked if r.training is not None]
+    assert len(training) == 1
+    assert training[0].noise == max(defence.LAMBDAS)
+    options = [o for r, o in made.job.method.asked if r.training is not None]
+    assert options[0].base == "m"
+    assert len(report.blocks) == 4
+
+
+def test_the_search_study_reads_every_beam_and_step(prepared: Any, tmp_path: Path) -> None:
+    outcome, report = carried_out(prepared(study="search", count=6), tmp_path)
+    assert {f"beam{b}.exact.step{s}" for b in (1, 8) for s in (0, 6)} <= set(outcome.metrics)
+    assert len(report.blocks) == 3
+
+
+def test_the_length_study_trains_once_and_reaches_128_tokens(
+    prepared: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(length, "TRAINED_ON", 5)
+    made = prepared(study="length", count=4)
+    outcome, _ = carried_out(made, tmp_path)
+    assert {f"length{n}.token_f1" for n in (16, 32, 64, 128)} <= set(outcome.metrics)
+    asked = [(r.training, o) for r, o in made.job.method.asked if r.training is not None]
+    assert len(asked) == 1
+    assert len(asked[0][0].texts) == 20
+    assert asked[0][1].max_seq_length == 128
+
+
+def test_passages_have_the_lengths_asked_for() -> None:
+    for tokens in (16, 128):
+        found = length.passages("held-out", 5, tokens, 0)
+        assert {len(text.split()) for text in found} == {round(tokens / length.TOKENS_A_WORD)}
+
+
+def test_the_access_study_compares_none_and_right(prepared: Any, tmp_path: Path) -> None:
+    outcome, _ = carried_out(prepared(study="access", count=6), tmp_path)
+    assert outcome.metrics["none.exact"] == 0
+    assert outcome.metrics["right.exact"] == 1
+
+
+def test_a_fit_holds_out_texts_that_it_does_not_train_on(
+    prepared: Any, tmp_path: Path, hash_embedder: Any
+) -> None:
+    file = tmp_path / "t.txt"
+    file.write_text("\n".join([f"line {i} of text" for i in range(20)] + ["line 3 of text"]))
+    made = prepared(stage="fit", texts=file, holdout=0.2)
+    kept = set(made.source.originals.texts)
+    assert len(made.source.originals.texts) == 4
+    assert not kept & set(made.source.training)
+    with pytest.raises(KdstError, match="holds out 0 of 21"):
+        prepared(stage="fit", texts=file, holdout=0.01)
+
+
+def test_a_study_without_texts_is_one_line(
+    prepared: Any, tmp_path: Path, hash_embedder: Any
+) -> None:
+    import numpy as np
+
+    np.save(tmp_path / "v.npy", hash_embedder(["a b", "c d"]).numpy())
+    with pytest.raises(KdstError, match="--study search needs the texts"):
+        carried_out(prepared(embeddings=tmp_path / "v.npy", study="search"), tmp_path / "run")
