@@ -1,10 +1,18 @@
 """Sessions of the project: `nox -s tests`, `nox -s demo`, `nox -l` for the list.
 
-Every session installs through constraints.txt into an environment of its own.
+`demo`, `tests`, `slow`, `lint` and the like install through constraints.txt into an environment of their
+own. `plugin`, `together` and `outsider` lay theirs over one environment that holds everything from
+outside the project, so that all plugins take minutes and gigabytes, not hours.
 """
 
+import hashlib
+import re
 import shutil
+import subprocess
+import time
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import nox
 
@@ -14,21 +22,53 @@ nox.options.reuse_existing_virtualenvs = True
 CONSTRAINTS = ("-c", "constraints.txt")
 PLUGINS = {p.parent.name: str(p.parent) for p in sorted(Path("plugins").glob("*/*/pyproject.toml"))}
 """Distribution to folder, every plugin of the repository."""
-NEEDS = {
-    "kdst-3dgs": ["kdst-reconstruct"],
-    "kdst-eata": ["kdst-adapt"],
-    "kdst-masactrl": ["kdst-edit"],
-    "kdst-p2p": ["kdst-edit"],
-    "kdst-pl": ["kdst-adapt"],
-    "kdst-pnp": ["kdst-edit"],
-    "kdst-sar": ["kdst-adapt"],
-    "kdst-shot": ["kdst-adapt"],
-    "kdst-tea": ["kdst-adapt"],
-    "kdst-tent": ["kdst-adapt"],
-    "kdst-textual-inversion": ["kdst-edit"],
+TEST_TOOLS = ("pytest", "hypothesis", "hatchling")
+BUILD_TOOLS = ("editables",)
+
+
+def runs(python: str) -> bool:
+    """Return whether a Python is on the path and is one; pyenv puts there what it has not chosen."""
+    found = shutil.which(python)
+    return bool(found) and not subprocess.run([found, "-c", ""], capture_output=True).returncode
+
+
+PYTHONS = [f"3.{minor}" for minor in range(11, 20) if runs(f"python3.{minor}")]
+"""Every Python on the path that the project supports (pyenv: PYENV_VERSION=3.11.9:3.12.1 nox …)."""
+RELEASES = subprocess.run(
+    ["git", "tag", "--list", "core-v*"], capture_output=True, text=True, check=False
+).stdout.split()
+"""Tags of the core's releases."""
+AGAINST = ["source", "oldest"] if RELEASES else ["source"]
+"""Which core plugins are tested with: this one and, once there is a release, the oldest they claim."""
+QUICK = {
+    "adapt": (["--images", "50", "--types", "contrast,fog"], "norm"),
+    "reconstruct": (["--iterations", "40", "--flight-frames", "0"], "outsider:rate=.3"),
+    "edit": (["--steps", "4"], "outsider:start=.7"),
+    "augment_with_tools": ([], "outsider:threshold=.1"),
+    "invert": ([], "outsider:steps=1"),
 }
-"""Plugins of the repository that a plugin builds on."""
-TEST_TOOLS = ("pytest", "hypothesis")
+"""Capability to the options of a run of seconds, and what to compare the new method with."""
+
+
+def project(folder: str) -> dict[str, Any]:
+    """Return the project table of a package."""
+    return tomllib.loads(Path(folder, "pyproject.toml").read_text())["project"]
+
+
+def name_of(requirement: str) -> str:
+    """Return the distribution that a requirement asks for."""
+    return re.split(r"[\[<>=!~; ]", requirement, maxsplit=1)[0]
+
+
+def needs(name: str) -> list[str]:
+    """Return the plugins of the repository that a plugin builds on, those of their own included."""
+    direct = [d for d in map(name_of, project(PLUGINS[name])["dependencies"]) if d in PLUGINS]
+    return list(dict.fromkeys(n for d in direct for n in (*needs(d), d)))
+
+
+def capability(name: str) -> str:
+    """Return the folder of a plugin, which is its tag."""
+    return Path(PLUGINS[name]).parent.name
 
 
 def install(session: nox.Session, *plugins: str, tools: tuple[str, ...] = TEST_TOOLS) -> None:
@@ -36,6 +76,66 @@ def install(session: nox.Session, *plugins: str, tools: tuple[str, ...] = TEST_T
     folders = [".", *(PLUGINS[p] for p in plugins)]
     editable = [word for folder in folders for word in ("-e", folder)]
     session.install(*CONSTRAINTS, *editable, *tools)
+
+
+def outside() -> list[str]:
+    """Return every requirement of core and plugins that the repository does not hold."""
+    everything = [
+        line
+        for folder in (".", *PLUGINS.values())
+        for line in (
+            *project(folder)["dependencies"],
+            *project(folder).get("optional-dependencies", {}).get("test", []),
+        )
+    ]
+    ours = {"kdst-core", *PLUGINS}
+    return sorted({line for line in everything if name_of(line) not in ours})
+
+
+def shared_layer(session: nox.Session) -> Path:
+    """Return the site-packages of the environment that the layered ones share; made when it changed."""
+    python = str(session.python or PYTHONS[0])
+    words = [*CONSTRAINTS, *outside(), *TEST_TOOLS, *BUILD_TOOLS]
+    text = "\n".join(words) + Path("constraints.txt").read_text()
+    layer = Path(".nox", f"shared-{python}").resolve()
+    stamp = layer / "requirements.sha256"
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    if not stamp.is_file() or stamp.read_text() != digest:
+        shutil.rmtree(layer, ignore_errors=True)
+        started = time.monotonic()
+        session.run(f"python{python}", "-m", "venv", str(layer), external=True)
+        session.run(str(layer / "bin/pip"), "install", "-q", *words, external=True)
+        stamp.write_text(digest)
+        session.log(f"the shared layer took {time.monotonic() - started:.0f} s")
+    (found,) = layer.glob("lib/python*/site-packages")
+    return found
+
+
+def lay(session: nox.Session) -> None:
+    """Put the shared layer under the session's environment."""
+    (site,) = Path(session.virtualenv.location).glob("lib/python*/site-packages")
+    line = f"import site; site.addsitedir({str(shared_layer(session))!r})\n"
+    (site / "zz_shared_layer.pth").write_text(line)
+
+
+def install_over(session: nox.Session, *plugins: str, core: str = ".") -> None:
+    """Install the core and plugins over the shared layer, editable, without anything else."""
+    folders = [PLUGINS[p] for p in plugins]
+    words = ["-e", core] if core == "." else [core]
+    editable = [word for folder in folders for word in ("-e", folder)]
+    session.install("-q", "--no-deps", "--no-build-isolation", *words, *editable)
+
+
+def oldest_core(name: str) -> str:
+    """Return the oldest released core that a plugin claims to work with, as pip takes it."""
+    from packaging.requirements import Requirement
+    from packaging.version import Version
+
+    lines = project(PLUGINS[name])["dependencies"]
+    claimed = next(Requirement(line) for line in lines if name_of(line) == "kdst-core")
+    versions = sorted(Version(tag.removeprefix("core-v")) for tag in RELEASES)
+    oldest = next(v for v in versions if v in claimed.specifier)
+    return f"kdst-core @ git+file://{Path.cwd()}@core-v{oldest}"
 
 
 @nox.session
@@ -66,12 +166,81 @@ def core(session: nox.Session) -> None:
     session.run("pytest", "-q", "tests/test_options.py", "tests/test_core_alone.py")
 
 
+@nox.session(python=PYTHONS)
+@nox.parametrize("against", AGAINST)
+@nox.parametrize("name", [nox.param(n, id=n, tags=[capability(n)]) for n in sorted(PLUGINS)])
+def plugin(session: nox.Session, name: str, against: str) -> None:
+    """Run one plugin's tests with what it builds on; -t adapt for those of a capability."""
+    lay(session)
+    install_over(
+        session, *needs(name), name, core="." if against == "source" else oldest_core(name)
+    )
+    session.run("pytest", "-q", PLUGINS[name], *session.posargs)
+
+
+@nox.session(python=PYTHONS)
+def together(session: nox.Session) -> None:
+    """Run all fast tests with all plugins in one environment whose requirements all hold."""
+    lay(session)
+    install_over(session, *PLUGINS)
+    session.run("pip", "check")
+    session.run("pytest", "-q", *session.posargs)
+
+
+@nox.session(python=PYTHONS, reuse_venv=False)
+@nox.parametrize("name", [nox.param(n, id=n, tags=[capability(n)]) for n in sorted(PLUGINS)])
+def isolated(session: nox.Session, name: str) -> None:
+    """Run one plugin's tests with nothing but what it declares; its environment is removed after."""
+    install(session, *needs(name), name)
+    session.run("pytest", "-q", PLUGINS[name], *session.posargs)
+    shutil.rmtree(session.virtualenv.location)
+
+
+@nox.session(python=PYTHONS, reuse_venv=False)
+@nox.parametrize(
+    "capability", [nox.param(c, id=c, tags=[c.removeprefix("augment_with_")]) for c in QUICK]
+)
+def outsider(session: nox.Session, capability: str) -> None:
+    """Begin a method with `kdst new`, install it from wheels alone, and run, check and compare it."""
+    bench = f"kdst-{capability.removeprefix('augment_with_')}"
+    if bench not in PLUGINS:
+        session.skip(f"{bench} is not in the repository")
+    lay(session)
+    place = Path(session.create_tmp()).resolve()
+    wheels = place / "wheels"
+    for folder in (place / "kdst-outsider", wheels, place / "runs"):
+        shutil.rmtree(folder, ignore_errors=True)
+    build(session, wheels, ".", PLUGINS[bench])
+    from_wheels(session, wheels, "kdst-core", bench)
+    session.chdir(place)
+    started = time.monotonic()
+    session.run("kdst", "new", capability, "outsider")
+    build(session, wheels, "kdst-outsider")
+    from_wheels(session, wheels, "kdst-outsider")
+    session.run("kdst", "check", "outsider")
+    session.log(f"from kdst new to a passing kdst check: {time.monotonic() - started:.1f} s")
+    options, other = QUICK[capability]
+    session.run("kdst", "run", "outsider", *options)
+    session.run("kdst", "compare", "outsider", other, *options)
+    session.run("pytest", "-q", "kdst-outsider")
+
+
+def build(session: nox.Session, wheels: Path, *folders: str) -> None:
+    """Build wheels of packages by the build tools of the shared layer."""
+    words = ("--no-deps", "--no-build-isolation", "-q", "-w", str(wheels))
+    session.run("pip", "wheel", *words, *(str(Path(f).resolve()) for f in folders))
+
+
+def from_wheels(session: nox.Session, wheels: Path, *names: str) -> None:
+    """Install packages from wheels of a folder, asking no index."""
+    session.run("pip", "install", "-q", "--no-index", "--find-links", str(wheels), *names)
+
+
 @nox.session
-@nox.parametrize("name", sorted(PLUGINS))
-def plugin(session: nox.Session, name: str) -> None:
-    """Run one plugin's tests with only what it builds on."""
-    install(session, *NEEDS.get(name, []), name)
-    session.run("pytest", "-q", PLUGINS[name])
+def mutants(session: nox.Session) -> None:
+    """Hold all wrong methods to all checks, and print which check caught which."""
+    install(session, *PLUGINS)
+    session.run("pytest", "-q", "-m", "slow", "tests/test_mutants.py", *session.posargs)
 
 
 @nox.session
@@ -96,5 +265,5 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation; a broken link is an error."""
-    session.install(*CONSTRAINTS, "mkdocs-material")
-    session.run("mkdocs", "build", "--strict")
+    session.install(*CONSTRAINTS, "mkdocs-material", "mkdocstrings[python]")
+    session.run("mkdocs", "build", "--strict", env={"NO_MKDOCS_2_WARNING": "1"})

@@ -204,6 +204,9 @@ class Comparable(Protocol):
     def columns(self, result: Mapping[str, Any]) -> Sequence[Column]:
         """Return the columns of the table; the first is the one that methods are ranked by."""
 
+    def mismatch(self, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
+        """Return how the protocols of two results differ, '' where they can be compared."""
+
     def paired(self, ours: Contender, theirs: Contender) -> tuple[float, float]:
         """Return the difference in the first column's metric, and its standard error."""
 

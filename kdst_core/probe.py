@@ -32,7 +32,7 @@ class Answer:
     """What the runs of one process did.
 
     digests: of what each run returned. written: paths outside the run. connections: attempts to reach
-    the network. changed: global settings that the second run changed. printed: its output. error: why
+    the network. changed: global settings that are not what they were. printed: its output. error: why
     a run failed, empty when none did.
     """
 
@@ -97,11 +97,10 @@ def watch(name: str, folder: Path, number: int) -> None:
     tempfile.gettempdir()  # its first call probes folders with a file
     _disturb(number)
     written, connections = _listen(folder)
-    digests, changed = [], []
-    for turn, seed in enumerate(SEEDS[number]):
-        before = settings()
-        digests.append(_small_run(chosen, folder / f"run{turn}", seed))
-        changed = [key for key, value in settings().items() if value != before[key]]
+    before = settings()
+    runs = enumerate(SEEDS[number])
+    digests = [_small_run(chosen, folder / f"run{turn}", seed) for turn, seed in runs]
+    changed = [key for key, value in settings().items() if value != before[key]]
     answer = Answer(digests, list(written), list(connections), changed)
     (folder / "answer.json").write_text(json.dumps(asdict(answer)), encoding="utf-8")
 

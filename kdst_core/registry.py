@@ -34,6 +34,8 @@ CATALOGUE = {
     "pnp": "kdst-pnp",
     "masactrl": "kdst-masactrl",
     "textual-inversion": "kdst-textual-inversion",
+    "toolformer": "kdst-toolformer",
+    "vec2text": "kdst-vec2text",
 }
 """Published methods and the package of each, for 'not installed' messages."""
 
@@ -73,6 +75,12 @@ def discover(*, disabled_too: bool = False) -> list[Plugin]:
     found = sorted({p.qualified: p for p in chosen}.values(), key=_order)
     owners = Counter(p.name for p in found)
     return [_with_duplicates(p, found) if owners[p.name] > 1 else p for p in found]
+
+
+def available(plugins: list[Plugin] | None = None) -> dict[str, str]:
+    """Return the published methods that are not installed, and the package of each."""
+    installed = {p.name for p in plugins or discover(disabled_too=True)}
+    return {name: package for name, package in CATALOGUE.items() if name not in installed}
 
 
 def _order(plugin: Plugin) -> tuple[int, str, str]:

@@ -25,7 +25,7 @@ SUMMARIES = {
     "reconstruct": "A disc for each point of the capture, its colour fitted to the photographs.",
     "edit": "The target prompt takes over from the source's after some of the steps.",
     "augment_with_tools": "Calculator calls after sums that a text spells out.",
-    "invert": "The nearest texts of a small corpus, improved word by word.",
+    "invert": "The nearest text of a corpus, with words of the next nearest where they help.",
 }
 """What the method that a new package begins with does."""
 

@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from kdst_core import probe, registry
 from kdst_core.api import Command, command
 from kdst_core.bench import Check
@@ -60,10 +62,10 @@ def _fits(chosen: Command | None, refused: str) -> None:
     """The method loads, and its hooks, their arguments and its options are what the core expects."""
     assert chosen is not None, refused
     options = chosen.method.description.options()
-    for name in vars(type(options)).get("__annotations__", {}):
+    for field in attrs.fields(type(options))[:1]:
         try:
-            setattr(options, name, getattr(options, name))
-        except AttributeError:
+            setattr(options, field.name, getattr(options, field.name))
+        except attrs.exceptions.FrozenInstanceError:
             return
         raise AssertionError("the options class must be frozen: attrs.frozen")
 

@@ -43,6 +43,20 @@ def install(
         (folder / f"{module}.py").write_text(code)
 
 
+ALONE = '''
+"""Hides every entry point but those of packages whose names begin with fake."""
+import importlib.metadata as metadata
+
+everything = metadata.entry_points
+metadata.entry_points = lambda **kw: [e for e in everything(**kw) if e.dist.name.startswith("fake")]
+'''
+
+
+def hide_others(folder: Path) -> None:
+    """Let Python processes with this folder on their path find plugins of fake packages only."""
+    (folder / "sitecustomize.py").write_text(ALONE)
+
+
 def faulty(folder: Path) -> None:
     """Install five faulty plugins."""
     ok = GOOD.format(hook="adapt", body="return object()")

@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import kdst_core
 from kdst_core.bench import Column
-from kdst_core.compare import table
+from kdst_core.compare import compare, table
 from kdst_core.compare.plan import parse_seeds, variants
 from kdst_core.errors import KdstError
 from kdst_core.options import Given
@@ -104,6 +106,26 @@ def test_bad_input_is_one_line_and_nothing_is_run(
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not any(tmp_path.iterdir())
+
+
+def test_finished_runs_take_part_beside_methods(tmp_path: Path) -> None:
+    small: dict[str, Any] = {"images": 40, "types": "fog", "batch_size": 20}
+    a, b, shuffled = (str(tmp_path / n) for n in ("a", "b", "shuffled"))
+    kdst_core.run("tent", out=a, lr=0.01, **small)
+    kdst_core.run("tent", out=b, lr=0.01, seed=1, **small)
+    kdst_core.run("norm", out=shuffled, order="shuffled", **small)
+    found = compare([a, b, "norm"], out=tmp_path / "c", runs=tmp_path / "runs", **small)
+    assert [row.label for row in found.groups[""]] == ["tent:lr=0.01", "norm"]
+    runs = json.loads((tmp_path / "c/comparison.json").read_text())["runs"]
+    assert [runs[d] for d in (a, b)] == ["tent:lr=0.01 seed 0", "tent:lr=0.01 seed 1"]
+    for words, options, message in (
+        ([a, shuffled], {}, "cannot be compared: order is stored in one and shuffled"),
+        ([a, "norm"], {**small, "severity": ["4", "5"]}, "inputs that vary"),
+        ([a, f"{tmp_path}/./a"], {}, "same method, options and seed"),
+    ):
+        with pytest.raises(KdstError, match=message):
+            compare(words, out=tmp_path / "d", runs=tmp_path / "runs", **options)
+    assert not (tmp_path / "d").exists()
 
 
 def test_methods_that_draw_nothing_run_once_on_data_that_draw_nothing(tmp_path: Path) -> None:

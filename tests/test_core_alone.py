@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import fakes
 from tests.fakes import kdst
 
 MODULE = '''
@@ -80,6 +81,7 @@ def fake(tmp_path: Path) -> Path:
         "[kdst.invert]\nreverse = fake_invert\n[kdst.benches]\ninvert = fake_invert:bench\n"
     )
     (tmp_path / "fake_invert.py").write_text(MODULE)
+    fakes.hide_others(tmp_path)
     return tmp_path
 
 

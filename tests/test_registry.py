@@ -4,10 +4,14 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from kdst_core import registry
+from kdst_core.cli.plugins import command
 from tests.fakes import GOOD, install, kdst
 
 
@@ -74,6 +78,28 @@ def test_doctor_finds_what_metadata_cannot_show(faulty_plugins: Path) -> None:
     assert "ok      kdst-adapt/norm" in done.stdout
 
 
+def test_available_lists_what_is_not_installed_with_the_command_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    installed = [p for p in registry.discover() if p.name in ("norm", "source", "tea")]
+    monkeypatch.setattr(registry, "discover", lambda **_: installed)
+    shown = CliRunner().invoke(command, ["--available"]).stdout.splitlines()
+    assert "3dgs               pip install kdst-3dgs" in shown
+    assert not [line for line in shown if line.split()[0] in ("norm", "source", "tea")]
+    rows = json.loads(CliRunner().invoke(command, ["--available", "--json"]).stdout)
+    assert len(rows) == len(shown)
+    assert {"name": "pl", "package": "kdst-pl", "install": "pip install kdst-pl"} in rows
+
+
+def test_every_method_of_the_repository_is_in_the_catalogue() -> None:
+    projects = Path(__file__).parent.parent.glob("plugins/*/*/pyproject.toml")
+    for project in (tomllib.loads(p.read_text())["project"] for p in projects):
+        groups = project.get("entry-points", {})
+        for group in (f"kdst.{c}" for c in registry.CAPABILITIES):
+            for name in groups.get(group, {}):
+                assert registry.CATALOGUE.get(name) == project["name"]
+
+
 def test_disable_and_only_hide_methods(tmp_path: Path) -> None:
     assert "norm" not in kdst("plugins", KDST_DISABLE="norm").stdout.split()
     assert kdst("plugins", KDST_ONLY="norm").stdout.split()[0] == "norm"
@@ -114,6 +140,8 @@ def test_trace_prints_every_hook_call(tmp_path: Path) -> None:
     options = ["--images", "20", "--types", "contrast", "--out", "r"]
     done = kdst("run", "norm", *options, cwd=tmp_path, KDST_TRACE="1")
     assert "kdst: adapt -> kdst-adapt/norm" in done.stderr
+    assert "kdst:   request: AdaptRequest(model=Sequential, num_classes=10" in done.stderr
+    assert "kdst:   returned Fixed" in done.stderr
 
 
 def test_an_observer_that_is_asked_for_wraps_the_calls_of_methods(tmp_path: Path) -> None:

@@ -9,9 +9,13 @@ from kdst_core import registry
 
 
 @click.command(short_help="List installed methods.")
+@click.option("--available", is_flag=True, help="List published methods that are not installed.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(as_json: bool) -> None:
+def command(available: bool, as_json: bool) -> None:
     """List installed methods, with the reasons that metadata shows why one cannot run."""
+    if available:
+        _available(as_json)
+        return
     plugins = registry.discover()
     rows: list[dict[str, Any]] = [
         {
@@ -31,6 +35,22 @@ def command(as_json: bool) -> None:
         click.echo("No methods are installed. Install one: pip install kdst-tea")
         return
     _table(rows)
+
+
+def _available(as_json: bool) -> None:
+    """Print published methods that are not installed, with the command that installs each."""
+    rows = [
+        {"name": name, "package": package, "install": f"pip install {package}"}
+        for name, package in registry.available().items()
+    ]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    if not rows:
+        click.echo("Every published method is installed.")
+    width = max((len(row["name"]) for row in rows), default=0)
+    for row in rows:
+        click.echo(f"{row['name'].ljust(width)}  {row['install']}")
 
 
 def _table(rows: list[dict[str, Any]]) -> None:

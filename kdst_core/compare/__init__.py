@@ -109,6 +109,8 @@ def write(cells: Sequence[plan.Cell], directory: Path, command: str) -> Comparis
     comparable: Comparable | None = bench if hasattr(bench, "comparison") else None  # type: ignore[assignment]
     groups = contenders(cells)
     everyone = [who for group in groups.values() for who in group]
+    if comparable is not None:
+        refuse_other_protocol(groups, comparable)
     columns = table.columns(everyone, comparable)
     if not columns:
         raise KdstError("the results have no metric in common")
@@ -146,6 +148,18 @@ def contenders(cells: Sequence[plan.Cell]) -> dict[str, list[Contender]]:
         ]
         for variant, group in groups.items()
     }
+
+
+def refuse_other_protocol(groups: Mapping[str, Sequence[Contender]], bench: Comparable) -> None:
+    """Raise KdstError when results that stand in one table were not measured alike."""
+    for first, *others in groups.values():
+        for who in [first, *others]:
+            for result, place in zip(who.results, who.directories, strict=True):
+                difference = bench.mismatch(first.results[0], result)
+                if difference:
+                    raise KdstError(
+                        f"{first.directories[0]} and {place} cannot be compared: {difference}"
+                    )
 
 
 def warnings(everyone: Sequence[Contender]) -> list[str]:

@@ -1,20 +1,18 @@
 """What a comparison consists of: a run for each method, variant of the inputs and seed, named by digest."""
 
-import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 from attrs import frozen
 
-from kdst_core import __version__, api, registry
+from kdst_core import api, registry
 from kdst_core.api import Command
+from kdst_core.compare.digest import digest
 from kdst_core.errors import KdstError, did_you_mean
 from kdst_core.options import Given, build, plain
-from kdst_core.rundir import slug
+from kdst_core.rundir import CONFIG, slug
 
 Values = Mapping[str, Given]
 DIGITS = 12
@@ -23,11 +21,16 @@ DIGITS = 12
 
 @frozen
 class Contestant:
-    """A method as it takes part: `tea`, or `tea:profile=fast,lr=.01` with options of its own."""
+    """A method as it takes part: `tea`, or `tea:profile=fast,lr=.01` with options of its own.
+
+    run: the directory of a finished run that takes part as it is, with its seed.
+    """
 
     label: str
     chosen: Command
     own: Values
+    run: Path | None = None
+    seed: int = 0
 
 
 @frozen
@@ -47,7 +50,12 @@ class Cell:
 
 
 def contestant(word: str) -> Contestant:
-    """Return the contestant that a word names; KdstError for an unknown method or option."""
+    """Return the contestant that a word names; KdstError for an unknown method or option.
+
+    The directory of a run is one, too, unless a method has that name.
+    """
+    if (Path(word) / CONFIG).is_file() and word not in {p.name for p in registry.discover()}:
+        return finished(Path(word))
     name, _, options = word.partition(":")
     chosen = api.command(name)
     known = {item.flag for item in chosen.items if item.section.table == chosen.method.name}
@@ -63,12 +71,28 @@ def contestant(word: str) -> Contestant:
     return Contestant(word, chosen, own)
 
 
+def finished(directory: Path) -> Contestant:
+    """Return a finished run as a contestant, named by its method and the options that it changed."""
+    result = api.load_result(directory).data
+    chosen = api.command(f"{result['plugin']}/{result['method']}")
+    defaults = plain(build(chosen.sections[1], {}))
+    changed = [f"{k}={v}" for k, v in result["options"].items() if defaults.get(k) != v]
+    label = ":".join(filter(None, (result["method"], ",".join(changed))))
+    return Contestant(label, chosen, {}, directory, result["seed"])
+
+
 def contestants(words: Sequence[str]) -> list[Contestant]:
     """Return all contestants; KdstError when they are of several capabilities or named twice."""
     if len(set(words)) < len(words):
         twice = next(w for w in words if words.count(w) > 1)
         raise KdstError(f"{twice} is named twice")
     found = [contestant(w) for w in words]
+    runs = [(c.label, c.seed) for c in found if c.run is not None]
+    if len(set(runs)) < len(runs):
+        label, seed = next(r for r in runs if runs.count(r) > 1)
+        raise KdstError(
+            f"two of the runs are of the same method, options and seed: {label}, {seed}"
+        )
     kinds = {c.chosen.method.plugin.capability for c in found}
     if len(kinds) > 1:
         raise KdstError(f"methods of different capabilities cannot be compared: {', '.join(kinds)}")
@@ -111,12 +135,16 @@ def cells(
     not fit, before anything is run.
     """
     common = {item.flag for c in found for item in c.chosen.items}
+    several = variants(given)
+    fixed = [c.run for c in found if c.run is not None]
+    if fixed and len(several) > 1:
+        raise KdstError(f"{fixed[0]} is a finished run; it cannot be compared on inputs that vary")
     unknown = [flag for flag in given if flag not in common]
     if unknown:
         raise KdstError(f"no method has the option {unknown[0]}.{did_you_mean(unknown[0], common)}")
     return [
         _cell(c, variant, values, seed, runs, config)
-        for variant, values in variants(given).items()
+        for variant, values in several.items()
         for c in found
         for seed in _seeds(c, values, seeds, config)
     ]
@@ -134,6 +162,8 @@ def _seeds(
     c: Contestant, values: Values, seeds: Sequence[int], config: Path | None
 ) -> Sequence[int]:
     """Return the seeds that can differ for a contestant."""
+    if c.run is not None:
+        return [c.seed]
     merged = _values(c, values, seeds[0], config)
     return seeds if _is_random(c.chosen, merged) else seeds[:1]
 
@@ -149,65 +179,12 @@ def _cell(
     c: Contestant, variant: str, values: Values, seed: int, runs: Path, config: Path | None
 ) -> Cell:
     """Return one run with its directory."""
+    if c.run is not None:
+        return Cell(c.label, variant, seed, c.chosen, {}, c.run, True)
     merged = _values(c, values, seed, config)
     name = f"{slug(c.chosen.method.name)}-{digest(c.chosen, merged)[:DIGITS]}"
     random = _is_random(c.chosen, merged)
     return Cell(c.label, variant, seed, c.chosen, merged, runs / name, random)
-
-
-def digest(chosen: Command, merged: Values) -> str:
-    """Return a digest of what decides a run: versions, the method's code, options, files they name."""
-    plugin = chosen.method.plugin
-    sections = {s.table: plain(build(s, merged)) for s in chosen.sections}
-    bench = _version(chosen.bench.package)
-    text = json.dumps(
-        {
-            "versions": [
-                __version__,
-                plugin.qualified,
-                plugin.version,
-                chosen.bench.package,
-                bench,
-            ],
-            "code": _code(plugin.entry.module),
-            "options": sections,
-            "files": [_stamp(v) for t in sections.values() for v in t.values()],
-        },
-        sort_keys=True,
-        default=str,
-    )
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _code(module: str) -> str:
-    """Return a digest of the Python files of a method's package, so that an edited method runs anew."""
-    spec = registry.find_source(module.partition(".")[0])
-    folders = list(spec.submodule_search_locations or []) if spec else []
-    files = [p for f in folders for p in sorted(Path(f).rglob("*.py"))]
-    if spec and spec.origin and not files:
-        files = [Path(spec.origin)]
-    return hashlib.sha256(b"".join(p.read_bytes() for p in files)).hexdigest()
-
-
-def _version(package: str) -> str:
-    """Return an installed version."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
-
-
-def _stamp(value: Any) -> list[tuple[str, int, int]]:
-    """Return name, size and time of change of the file or the folder's files that a value names."""
-    if not isinstance(value, str) or not value:
-        return []
-    place = Path(value if Path(value).exists() else value.partition(":")[2] or value)
-    if not place.exists():
-        return []
-    files = sorted(place.iterdir()) if place.is_dir() else [place]
-    return [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
 
 
 def without_duplicates(found: Sequence[Cell]) -> list[Cell]:

@@ -57,17 +57,22 @@ def adapt_checks(method: Method) -> Iterator[Check]:
     """Yield the checks; each makes predictors of its own."""
     yield Check("logits keep shape and dtype", lambda: _shape_and_dtype(method))
     yield Check("a last batch of another size works", lambda: _odd_last_batch(method))
+    yield Check("a batch of one image works", lambda: _single_image(method))
     yield Check("reset then replay equals a fresh run", lambda: _reset_replay(method))
     yield Check("state_dict continues exactly", lambda: _resume(method))
     yield Check("the user's model is unchanged", lambda: _model_unchanged(method))
     yield Check("both readings are reported", lambda: _readings(method))
     yield Check("memory stays constant", lambda: _constant_memory(method))
+    if torch.cuda.is_available():
+        yield Check("CUDA gives what the CPU gives", lambda: _cuda(method))
 
 
-def _predictor(method: Method, request: AdaptRequest | None = None) -> OnlinePredictor:
+def _predictor(
+    method: Method, request: AdaptRequest | None = None, device: str = "cpu"
+) -> OnlinePredictor:
     """Call the hook with default options."""
     with tempfile.TemporaryDirectory() as directory:
-        run = make_run(Path(directory))
+        run = make_run(Path(directory), device=device)
         predictor: OnlinePredictor = method.call(
             request or small_request(), method.description.options(), run
         )
@@ -96,6 +101,15 @@ def _odd_last_batch(method: Method) -> None:
     for size in (8, 3, 8):
         logits = predictor.predict(small_batches(1)[0][:size])
         assert len(logits) == size, f"{size} images gave {len(logits)} rows of logits"
+
+
+def _single_image(method: Method) -> None:
+    """One image alone gives one row of finite logits, and larger batches go on after it."""
+    predictor = _predictor(method)
+    for size in (1, 8, 1):
+        logits = predictor.predict(small_batches(1)[0][:size])
+        assert logits.shape == (size, CLASSES), f"{size} images gave {tuple(logits.shape)} logits"
+        assert bool(logits.isfinite().all()), f"a batch of {size} gave logits that are not finite"
 
 
 def _reset_replay(method: Method) -> None:
@@ -164,6 +178,15 @@ def _constant_memory(method: Method) -> None:
     more = _tensor_bytes(predictor) - tensors
     assert more <= 0, f"the predictor's tensors grow by {more} bytes in ten batches"
     assert grown < 200_000, f"memory grows by {grown} bytes in ten batches"
+
+
+def _cuda(method: Method) -> None:
+    """On CUDA the logits of a few batches are those of the CPU, up to rounding."""
+    batches = small_batches(3)
+    on_cpu = _predict_all(_predictor(method), batches)
+    on_cuda = _predict_all(_predictor(method, device="cuda"), batches)
+    apart = max(float((a - b.cpu()).abs().max()) for a, b in zip(on_cpu, on_cuda, strict=True))
+    assert apart < 1e-2, f"logits on CUDA differ by up to {apart:.2g}"
 
 
 def _tensor_bytes(predictor: OnlinePredictor) -> int:

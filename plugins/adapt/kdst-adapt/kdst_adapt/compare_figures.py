@@ -1,6 +1,7 @@
 """The figures of a comparison: accuracy against cost, heat map, curves along the stream, calibration."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,24 +13,30 @@ from kdst_core.errors import KdstError
 DASHES: tuple[Any, ...] = ("-", (0, (4, 2)), (0, (1, 1.5)))
 """Line styles, so that more methods than colours can be told apart."""
 WINDOW = 1.5
-"""Points of accuracy that the axis shows; methods below are drawn at its lower edge."""
+"""Points below the best from which on methods are drawn at the lower edge of the axis."""
+ALMOST = 0.5
+"""Points below the most accurate method that count as nearly as good."""
+AROUND = [(0.03, 0.0)] + [
+    (dx, sign * dy)
+    for dy in (0.05, 0.09, 0.13, 0.18, 0.24)
+    for dx in (0.03, 0.08)
+    for sign in (1, -1)
+]
+"""Where a name may stand from its point, in parts of the axes: beside it, then further off."""
 NEAR = 2.0
 """Points below the best of a column at which its shade ends."""
 
 
 def stats(contenders: Sequence[Contender]) -> list[Stat]:
-    """Return the best method, and the cheapest that is nearly as good."""
+    """Return the best method, and the cheapest that is nearly as good, by their names."""
     ranked = sorted(contenders, key=lambda c: -_metric(c, "accuracy.mean"))
     top = ranked[0]
-    near = [c for c in ranked if _points(c) >= _points(top) - 0.5]
+    near = [c for c in ranked if _points(c) >= _points(top) - ALMOST]
     cheap = min(near, key=lambda c: _metric(c, "cost_x_source"))
     found = [_stat("most accurate", top, strong=True)]
     if cheap is not top:
-        gap = _points(top) - _points(cheap)
-        note = f"{gap:.2f} points below the best, at {_metric(cheap, 'cost_x_source'):.1f}× source's time"
-        found.append(
-            Stat(f"cheapest within 0.5 points: {cheap.label}", f"{_points(cheap):.1f} %", note)
-        )
+        gap = f", {_points(top) - _points(cheap):.2f} points below the best"
+        found.append(_stat(f"cheapest within {ALMOST:g} points", cheap, gap))
     known = {c.label: c for c in contenders}
     return found + [
         _stat("baseline", known[n])
@@ -38,10 +45,11 @@ def stats(contenders: Sequence[Contender]) -> list[Stat]:
     ]
 
 
-def _stat(what: str, who: Contender, *, strong: bool = False) -> Stat:
-    """Return a method's accuracy and cost."""
-    note = f"mean accuracy, at {_metric(who, 'cost_x_source'):.1f}× source's time"
-    return Stat(f"{what}: {who.label}", f"{_points(who):.1f} %", note, strong=strong)
+def _stat(what: str, who: Contender, more: str = "", *, strong: bool = False) -> Stat:
+    """Return a method with its accuracy and cost."""
+    cost = f"{_metric(who, 'cost_x_source'):.1f}× the time of source"
+    note = f"{_points(who):.1f} % mean accuracy at {cost}{more}"
+    return Stat(what, who.label, note, strong=strong)
 
 
 def _metric(who: Contender, name: str) -> float:
@@ -80,7 +88,9 @@ def _frontier(contenders: Sequence[Contender]) -> Figure:
     """Accuracy against cost, with the line of those that no cheaper method beats."""
     points = [(_metric(c, "cost_x_source"), _points(c), c.label) for c in contenders]
     top = max(y for _, y, _ in points)
-    floor = top - WINDOW
+    lowest = min(y for _, y, _ in points if y >= top - WINDOW)
+    span = max(top - lowest, 0.2)
+    floor = lowest - 0.35 * span
     ordered = sorted(points, key=lambda p: (p[0], -p[1]))
     best = [p for n, p in enumerate(ordered) if all(p[1] > q[1] for q in ordered[:n])]
     seen = [p for p in best if p[1] >= floor]
@@ -94,13 +104,13 @@ def _frontier(contenders: Sequence[Contender]) -> Figure:
             colour = charts.SERIES[2] if leading else charts.MUTED
             below = y < floor
             axes.plot([x], [floor if below else y], "v" if below else "o", color=colour, ms=7)
-        _names(axes, points, floor)
         low, high = min(p[0] for p in points), max(p[0] for p in points)
         axes.set_xlim(low / 1.5, high * 4)
         ticks = [t for t in (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500) if low / 1.5 <= t <= high * 4]
         axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
         axes.minorticks_off()
-        axes.set_ylim(floor - 0.1 * WINDOW, top + 0.1 * WINDOW)
+        axes.set_ylim(floor - 0.1 * span, top + 0.15 * span)
+        _names(axes, points, floor, {p[2] for p in best})
         axes.set_xlabel("cost of a batch, times source (log)")
         axes.set_ylabel("mean accuracy, %")
         picture = charts.svg(fig, "frontier")
@@ -110,20 +120,43 @@ def _frontier(contenders: Sequence[Contender]) -> Figure:
     return Figure("Accuracy against cost", caption, svg=picture)
 
 
-def _names(axes: Any, points: Sequence[tuple[float, float, str]], floor: float) -> None:
-    """Write each method's name beside its point, moved where two would overlap."""
-    step = 0.065 * WINDOW
-    taken: list[tuple[float, float]] = []
-    for x, y, name in sorted(points, key=lambda p: (-p[1], p[0])):
-        shown, tried = max(y, floor), 0
-        at = shown
-        while any(abs(at - other) < 0.9 * step and 0.3 < x / z < 3.3 for z, other in taken):
-            tried += 1
-            up = tried % 2 == 1 or y < floor
-            at = shown + step * (tried if y < floor else (tried + 1) // 2 * (1 if up else -1))
-        taken.append((x, at))
+def _names(
+    axes: Any, points: Sequence[tuple[float, float, str]], floor: float, leading: set[str]
+) -> None:
+    """Write each method's name where it covers neither a point nor another name.
+
+    A thin line joins a name with its point where it does not stand beside it.
+    """
+    (left, right), (bottom, top) = map(math.log, axes.get_xlim()), axes.get_ylim()
+    places = {
+        name: ((math.log(x) - left) / (right - left), (max(y, floor) - bottom) / (top - bottom))
+        for x, y, name in points
+    }
+    taken = [(x - 0.015, y - 0.02, x + 0.015, y + 0.02) for x, y in places.values()]
+    for _, y, name in sorted(points, key=lambda p: -p[1]):
         text = name if y >= floor else f"{name} {y:.1f}"
-        axes.annotate(text, (x, shown), (x * 1.12, at), va="center", fontsize=9)
+        at = places[name]
+        for dx, dy in AROUND:
+            box = _box(at[0] + dx, at[1] + dy, text)
+            inside = box[1] >= 0 and box[2] <= 1
+            if inside and not any(_overlap(box, other) for other in taken):
+                break
+        taken.append(_box(at[0] + dx, at[1] + dy, text))
+        line = {"arrowstyle": "-", "color": charts.MUTED, "lw": 0.6} if dy else None
+        axes.annotate(
+            text, at, (at[0] + dx, at[1] + dy), "axes fraction", "axes fraction", line,
+            va="center", fontsize=9, fontweight="bold" if name in leading else "normal",
+        )  # fmt: skip
+
+
+def _box(x: float, y: float, text: str) -> tuple[float, float, float, float]:
+    """Return left, bottom, right and top of a name that stands right of (x, y)."""
+    return x, y - 0.03, x + 0.019 * len(text), y + 0.03
+
+
+def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+    """Return whether two boxes have a common point."""
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _heat_map(contenders: Sequence[Contender]) -> Figure:

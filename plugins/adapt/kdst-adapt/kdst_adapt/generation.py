@@ -119,10 +119,12 @@ def figures(
             energy, error = (found[f"study.generation.energy.{k}"] for k in (name, f"error.{name}"))
             colour = charts.SERIES[1 if name == BEFORE else 2]
             axes.errorbar([energy], [y], xerr=[1.96 * error], fmt="o", color=colour, capsize=3)
+        axes.margins(y=0.5 / len(names))
+        axes.locator_params(axis="x", nbins=6)
         axes.set_yticks(range(len(names)), ["before", *(f"after {s}" for s in streams)])
         axes.invert_yaxis()
         axes.grid(axis="y", visible=False)
-        axes.set_xlabel("energy of the images drawn, mean of -logsumexp f(x)")
+        axes.set_xlabel("mean energy, -logsumexp f(x)")
         picture = charts.svg(fig, "generation")
     note = "Each by the network that drew them. Bars: 95 % interval over the images."
     return [grid_figure, Figure("Energy of the images drawn", note, svg=picture)]

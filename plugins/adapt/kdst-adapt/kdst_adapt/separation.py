@@ -26,6 +26,7 @@ from kdst_core.errors import KdstError
 
 KINDS = ("clean", "shifted", "unrelated")
 """From what should have the lowest energy to what should have the highest."""
+BASELINES = ("source", "norm")
 MOST = 1000
 """Images of each kind."""
 DECAY = 1.75
@@ -154,9 +155,10 @@ def _pairs(found: Mapping[str, float]) -> list[str]:
 
 
 def _names(found: Mapping[str, float], pair: str) -> list[str]:
-    """Return the networks, the method's last."""
+    """Return the networks: both baselines', then the method's."""
     start, end = f"study.auroc.{pair}.", ".mean"
-    return [k[len(start) : -len(end)] for k in found if k.startswith(start) and k.endswith(end)]
+    names = [k[len(start) : -len(end)] for k in found if k.startswith(start) and k.endswith(end)]
+    return [*BASELINES, *(n for n in names if n not in BASELINES)]
 
 
 def lines(found: Mapping[str, float]) -> list[str]:

@@ -163,6 +163,7 @@ def _scatter(
                     textcoords="offset points",
                     fontsize=8,
                 )
+        axes.locator_params(axis="x", nbins=5)
         axes.set_xlabel("reduction of energy against norm, mean over the images")
         axes.set_ylabel(label)
         if len(types) <= 8:

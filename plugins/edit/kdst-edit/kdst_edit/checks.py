@@ -61,6 +61,7 @@ def edit_checks(method: Method) -> Iterator[Check]:
     """Yield the checks; each edits anew."""
     yield Check("one image a target, in order, in [0, 1]", lambda: _images(method))
     yield Check("the source is what it is without an edit", lambda: _source(method))
+    yield Check("an edit to its own prompt changes nothing", lambda: _no_edit(method))
     yield Check("the pipeline is restored", lambda: _restored(method))
     yield Check("several targets are those of separate runs", lambda: _separate(method))
     yield Check("a bound on rows changes nothing", lambda: _bounded(method))
@@ -97,6 +98,13 @@ def _source(method: Method) -> None:
         run, branch = make_run(Path(directory)), Branch(DEFAULT_SOURCE, "", request.guidance)
         plain = decode(request.pipeline, sample_request(request, [branch], [], run))[0]
     _close(edit.reconstruction, plain, "the source differs from plain sampling of its prompt")
+
+
+def _no_edit(method: Method) -> None:
+    """With the source's prompt as its target, an edit is the source."""
+    edit = _edit(method, small_request((DEFAULT_SOURCE,)))
+    message = "an edit towards the source's own prompt is another image"
+    _close(edit.images[0].image, edit.reconstruction, message)
 
 
 def _restored(method: Method) -> None:

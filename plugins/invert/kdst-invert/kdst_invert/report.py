@@ -77,7 +77,7 @@ def _stats(metrics: Mapping[str, float]) -> list[Stat]:
             rate = name in ("exact", "names")
             shape = "{:.1%}" if rate else "{:.4f}" if name == "cosine" else "{:.3f}"
             note = f"{shape.format(low)} to {shape.format(high)}"
-            stats.append(Stat(label.capitalize(), shape.format(value), note, strong=rate))
+            stats.append(Stat(label[0].upper() + label[1:], shape.format(value), note, strong=rate))
     calls = metrics["embedder_calls_per_text"]
     speed = f"{metrics['texts_per_second']:.2f} texts a second"
     stats.append(Stat("Embedder calls a text", f"{calls:.1f}", speed))

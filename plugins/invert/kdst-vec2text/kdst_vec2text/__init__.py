@@ -33,8 +33,9 @@ class Vec2TextOptions:
         min=0,
     )
     beam: int = option(
-        4,
-        "Width of the sequence beam: hypotheses kept, and candidates of each; the paper's best is 8.",
+        8,
+        "Width of the sequence beam: hypotheses corrected at a step, and candidates of each; 8 is the"
+        " paper's best.",
         min=1,
     )
     batch: int = option(32, "Texts decoded at a time.", min=1)

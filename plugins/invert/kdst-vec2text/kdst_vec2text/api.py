@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from attrs import frozen
-from kdst_invert.embedders.choose import as_embedder, choose
-from kdst_invert.inputs import InvertInputs
 from torch import Tensor
 
 from kdst_core.contracts import Embedder, Inversion
+from kdst_invert.embedders.choose import as_embedder, choose
+from kdst_invert.inputs import InvertInputs
 from kdst_vec2text.inversion import InversionSettings, invert_block
 from kdst_vec2text.pair import Vec2Text, load_corrector
 
@@ -53,6 +54,7 @@ def invert_embeddings(
     not fit the inverter.
     """
     embed = _embedder(embedder, corrector)
+    embeddings = torch.as_tensor(embeddings)
     corrector.check_vectors(embeddings)
     corrector.check_embedder(embed)
     settings = InversionSettings(num_steps, sequence_beam_width, patience=patience, budget=budget)

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from attrs import evolve, field, frozen
-from tokenizers import Tokenizer
+from attrs import field, frozen
 from torch import Tensor
 
 from kdst_core.contracts import Embedder
@@ -15,11 +14,11 @@ from kdst_core.errors import KdstError
 from kdst_vec2text.config import CheckpointConfig
 from kdst_vec2text.examples import Examples, Ragged
 from kdst_vec2text.hypotheses import HypothesisMaker
-from kdst_vec2text.models import Corrector, Hypothesiser, t5_config
+from kdst_vec2text.models import Corrector, Hypothesiser
+from kdst_vec2text.origin import Origin, origin
 from kdst_vec2text.pair import Examples as Known
-from kdst_vec2text.pair import HYPOTHESISER, Vec2Text, load_corrector
+from kdst_vec2text.pair import Vec2Text
 from kdst_vec2text.shards import joined, sharded
-from kdst_vec2text.tokens import FILE, Tokens, load_tokens, train_tokens
 from kdst_vec2text.trainer import Log, Progress, Trainer, TrainSettings
 
 SMALL = {
@@ -32,6 +31,8 @@ SMALL = {
     "dropout_rate": 0.1,
 }
 """A T5 that trains on a laptop."""
+Pairs = tuple[Examples, Examples]
+"""Of training and of validation."""
 VECTORS_SHARD = 4096
 KNOWN = 16
 """Training texts whose embeddings are stored with the model."""
@@ -103,109 +104,72 @@ def split(texts: Sequence[str], e: Tensor | None, generator: torch.Generator) ->
 def fit(texts: Texts, embed: Embedder, settings: FitSettings, services: Services) -> Vec2Text:
     """Train hypothesiser and corrector; what an earlier session did in `work` is gone on from."""
     services.work.mkdir(parents=True, exist_ok=True)
-    begun = _begun(settings.base)
-    if begun is None:
-        tokens, base = _base(texts.training, settings, services.work)
-    else:
-        tokens, base = begun.tokens, None
-        settings = evolve(settings, k=begun.config.num_repeat_tokens)
-    e = _vectors(texts.training, texts.e, embed, services, "vectors")
-    held_e = _vectors(texts.validation, texts.validation_e, embed, services, "validation-vectors")
-    ids = Ragged.of(tokens.ids(texts.training, settings.max_tokens))
-    held_ids = Ragged.of(tokens.ids(texts.validation, settings.max_tokens))
-    if begun is None:
-        hypothesiser = Hypothesiser(*_shape(tokens, settings, e, services, base))
-        _start_from(base, hypothesiser)
-    else:
-        begun.check_vectors(e)
-        hypothesiser = begun.hypothesiser
-    hypothesiser.to(services.device)
-    pairs = Examples(ids, e), Examples(held_ids, held_e)
+    start = origin(
+        settings.base,
+        texts.training,
+        t5=settings.t5,
+        vocabulary=settings.vocabulary,
+        k=settings.k,
+        work=services.work,
+    )
+    pairs = _pairs(texts, start, embed, settings, services)
+    hypothesiser = start.hypothesiser(pairs[0].e.shape[1], services.seed)
     _train(hypothesiser, pairs, settings.hypothesiser, services, "hypothesiser")
+    corrections = _corrections(hypothesiser, pairs, start, embed, settings, services)
+    corrector = start.corrector(hypothesiser, services.seed, warm=settings.warm_start)
+    if len(corrections[0]):
+        _train(corrector, corrections, settings.corrector, services, "corrector")
+    known = Known(list(texts.training[:KNOWN]), pairs[0].e[:KNOWN])
+    config = CheckpointConfig(
+        num_repeat_tokens=start.k,
+        model_name_or_path=start.name,
+        embedder_model_name=embed.name,
+        max_seq_length=settings.max_tokens,
+        embedder_dimension=embed.dimension,
+        normalised=embed.normalised,
+    )
+    return Vec2Text(hypothesiser, corrector, start.tokens, config, known)
+
+
+def _pairs(
+    texts: Texts, start: Origin, embed: Embedder, settings: FitSettings, services: Services
+) -> Pairs:
+    """Texts and embeddings, for training and for validation."""
+    if start.begun is not None:
+        start.begun.check_embedder(embed)
+    found = []
+    for part, given, name in (
+        (texts.training, texts.e, "vectors"),
+        (texts.validation, texts.validation_e, "validation-vectors"),
+    ):
+        e = _vectors(part, given, embed, services, name)
+        found.append(Examples(Ragged.of(start.tokens.ids(part, settings.max_tokens)), e))
+    return found[0], found[1]
+
+
+def _corrections(
+    hypothesiser: Hypothesiser,
+    pairs: Pairs,
+    start: Origin,
+    embed: Embedder,
+    settings: FitSettings,
+    services: Services,
+) -> Pairs:
+    """Hypotheses to correct, for training and for validation; those of training where none is wrong."""
     maker = HypothesisMaker(
         hypothesiser,
-        tokens,
+        start.tokens,
         embed,
         count=settings.hypotheses,
         max_tokens=settings.max_tokens,
         noise=settings.corrector.noise,
         seed=settings.corrector.seed,
     )
-    work, progress = services.work, services.progress
-    training = maker.examples(ids, e, work / "hypotheses", progress, "hypotheses")
-    held = maker.examples(
-        held_ids, held_e, work / "validation-hypotheses", progress, "validation hypotheses"
+    training, held = (
+        maker.examples(p.texts, p.e, services.work / name, services.progress, name)
+        for p, name in zip(pairs, ("hypotheses", "validation-hypotheses"), strict=True)
     )
-    if begun is not None and begun.corrector is not None:
-        corrector = begun.corrector
-    else:
-        torch.manual_seed(services.seed)
-        corrector = Corrector(hypothesiser.encoder_decoder.config, e.shape[1], settings.k)
-        if settings.warm_start or begun is not None:
-            _warm(corrector, hypothesiser)
-        else:
-            _start_from(base, corrector)
-    corrector.to(services.device)
-    if len(training):
-        pairs = training, held if len(held) else training
-        _train(corrector, pairs, settings.corrector, services, "corrector")
-    known = Known(list(texts.training[:KNOWN]), e[:KNOWN].float())
-    config = CheckpointConfig(
-        num_repeat_tokens=settings.k,
-        model_name_or_path="" if base is None else settings.base,
-        embedder_model_name=embed.name,
-        max_seq_length=settings.max_tokens,
-        embedder_dimension=embed.dimension,
-        normalised=embed.normalised,
-    )
-    return Vec2Text(hypothesiser, corrector, tokens, config, known)
-
-
-def _begun(base: str) -> Vec2Text | None:
-    """The inverter that `base` names, to go on from; None where it names a T5 or none."""
-    whole = base == "tiny" or (Path(base) / HYPOTHESISER).is_dir()
-    return load_corrector(base) if whole else None
-
-
-def _base(texts: Sequence[str], settings: FitSettings, work: Path) -> tuple[Tokens, Any | None]:
-    """The tokeniser, and the T5 to start from unless it is made anew."""
-    if settings.base == "small":
-        path = work / FILE
-        if not path.exists():
-            made = train_tokens(texts, settings.vocabulary)
-            made.tokenizer.save(str(path.with_suffix(".part")))
-            path.with_suffix(".part").replace(path)
-        return Tokens(Tokenizer.from_file(str(path))), None
-    from transformers import T5ForConditionalGeneration
-
-    try:
-        model = T5ForConditionalGeneration.from_pretrained(settings.base)
-    except Exception as e:
-        reason = (str(e).splitlines() or [type(e).__name__])[0]
-        raise KdstError(f"cannot load the T5 {settings.base!r}: {reason}") from e
-    return load_tokens(Path(settings.base), settings.base), model
-
-
-def _shape(
-    tokens: Tokens, settings: FitSettings, e: Tensor, services: Services, base: Any | None
-) -> tuple[Any, int, int]:
-    """Configuration, D and k of a network, with the random state set for its first weights."""
-    torch.manual_seed(services.seed)
-    fields = {**settings.t5, "vocab_size": tokens.size} if base is None else base.config.to_dict()
-    return t5_config(fields), e.shape[1], settings.k
-
-
-def _start_from(base: Any | None, network: Hypothesiser | Corrector) -> None:
-    """Copy the weights of the T5 to start from, where there is one."""
-    if base is not None:
-        network.encoder_decoder.load_state_dict(base.state_dict())
-
-
-def _warm(corrector: Corrector, hypothesiser: Hypothesiser) -> None:
-    """Begin the corrector as the hypothesiser."""
-    corrector.encoder_decoder.load_state_dict(hypothesiser.encoder_decoder.state_dict())
-    state = hypothesiser.embedding_transform.state_dict()
-    corrector.get_submodule("embedding_transform_1").load_state_dict(state)
+    return training, held if len(held) else training
 
 
 def _vectors(
@@ -225,12 +189,13 @@ def _vectors(
 
 def _train(
     network: Hypothesiser | Corrector,
-    pairs: tuple[Examples, Examples],
+    pairs: Pairs,
     settings: TrainSettings,
     services: Services,
     label: str,
 ) -> None:
-    """Train one network from its checkpoint on."""
+    """Train one network on the run's device, from its checkpoint on."""
+    network.to(services.device)
     checkpoint = services.work / f"{label}.pt"
     trainer = Trainer(network, *pairs, settings, checkpoint, log=services.log, label=label)
     trainer.train(services.progress)

@@ -1,11 +1,10 @@
 """A run of the method: train where it is asked to, then invert block after block."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 
-from kdst_core.errors import KdstError
 from kdst_vec2text.fit import FitSettings, Services, Texts, fit, forget, split
 from kdst_vec2text.inversion import InversionSettings, invert_block
 from kdst_vec2text.pair import Vec2Text, load_corrector
@@ -14,9 +13,6 @@ from kdst_vec2text.trainer import TrainSettings
 if TYPE_CHECKING:
     from kdst_core.contracts import Inversion, InvertRequest, RunServices, Training
     from kdst_vec2text import Vec2TextOptions
-
-UNIT = 1e-3
-"""How far from 1 the length of a normalised vector may be."""
 
 
 def invert_request(
@@ -27,10 +23,13 @@ def invert_request(
         model = load_corrector(options.model, options.corrector)
     else:
         model = trained(request, request.training, options, run)
-    model.check_vectors(request.embeddings)
+    model.check_shape(request.embeddings)
     model.check_embedder(request.embed)
+    said = notes(model, options)
+    if request.training is not None:
+        said += cut_texts(model, request.training.texts)
     dtype = torch.bfloat16 if options.precision == "bfloat16" else torch.float32
-    return _blocks(model.to(run.device, dtype), request, settings(options), notes(model, options))
+    return _blocks(model.to(run.device, dtype), request, settings(options), said)
 
 
 def settings(options: "Vec2TextOptions") -> InversionSettings:
@@ -46,6 +45,18 @@ def notes(model: Vec2Text, options: "Vec2TextOptions") -> tuple[str, ...]:
     return ()
 
 
+def cut_texts(model: Vec2Text, texts: Sequence[str]) -> tuple[str, ...]:
+    """What a user must know of training texts that were longer than the inverter writes."""
+    longest = model.config.max_seq_length
+    cut = sum(length > longest for length in model.tokens.lengths(texts))
+    if not cut:
+        return ()
+    return (
+        f"{cut} of {len(texts)} training texts have more than {longest} tokens and were cut;"
+        " --max-seq-length sets more",
+    )
+
+
 def _blocks(
     model: Vec2Text, request: "InvertRequest", how: InversionSettings, said: tuple[str, ...]
 ) -> "Iterator[Inversion]":
@@ -53,18 +64,8 @@ def _blocks(
     blocks = [range(len(request.embeddings))] if request.blocks is None else request.blocks
     for rows in blocks:
         e = request.embeddings[rows.start : rows.stop]
-        _check_length(model, e)
+        model.check_vectors(e, rows.start)
         yield from invert_block(model, request.embed, e, how, rows, said)
-
-
-def _check_length(model: Vec2Text, e: "torch.Tensor") -> None:
-    """Raise KdstError for vectors that are not of length 1 where the inverter was trained on such."""
-    lengths = e.float().norm(dim=-1)
-    if model.config.normalised and bool(((lengths - 1).abs() > UNIT).any()):
-        raise KdstError(
-            f"the inverter reads vectors of length 1, these have {float(lengths.min()):.3g} to"
-            f" {float(lengths.max()):.3g}; divide each by its length"
-        )
 
 
 def fit_settings(options: "Vec2TextOptions", seed: int, noise: float) -> FitSettings:

@@ -57,11 +57,21 @@ class Inverter(nn.Module):
         tokens: Tensor = network(e).unflatten(-1, (self.k, self.width))
         return tokens
 
+    def logits(self, inputs: tuple[Tensor, Tensor], labels: Tensor) -> Tensor:
+        """Logits (B, T, V) of labels (B, T), each token from those before it."""
+        model = self.encoder_decoder
+        written = model.prepare_decoder_input_ids_from_labels(labels)
+        logits: Tensor = model(
+            inputs_embeds=inputs[0],
+            attention_mask=inputs[1],
+            decoder_input_ids=written,
+            use_cache=False,
+        ).logits
+        return logits
+
     def loss(self, inputs: tuple[Tensor, Tensor], labels: Tensor) -> Tensor:
         """Mean cross-entropy of the tokens labels (B, T), -100 where there is none."""
-        embeds, mask = inputs
-        model = self.encoder_decoder
-        logits = model(inputs_embeds=embeds, attention_mask=mask, labels=labels).logits
+        logits = self.logits(inputs, labels)
         return nn.functional.cross_entropy(logits.float().flatten(0, 1), labels.flatten())
 
 

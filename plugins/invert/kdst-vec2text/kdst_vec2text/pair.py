@@ -21,6 +21,8 @@ from kdst_vec2text.weights import load_network, locate, save_network
 HYPOTHESISER, CORRECTOR, EXAMPLES = "hypothesiser", "corrector", "examples.safetensors"
 BELONGS = 0.98
 """Mean cosine from which an embedder counts as the one that the inverter was trained on."""
+UNIT = 1e-3
+"""How far from 1 the length of a normalised vector may be."""
 EMBEDDED = Path(__file__).parent / "tiny" / "weights"
 
 
@@ -76,7 +78,7 @@ class Vec2Text:
                 "Give --embedder the one it was trained on, or --model another inverter"
             )
 
-    def check_vectors(self, embeddings: Tensor) -> None:
+    def check_shape(self, embeddings: Tensor) -> None:
         """Raise KdstError for vectors of another dimension."""
         if embeddings.ndim != 2 or embeddings.shape[1] != self.dimension:
             raise KdstError(
@@ -84,9 +86,26 @@ class Vec2Text:
                 f" (N, {self.dimension}); give --model an inverter for this embedder"
             )
 
+    def check_vectors(self, embeddings: Tensor, first: int = 0) -> None:
+        """Raise KdstError for vectors (n, D) that cannot be inverted; `first` is the first's row.
+
+        They must be finite, not 0, and of length 1 where the inverter was trained on such.
+        """
+        self.check_shape(embeddings)
+        lengths = embeddings.double().norm(dim=-1)
+        bad = (~lengths.isfinite() | (lengths == 0)).nonzero()[:, 0].tolist()
+        if bad:
+            what = "all zero" if float(lengths[bad[0]]) == 0 else "not finite"
+            raise KdstError(f"row {first + bad[0]} of the embeddings is {what}; leave it out")
+        if self.config.normalised and bool(((lengths - 1).abs() > UNIT).any()):
+            raise KdstError(
+                f"the inverter reads vectors of length 1, these have {float(lengths.min()):.3g} to"
+                f" {float(lengths.max()):.3g}; divide each by its length"
+            )
+
     def save(self, directory: Path, dtype: torch.dtype = torch.float32) -> None:
         """Write the inverter as a directory, complete or not at all; one that is there is replaced."""
-        temporary = directory.with_name(f".{directory.name}.{os.getpid()}")
+        temporary = directory.with_name(f".{directory.name}.part")
         shutil.rmtree(temporary, ignore_errors=True)
         for name, network in ((HYPOTHESISER, self.hypothesiser), (CORRECTOR, self.corrector)):
             if network is not None:

@@ -45,6 +45,6 @@ def joined(shards: list[dict[str, Tensor]], name: str) -> Tensor:
 
 def _write(tensors: dict[str, Tensor], path: Path) -> None:
     """Write a file at once, or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.part")
     save_file(tensors, temporary)
     os.replace(temporary, path)

@@ -30,6 +30,11 @@ class Tokens:
         found = self.tokenizer.encode_batch(list(texts))
         return [[*[i for i in f.ids if i != EOS][: longest - 1], EOS] for f in found]
 
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each whole text, eos included."""
+        found = self.tokenizer.encode_batch(list(texts))
+        return [len([i for i in f.ids if i != EOS]) + 1 for f in found]
+
     def texts(self, ids: Iterable[Sequence[int]]) -> list[str]:
         """The texts of token ids, each up to its first eos."""
         cut = [row[: row.index(EOS)] if EOS in row else row for row in map(list, ids)]

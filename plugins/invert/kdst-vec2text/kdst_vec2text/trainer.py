@@ -17,6 +17,8 @@ from kdst_vec2text.models import Inverter
 Log = Callable[[str, float, int], None]
 Progress = Callable[[int, str], AbstractContextManager[Callable[[int], None]]]
 CHECKPOINT_SECONDS = 60.0
+MOST_BETWEEN = 5_000
+"""Updates between two evaluations at most, however long an epoch is."""
 GRADIENT_NORM = 1.0
 
 
@@ -89,8 +91,9 @@ class Trainer:
         """Train to the end, or from the checkpoint on; the network then holds the best weights."""
         self._restore()
         self._tell(self.history)
-        saved = time.monotonic()
         every = max(1, self.updates_an_epoch // self.settings.evaluations)
+        every = min(every, MOST_BETWEEN)
+        due = time.monotonic() + CHECKPOINT_SECONDS
         with progress(self.total, self.label) as advance:
             advance(self.updates)
             while not self.finished and self.updates < self.total:
@@ -100,12 +103,10 @@ class Trainer:
                 advance(1)
                 if self.updates % every == 0 or self.updates == self.total:
                     self._evaluate(loss)
-                    self._save()
+                    due = self._save()
                     self._tell(self.history[-1:])
-                    saved = time.monotonic()
-                elif time.monotonic() - saved > CHECKPOINT_SECONDS:
-                    self._save()
-                    saved = time.monotonic()
+                elif time.monotonic() > due:
+                    due = self._save()
         if self.best_weights:
             self.network.load_state_dict(self.best_weights)
         self.finished = True
@@ -169,8 +170,10 @@ class Trainer:
         patience = self.settings.stop_after
         self.finished = patience is not None and self.since_best >= patience
 
-    def _save(self) -> None:
-        """Replace the checkpoint atomically."""
+    def _save(self) -> float:
+        """Replace the checkpoint atomically; return when the next one is due, a twentieth at most of
+        the time being spent on them."""
+        began = time.monotonic()
         state = {
             "network": self.network.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -179,9 +182,11 @@ class Trainer:
             "numbers": [self.updates, self.best, self.since_best, self.finished],
         }
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.checkpoint.with_name(f".{self.checkpoint.name}.{os.getpid()}")
+        temporary = self.checkpoint.with_name(f".{self.checkpoint.name}.part")
         torch.save(state, temporary)
         os.replace(temporary, self.checkpoint)
+        now = time.monotonic()
+        return now + max(CHECKPOINT_SECONDS, 19 * (now - began))
 
     def _restore(self) -> None:
         """Go on from the checkpoint, if there is one."""
@@ -203,9 +208,8 @@ def evaluate(network: Inverter, examples: Examples, settings: TrainSettings) -> 
     for batch in examples.in_order(settings.batch):
         with autocast(network, settings.precision):
             generator = torch.Generator().manual_seed(settings.seed + batch[0])
-            (embeds, mask), labels = examples.inputs(network, batch, settings.noise, generator)
-            model = network.encoder_decoder
-            logits = model(inputs_embeds=embeds, attention_mask=mask, labels=labels).logits.float()
+            inputs, labels = examples.inputs(network, batch, settings.noise, generator)
+            logits = network.logits(inputs, labels).float()
         counted = labels != NO_LABEL
         summed = torch.nn.functional.cross_entropy(
             logits.flatten(0, 1), labels.flatten(), reduction="sum"

@@ -195,7 +195,7 @@ def save_network(
         for name, value in network.state_dict().items()
         if name not in left_out
     }
-    temporary = directory / f".model.{os.getpid()}"
+    temporary = directory / ".model.part"
     save_file(state, temporary)
     os.replace(temporary, directory / STORES[0])
     kept = {name: getattr(network.encoder_decoder.config, name) for name in NOT_IN_SHAPES}

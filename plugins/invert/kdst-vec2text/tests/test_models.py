@@ -74,9 +74,7 @@ def attention(
 def position_bias(state: State, stack: str, length: int) -> Tensor:
     """(heads, length, length)."""
     name = f"encoder_decoder.{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
-    rows = [
-        [bucket(j - i, stack == "encoder") for j in range(length)] for i in range(length)
-    ]
+    rows = [[bucket(j - i, stack == "encoder") for j in range(length)] for i in range(length)]
     return state[name][torch.tensor(rows)].permute(2, 0, 1)
 
 
@@ -160,8 +158,7 @@ def test_corrector_forward_equals_float64_rendering() -> None:
     plain = corrector_input(state, e.double(), e_hat.double(), X_HAT, 3)
     with torch.no_grad():
         inputs = made.double().inputs(e.double(), e_hat.double(), X_HAT)
-        model = made.encoder_decoder
-        logits = model(inputs_embeds=inputs[0], attention_mask=inputs[1], labels=LABELS).logits
+        logits = made.logits(inputs, LABELS)
     rendered = t5(state, plain, inputs[1], DECODED)
     # Nothing that a text sees lies behind its padding.
     seen = LABELS != -100

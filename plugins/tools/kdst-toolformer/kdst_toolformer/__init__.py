@@ -47,11 +47,13 @@ class ToolformerOptions(StagedOptions):
         None, "Learning rate of finetuning. Default: 1e-5; 1e-3 on tiny.", above=0
     )
     batch: int | None = option(
-        None, "Sequences of a finetuning step. Default: 128; 32 on tiny.", min=1
+        None, "Sequences of a finetuning step. Default: 128; 16 on tiny.", min=1
     )
     steps: int = option(2000, "Most steps of finetuning.", min=1)
-    epochs: float = option(
-        1.0, "Passes over the annotated texts, if they need fewer steps.", above=0
+    epochs: float | None = option(
+        None,
+        "Passes over the annotated texts, if they need fewer steps. Default: 1; 3 on tiny.",
+        above=0,
     )
     length: int = option(1024, "Most tokens of a finetuning sequence.", min=8)
     trigger: Literal["auto", "top-k", "probability"] = option(

@@ -122,10 +122,14 @@ class Annotator:
     def finetune(self, annotations: Sequence[ToolAnnotation]) -> FineTuning:
         """Train a copy of the model on C*."""
         options = self.options
-        paper = Recipe()
-        lr = options.lr or (1e-3 if self.request.warm else paper.lr)
-        batch = options.batch or (32 if self.request.warm else paper.batch)
-        recipe = Recipe(lr, batch, options.steps, options.epochs, length=options.length)
+        usual = Recipe(lr=1e-3, batch=16, epochs=3) if self.request.warm else Recipe()
+        recipe = Recipe(
+            options.lr or usual.lr,
+            options.batch or usual.batch,
+            options.steps,
+            options.epochs or usual.epochs,
+            length=options.length,
+        )
         caps = {name: own.cap for name, own in self.settings.items()}
         return FineTuning(
             self.request.model,

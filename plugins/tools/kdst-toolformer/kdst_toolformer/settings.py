@@ -46,7 +46,8 @@ def per_tool(options: Any, names: Sequence[str], warm: bool) -> dict[str, ToolSe
                 hint = did_you_mean(name, found) or f" Tools: {', '.join(names)}"
                 raise KdstError(f"--{field.replace('_', '-')} {item}: no tool {name!r}.{hint}")
             for tool in [name] if name else names:
-                found[tool] = evolve(found[tool], **{field: _number(field, item, text)})
+                value: Any = _number(field, item, text)
+                found[tool] = evolve(found[tool], **{field: value})
     return found
 
 

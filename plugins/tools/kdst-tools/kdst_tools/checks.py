@@ -111,7 +111,7 @@ def _reasons(method: Method) -> None:
 
 
 def _model_unchanged(method: Method) -> None:
-    """Weights and mode of the model are what they were after all stages."""
+    """Weights of the model are what they were after all stages, without gradients."""
     tokenizer = layouts.tokenizer()
     model = layouts.model("gpt2", len(tokenizer), context=512)
     before = {name: value.clone() for name, value in model.state_dict().items()}

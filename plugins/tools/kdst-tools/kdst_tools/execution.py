@@ -73,12 +73,15 @@ class Executor:
             waiting.put(task)
         for _ in range(min(self.workers, len(tasks))):
             _start(waiting)
-        for task in tasks:
-            task.begun.wait()
-            if not task.done.wait(max(0.0, task.started + task.tool.timeout - time.monotonic())):
-                self._give_up(task, lambda: _start(waiting))
-        for _ in range(self.workers):
-            waiting.put(None)
+        try:
+            for task in tasks:
+                task.begun.wait()
+                left = task.started + task.tool.timeout - time.monotonic()
+                if not task.done.wait(max(0.0, left)):
+                    self._give_up(task, lambda: _start(waiting))
+        finally:
+            for _ in range(self.workers):
+                waiting.put(None)
 
     def _give_up(self, task: _Task, replace: Callable[[], None]) -> None:
         """Leave a call that takes too long to its thread."""

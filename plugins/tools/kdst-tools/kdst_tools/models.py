@@ -11,8 +11,6 @@ from kdst_core.errors import KdstError
 Pair = tuple[Any, Any]
 """A model of transformers, in evaluation mode, and its fast tokenizer."""
 
-TINY = ("base", "warm", "shipped")
-
 
 def load(name: str, device: str, stage: str = "warm") -> Pair:
     """Return a model by directory or hub id, or the embedded one at a stage; KdstError if it fails."""

@@ -111,11 +111,12 @@ class PreparedTools:
     def _learn(self, run: Run, so_far: Progress) -> None:
         """Carry out the stages up to the one that was asked for."""
         stage = self.options.stage
-        pair, last = self.pair, None
+        pair, last, state = self.pair, None, run.restore() or {}
         for number in range(1, self.options.rounds + 1):
             texts = self._corpus(number)
             folder = run.dir / "rounds" / str(number)
-            last = Round(number, folder, texts, self.inputs.shard, self.learner(pair, run), run)
+            learner = self.learner(pair, run)
+            last = Round(number, folder, texts, self.inputs.shard, learner, run, state)
             with so_far.timed("annotate"):
                 last.annotate(stage)
             so_far.warnings += texts.warnings

@@ -4,7 +4,7 @@ A round's directory holds `sampled.jsonl`, `executed.jsonl` and `filtered.jsonl`
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,10 @@ Stage = Callable[[Sequence[Document], Sequence[ToolCall]], list[ToolCall]]
 
 @mutable
 class Round:
-    """One round of a run. number: from 1. dropped: damaged lines of its streams, by name."""
+    """One round of a run. number: from 1. state: of the checkpoint that the run continues from.
+
+    dropped: damaged lines of the streams, by name.
+    """
 
     number: int
     directory: Path
@@ -33,6 +36,7 @@ class Round:
     shard: int
     learner: ToolLearner
     run: Run
+    state: Mapping[str, Any] = field(factory=dict)
     dropped: list[str] = field(factory=list)
 
     def stream(self, stage: str) -> CallStream:
@@ -61,8 +65,7 @@ class Round:
                     calls = work(shard, given)
                     stream.append([document.id for document in shard], calls)
                     self._count(stage, calls, done)
-                    if done == 0:
-                        self.run.checkpoint({"round": self.number, "stage": stage})
+                    self.run.checkpoint({"round": self.number, "stage": stage})
                 done += len(shard)
                 advance(len(shard))
 
@@ -94,9 +97,8 @@ class Round:
         if directory.is_dir():
             return load(str(directory), device)
         training = self.learner.finetune(list(self.annotations()))
-        state = self.run.restore()
-        if state and state.get("round") == self.number and "training" in state:
-            training.load_state_dict(state["training"])
+        if self.state.get("round") == self.number and "training" in self.state:
+            training.load_state_dict(self.state["training"])
         saved, step = time.monotonic(), 0
         with self.run.progress(training.total, f"round {self.number}: finetune") as advance:
             for found in training:

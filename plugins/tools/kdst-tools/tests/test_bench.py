@@ -61,14 +61,11 @@ def plant(out: Path) -> list[ToolCall]:
 @pytest.mark.parametrize("layout", ["gpt2", "llama", "gptj"])
 def test_all_stages_run_on_a_model_from_a_directory(folder, tmp_path, layout):
     out = tmp_path / "run"
-    run(folder, out, layout, stage="sample")
-    planted = plant(out)
     options = {"tau_f": ["-100"], "held_out": folder / "texts.txt", "held_out_count": 2}
-    with pytest.raises(KdstError, match="another configuration"):
-        run(folder, out, layout, stage="evaluate", resume=True, **options)
-    out = tmp_path / "other"
     run(folder, out, layout, stage="sample", **options)
-    plant(out)
+    planted = plant(out)
+    with pytest.raises(KdstError, match="another configuration"):
+        run(folder, out, layout, stage="evaluate", resume=True, held_out_count=2)
     found = run(folder, out, layout, stage="evaluate", resume=True, **options)
     counts = {k: v for k, v in found.metrics.items() if k.startswith("count.")}
     assert counts == {

@@ -117,6 +117,7 @@ class Endpoint:
         if self.cache is not None:
             self.cache.parent.mkdir(parents=True, exist_ok=True)
             with self.cache.open("a", encoding="utf-8") as file:
+                file.write("\n")  # a kill may have left half a line
                 for text, vector in rows.items():
                     file.write(json.dumps({"sha256": text, "vector": vector}) + "\n")
 

@@ -41,7 +41,7 @@ def _stats(study: str, found: Mapping[str, Any]) -> list[Stat]:
         if row["defence"] == "gaussian" and row["scale"] in (0.0, 0.01):
             name = "names" if "names" in row["leakage"] else "token_f1"
             value, low, high = row["leakage"][name]
-            label = f"{LABELS[name].capitalize()} at {row['strength']}, {row['attacker']}"
+            label = f"{LABELS[name]} at {row['strength']}, {row['attacker']}"
             stats.append(Stat(label, f"{value:.0%}", f"{low:.0%} to {high:.0%}"))
     return stats
 
@@ -106,7 +106,7 @@ def _over_lambda(rows: Sequence[Mapping[str, Any]], name: str) -> Figure:
         axes.set_ylim(0, 1.03)
         fig.legend(loc="outside upper left", ncols=3, handlelength=1.2, fontsize=9)
         picture = charts.svg(fig, "over-lambda")
-    caption = f"{LABELS[name].capitalize()} recovered and what the search keeps; bands are 95 % intervals."
+    caption = f"Recovered ({LABELS[name]}), and what the search keeps; bands are 95 % intervals."
     return Figure("Noise", caption, svg=picture)
 
 

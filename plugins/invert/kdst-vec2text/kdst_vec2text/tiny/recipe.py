@@ -13,11 +13,10 @@ class Recipe:
     """Data, networks and training; one recipe gives the same weights on the same machine.
 
     notes: base notes; each comes with `copies` near variants, whose pairs teach the corrector.
-    early: the base notes of a first phase, so that it can begin while the rest is embedded; the
-    learning rate falls to 0 in either phase. The corrector's T5 and T₁ begin as those of the
-    hypothesiser after its first phase. hypotheses: base notes for which the corrector's second phase
-    also sees what that hypothesiser, which errs more than the final one, makes of them.
-    noise: λ of an adaptive attacker's training.
+    early: the base notes of the hypothesiser's first phase, so that it can begin while the rest is
+    embedded; the learning rate falls to 0 in either phase. The corrector's T5 and T₁ begin as the
+    finished hypothesiser's. pairs: near variants that the corrector is shown as hypotheses, beside what
+    the hypothesiser makes of the first `hypotheses` base notes. noise: highest λ in training.
     """
 
     seed: int = 0
@@ -33,8 +32,8 @@ class Recipe:
     learning_rate: float = 1e-3
     early_epochs: int = 3
     epochs: int = 4
-    corrector_early_epochs: int = 1
     corrector_epochs: int = 1
+    pairs: int = 48_000
     hypotheses: int = 8_000
     noise: float = 0.0
 

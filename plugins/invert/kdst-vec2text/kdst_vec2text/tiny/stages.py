@@ -107,11 +107,12 @@ def train_phases(
             network, examples(), validation, settings, checkpoint, log=shop.log(), label=label
         )
         trainer.train(progress)
-        torch.save(network.state_dict(), done)
+        torch.save(network.state_dict(), done.with_suffix(".part"))
+        done.with_suffix(".part").replace(done)
 
 
-def hypothesiser(shop: Workshop, phases: int = 2) -> Hypothesiser:
-    """The hypothesiser after its first phases."""
+def hypothesiser(shop: Workshop) -> Hypothesiser:
+    """The hypothesiser, trained in two phases."""
     recipe, tokens = shop.recipe, shop.tokens()
     network = shop.network(Hypothesiser, tokens)
     held_out = shop.held_out()
@@ -125,13 +126,13 @@ def hypothesiser(shop: Workshop, phases: int = 2) -> Hypothesiser:
         (recipe.early_epochs, lambda: examples(recipe.early)),
         (recipe.epochs, lambda: examples(recipe.notes)),
     ]
-    train_phases(shop, network, "hypothesiser", plan[:phases], validation)
+    train_phases(shop, network, "hypothesiser", plan, validation)
     assert isinstance(network, Hypothesiser)
     return network
 
 
 def corrector(shop: Workshop) -> Corrector:
-    """The trained corrector; the second phase also sees hypotheses of the hypothesiser."""
+    """The trained corrector; it begins as the finished hypothesiser."""
     recipe, tokens = shop.recipe, shop.tokens()
     network = shop.network(Corrector, tokens)
     assert isinstance(network, Corrector)
@@ -169,27 +170,23 @@ def pair_examples(tokens: Tokens, pairs: Pairs) -> Examples:
     )
 
 
-def near_pairs(shop: Workshop, count: int) -> Pairs:
-    """Texts of `count` families, each with every other one of its family as a hypothesis."""
-    texts, e = shop.pool.load(count, progress)
-    size = shop.recipe.copies + 1
-    pairs = family_pairs(texts, size, range(1, size))
-    guesses = [j for _, j in pairs]
-    return texts, e, [texts[j] for j in guesses], e[guesses], [i for i, _ in pairs]
-
-
 def all_pairs(shop: Workshop, first: Hypothesiser) -> Pairs:
-    """Near variants, and what the hypothesiser makes of the first notes."""
-    texts, e, near, near_e, source = near_pairs(shop, shop.recipe.notes)
-    made, made_e = hypotheses(shop, first, e[:: shop.recipe.copies + 1])
-    size = shop.recipe.copies + 1
+    """Near variants as hypotheses, and what the hypothesiser makes of the first notes."""
+    recipe = shop.recipe
+    texts, e = shop.pool.load(recipe.notes, progress)
+    size = recipe.copies + 1
+    pairs = family_pairs(texts, size, range(1, size))
+    order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(recipe.seed))
+    chosen = [pairs[i] for i in order[: recipe.pairs].tolist()]
+    made, made_e = hypotheses(shop, first, e[::size])
     wrong = [i for i, text in enumerate(made) if text != texts[i * size]]
+    guesses = [j for _, j in chosen]
     return (
         texts,
         e,
-        near + [made[i] for i in wrong],
-        torch.cat([near_e, made_e[wrong]]),
-        source + [i * size for i in wrong],
+        [texts[j] for j in guesses] + [made[i] for i in wrong],
+        torch.cat([e[guesses], made_e[wrong]]),
+        [i for i, _ in chosen] + [i * size for i in wrong],
     )
 
 

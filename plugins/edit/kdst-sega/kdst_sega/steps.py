@@ -1,0 +1,29 @@
+"""How far a step of DDIM goes along the noise estimate."""
+
+from kdst_core.contracts import EditRequest
+from kdst_core.errors import KdstError
+from kdst_edit.latents import ddim
+
+
+def step_sizes(request: EditRequest) -> list[float]:
+    """Return b of z_{t-1} = a z_t + b ε for each step (Song et al., DDIM, 2021, equation 12).
+
+    Raises KdstError where the first level has no signal: its step does not depend on the estimate.
+    """
+    scheduler = ddim(request.pipeline)
+    scheduler.set_timesteps(request.num_steps)
+    back = scheduler.config.num_train_timesteps // request.num_steps
+    noisy = request.path is not None and request.path.noises is not None
+    sizes = []
+    for t in scheduler.timesteps.tolist():
+        now = float(scheduler.alphas_cumprod[t])
+        if now == 0:
+            raise KdstError(
+                "sega needs a model whose first level of noise has some signal; this one has none"
+                " (zero terminal SNR)"
+            )
+        end = scheduler.final_alpha_cumprod
+        then = float(scheduler.alphas_cumprod[t - back] if t >= back else end)
+        variance = (1 - then) / (1 - now) * (1 - now / then) if noisy else 0.0
+        sizes.append((1 - then - variance) ** 0.5 - (then * (1 - now) / now) ** 0.5)
+    return sizes

@@ -1,0 +1,217 @@
+"""Embedders: MiniLM's pinned weights, pooling, functions, and a service on this machine."""
+
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tenacity import wait_none
+
+from kdst_core.errors import KdstError
+from kdst_invert.embedders import endpoint as module
+from kdst_invert.embedders.choose import as_embedder, choose
+from kdst_invert.embedders.encoder import load_encoder, same_length
+from kdst_invert.embedders.endpoint import Endpoint
+from kdst_invert.embedders.minilm import check_weights, minilm, package_directory
+from kdst_invert.inputs import InvertInputs
+
+PAIR = ["Ann Lee, aged 40, has gout.", "A much longer text about something else entirely."]
+
+
+@pytest.fixture(scope="module")
+def embed() -> Any:
+    return minilm(precision="float32")
+
+
+def test_minilm_has_length_one_and_does_not_depend_on_its_batch(embed: Any) -> None:
+    both = embed(PAIR)
+    assert both.shape == (2, 384) == (2, embed.dimension)
+    torch.testing.assert_close(both.norm(dim=1), torch.ones(2))
+    for row, text in zip(both, PAIR, strict=True):
+        torch.testing.assert_close(embed([text])[0], row, atol=1e-6, rtol=0)
+    assert embed([]).shape == (0, 384)
+
+
+def test_mean_pooling_is_the_mean_over_all_tokens(embed: Any) -> None:
+    ids = torch.tensor([embed.tokenizer(PAIR[0])["input_ids"]])
+    with torch.inference_mode():
+        hidden = embed.model(input_ids=ids).last_hidden_state[0]
+    wanted = torch.nn.functional.normalize(hidden.mean(0), dim=0)
+    torch.testing.assert_close(embed(PAIR[:1])[0], wanted, atol=1e-6, rtol=0)
+
+
+def test_poolings_differ_and_are_what_they_say(embed: Any) -> None:
+    folder = package_directory()
+    cls = load_encoder(folder, name="x", pooling="cls", normalised=False)
+    ids = torch.tensor([embed.tokenizer(PAIR[0])["input_ids"]])
+    with torch.inference_mode():
+        first = cls.model(input_ids=ids).last_hidden_state[0, 0]
+    torch.testing.assert_close(cls(PAIR[:1])[0], first, atol=1e-5, rtol=0)
+    assert float(torch.cosine_similarity(first, embed(PAIR[:1])[0], dim=0)) < 0.98
+
+
+def test_bfloat16_keeps_the_vectors(embed: Any) -> None:
+    fast = minilm(precision="bfloat16")
+    like = torch.cosine_similarity(fast(PAIR), embed(PAIR), dim=1)
+    assert float(like.min()) > 0.9995
+
+
+def test_other_weights_than_the_pinned_ones_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"something else")
+    with pytest.raises(KdstError, match="other weights than all-MiniLM-L6-v2"):
+        check_weights(tmp_path / "model.safetensors")
+    with pytest.raises(KdstError, match="cannot read"):
+        minilm(directory=tmp_path / "nowhere")
+
+
+def test_batches_hold_texts_of_one_length_once() -> None:
+    rows = [[1] * n for n in (3, 1, 3, 2, 3, 1)]
+    found = list(same_length(rows, 2))
+    assert sorted(i for part in found for i in part) == list(range(6))
+    assert all(len({len(rows[i]) for i in part}) == 1 and len(part) <= 2 for part in found)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"embedder": "nothing here"}, "is neither minilm"),
+        ({"embedder": "endpoint"}, "also give --endpoint URL"),
+        ({"embedder": "endpoint", "endpoint": "http://x"}, "--endpoint-model NAME"),
+        ({"embedder": "no_such_module:f"}, "cannot import"),
+        ({"embedder": "math:nothing"}, "has no nothing"),
+    ],
+)
+def test_an_embedder_that_cannot_be_had_is_one_line(given: dict[str, str], said: str) -> None:
+    with pytest.raises(KdstError, match=said):
+        choose(InvertInputs(**given), "cpu")
+
+
+def test_a_folder_without_an_encoder_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(KdstError, match="no encoder"):
+        choose(InvertInputs(embedder=str(tmp_path)), "cpu")
+
+
+def test_a_function_is_measured_and_checked() -> None:
+    found = as_embedder(lambda texts: [[3.0, 4.0]] * len(texts), "f")
+    assert (found.dimension, found.normalised) == (2, False)
+    with pytest.raises(KdstError, match="returned shape"):
+        as_embedder(lambda texts: [[1.0]], "f")
+    with pytest.raises(KdstError, match="not vectors"):
+        as_embedder(lambda texts: ["a", "b"], "f")
+
+
+class Service(BaseHTTPRequestHandler):
+    """Answers vectors of two numbers; fails with the statuses in `script` first."""
+
+    script: list[int]
+    requests: list[list[str]]
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.requests.append(body["input"])
+        status = self.script.pop(0) if self.script else 200
+        rows = [
+            {"index": i, "embedding": [float(len(t)), 1.0]} for i, t in enumerate(body["input"])
+        ]
+        content = json.dumps({"data": rows[::-1]} if status == 200 else {"error": "no"}).encode()
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Service]]:
+    """A service on 127.0.0.1, asked again without waiting."""
+    monkeypatch.setattr(module, "WAIT", wait_none())
+    kind = type("Scripted", (Service,), {"script": [], "requests": []})
+    server = HTTPServer(("127.0.0.1", 0), kind)
+    kind.address = f"http://127.0.0.1:{server.server_port}/v1"  # type: ignore[attr-defined]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield kind
+    server.shutdown()
+    server.server_close()
+
+
+def opened(service: Any, budget: int = 100, cache: Path | None = None) -> Endpoint:
+    """An endpoint at the service that waits for nothing."""
+    found = Endpoint(service.address, "m", budget, None, cache=cache, wait=wait_none())
+    found.recall()
+    return found
+
+
+def test_an_endpoint_embeds_in_order_and_asks_each_text_once(service: Any) -> None:
+    found = opened(service)
+    vectors = found(["aaa", "b", "aaa"])
+    assert vectors.tolist() == [[3, 1], [1, 1], [3, 1]]
+    found(["b", "cc"])
+    assert service.requests == [["aaa", "b"], ["cc"]]
+    assert found.calls == 3
+
+
+def test_an_endpoint_is_opened_with_one_call(service: Any) -> None:
+    found = Endpoint.open(service.address, "m", 5)
+    assert (found.dimension, found.normalised, found.calls) == (2, False, 1)
+
+
+def test_passing_troubles_are_tried_again(service: Any) -> None:
+    service.script[:] = [429, 503, 500]
+    assert opened(service)(["a"]).shape == (1, 2)
+    assert len(service.requests) == 4
+
+
+def test_a_service_that_stays_silent_is_a_clear_stop(service: Any) -> None:
+    service.script[:] = [503] * 10
+    with pytest.raises(KdstError, match="did not answer after 6 attempts: status 503"):
+        opened(service)(["a"])
+
+
+def test_a_refusal_is_not_tried_again(service: Any) -> None:
+    service.script[:] = [401]
+    with pytest.raises(KdstError, match="refuses: status 401"):
+        opened(service)(["a"])
+    assert len(service.requests) == 1
+
+
+def test_nobody_at_the_address_is_a_clear_stop() -> None:
+    found = Endpoint("http://127.0.0.1:9", "m", 5, None, wait=wait_none())
+    with pytest.raises(KdstError, match="did not answer"):
+        found(["a"])
+    with pytest.raises(KdstError, match="must begin with https"):
+        Endpoint.open("ftp://x", "m", 5)
+
+
+def test_the_budget_stops_before_a_text_too_many_is_sent(service: Any) -> None:
+    found = opened(service, budget=2)
+    found(["a", "b"])
+    with pytest.raises(KdstError, match="budget of --calls 2 is spent"):
+        found(["c"])
+    assert len(service.requests) == 1
+
+
+def test_what_was_answered_is_kept_and_not_paid_for_again(service: Any, tmp_path: Path) -> None:
+    cache = tmp_path / "answers.jsonl"
+    opened(service, cache=cache)(["a", "Ann Lee"])
+    assert "Ann" not in cache.read_text()
+    with cache.open("a") as file:
+        file.write('{"sha256": "cut o')
+    again = opened(service, cache=cache)
+    assert again(["Ann Lee"]).tolist() == [[7, 1]]
+    assert len(service.requests) == 1
+    assert again.calls == 2
+    again(["c"])
+    assert opened(service, cache=cache).calls == 3
+
+
+def test_a_changed_embedding_service_answer_is_refused(service: Any) -> None:
+    def wrong(texts: Sequence[str]) -> Any:
+        return module._vectors(b'{"data": []}', len(texts), "x")
+
+    with pytest.raises(KdstError, match="answered 0 vectors for 2 texts"):
+        wrong(["a", "b"])

@@ -1,0 +1,113 @@
+"""Bad input: every file that cannot be inverted is refused in a line that says what to do."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from kdst_core.errors import KdstError
+from kdst_invert.texts import checked, read_texts, read_vectors
+
+
+def test_object_arrays_are_refused_and_never_unpickled(tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path.touch, (tmp_path / "exploded",)  # type: ignore[return-value]
+
+    path = tmp_path / "v.npy"
+    np.save(path, np.array([Bomb(), 1], dtype=object), allow_pickle=True)
+    with pytest.raises(KdstError, match="Python objects"):
+        read_vectors(path)
+    assert not (tmp_path / "exploded").exists()
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (np.zeros(4, np.float32), "shape"),
+        (np.zeros((2, 2, 2), np.float32), "shape"),
+        (np.zeros((2, 2), np.int64), "int64"),
+    ],
+)
+def test_arrays_of_another_kind_are_refused(tmp_path: Path, array: np.ndarray, said: str) -> None:
+    np.save(tmp_path / "v.npy", array)
+    with pytest.raises(KdstError, match=said):
+        read_vectors(tmp_path / "v.npy")
+
+
+def test_a_file_that_is_no_array_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "v.npy").write_bytes(b"not an array")
+    with pytest.raises(KdstError, match=r"v\.npy"):
+        read_vectors(tmp_path / "v.npy")
+    with pytest.raises(KdstError, match="there is no file"):
+        read_vectors(tmp_path / "missing.npy")
+    (tmp_path / "v.csv").write_text("1,2")
+    with pytest.raises(KdstError, match=r"takes \.npy or \.parquet"):
+        read_vectors(tmp_path / "v.csv")
+
+
+def test_vectors_of_npy_stay_on_disk(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32)
+    np.save(tmp_path / "v.npy", rows)
+    found, originals = read_vectors(tmp_path / "v.npy")
+    assert originals is None
+    np.testing.assert_array_equal(found.numpy(), rows)
+
+
+def test_parquet_holds_vectors_with_and_without_texts(tmp_path: Path) -> None:
+    vectors = [[1.0, 0.0], [0.0, 1.0]]
+    pq.write_table(pa.table({"embedding": vectors}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"vector": vectors, "text": ["a", "b"]}), tmp_path / "b.parquet")
+    assert read_vectors(tmp_path / "a.parquet")[1] is None
+    found, originals = read_vectors(tmp_path / "b.parquet")
+    assert originals is not None
+    assert originals.texts == ["a", "b"]
+    torch.testing.assert_close(found, torch.tensor(vectors))
+    pq.write_table(pa.table({"other": vectors}), tmp_path / "c.parquet")
+    with pytest.raises(KdstError, match="no column embedding"):
+        read_vectors(tmp_path / "c.parquet")
+    pq.write_table(pa.table({"embedding": [[1.0], [1.0, 2.0]]}), tmp_path / "d.parquet")
+    with pytest.raises(KdstError, match="one length"):
+        read_vectors(tmp_path / "d.parquet")
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [([float("nan"), 1.0], "row 1 holds NaN"), ([0.0, 0.0], "row 1 is all zero")],
+)
+def test_rows_that_hold_no_text_are_named(row: list[float], said: str) -> None:
+    with pytest.raises(KdstError, match=said):
+        checked(torch.tensor([[1.0, 0.0], row]), True, "v.npy")
+
+
+def test_vectors_of_other_lengths_are_normalised_and_it_is_said() -> None:
+    given = torch.tensor([[3.0, 4.0], [1.0, 0.0]])
+    found, said = checked(given, True, "v.npy")
+    torch.testing.assert_close(found.norm(dim=1), torch.ones(2))
+    assert "divided by its length" in said[0]
+    assert checked(given, False, "v.npy") == (given, [])
+    assert given[0, 0] == 3
+
+
+def test_empty_texts_are_named_by_their_line(tmp_path: Path) -> None:
+    path = tmp_path / "t.txt"
+    path.write_text("one\n\ntwo\n")
+    with pytest.raises(KdstError, match="line 2"):
+        read_texts(path)
+    path.write_text("")
+    with pytest.raises(KdstError, match="no texts"):
+        read_texts(path)
+
+
+def test_json_lines_hold_text_and_fields(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text('{"text": "Ann is 40", "fields": {"name": "Ann"}}\n{"text": "b"}\n')
+    found = read_texts(path)
+    assert found.texts == ["Ann is 40", "b"]
+    assert found.fields_of(0) == {"name": "Ann"}
+    path.write_text('{"txt": "a"}\n')
+    with pytest.raises(KdstError, match="line 1"):
+        read_texts(path)

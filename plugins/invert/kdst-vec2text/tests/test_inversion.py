@@ -1,0 +1,199 @@
+"""Inversion of blocks: what is asked, kept, stopped and yielded."""
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from attrs import evolve
+from torch import Tensor
+
+from kdst_core.contracts import Inversion, InvertRequest
+from kdst_core.errors import KdstError
+from kdst_core.testing import make_run
+from kdst_vec2text import Vec2TextOptions
+from kdst_vec2text.api import invert_embeddings, invert_strings
+from kdst_vec2text.inversion import FOUND, InversionSettings, invert_block
+from kdst_vec2text.method import invert_request
+from kdst_vec2text.pair import Vec2Text, load_corrector
+
+Steps = list[Inversion]
+
+
+@pytest.fixture
+def held_out(tools: Any) -> list[str]:
+    """Sentences to recover, two of them the same."""
+    texts = tools.sentences(14, seed=5)
+    return [*texts, texts[0]]
+
+
+def run(inverter: Vec2Text, toy: Any, e: Tensor, **how: Any) -> Steps:
+    """All steps of one block, with the embedder's questions counted from 0."""
+    toy.asked.clear()
+    return list(invert_block(inverter, toy, e, InversionSettings(**how)))
+
+
+def test_corrections_find_more_than_hypotheses(
+    inverter: Vec2Text, toy: Any, held_out: list[str]
+) -> None:
+    steps = run(inverter, toy, toy(held_out), beam=4)
+    exact = [sum(a == b for a, b in zip(s.texts, held_out, strict=True)) for s in steps]
+    assert exact[0] < exact[-1]
+    shuffled = sum(a == b for a, b in zip(steps[-1].texts, held_out[1:], strict=False))
+    assert shuffled < exact[-1] / 2
+
+
+def test_cosine_never_falls_and_is_that_of_the_text(
+    inverter: Vec2Text, toy: Any, held_out: list[str]
+) -> None:
+    e = toy(held_out)
+    steps = run(inverter, toy, e, beam=3, patience=0, steps=6)
+    for before, after in itertools.pairwise(steps):
+        assert bool((after.cosine >= before.cosine).all())
+    again = torch.cosine_similarity(toy(list(steps[-1].texts)), e, dim=-1)
+    assert torch.allclose(again, steps[-1].cosine, atol=1e-6)
+
+
+def test_no_text_is_embedded_twice_and_calls_are_counted(
+    inverter: Vec2Text, toy: Any, held_out: list[str]
+) -> None:
+    e = toy(held_out)
+    steps = run(inverter, toy, e, beam=4, patience=0)
+    assert len(toy.asked) == len(set(toy.asked)) == steps[-1].embedder_calls
+    calls = [s.embedder_calls for s in steps]
+    assert calls == sorted(calls)
+
+
+def test_no_step_gives_the_hypotheses_alone(
+    inverter: Vec2Text, toy: Any, held_out: list[str]
+) -> None:
+    e = toy(held_out)
+    (only,) = run(inverter, toy, e, steps=0, beam=3)
+    assert only.step == 0
+    assert only.last
+    assert only.texts == run(inverter, toy, e, steps=4, beam=3)[0].texts
+
+
+def test_a_missing_corrector_is_said_and_the_hypothesiser_works_alone(
+    inverter: Vec2Text, toy: Any, tools: Any, tmp_path: Path
+) -> None:
+    inverter.save(tmp_path / "model")
+    e = toy(tools.sentences(3))
+    options = Vec2TextOptions(model=str(tmp_path / "model"), corrector="none")
+    request = InvertRequest(e, toy, torch.Generator())
+    (only,) = invert_request(request, options, make_run(tmp_path / "run"))
+    assert only.last
+    assert "no corrector" in only.notes[0]
+
+
+@pytest.mark.parametrize("budget", [1, 3, 7])
+def test_the_budget_of_each_text_is_kept(
+    inverter: Vec2Text, toy: Any, held_out: list[str], budget: int
+) -> None:
+    steps = run(inverter, toy, toy(held_out), beam=4, budget=budget, patience=0)
+    assert len(toy.asked) <= budget * len(held_out)
+    assert all(steps[-1].texts)
+
+
+def test_rows_that_are_found_or_do_not_improve_stop(
+    inverter: Vec2Text, toy: Any, held_out: list[str]
+) -> None:
+    e = toy(held_out)
+    steps = run(inverter, toy, e, beam=4, steps=30, patience=2)
+    for before, after in itertools.pairwise(steps):
+        assert after.active is not None
+        found = before.cosine >= FOUND
+        assert not bool((after.active & found).any())
+        assert bool((after.cosine == before.cosine)[~after.active].all())
+    assert len(steps) < 31
+    assert [s.last for s in steps] == [False] * (len(steps) - 1) + [True]
+    patient = run(inverter, toy, e, beam=4, steps=30, patience=0)
+    assert bool((patient[-1].cosine >= steps[-1].cosine - 1e-6).all())
+
+
+def test_blocks_are_independent_and_taken_as_they_come(
+    inverter: Vec2Text, toy: Any, held_out: list[str], tmp_path: Path
+) -> None:
+    inverter.save(tmp_path / "model")
+    e = toy(held_out)
+    before = e.clone()
+    taken = []
+
+    def blocks(*ranges: range) -> Any:
+        for rows in ranges:
+            taken.append(rows)
+            yield rows
+
+    options = Vec2TextOptions(model=str(tmp_path / "model"), beam=2, batch=4)
+
+    def inverted(*ranges: range) -> dict[int, tuple[str, float]]:
+        request = InvertRequest(e, toy, torch.Generator(), blocks(*ranges))
+        found = {}
+        for inversion in invert_request(request, options, make_run(tmp_path / "run")):
+            assert inversion.rows == taken[-1], "a block was taken before it was its turn"
+            if inversion.last:
+                pairs = zip(inversion.texts, inversion.cosine.tolist(), strict=True)
+                found.update(zip(inversion.rows, pairs, strict=True))
+        return found
+
+    together = inverted(range(0, 5), range(5, 10), range(10, 15))
+    parts = inverted(range(10, 15), range(0, 5)) | inverted(range(5, 10))
+    assert together == dict(sorted(parts.items()))
+    assert torch.equal(e, before)
+
+
+def test_vectors_and_embedders_that_do_not_fit_are_refused(
+    inverter: Vec2Text, toy: Any, tools: Any, tmp_path: Path
+) -> None:
+    inverter.save(tmp_path / "model")
+    model = load_corrector(str(tmp_path / "model"))
+    with pytest.raises(KdstError, match=r"shape \(2, 23\).*\(N, 24\)"):
+        model.check_vectors(torch.ones(2, 23))
+    for value, words in ((0.0, "row 8 .* is all zero"), (torch.nan, "row 8 .* is not finite")):
+        e = toy(["max took iron", "anna has iron"])
+        e[1] = value
+        with pytest.raises(KdstError, match=words):
+            model.check_vectors(e, 7)
+    other = tools.toy(1)
+    other.name = "another"
+    with pytest.raises(KdstError, match="another does not belong to this inverter"):
+        model.check_embedder(other)
+    other.dimension = 25
+    with pytest.raises(KdstError, match="vectors of 25 numbers, the inverter reads 24"):
+        model.check_embedder(other)
+    model.check_embedder(toy)
+    options = Vec2TextOptions(model=str(tmp_path / "model"))
+    request = InvertRequest(2 * toy(["anna has iron"]), toy, torch.Generator())
+    with pytest.raises(KdstError, match="vectors of length 1, these have 2 to 2"):
+        list(invert_request(request, options, make_run(tmp_path / "run")))
+
+
+def test_python_functions_return_texts_with_scores(
+    inverter: Vec2Text, toy: Any, held_out: list[str], tmp_path: Path
+) -> None:
+    found = invert_strings(held_out, inverter, toy, num_steps=5, jsonl=tmp_path / "steps.jsonl")
+    e = toy(held_out)
+    assert found == invert_embeddings(e, inverter, toy, num_steps=5)
+    assert all(f.texts[f.step] == f.text for f in found)
+    lines = [json.loads(line) for line in (tmp_path / "steps.jsonl").read_text().splitlines()]
+    assert [line["row"] for line in lines if line["step"] == 0] == list(range(len(held_out)))
+    last = {line["row"]: line["text"] for line in lines}
+    assert [last[row] for row in range(len(held_out))] == [f.text for f in found]
+    plain = invert_strings(held_out[:3], inverter, toy.__call__, num_steps=5)
+    assert [f.text for f in plain] == [f.text for f in found[:3]]
+
+
+def test_bfloat16_finds_texts_too(inverter: Vec2Text, toy: Any, held_out: list[str]) -> None:
+    import copy
+
+    e = toy(held_out)
+    half = evolve(
+        inverter,
+        hypothesiser=copy.deepcopy(inverter.hypothesiser),
+        corrector=copy.deepcopy(inverter.corrector),
+    ).to("cpu", torch.bfloat16)
+    found = run(half, toy, e, beam=4)[-1]
+    reference = run(inverter, toy, e, beam=4)[-1]
+    assert float((found.cosine - reference.cosine).abs().mean()) < 0.05

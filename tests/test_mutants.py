@@ -1,0 +1,91 @@
+"""The kit is tested by wrong methods: each is caught by the check that is meant for it."""
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kdst_core import registry
+from kdst_core.testing import checks, run_check
+from tests import packages
+from tests.mutants import MUTANTS, Mutant
+
+
+def needs_bench(capability: str) -> None:
+    """Skip where the bench of a capability is not installed."""
+    pytest.importorskip(registry.bench_package(capability).replace("-", "_"))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder on the path of this process and its children, for generated packages."""
+    folder = tmp_path_factory.mktemp("site")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        patch.setenv("PYTHONPATH", str(folder))
+        yield folder
+
+
+def made(mutant: Mutant, site: Path, tmp_path: Path) -> str:
+    """Generate a mutant, install it and return its name."""
+    name = f"mutant-{mutant.name}"
+    package = packages.generate(mutant.capability, name, tmp_path)
+    packages.change(package, mutant.edits)
+    packages.install(package, site)
+    importlib.invalidate_caches()
+    return name
+
+
+def failed(name: str, *, only: str | None = None, processes: bool = False) -> dict[str, str | None]:
+    """Return the checks of a method that were run, each with its reason or None."""
+    found = checks(name) if processes else checks(name, packages.forked)
+    return {c.name: run_check(c) for c in found if only is None or c.name == only}
+
+
+def fast(mutant: Mutant) -> bool:
+    """Whether a mutant's own check takes no fresh process and no training."""
+    return not mutant.processes and mutant.check != "fitting improves the training views"
+
+
+@pytest.mark.parametrize("mutant", list(filter(fast, MUTANTS)), ids=lambda m: m.name)
+def test_a_wrong_method_is_caught_by_the_check_meant_for_it(
+    mutant: Mutant, site: Path, tmp_path: Path
+) -> None:
+    needs_bench(mutant.capability)
+    name = made(mutant, site, tmp_path)
+    reasons = failed(name, only=mutant.check)
+    assert list(reasons) == [mutant.check]
+    assert reasons[mutant.check], f"{mutant.name} passes {mutant.check!r}"
+    assert len(str(reasons[mutant.check]).splitlines()) <= 2
+
+
+@pytest.mark.parametrize("capability", registry.CAPABILITIES)
+def test_the_method_of_kdst_new_passes_every_check(
+    capability: str, site: Path, tmp_path: Path
+) -> None:
+    needs_bench(capability)
+    name = f"minimal-{capability.replace('_', '-')}"
+    packages.install(packages.generate(capability, name, tmp_path), site)
+    importlib.invalidate_caches()
+    reasons = failed(name)
+    assert len(reasons) > 15
+    assert not {name: reason for name, reason in reasons.items() if reason}
+
+
+@pytest.mark.slow
+def test_every_mutant_is_caught_in_fresh_processes_and_the_table_says_by_what(
+    site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows, missed = [], []
+    for mutant in MUTANTS:
+        reasons = failed(made(mutant, site, tmp_path), processes=mutant.processes)
+        caught = [name for name, reason in reasons.items() if reason]
+        others = [name for name in caught if name != mutant.check]
+        rows.append(f"| {mutant.name} | {mutant.check} | {'; '.join(others) or '–'} |")
+        if mutant.check not in caught:
+            missed.append(mutant.name)
+    with capsys.disabled():
+        print("\n| mutant | meant for | caught by these too |\n| --- | --- | --- |")
+        print("\n".join(rows))
+    assert not missed
