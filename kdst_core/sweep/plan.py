@@ -58,7 +58,9 @@ def _of_block(block: Block, path: Path, runs: Path) -> list[Case]:
     """Return the cases of one block."""
     found = [contestant(word) for word in block.methods]
     if finished := next((who for who in found if who.run is not None), None):
-        raise KdstError(f"{path}: {finished.label} is a run, not a method; a sweep makes its own runs")
+        raise KdstError(
+            f"{path}: {finished.label} is a run, not a method; a sweep makes its own runs"
+        )
     _refuse_unknown(block, found)
     base = path.resolve().parent
     cases = []
