@@ -165,11 +165,14 @@ ENTRIES = (
 
 
 def letters(folder: Path) -> Path:
-    """Write a bench and two methods of plain Python into a folder."""
-    info = folder / "fake_invert-1.0.dist-info"
+    """Write a bench and two methods of plain Python into a folder.
+
+    Their distribution has the name of the real bench, which it hides when the folder comes first.
+    """
+    info = folder / "kdst_invert-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(
-        "Metadata-Version: 2.1\nName: fake-invert\nVersion: 1.0\nRequires-Dist: kdst-core>=0.1,<0.2\n"
+        "Metadata-Version: 2.1\nName: kdst-invert\nVersion: 1.0\nRequires-Dist: kdst-core>=0.1,<0.2\n"
     )
     (info / "entry_points.txt").write_text(ENTRIES)
     (folder / "fake_invert.py").write_text(LETTERS)

@@ -6,12 +6,13 @@ import sys
 import pytest
 
 HEAVY = ["torch", "numpy", "transformers", "diffusers", "gsplat", "matplotlib", "scipy", "sklearn"]
-HEAVY += ["numba", "pycolmap", "PIL", "viser"]
+HEAVY += ["numba", "pycolmap", "PIL", "viser", "loky", "ray", "pyarrow", "tensorboard"]
 ADDED = ["export", "render", "view"]
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["plugins"], ["run", "--help"], ["compare", "--help"]]
+    "arguments",
+    [["--help"], ["plugins"], ["run", "--help"], ["compare", "--help"], ["sweep", "--help"]],
 )
 def test_help_and_plugins_import_nothing_heavy(arguments: list[str]) -> None:
     code = (

@@ -6,7 +6,6 @@ from typing import Any, Literal, get_origin
 import click
 from click.core import ParameterSource
 
-from kdst_core.executors import BUILT_IN
 from kdst_core.options import Given, Item
 
 NUMBER_NAMES = {int: "INTEGER", float: "NUMBER"}
@@ -41,6 +40,8 @@ def click_option(item: Item) -> click.Option:
 
 def executor_options() -> list[click.Option]:
     """Return the options that say where work is carried out."""
+    from kdst_core.executors import BUILT_IN
+
     return [
         click.Option(
             ["--executor"],

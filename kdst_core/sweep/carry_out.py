@@ -54,6 +54,8 @@ def carry_out(
     state.begin()
     todo: Sequence[Case] = [case for case in state.cases if not state.is_done(case)]
     for number in range(1, retries + 2):
+        if not todo:
+            return
         again = []
         messages = [state.message(case) for case in todo]
         with closing(executor.map_jobs(attempt, messages, resources)) as calls:
@@ -66,6 +68,4 @@ def carry_out(
                 else:
                     progress.add(case, failed=bool(end.error))
                 told()
-        if not again:
-            return
         todo = again

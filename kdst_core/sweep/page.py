@@ -24,6 +24,8 @@ def write(state: State, found: Sequence[Finished], command: str) -> Path:
     stats = _stats(state)
     for capability, group in collect.by_capability(found).items():
         wanted = collect.columns(group)
+        if not wanted:
+            continue
         rows = collect.over_seeds(group, wanted)
         best = rows[table.best([r.values for r in rows], wanted, 0)]
         value = table.number(best.values[0], wanted[0])

@@ -8,7 +8,8 @@ from attrs import frozen
 
 from kdst_core import registry
 from kdst_core.api import Command
-from kdst_core.compare.plan import DIGITS, Contestant, contestant, digest
+from kdst_core.compare.digest import digest
+from kdst_core.compare.plan import DIGITS, Contestant, contestant
 from kdst_core.errors import KdstError, did_you_mean
 from kdst_core.options import Given, from_environment
 from kdst_core.rundir import slug
@@ -56,6 +57,10 @@ def cases(file: SweepFile, runs: Path) -> list[Case]:
 def _of_block(block: Block, path: Path, runs: Path) -> list[Case]:
     """Return the cases of one block."""
     found = [contestant(word) for word in block.methods]
+    if finished := next((who for who in found if who.run is not None), None):
+        raise KdstError(
+            f"{path}: {finished.label} is a run, not a method; a sweep makes its own runs"
+        )
     _refuse_unknown(block, found)
     base = path.resolve().parent
     cases = []
