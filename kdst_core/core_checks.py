@@ -163,6 +163,8 @@ def _at(options: dict[str, Any], item: Item) -> Any:
 def _other_values(item: Item) -> list[Any]:
     """Return values that are not the default and that an option of this type may take."""
     default, kinds = item.default, [a for a in get_args(item.type) if a is not type(None)]
+    if get_origin(item.type) in (list, tuple):
+        return []
     if get_origin(item.type) is Literal:
         return [v for v in get_args(item.type) if v != default]
     kind = item.type if not kinds else kinds[0]

@@ -5,6 +5,7 @@ typed-settings reads the class and converts the values; this module decides wher
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -237,7 +238,8 @@ def build(section: Section, given: Mapping[str, Given]) -> Any:
 def _structure_message(section: Section, given: Mapping[str, Given], error: Exception) -> str:
     """Name the source of an option that its class refused."""
     for item in items(section):
-        if str(error).startswith(item.path.rpartition(".")[2]) and item.flag in given:
+        name = item.path.rpartition(".")[2]
+        if item.flag in given and re.search(rf"\b{name}\b", str(error)):
             return f"{given[item.flag].origin}: {error}"
     return f"options of {section.table}: {error}"
 
