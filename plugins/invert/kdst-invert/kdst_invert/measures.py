@@ -43,7 +43,7 @@ def token_f1(text: str, original: str) -> float:
 @cache
 def _bleu() -> Any:
     """sacrebleu's sentence BLEU with its own defaults."""
-    from sacrebleu.metrics import BLEU
+    from sacrebleu.metrics.bleu import BLEU
 
     return BLEU(effective_order=True)
 

@@ -12,7 +12,7 @@ from kdst_invert.notes.generate import near_notes, notes
 
 BASE, COPIES = 16_000, 2
 """Base notes of seed 0, and near variants of each, in the training of embedded inverters."""
-CANDIDATES = 4
+CANDIDATES = 2
 """Training notes of a text that are embedded: those that share most words with it."""
 
 
