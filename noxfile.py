@@ -262,6 +262,13 @@ def lint(session: nox.Session) -> None:
     session.run("mypy", "kdst_core", *modules)
 
 
+@nox.session(name="docs-commands")
+def docs_commands(session: nox.Session) -> None:
+    """Run every command of the documentation that needs no GPU, network or data."""
+    install(session, *PLUGINS)
+    session.run("pytest", "-q", "-m", "slow", "tests/test_docs.py", *session.posargs)
+
+
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation; a broken link is an error."""
