@@ -72,10 +72,10 @@ bench = Bench()
 @pytest.fixture
 def fake(tmp_path: Path) -> Path:
     """A folder with one method of the capability `invert` and its bench."""
-    info = tmp_path / "kdst_invert-1.0.dist-info"
+    info = tmp_path / "fake_invert-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(
-        "Metadata-Version: 2.1\nName: kdst-invert\nVersion: 1.0\nRequires-Dist: kdst-core>=0.1,<0.2\n"
+        "Metadata-Version: 2.1\nName: fake-invert\nVersion: 1.0\nRequires-Dist: kdst-core>=0.1,<0.2\n"
     )
     (info / "entry_points.txt").write_text(
         "[kdst.invert]\nreverse = fake_invert\n[kdst.benches]\ninvert = fake_invert:bench\n"
@@ -134,7 +134,7 @@ def test_an_unknown_command_suggests_the_right_one() -> None:
 
 
 def test_a_capability_without_a_bench_says_what_to_install(fake: Path) -> None:
-    (fake / "kdst_invert-1.0.dist-info/entry_points.txt").write_text(
+    (fake / "fake_invert-1.0.dist-info/entry_points.txt").write_text(
         "[kdst.invert]\nreverse = fake_invert\n"
     )
     assert "pip install kdst-invert" in kdst("run", "reverse", path=fake).stderr
