@@ -23,7 +23,7 @@ class ToolsInputs:
         " empty lines) or .parquet. Default on tiny: texts that it generates.",
     )
     documents: int = option(
-        1000, "Texts that are generated for each round, where none are given.", min=1
+        2500, "Texts that are generated for each round, where none are given.", min=1
     )
     tools: list[str] = option(
         list(DEFAULT),
