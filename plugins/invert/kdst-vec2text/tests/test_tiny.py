@@ -31,6 +31,7 @@ SMALL = Recipe(
     epochs=1,
     pairs=6,
     hypotheses=4,
+    fresh=2,
 )
 
 
@@ -89,7 +90,7 @@ def test_training_runs_to_the_end_and_goes_on_from_its_files(shop: stages.Worksh
     second = stages.corrector(shop)
     assert isinstance(first, Hypothesiser)
     assert isinstance(second, Corrector)
-    (shop.out / "corrector-0.pt").unlink()
+    (shop.out / "corrector-1.pt").unlink()
     before = {n: v.clone() for n, v in second.state_dict().items()}
     again = stages.corrector(shop)
     assert all(torch.equal(v, before[n]) for n, v in again.state_dict().items())
