@@ -1,5 +1,6 @@
 """The embedded inverter: its files, its recorded scores, and the training that makes it."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,15 @@ def test_the_shipped_weights_are_small_half_precision_and_belong_together() -> N
     assert found.config.embedder_model_name == "minilm"
     assert found.examples is not None
     assert len(found.examples.texts) == 16
+
+
+def test_the_recorded_scores_rise_and_beat_memory() -> None:
+    kept = json.loads((EMBEDDED / "scores.json").read_text())
+    scores = kept["metrics"]
+    assert scores["texts"] >= 500
+    assert scores["exact.step0"] < scores["exact.step1"] <= scores["exact.final"]
+    assert scores["exact.final"] > scores["greedy.exact"]
+    assert scores["nearest.exact"] == scores["shuffled.exact"] == 0
 
 
 @pytest.mark.slow
