@@ -152,7 +152,7 @@ class Attacker:
 
     def _save(self) -> None:
         """Keep how far every attack is."""
-        names = [a.name for a in Progress.__attrs_attrs__]  # type: ignore[attr-defined]
+        names = [a.name for a in Progress.__attrs_attrs__]
         self.run.checkpoint(
             {key: {n: getattr(state, n) for n in names} for key, state in self.states.items()}
         )

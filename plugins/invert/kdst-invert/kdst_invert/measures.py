@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Array = NDArray[np.float64]
+    Array = NDArray[np.float64] | NDArray[np.float32]
 
 TEXT_MEASURES = ("exact", "token_f1", "bleu")
 NAME = "name"

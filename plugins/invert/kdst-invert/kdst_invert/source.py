@@ -53,8 +53,8 @@ def load(
     rows = range(_count(inputs, vectors, originals))
     if vectors is None:
         assert originals is not None
-        originals = _first(originals, rows)
-        return Source(embedded(embed, originals.texts), originals, notes)
+        kept = originals.cut(rows)
+        return Source(embedded(embed, kept.texts), kept, notes)
     found, said = checked(vectors[: len(rows)], embed.normalised, inputs.embeddings)
     return Source(found, _first(originals, rows), said=tuple(said))
 

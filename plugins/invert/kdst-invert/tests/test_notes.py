@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from kdst_invert.measures import says
 from kdst_invert.notes import training
-from kdst_invert.notes.generate import near_notes, notes, rewritten
+from kdst_invert.notes.generate import close_notes, near_notes, notes, rewritten
 from kdst_invert.notes.names import FIRST, LAST, is_held_out
 from kdst_invert.notes.words import DRUGS, TEMPLATES
 
@@ -54,6 +54,14 @@ def test_near_notes_differ_in_little_and_stay_in_their_part() -> None:
     ]
     assert sum(same) / len(same) > 2
     assert not held & {n.fields["name"] for n in near}
+
+
+def test_close_notes_keep_template_and_condition() -> None:
+    for before, after in zip(notes("train", 100), close_notes("train", 100), strict=True):
+        assert before.fields.keys() == after.fields.keys()
+        assert before.fields["condition"] == after.fields["condition"]
+        changed = [k for k, v in before.fields.items() if after.fields[k] != v]
+        assert len(changed) <= 2
 
 
 def test_a_rewritten_note_says_the_same_in_another_template() -> None:

@@ -1,5 +1,6 @@
 """The embedded inverter: its files, its recorded scores, and the training that makes it."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ SMALL = Recipe(
     epochs=1,
     pairs=6,
     hypotheses=4,
+    fresh=2,
 )
 
 
@@ -63,6 +65,15 @@ def test_the_shipped_weights_are_small_half_precision_and_belong_together() -> N
     assert len(found.examples.texts) == 16
 
 
+def test_the_recorded_scores_rise_and_beat_memory() -> None:
+    kept = json.loads((EMBEDDED / "scores.json").read_text())
+    scores = kept["metrics"]
+    assert scores["texts"] >= 500
+    assert scores["exact.step0"] < scores["exact.step1"] <= scores["exact.final"]
+    assert scores["exact.final"] > scores["greedy.exact"]
+    assert scores["nearest.exact"] == scores["shuffled.exact"] == 0
+
+
 @pytest.mark.slow
 def test_the_shipped_weights_invert_held_out_notes() -> None:
     from kdst_invert.embedders.minilm import minilm
@@ -89,7 +100,7 @@ def test_training_runs_to_the_end_and_goes_on_from_its_files(shop: stages.Worksh
     second = stages.corrector(shop)
     assert isinstance(first, Hypothesiser)
     assert isinstance(second, Corrector)
-    (shop.out / "corrector-0.pt").unlink()
+    (shop.out / "corrector-1.pt").unlink()
     before = {n: v.clone() for n, v in second.state_dict().items()}
     again = stages.corrector(shop)
     assert all(torch.equal(v, before[n]) for n, v in again.state_dict().items())

@@ -62,6 +62,18 @@ def near_notes(part: Part, count: int, seed: int = 0, start: int = 0, copy: int 
     return found
 
 
+def close_notes(part: Part, count: int, seed: int = 0, copy: int = 0) -> list[Note]:
+    """Return for each of the same `notes` one in which only one or two fields were drawn again."""
+    found = []
+    for i in range(count):
+        rng, draw = random.Random(f"close/{part}/{seed}/{i}/{copy}"), _drawn(part, seed, i)
+        names = [n for n in ("name", "age", "date", "drug") if n in draw.template]
+        for name in rng.sample(names, 1 if rng.random() < 0.7 else 2):
+            draw = _redrawn(draw, name, rng, part)
+        found.append(draw.note())
+    return found
+
+
 def rewritten(part: Part, count: int, seed: int = 0) -> list[Note]:
     """Return each of the same `notes` in the words of another template."""
     found = []

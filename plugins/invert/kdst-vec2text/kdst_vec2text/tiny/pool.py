@@ -11,9 +11,11 @@ from attrs import frozen
 from torch import Tensor
 
 from kdst_core.contracts import Embedder
-from kdst_invert.notes.generate import near_notes, notes
+from kdst_invert.notes.generate import close_notes, near_notes, notes
 
 CHUNK = 2_000
+CLOSE = 4
+"""Notes of a close family."""
 Progress = Callable[[int, str], AbstractContextManager[Callable[[int], None]]]
 
 
@@ -67,6 +69,13 @@ class Pool:
                 texts += [text for family in zip(*rows, strict=True) for text in family]
                 vectors.append(torch.stack(found, dim=1).flatten(0, 1))
         return texts, torch.cat(vectors)
+
+
+def close_families(count: int, seed: int) -> list[str]:
+    """`count` fresh notes, each followed by three that differ from it in a field or two."""
+    parts = [notes("train", count, seed)]
+    parts += [close_notes("train", count, seed, copy) for copy in range(CLOSE - 1)]
+    return [note.text for family in zip(*parts, strict=True) for note in family]
 
 
 def keep(path: Path, vectors: Tensor) -> None:

@@ -16,7 +16,9 @@ class Recipe:
     early: the base notes of the hypothesiser's first phase, so that it can begin while the rest is
     embedded; the learning rate falls to 0 in either phase. The corrector's T5 and T₁ begin as the
     finished hypothesiser's. pairs: near variants that the corrector is shown as hypotheses, beside what
-    the hypothesiser makes of the first `hypotheses` base notes. noise: highest λ in training.
+    the hypothesiser makes of the first `hypotheses` base notes. fresh: notes that the hypothesiser never
+    saw; the corrector's second phase pairs each with three that differ in a field or two. noise: highest
+    λ in training.
     """
 
     seed: int = 0
@@ -35,10 +37,21 @@ class Recipe:
     corrector_epochs: int = 1
     pairs: int = 48_000
     hypotheses: int = 8_000
+    fresh: int = 2_600
     noise: float = 0.0
 
     def __attrs_post_init__(self) -> None:
-        positive = ("notes", "copies", "early", "vocabulary", "width", "inner", "layers", "k")
+        positive = (
+            "notes",
+            "copies",
+            "early",
+            "vocabulary",
+            "width",
+            "inner",
+            "layers",
+            "k",
+            "fresh",
+        )
         for name in (*positive, "batch", "epochs", "corrector_epochs"):
             if getattr(self, name) < 1:
                 raise KdstError(f"--{name.replace('_', '-')} must be at least 1")

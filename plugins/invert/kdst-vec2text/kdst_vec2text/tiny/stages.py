@@ -16,7 +16,7 @@ from kdst_vec2text.decoder import Decoder
 from kdst_vec2text.examples import Examples, Ragged
 from kdst_vec2text.models import Corrector, Hypothesiser, Inverter, t5_config
 from kdst_vec2text.search import beam_search
-from kdst_vec2text.tiny.pool import CHUNK, Pool, family_pairs, keep
+from kdst_vec2text.tiny.pool import CHUNK, CLOSE, Pool, close_families, family_pairs, keep
 from kdst_vec2text.tiny.recipe import Recipe
 from kdst_vec2text.tokens import FILE, Tokens, load_tokens, train_tokens
 from kdst_vec2text.trainer import Log, Trainer
@@ -26,6 +26,8 @@ VALIDATION = 500
 VALIDATION_SEED = 1
 """The held-out notes that are looked at during training; scores are of those of seed 0."""
 DECODED = 64
+CLOSE_SEED = 77
+"""Added to the seed for notes that the hypothesiser is not trained on."""
 Pairs = tuple[list[str], Tensor, list[str], Tensor, list[int]]
 
 
@@ -138,7 +140,10 @@ def corrector(shop: Workshop) -> Corrector:
     assert isinstance(network, Corrector)
     first = hypothesiser(shop)
     warm(network, first)
-    phases = [(recipe.corrector_epochs, lambda: pair_examples(tokens, all_pairs(shop, first)))]
+    phases = [
+        (recipe.corrector_epochs, lambda: pair_examples(tokens, all_pairs(shop, first))),
+        (recipe.corrector_epochs, lambda: pair_examples(tokens, close_pairs(shop))),
+    ]
     validation = pair_examples(tokens, shop.held_out())
     train_phases(shop, network, "corrector", phases, validation)
     return network
@@ -188,6 +193,20 @@ def all_pairs(shop: Workshop, first: Hypothesiser) -> Pairs:
         torch.cat([e[guesses], made_e[wrong]]),
         [i for i, _ in chosen] + [i * size for i in wrong],
     )
+
+
+def close_pairs(shop: Workshop) -> Pairs:
+    """Close families of notes that the hypothesiser has never seen, so that it cannot know them."""
+    texts = close_families(shop.recipe.fresh, shop.recipe.seed + CLOSE_SEED)
+    file = shop.out / "embeddings" / "close.npy"
+    if not file.exists():
+        keep(file, shop.embed(texts))
+    import numpy as np
+
+    e = torch.from_numpy(np.load(file, allow_pickle=False))
+    pairs = family_pairs(texts, CLOSE, range(1, CLOSE))
+    guesses = [j for _, j in pairs]
+    return texts, e, [texts[j] for j in guesses], e[guesses], [i for i, _ in pairs]
 
 
 def hypotheses(shop: Workshop, network: Hypothesiser, e: Tensor) -> tuple[list[str], Tensor]:
