@@ -4,7 +4,8 @@
 the same random numbers and compute the same losses, then measures both in turns in one process, on one
 thread, in float32. The plain rendering takes one document, one position and one sample at a time and
 keeps nothing between calls of the model. Both use the same GPT-2 of 4 layers and 256 dimensions with
-random weights, and prompts of about 280 tokens with the text. `--growth` measures time and peak memory
+random weights, and texts of about 100 tokens after prompts of about 250. `--only STAGE` leaves the
+check out and measures one stage. `--growth` measures time and peak memory
 over numbers of documents, each in a process of its own.
 """
 
@@ -35,24 +36,27 @@ EXAMPLES = (
         "Anna had 412 apples and bought 77 more. Now she has 489.",
         "Anna had 412 apples and bought 77 more. Now she has [Calculator(412 + 77)] 489.",
     ),
-    (
-        "There are 18 rows of 24 seats, so 432 seats.",
-        "There are 18 rows of 24 seats, so [Calculator(18 * 24)] 432 seats.",
-    ),
 )
 TOOL = FunctionTool("Calculator", "The input is an expression.", lambda a, d: "489", EXAMPLES)
 MAX_INPUT = 16
 CALLS_A_TEXT = 10
+PARTS = 3
 
 
-def texts(count: int) -> list[Document]:
+def short_texts(count: int) -> list[Document]:
     """Return generated documents of one to a few sentences."""
     return [Document(text.text) for text in documents(count, Random("benchmark"))]
 
 
+def texts(count: int) -> list[Document]:
+    """Return documents of `PARTS` generated ones, so that prompt and text are of realistic length."""
+    parts = [document.text for document in short_texts(PARTS * count)]
+    return [Document(" ".join(parts[i : i + PARTS])) for i in range(0, len(parts), PARTS)]
+
+
 def learner(dtype: torch.dtype, placement: str = "prefix") -> Annotator:
     """Return our stages on the random model."""
-    tokenizer = layouts.tokenizer([d.text for d in texts(400)], size=1024)
+    tokenizer = layouts.tokenizer([d.text for d in short_texts(400)], size=1024)
     model = layouts.model("gpt2", len(tokenizer), width=256, layers=4, context=1024).to(dtype)
     options = ToolformerOptions(
         sampler="prompted",
@@ -163,11 +167,11 @@ def cpu(work: Callable[[], Any]) -> float:
     return time.process_time() - started
 
 
-def check(shard: Sequence[Document]) -> None:
-    """Assert in float64 that ours and plain agree, and in float32 that the losses do."""
+def check(short: Sequence[Document], shard: Sequence[Document]) -> None:
+    """Assert in float64 that both sample the same tokens, and in float32 that losses are the same."""
     double = learner(torch.float64)
-    assert ours(double, shard) == plain(double, shard), "the sampled tokens differ"
-    print(f"same tokens in {len(ours(double, shard))} sampled calls (float64, shared draws)")
+    assert ours(double, short) == plain(double, short), "the sampled tokens differ"
+    print(f"same tokens in {len(ours(double, short))} sampled calls (float64, shared draws)")
     for placement in ("prefix", "inline"):
         single = learner(torch.float32, placement)
         calls = proposed(single, shard)
@@ -183,28 +187,35 @@ def check(shard: Sequence[Document]) -> None:
         print(f"losses of {len(calls)} calls, {placement}: at most {worst:.1e} apart (float32)")
 
 
-def compare(rounds: int) -> None:
-    """Measure both in turns and print documents a CPU-minute."""
-    many, few = texts(32), texts(2)
+def compare(rounds: int, count: int, only: str) -> None:
+    """Measure both in turns and print documents a CPU-minute: ours on `count` texts, plain on one."""
+    many, few = texts(count), texts(1)
     single = learner(torch.float32)
-    text = prompts.head(TOOL) + prompts.before(many[0].text) + many[0].text
-    print(f"prompt with text: {len(single.tokens.encode(text).ids)} tokens")
-    rows = {"sampling": (lambda: ours(single, many), lambda: plain(single, few))}
+    before = single.tokens.encode(prompts.head(TOOL) + prompts.before(few[0].text)).ids
+    text = single.tokens.encode(few[0].text).ids
+    print(f"plain text: {len(text)} tokens after a prompt of {len(before)}")
+    stages: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
+        "sampling": (lambda: ours(single, many), lambda: plain(single, few))
+    }
     for placement in ("prefix", "inline"):
-        found = learner(torch.float32, placement)
-        rows[f"filtering, {placement}"] = (
-            lambda f=found: f.filter(many, proposed(f, many)),
-            lambda f=found: plain_losses(f, few, proposed(f, few)),
-        )  # type: ignore[assignment]
+        stages[f"filtering, {placement}"] = _filtering(learner(torch.float32, placement), many, few)
     print(f"{'':20s} {'ours':>10s} {'plain':>10s}  documents a CPU-minute, medians of {rounds}")
-    for name, (fast, slow) in rows.items():
-        fast()
+    for name, (fast, slow) in stages.items():
+        if only not in name:
+            continue
         pairs = [(cpu(fast) / len(many), cpu(slow) / len(few)) for _ in range(rounds)]
         a, b = (60 / statistics.median(column) for column in zip(*pairs, strict=True))
         ratios = sorted(slow / fast for fast, slow in pairs)
-        print(
-            f"{name:20s} {a:10.0f} {b:10.1f}  {a / b:6.1f} × ({ratios[0]:.1f} to {ratios[-1]:.1f})"
-        )
+        middle, spread = statistics.median(ratios), f"{ratios[0]:.1f} to {ratios[-1]:.1f}"
+        print(f"{name:20s} {a:10.1f} {b:10.2f}  {middle:6.1f} × ({spread})", flush=True)
+
+
+def _filtering(
+    found: Annotator, many: Sequence[Document], few: Sequence[Document]
+) -> tuple[Callable[[], Any], Callable[[], Any]]:
+    """Filtering of proposed calls, our way and plainly."""
+    fast, slow = proposed(found, many), proposed(found, few)
+    return lambda: found.filter(many, fast), lambda: plain_losses(found, few, slow)
 
 
 def growth() -> None:
@@ -238,6 +249,8 @@ def main() -> None:
     """Check, then measure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--texts", type=int, default=16, help="texts that ours reads in a round")
+    parser.add_argument("--only", default="", help="measure one stage: sampling, prefix or inline")
     parser.add_argument("--growth", action="store_true", help="time and memory over documents")
     parser.add_argument("--count", type=int, help="annotate so many documents once")
     arguments = parser.parse_args()
@@ -247,8 +260,9 @@ def main() -> None:
     elif arguments.growth:
         growth()
     else:
-        check(texts(2))
-        compare(arguments.rounds)
+        if not arguments.only:
+            check(short_texts(2), texts(2))
+        compare(arguments.rounds, arguments.texts, arguments.only)
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def describe() -> Description:
         paper="Schick et al., Toolformer: Language Models Can Teach Themselves to Use Tools, 2023",
         url="https://arxiv.org/abs/2302.04761",
         licence="Apache-2.0",
-        needs=("gradients",),
+        needs={"gradients"},
     )
 
 

@@ -94,7 +94,7 @@ class FineTuning:
         with self._seeded_dropout():
             for chosen in batches([len(ids) for ids in batch], self.budget, len(batch)):
                 loss = self._loss([batch[i] for i in chosen]) / count
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 total += float(loss.detach())
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from attrs import frozen
@@ -23,10 +23,14 @@ class RoomyLayer(DynamicLayer):
         super().__init__()
         self.room = room
         if keys is not None and values is not None:
-            self.dtype, self.device = keys.dtype, keys.device
-            self.is_initialized = True
-            self._keys, self._values = self._buffer(keys), self._buffer(values)
-            self._show(keys.shape[-2])
+            self._begin(keys, values)
+
+    def _begin(self, keys: Tensor, values: Tensor) -> None:
+        """Take the first keys and values."""
+        self.dtype, self.device = keys.dtype, keys.device
+        self.is_initialized = True
+        self._keys, self._values = self._buffer(keys), self._buffer(values)
+        self._show(keys.shape[-2])
 
     def _buffer(self, start: Tensor) -> Tensor:
         """Room for `room` more tokens behind `start`."""
@@ -39,6 +43,11 @@ class RoomyLayer(DynamicLayer):
         """Let the first `length` tokens be the content."""
         self.keys, self.values = self._keys[:, :, :length], self._values[:, :, :length]
 
+    @property
+    def content(self) -> tuple[Tensor, Tensor]:
+        """All keys and values."""
+        return cast(Tensor, self.keys), cast(Tensor, self.values)
+
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
@@ -46,15 +55,15 @@ class RoomyLayer(DynamicLayer):
         before = self.get_seq_length()
         after = before + key_states.shape[-2]
         if not self.is_initialized:
-            self.__init__(self.room, key_states, value_states)  # type: ignore[misc]
-            return self.keys, self.values
+            self._begin(key_states, value_states)
+            return self.content
         if after > self._keys.shape[-2]:
             self.room = max(self.room, 2 * key_states.shape[-2])
-            self._keys, self._values = self._buffer(self.keys), self._buffer(self.values)
+            self._keys, self._values = map(self._buffer, self.content)
         self._keys[:, :, before:after] = key_states
         self._values[:, :, before:after] = value_states
         self._show(after)
-        return self.keys, self.values
+        return self.content
 
 
 @frozen
@@ -120,7 +129,7 @@ class CausalModel:
         if needed == 0:
             return self.empty(len(rows), room)
         layers = [
-            RoomyLayer(room, layer.keys[rows, :, :needed], layer.values[rows, :, :needed])
+            RoomyLayer(room, *(part[rows, :, :needed] for part in cast(RoomyLayer, layer).content))
             for layer in memory.cache.layers
         ]
         return Memory(Cache(layers=layers), mask[:, :needed])  # type: ignore[arg-type]

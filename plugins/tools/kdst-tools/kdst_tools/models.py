@@ -2,7 +2,7 @@
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from kdst_core.errors import KdstError
 
@@ -15,7 +15,8 @@ def load(name: str, device: str, stage: str = "warm") -> Pair:
     if name == "tiny":
         from kdst_tools import tiny
 
-        model, tokenizer = tiny.load(stage)  # type: ignore[arg-type]
+        pair: Pair = tiny.load(cast(Any, stage))
+        model, tokenizer = pair
         return model.to(device), tokenizer
     return _pretrained(name, device)
 
@@ -30,7 +31,7 @@ def _pretrained(name: str, device: str) -> Pair:
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
-        model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, use_safetensors=True)
+        model: Any = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, use_safetensors=True)
     except Exception as e:
         reason = (str(e).strip().splitlines() or [type(e).__name__])[0]
         raise KdstError(

@@ -128,9 +128,10 @@ class Curve:
 
 def export(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, directory: Path) -> None:
     """Write the weights as half-precision safetensors, with the tokenizer beside them."""
-    model.eval().half().save_pretrained(directory)
+    whole: Any = model.eval()
+    whole.half().save_pretrained(directory)
     tokenizer.save_pretrained(directory)
-    model.float()
+    whole.float()
 
 
 if __name__ == "__main__":

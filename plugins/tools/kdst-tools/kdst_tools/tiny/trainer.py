@@ -55,7 +55,7 @@ class Trainer:
             group["lr"] = self.recipe.lr * self.scale()
         loss = token_loss(self.model, batch)
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         return loss.item()

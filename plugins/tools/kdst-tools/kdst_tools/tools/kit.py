@@ -8,6 +8,14 @@ from attrs import field, frozen
 from kdst_core.contracts import Document
 from kdst_core.errors import KdstError
 
+Example = tuple[str, str]
+"""A plain text, and the same text with calls."""
+
+
+def _as_tuple(examples: Sequence[Example]) -> tuple[Example, ...]:
+    """Return examples as a tuple."""
+    return tuple(examples)
+
 
 @frozen
 class FunctionTool:
@@ -21,7 +29,7 @@ class FunctionTool:
     name: str
     description: str
     answer: Callable[[str, Document], str]
-    examples: Sequence[tuple[str, str]] = field(default=(), converter=tuple)
+    examples: Sequence[Example] = field(default=(), converter=_as_tuple)
     timeout: float = 5.0
     deterministic: bool = True
     network: bool = False

@@ -32,7 +32,7 @@ class Index:
     """BM25 over passages; stop words are left out of queries and passages."""
 
     def __init__(self, found: list[passages.Passage]) -> None:
-        import bm25s
+        import bm25s  # type: ignore[import-untyped]
 
         self.passages, self._bm25s = found, bm25s
         self._index: Any = bm25s.BM25()
