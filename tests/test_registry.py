@@ -140,7 +140,7 @@ def test_trace_prints_every_hook_call(tmp_path: Path) -> None:
     options = ["--images", "20", "--types", "contrast", "--out", "r"]
     done = kdst("run", "norm", *options, cwd=tmp_path, KDST_TRACE="1")
     assert "kdst: adapt -> kdst-adapt/norm" in done.stderr
-    assert "kdst:   request: AdaptRequest(model=Sequential, num_classes=10" in done.stderr
+    assert "kdst:   request: AdaptRequest(model=Normalized, num_classes=10" in done.stderr
     assert "kdst:   returned Fixed" in done.stderr
 
 

@@ -84,10 +84,10 @@ def test_training_resumes_bit_for_bit(
 
 
 def test_loss_falls_and_the_best_weights_are_kept(tmp_path: Path, tools: Any, toy: Any) -> None:
-    made = small_trainer(tmp_path / "t.pt", tools, toy, noise=0.0, epochs=12, learning_rate=1e-2)
+    made = small_trainer(tmp_path / "t.pt", tools, toy, noise=0.0, epochs=24, learning_rate=1e-2)
     score = made.train(tools.quiet)
     losses = [numbers["loss"] for _, numbers in made.history]
-    assert losses[-1] < 0.8 * losses[0]
+    assert losses[-1] < 0.7 * losses[0]
     assert score.loss == pytest.approx(min(losses), rel=1e-5)
 
 
