@@ -88,7 +88,8 @@ class Attacker:
         with file.open("r+b") as opened, self.run.progress(len(vectors), label) as advance:
             opened.truncate(state.bytes)
             opened.seek(state.bytes)
-            advance(state.rows)
+            if state.rows:
+                advance(state.rows)
             self._write(opened, state, first, found, advance)
         state.complete = True
         self._save()
@@ -137,7 +138,8 @@ class Attacker:
             opened.write(lines(inversion, rows))
             opened.flush()
             stopped = len(rows) if inversion.last else _stopped(inversion)
-            advance(stopped - shown)
+            if stopped > shown:
+                advance(stopped - shown)
             shown = stopped
             state.steps = max(state.steps, inversion.step)
             if inversion.last:

@@ -83,3 +83,12 @@ def test_the_file_holds_row_step_text_cosine(tmp_path: Path, oracle: Any) -> Non
     found = attacker(tmp_path, oracle(TEXTS)).invert("x", torch.randn(10, 4), None, "x")
     first = json.loads(found.file.read_text().splitlines()[0])
     assert first == {"row": 0, "step": 0, "text": "note", "cosine": 0.5}
+
+
+def test_slow_steps_without_a_finished_row_show_no_division_by_zero(
+    tmp_path: Path, oracle: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kdst_core.progress.PLAIN_INTERVAL", 0.0)
+    slow = attacker(tmp_path, oracle(TEXTS))
+    slow.run.show = "plain"
+    assert slow.invert("x", torch.randn(10, 4), None, "x").progress.complete
