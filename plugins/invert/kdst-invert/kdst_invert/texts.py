@@ -114,8 +114,8 @@ def _npy(path: Path) -> "Tensor":
 def _parquet(path: Path) -> "tuple[Tensor, Originals | None]":
     """Vectors, and texts where there is a column of them."""
     import numpy as np
-    import pyarrow as pa  # type: ignore[import-untyped]
-    import pyarrow.parquet as pq  # type: ignore[import-untyped]
+    import pyarrow as pa
+    import pyarrow.parquet as pq
     import torch
 
     try:

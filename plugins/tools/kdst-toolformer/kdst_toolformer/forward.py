@@ -20,7 +20,7 @@ class RoomyLayer(DynamicLayer):
     """Keys and values (R, H, T, D) of one layer with room for more, so that none is copied a step."""
 
     def __init__(self, room: int, keys: Tensor | None = None, values: Tensor | None = None) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.room = room
         if keys is not None and values is not None:
             self._begin(keys, values)

@@ -95,4 +95,6 @@ def test_pools_of_training_repeat_and_show_every_demonstration_equally_often() -
     assert pool_texts(BASE, 3) == pool_texts(BASE, 3) != pool_texts(BASE, 4)
     shown = Counter(text for pool in range(4) for text in pool_texts(WARM, pool) if " -> " in text)
     assert len(shown) == WARM.demonstrations
-    assert set(shown.values()) <= {2, 3}
+    least = shown.total() // WARM.demonstrations
+    assert least >= 1
+    assert set(shown.values()) <= {least, least + 1}

@@ -1,7 +1,7 @@
 """How far inversion reaches as texts grow from 16 to 128 tokens, after a brief training for it."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kdst_core.bench import Outcome
 from kdst_core.contracts import Training
@@ -46,7 +46,8 @@ def study(prepared: "PreparedInvert", attacker: Attacker, run: Run) -> Outcome:
     one = Originals(passages("held-out", 1, LENGTHS[0], 0))
     vectors = embedded(prepared.embed, one.texts)
     attack(attacker, "long-training", vectors, trained, one, Training(training, model))
-    rows, metrics = [], {}
+    rows: list[dict[str, Any]] = []
+    metrics: dict[str, float] = {}
     narrow = changed(options, model=str(model), beam=BEAM, steps=STEPS)
     for n, length in enumerate(LENGTHS):
         originals = Originals(passages("held-out", count, length, n))

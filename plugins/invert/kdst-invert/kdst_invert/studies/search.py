@@ -1,6 +1,6 @@
 """Steps against width of the beam: what more search buys, and what it costs."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kdst_core.bench import Outcome
 from kdst_core.rundir import Run
@@ -19,7 +19,8 @@ def study(prepared: "PreparedInvert", attacker: Attacker, run: Run) -> Outcome:
     """Invert the same texts with every beam, and read every measure after every step."""
     count = min(prepared.inputs.count or FEW, len(prepared.source.vectors))
     originals = originals_of(prepared).cut(range(count))
-    rows, metrics = [], {}
+    rows: list[dict[str, Any]] = []
+    metrics: dict[str, float] = {}
     with run.progress(len(BEAMS), "beams") as advance:
         for beam in BEAMS:
             options = changed(prepared.job.options, beam=beam, steps=STEPS)

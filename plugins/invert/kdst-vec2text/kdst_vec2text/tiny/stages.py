@@ -160,7 +160,7 @@ def warm(network: Corrector, first: Hypothesiser) -> None:
     network.get_submodule("embedding_transform_1").load_state_dict(state)
     with torch.no_grad():
         for i in (2, 3):
-            network.get_submodule(f"embedding_transform_{i}.0").weight.mul_(network.dimension**0.5)
+            network.get_parameter(f"embedding_transform_{i}.0.weight").mul_(network.dimension**0.5)
 
 
 def pair_examples(tokens: Tokens, pairs: Pairs) -> Examples:

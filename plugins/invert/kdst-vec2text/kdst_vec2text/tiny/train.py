@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     for field in attrs.fields(Recipe):
         flag = "--" + field.name.replace("_", "-")
-        parser.add_argument(flag, type=field.type, default=field.default)
+        parser.add_argument(flag, type=type(field.default), default=field.default)
     parser.add_argument("--threads", type=int, default=1)
     return parser
 
