@@ -47,7 +47,13 @@ OTHERS: tuple[Defence, ...] = (
 )
 BEAM, STEPS = 2, 2
 ADAPTIVE = "adaptive"
-EPOCHS = {"epochs": 2, "corrector_epochs": 2, "learning_rate": 5e-4, "warmup": 0.1}
+EPOCHS = {
+    "epochs": 3,
+    "corrector_epochs": 2,
+    "train_batch": 32,
+    "learning_rate": 5e-4,
+    "warmup": 0.1,
+}
 """How the adaptive attacker goes on from the clean one's weights."""
 TRAINED_ON = 4000
 """Notes that the adaptive attacker is trained on."""

@@ -23,7 +23,13 @@ TOKENS_A_WORD = 1.5
 """Tokens that a word and the marks behind it cost at most, on average."""
 TRAINED_ON = 1000
 """Texts of each length that the attacker is trained on."""
-EPOCHS = {"epochs": 3, "corrector_epochs": 2, "learning_rate": 5e-4, "warmup": 0.1}
+EPOCHS = {
+    "epochs": 3,
+    "corrector_epochs": 2,
+    "train_batch": 32,
+    "learning_rate": 5e-4,
+    "warmup": 0.1,
+}
 BEAM, STEPS = 2, 3
 
 
