@@ -70,7 +70,7 @@ def _lines(total: int, label: str) -> Advance:
             return
         printed = now
         rate = done / max(now - started, 1e-9)
-        left = f", {(total - done) / rate:.0f} s left" if done < total else ""
+        left = f", {(total - done) / rate:.0f} s left" if 0 < done < total else ""
         print(f"{label}: {done}/{total} ({rate:.3g}/s{left})", file=sys.stderr, flush=True)
 
     return advance
