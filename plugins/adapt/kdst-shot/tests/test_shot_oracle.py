@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from kdst_adapt.testing import follow, recorded, recorded_request
 from kdst_shot import ShotOptions
@@ -20,11 +19,6 @@ def shared() -> Path:
     return folder
 
 
-@pytest.mark.xfail(
-    torch.backends.cpu.get_cpu_capability() == "AVX2",
-    reason="with AVX2 kernels biases end just beyond 1e-5 from the recorded ones (SHOT: 1.02e-5)",
-    strict=False,
-)
 def test_shot_reproduces_the_published_run(shared: Path) -> None:
     options = ShotOptions(profile="published", layout="standard")
     method = Shot(recorded_request(shared), options)
