@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from kdst_adapt.testing import follow, recorded, recorded_request
 from kdst_shot import ShotOptions
@@ -19,8 +20,15 @@ def shared() -> Path:
     return folder
 
 
-def test_shot_reproduces_the_published_run(shared: Path) -> None:
+KINKS = {(28, 331403): True, (33, 180794): False}
+"""Units of the second batch within 3e-7 of the ReLU's kink, on the other side in the recorded float32."""
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-6), (torch.float32, 1e-5)])
+def test_shot_reproduces_the_published_run(
+    shared: Path, dtype: torch.dtype, tolerance: float
+) -> None:
     options = ShotOptions(profile="published", layout="standard")
-    method = Shot(recorded_request(shared), options)
+    method = Shot(recorded_request(shared, dtype), options)
     with np.load(shared / "oracles/adapt/shot.npz") as run:
-        assert list(follow(method, run)) == [0, 1]
+        assert list(follow(method, run, KINKS, tolerance)) == [0, 1]
