@@ -22,8 +22,12 @@ nox.options.reuse_existing_virtualenvs = True
 CONSTRAINTS = ("-c", "constraints.txt")
 PLUGINS = {p.parent.name: str(p.parent) for p in sorted(Path("plugins").glob("*/*/pyproject.toml"))}
 """Distribution to folder, every plugin of the repository."""
-TEST_TOOLS = ("pytest", "hypothesis", "hatchling")
+TEST_TOOLS = ("pytest", "pytest-xdist", "hypothesis", "hatchling")
 BUILD_TOOLS = ("editables",)
+SIDE_BY_SIDE = ("-n", "auto", "--dist", "loadfile")
+"""As many processes as cores; the tests of a file share one."""
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+"""A thread each, so that processes side by side do not fight for cores."""
 
 
 def runs(python: str) -> bool:
@@ -149,7 +153,7 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run all fast tests with every plugin installed."""
     install(session, *PLUGINS)
-    session.run("pytest", "-q", *session.posargs)
+    session.run("pytest", "-q", *SIDE_BY_SIDE, *session.posargs, env=ONE_THREAD)
 
 
 @nox.session
@@ -184,7 +188,7 @@ def together(session: nox.Session) -> None:
     lay(session)
     install_over(session, *PLUGINS)
     session.run("python", "-m", "pip", "check")
-    session.run("python", "-m", "pytest", "-q", *session.posargs)
+    session.run("python", "-m", "pytest", "-q", *SIDE_BY_SIDE, *session.posargs, env=ONE_THREAD)
 
 
 @nox.session(python=PYTHONS, reuse_venv=False)

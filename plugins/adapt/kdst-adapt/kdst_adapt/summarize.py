@@ -72,15 +72,18 @@ def lines(found: Mapping[str, float], shifts: Sequence[Shift], names: Sequence[s
     prefix = {name: "" if name == method else f"baseline.{name}." for name in names}
     rows = [*(s.key for s in shifts), "mean"]
     width = max(len(r) for r in [*rows, "accuracy, %"])
-    out = ["accuracy, %".ljust(width) + "".join(n.rjust(9) for n in names)]
-    for row in rows:
-        cells = (f"{100 * found[f'{prefix[n]}accuracy.{row}']:9.2f}" for n in names)
-        out.append(row.ljust(width) + "".join(cells))
-    for label, key, scale in (("ECE, %", "ece.mean", 100), ("NLL, nats", "nll.mean", 1)):
-        cells = (f"{scale * found[prefix[n] + key]:9.2f}" for n in names)
+    columns = {n: max(9, len(n) + 2) for n in names}
+    out = ["accuracy, %".ljust(width) + "".join(n.rjust(columns[n]) for n in names)]
+
+    def line(label: str, key: str, scale: float = 1, form: str = "{:.2f}") -> None:
+        cells = (form.format(scale * found[prefix[n] + key]).rjust(columns[n]) for n in names)
         out.append(label.ljust(width) + "".join(cells))
-    cost = (f"{found[prefix[n] + 'cost_x_source']:8.1f}x" for n in names)
-    out.append("cost".ljust(width) + "".join(cost))
+
+    for row in rows:
+        line(row, f"accuracy.{row}", 100)
+    line("ECE, %", "ece.mean", 100)
+    line("NLL, nats", "nll.mean")
+    line("cost", "cost_x_source", form="{:.1f}x")
     if method != "norm":
         gap, low, high = (
             100 * found[f"difference.norm.accuracy.{k}"] for k in ("mean", "low", "high")

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from kdst_adapt import alarms, measures
+from kdst_adapt import alarms, measures, summarize
 from kdst_adapt.data import Shift
 from kdst_adapt.protocol import Trace
 
@@ -83,3 +83,14 @@ def test_a_method_that_makes_no_update_is_a_warning() -> None:
     labels = [0, 1, 2, 3] * 5
     found = alarms.warnings(trace(labels, 0), [shift(labels)], "m", **USUAL)
     assert found == ["m made no update at all; its predictions are those of norm."]
+
+
+def test_columns_of_long_names_stay_apart() -> None:
+    shifts = [Shift("fog", 3, np.zeros((1, 8, 8, 3)), np.zeros(1))]
+    names = ["norm", "my-own-long-method"]
+    keys = [f"accuracy.{shifts[0].key}", "accuracy.mean", "ece.mean", "nll.mean", "cost_x_source"]
+    found = {f"{p}{k}": 0.5 for p in ("baseline.norm.", "") for k in keys}
+    found |= {f"difference.norm.accuracy.{k}": 0.0 for k in ("mean", "low", "high")}
+    table = summarize.lines(found, shifts, names)
+    assert table[0].split() == ["accuracy,", "%", *names]
+    assert len({len(line) for line in table[:-1]}) == 1
