@@ -1,5 +1,6 @@
 """`kdst compare`: the plan, the statistics, reuse, resuming, and workers that end with their parent."""
 
+import io
 import json
 import math
 import os
@@ -11,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
+from rich.text import Text
 
 import kdst_core
 from kdst_core.bench import Column
+from kdst_core.cli.compare import _laid_out
 from kdst_core.compare import compare, table
 from kdst_core.compare.plan import parse_seeds, variants
 from kdst_core.errors import KdstError
@@ -145,8 +149,8 @@ def test_methods_that_draw_nothing_run_once_on_data_that_draw_nothing(tmp_path: 
 
 
 def test_a_killed_comparison_continues_and_leaves_no_worker(tmp_path: Path) -> None:
-    words = ["compare", "tea", "norm", "--seeds", "0-2", "--images", "400", "--types", "fog"]
-    words += ["--jobs", "2", "--out", "c", "--sgld-steps", "60"]
+    words = ["compare", "tea", "norm", "--seeds", "0-2", "--images", "200", "--types", "fog"]
+    words += ["--jobs", "2", "--out", "c", "--sgld-steps", "30"]
     command = [sys.executable, "-m", "kdst_core", *words]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 200
@@ -173,3 +177,19 @@ def _children(parent: int) -> list[int]:
     except OSError:
         pytest.skip("needs /proc")
     return [int(word) for word in text.split()]
+
+
+def test_a_table_too_wide_for_the_terminal_is_turned_round() -> None:
+    out = io.StringIO()
+    console = Console(width=40, file=out)
+    words = [
+        ["method", "accuracy", "calibration"],
+        ["one", "1.0", "2.0"],
+        ["another", "3.0", "4.0"],
+    ]
+    grid = [[Text(word) for word in row] for row in words]
+    for width, first in ((40, "method   accuracy  calibration"), (28, "method       one  another")):
+        console.width = width
+        console.print(_laid_out(console, grid, ""))
+        assert out.getvalue().splitlines()[0].rstrip() == first
+        out.truncate(out.seek(0))

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -11,6 +11,11 @@ from click.core import ParameterSource
 from kdst_core.cli.options import click_option, executor_options
 from kdst_core.cli.run import MethodCommand
 from kdst_core.options import Given, Item
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
 USAGE = "METHOD... [OPTIONS]"
 
@@ -153,21 +158,18 @@ def _compare(methods: Sequence[str], given: dict[str, list[Given]], params: dict
 def _print(found: Any) -> None:
     """Print one table for each combination of inputs; the best of every column is bold."""
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
     from kdst_core.compare import table
 
     console = Console(width=None if sys.stdout.isatty() else 160)
+    shown = [n for n, c in enumerate(found.columns) if c.short]
+    header = ["method", *(found.columns[n].label for n in shown)]
+    if found.tested:
+        header.append(f"{table.TESTED} ({found.columns[0].label})")
     for variant, rows in found.groups.items():
-        shown = [n for n, c in enumerate(found.columns) if c.short]
-        out = Table(title=variant or None, box=None, pad_edge=False)
-        out.add_column("method")
-        for n in shown:
-            out.add_column(found.columns[n].label, justify="right")
-        if found.tested:
-            out.add_column(f"{table.TESTED} ({found.columns[0].label})")
         strong = table.best_cells(rows, found.columns)
+        grid = [[Text(label) for label in header]]
         for place, row in enumerate(rows):
             cells = [
                 Text(
@@ -177,5 +179,22 @@ def _print(found: Any) -> None:
                 for n in shown
             ]
             tested = [Text(table.tested(row, found.columns[0]))] if found.tested else []
-            out.add_row(Text(row.label), *cells, *tested)
-        console.print(out)
+            grid.append([Text(row.label), *cells, *tested])
+        console.print(_laid_out(console, grid, variant))
+
+
+def _laid_out(console: "Console", grid: "list[list[Text]]", title: str) -> "Table":
+    """Return a table of cells, headed by the first row, or turned round where that is too wide."""
+    from rich.table import Table
+
+    endless = console.options.update(width=100_000)
+    turned = [list(column) for column in zip(*grid, strict=True)]
+    for header, *body in (grid, turned):
+        out = Table(title=title or None, box=None, pad_edge=False)
+        for n, label in enumerate(header):
+            out.add_column(label, justify="right" if n else "left", no_wrap=True)
+        for cells in body:
+            out.add_row(*cells)
+        if console.measure(out, options=endless).maximum <= console.width:
+            break
+    return out

@@ -82,7 +82,12 @@ def test_memory_is_constant_over_200_batches(name: str, tmp_path: Path) -> None:
     from kdst_adapt.checks import _tensor_bytes
 
     method = load(name)
-    options = {"sgld_steps": 1, "buffer_size": 50} if name == "tea" else {}
+    cheap: dict[str, dict[str, int]] = {
+        "tea": {"sgld_steps": 1, "buffer_size": 50},
+        "memo": {"augmentations": 4},
+        "cotta": {"augmentations": 4},
+    }
+    options = cheap.get(name, {})
     request = small_request(model=small_network())
     predictor = method.call(request, method.description.options(**options), make_run(tmp_path))
     batches = small_batches(4)
