@@ -19,7 +19,9 @@ from kdst_edit.tiny.runlog import Log
 from kdst_edit.tiny.train import main
 from kdst_edit.tiny.trainer import Recipe, Trainer
 
-SMALL = [*"--images 24 --batch 4 --warmup 2 --score-every 1000 --no-bfloat16".split()]
+SMALL = [
+    *["--images", "24", "--batch", "4", "--warmup", "2", "--score-every", "1000", "--no-bfloat16"]
+]
 
 
 def losses(out: Path) -> list[tuple[int, float]]:
