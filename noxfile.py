@@ -48,8 +48,11 @@ QUICK = {
     "adapt": (["--images", "50", "--types", "contrast,fog"], "norm"),
     "reconstruct": (["--iterations", "40", "--flight-frames", "0"], "outsider:rate=.3"),
     "edit": (["--steps", "4"], "outsider:start=.7"),
-    "augment_with_tools": ([], "outsider:threshold=.1"),
-    "invert": ([], "outsider:steps=1"),
+    "augment_with_tools": (
+        ["--documents", "200", "--problem-count", "60", "--held-out-count", "40"],
+        "outsider:threshold=.1",
+    ),
+    "invert": (["--count", "60"], "outsider:steps=1"),
 }
 """Capability to the options of a run of seconds, and what to compare the new method with."""
 
