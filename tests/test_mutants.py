@@ -1,6 +1,8 @@
 """The kit is tested by wrong methods: each is caught by the check that is meant for it."""
 
 import importlib
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,13 @@ from tests.mutants import MUTANTS, Mutant
 
 QUICK = ("adapt", "reconstruct")
 """Capabilities whose small runs load no model."""
+EVERY_CAPABILITY = pytest.mark.parametrize(
+    "capability",
+    [
+        pytest.param(c, marks=[] if c in QUICK else [pytest.mark.slow])
+        for c in registry.CAPABILITIES
+    ],
+)
 
 
 def needs_bench(capability: str) -> None:
@@ -66,13 +75,7 @@ def test_a_wrong_method_is_caught_by_the_check_meant_for_it(
     assert len(str(reasons[mutant.check]).splitlines()) <= 2
 
 
-@pytest.mark.parametrize(
-    "capability",
-    [
-        pytest.param(c, marks=[] if c in QUICK else [pytest.mark.slow])
-        for c in registry.CAPABILITIES
-    ],
-)
+@EVERY_CAPABILITY
 def test_the_method_of_kdst_new_passes_every_check(
     capability: str, site: Path, tmp_path: Path
 ) -> None:
@@ -84,6 +87,18 @@ def test_the_method_of_kdst_new_passes_every_check(
     reasons = failed(name)
     assert len(reasons) > 15
     assert not {name: reason for name, reason in reasons.items() if reason}
+
+
+@EVERY_CAPABILITY
+def test_what_a_generated_package_claims_holds(capability: str, site: Path, tmp_path: Path) -> None:
+    needs_bench(capability)
+    package = packages.generate(capability, f"claims-{capability.replace('_', '-')}", tmp_path)
+    packages.install(package, site)
+    words = ["-q", "-p", "no:cacheprovider", "-k", "not conforms", str(package / "tests")]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *words], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.slow
