@@ -4,6 +4,8 @@ import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +109,9 @@ def test_every_mutant_is_caught_in_fresh_processes_and_the_table_says_by_what(
 ) -> None:
     rows, missed = [], []
     for mutant in MUTANTS:
-        reasons = failed(made(mutant, site, tmp_path), processes=mutant.processes)
+        name = made(mutant, site, tmp_path)
+        with ProcessPoolExecutor(1, mp_context=get_context("fork")) as apart:
+            reasons = apart.submit(failed, name, processes=mutant.processes).result()
         caught = [name for name, reason in reasons.items() if reason]
         others = [name for name in caught if name != mutant.check]
         rows.append(f"| {mutant.name} | {mutant.check} | {'; '.join(others) or '–'} |")
