@@ -73,6 +73,14 @@ def needs(name: str) -> list[str]:
     return list(dict.fromkeys(n for d in direct for n in (*needs(d), d)))
 
 
+def tested_with(name: str) -> list[str]:
+    """Return the plugins of the repository that a plugin's tests use: those it needs, and its extra `test`."""
+    extra = project(PLUGINS[name]).get("optional-dependencies", {}).get("test", [])
+    named = [d for d in map(name_of, extra) if d in PLUGINS]
+    found = [*needs(name), *(m for n in named for m in (*needs(n), n))]
+    return [n for n in dict.fromkeys(found) if n != name]
+
+
 def capability(name: str) -> str:
     """Return the folder of a plugin, which is its tag."""
     return Path(PLUGINS[name]).parent.name
@@ -177,10 +185,10 @@ def core(session: nox.Session) -> None:
 @nox.parametrize("against", AGAINST)
 @nox.parametrize("name", [nox.param(n, id=n, tags=[capability(n)]) for n in sorted(PLUGINS)])
 def plugin(session: nox.Session, name: str, against: str) -> None:
-    """Run one plugin's tests with what it builds on; -t adapt for those of a capability."""
+    """Run one plugin's tests with what they need; -t adapt for those of a capability."""
     lay(session)
     install_over(
-        session, *needs(name), name, core="." if against == "source" else oldest_core(name)
+        session, *tested_with(name), name, core="." if against == "source" else oldest_core(name)
     )
     session.run("python", "-m", "pytest", "-q", PLUGINS[name], *session.posargs)
 
@@ -198,7 +206,7 @@ def together(session: nox.Session) -> None:
 @nox.parametrize("name", [nox.param(n, id=n, tags=[capability(n)]) for n in sorted(PLUGINS)])
 def isolated(session: nox.Session, name: str) -> None:
     """Run one plugin's tests with nothing but what it declares; its environment is removed after."""
-    install(session, *needs(name), name)
+    install(session, *tested_with(name), name)
     session.run("pytest", "-q", PLUGINS[name], *session.posargs)
     shutil.rmtree(session.virtualenv.location)
 
