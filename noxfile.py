@@ -74,7 +74,7 @@ def needs(name: str) -> list[str]:
 
 
 def tested_with(name: str) -> list[str]:
-    """Return the plugins of the repository that a plugin's tests use: those it needs, and its extra `test`."""
+    """Return the plugins of the repository that a plugin's tests use: what it needs, and its extra `test`."""
     extra = project(PLUGINS[name]).get("optional-dependencies", {}).get("test", [])
     named = [d for d in map(name_of, extra) if d in PLUGINS]
     found = [*needs(name), *(m for n in named for m in (*needs(n), n))]
