@@ -1,7 +1,8 @@
 """A causal language model that remembers what it has read, row by row, and reads on from there."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, cast
 
@@ -14,6 +15,15 @@ from kdst_core.errors import KdstError
 
 MAX_LOGITS = 2**26
 """Numbers in the logits of one call: rows × tokens × vocabulary."""
+
+CPU_TOKENS = 2048
+"""Tokens that one call reads on a CPU: more do not fit its caches and are slower each."""
+
+LIMITS = ("max_position_embeddings", "sliding_window")
+"""What a configuration says about how far back a token can look."""
+
+Wanted = tuple[Sequence[int], Sequence[int]]
+"""Rows and columns of the N tokens whose logits are asked for."""
 
 
 class RoomyLayer(DynamicLayer):
@@ -42,6 +52,10 @@ class RoomyLayer(DynamicLayer):
     def _show(self, length: int) -> None:
         """Let the first `length` tokens be the content."""
         self.keys, self.values = self._keys[:, :, :length], self._values[:, :, :length]
+
+    def select(self, rows: Tensor, length: int, room: int) -> "RoomyLayer":
+        """Copy the first `length` tokens of some rows, with room for more."""
+        return RoomyLayer(room, *(part[rows, :, :length] for part in self.content))
 
     @property
     def content(self) -> tuple[Tensor, Tensor]:
@@ -90,7 +104,8 @@ class CausalModel:
         weight = next(model.parameters())
         self.device, self.dtype = weight.device, weight.dtype
         config: Any = model.config
-        self.context = context or int(getattr(config, "max_position_embeddings", 0) or 2**30)
+        limits = (getattr(config, name, None) for name in LIMITS)
+        self.context = context or min((int(n) for n in limits if n), default=2**30)
         self.vocabulary = int(config.vocab_size)
         self._keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
 
@@ -99,26 +114,77 @@ class CausalModel:
         cache = Cache(layer_class_to_replicate=partial(RoomyLayer, room))  # type: ignore[arg-type]
         return Memory(cache, torch.zeros(rows, 0, dtype=torch.bool, device=self.device))
 
+    def most(self, budget: int) -> int:
+        """Tokens that one call should read, given the most that it may."""
+        return min(budget, CPU_TOKENS) if self.device.type == "cpu" else budget
+
     @torch.inference_mode()
     def read(
-        self, memory: Memory, ids: Tensor, real: Tensor, keep: int = 0
+        self, memory: Memory, ids: Tensor, real: Tensor, keep: int = 0, wanted: Wanted | None = None
     ) -> tuple[Tensor, Memory]:
         """Read on: ids (R, t), real (R, t) is False at padding. Return logits and the new memory.
 
-        The logits are (R, t, V), or (R, keep, V) of the last `keep` tokens.
+        The logits are (R, t, V), or (R, keep, V) of the last `keep` tokens, or (N, V) of those wanted.
         """
         mask = torch.cat([memory.mask, real], 1)
-        positions = (memory.lengths[:, None] + real.cumsum(1) - 1).clamp(min=0)
+        inputs = {
+            "attention_mask": mask.long(),
+            "position_ids": (memory.lengths[:, None] + real.cumsum(1) - 1).clamp(min=0),
+            "past_key_values": memory.cache,
+            "use_cache": True,
+        }
+        after = Memory(memory.cache, mask)
+        if wanted is not None:
+            return self._wanted(ids, wanted, **inputs), after
         extra = {"logits_to_keep": keep} if keep and self._keeps else {}
-        found = self.model(
-            input_ids=ids,
-            attention_mask=mask.long(),
+        return self.model(input_ids=ids, **inputs, **extra).logits[:, -keep:], after
+
+    @torch.inference_mode()
+    def read_graph(
+        self,
+        ids: Tensor,
+        positions: Tensor,
+        sees: Tensor | None,
+        wanted: Wanted,
+        cache: Cache | None = None,
+    ) -> Tensor:
+        """Return the logits (N, V) of wanted tokens of ids (R, t) that stand in no single line.
+
+        positions: (R, t). sees: (R, t, T), which tokens each one looks at, those of the cache first;
+        None where each looks at all before it. The cache grows by what is read.
+        """
+        if sees is None:
+            mask = torch.ones_like(ids)
+        else:
+            self._require_masks()
+            mask = torch.zeros(sees.shape, dtype=self.dtype, device=self.device)
+            mask = mask.masked_fill_(~sees, torch.finfo(self.dtype).min)[:, None]
+        return self._wanted(
+            ids,
+            wanted,
+            attention_mask=mask,
             position_ids=positions,
-            past_key_values=memory.cache,
-            use_cache=True,
-            **extra,
+            past_key_values=cache,
+            use_cache=cache is not None,
         )
-        return found.logits[:, -keep:], Memory(memory.cache, mask)
+
+    def _require_masks(self) -> None:
+        """Raise KdstError for an attention that takes no masks but causal ones."""
+        kind = getattr(self.model.config, "_attn_implementation", None)
+        if kind not in ("sdpa", "eager"):
+            raise KdstError(
+                f"the attention {kind!r} of this model takes no mask for calls that share a text.\n"
+                "Load the model with attn_implementation='sdpa' or 'eager'"
+            )
+
+    def _wanted(self, ids: Tensor, wanted: Wanted, **inputs: Any) -> Tensor:
+        """Run the model; only the wanted tokens pass its head, which is most of a small model's work."""
+        rows, columns = (torch.tensor(part, device=self.device) for part in wanted)
+        head = cast(Any, self.model).get_output_embeddings()
+        if head is None:
+            return cast(Tensor, self.model(input_ids=ids, **inputs).logits[rows, columns])
+        with _only(head, rows, columns):
+            return cast(Tensor, self.model(input_ids=ids, **inputs).logits[0])
 
     @torch.inference_mode()
     def branch(self, memory: Memory, rows: Tensor, lengths: Tensor, room: int) -> Memory:
@@ -128,10 +194,7 @@ class CausalModel:
         needed = int(mask.any(0).nonzero().max()) + 1 if mask.any() else 0
         if needed == 0:
             return self.empty(len(rows), room)
-        layers = [
-            RoomyLayer(room, *(part[rows, :, :needed] for part in cast(RoomyLayer, layer).content))
-            for layer in memory.cache.layers
-        ]
+        layers = [cast(RoomyLayer, a).select(rows, needed, room) for a in memory.cache.layers]
         return Memory(Cache(layers=layers), mask[:, :needed])  # type: ignore[arg-type]
 
     def pad(self, rows: Sequence[Sequence[int]], left: bool = False) -> tuple[Tensor, Tensor]:
@@ -144,6 +207,16 @@ class CausalModel:
             ids[i, place] = torch.tensor(row, dtype=torch.long)
             real[i, place] = True
         return ids.to(self.device), real.to(self.device)
+
+
+@contextmanager
+def _only(head: nn.Module, rows: Tensor, columns: Tensor) -> Iterator[None]:
+    """Let a model's head see the hidden states (R, t, H) of some tokens only, as (1, N, H)."""
+    hook = head.register_forward_pre_hook(lambda _, given: (given[0][rows, columns][None],))
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def batches(sizes: Sequence[int], budget: int, rows: int) -> list[list[int]]:
@@ -161,9 +234,9 @@ def batches(sizes: Sequence[int], budget: int, rows: int) -> list[list[int]]:
 
 
 def log_p(logits: Tensor, targets: Tensor) -> Tensor:
-    """Log-probabilities (R, t) of targets (R, t) under logits (R, t, V), at least in float32."""
+    """Log-probabilities (N,) of targets (N,) under logits (N, V), at least in float32."""
     scores = logits if logits.dtype == torch.float64 else logits.float()
-    return scores.gather(2, targets[..., None])[..., 0] - scores.logsumexp(2)
+    return scores.gather(1, targets[:, None])[:, 0] - scores.logsumexp(1)
 
 
 def require_room(size: int, what: str, context: int) -> None:
