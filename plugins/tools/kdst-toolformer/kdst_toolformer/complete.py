@@ -123,7 +123,7 @@ def _live(jobs: Tensor) -> tuple[Tensor, Tensor]:
     """The groups (G',) in which something is sampled, and their slots (G', J'), those first."""
     count = (jobs != EMPTY).sum(1)
     keep = count.nonzero()[:, 0]
-    order = (jobs[keep] == EMPTY).long().argsort(1, stable=True)
+    order = (jobs[keep] == EMPTY).long().argsort(dim=1, stable=True)
     return keep, order[:, : int(count.max())]
 
 

@@ -2,13 +2,14 @@
 
 import inspect
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any, cast
 
 import torch
 from attrs import frozen
 from torch import Tensor, nn
+from transformers.activations import NewGELUActivation
 from transformers.cache_utils import Cache, DynamicLayer
 
 from kdst_core.errors import KdstError
@@ -16,7 +17,7 @@ from kdst_core.errors import KdstError
 MAX_LOGITS = 2**26
 """Numbers in the logits of one call: rows × tokens × vocabulary."""
 
-CPU_TOKENS = 2048
+CPU_TOKENS = 1024
 """Tokens that one call reads on a CPU: more do not fit its caches and are slower each."""
 
 LIMITS = ("max_position_embeddings", "sliding_window")
@@ -108,6 +109,12 @@ class CausalModel:
         self.context = context or min((int(n) for n in limits if n), default=2**30)
         self.vocabulary = int(config.vocab_size)
         self._keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
+        self._slow = [
+            (module, name)
+            for module in model.modules()
+            for name, part in module.named_children()
+            if isinstance(part, NewGELUActivation)
+        ]
 
     def empty(self, rows: int, room: int = 0) -> Memory:
         """Rows that have read nothing."""
@@ -137,7 +144,8 @@ class CausalModel:
         if wanted is not None:
             return self._wanted(ids, wanted, **inputs), after
         extra = {"logits_to_keep": keep} if keep and self._keeps else {}
-        return self.model(input_ids=ids, **inputs, **extra).logits[:, -keep:], after
+        with self._fused():
+            return self.model(input_ids=ids, **inputs, **extra).logits[:, -keep:], after
 
     @torch.inference_mode()
     def read_graph(
@@ -181,10 +189,21 @@ class CausalModel:
         """Run the model; only the wanted tokens pass its head, which is most of a small model's work."""
         rows, columns = (torch.tensor(part, device=self.device) for part in wanted)
         head = cast(Any, self.model).get_output_embeddings()
-        if head is None:
-            return cast(Tensor, self.model(input_ids=ids, **inputs).logits[rows, columns])
-        with _only(head, rows, columns):
-            return cast(Tensor, self.model(input_ids=ids, **inputs).logits[0])
+        with self._fused(), nullcontext() if head is None else _only(head, rows, columns):
+            logits: Tensor = self.model(input_ids=ids, **inputs).logits
+        return logits[rows, columns] if head is None else logits[0]
+
+    @contextmanager
+    def _fused(self) -> Iterator[None]:
+        """Let GELU by tanh be one pass over its input instead of seven, a third of a CPU's work."""
+        before = [(module, name, getattr(module, name)) for module, name in self._slow]
+        for module, name in self._slow:
+            setattr(module, name, nn.GELU("tanh"))
+        try:
+            yield
+        finally:
+            for module, name, part in before:
+                setattr(module, name, part)
 
     @torch.inference_mode()
     def branch(self, memory: Memory, rows: Tensor, lengths: Tensor, room: int) -> Memory:
