@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 import torch
-from attrs import frozen
+from attrs import frozen, mutable
 from torch import Tensor
 from transformers.cache_utils import Cache
 
 from kdst_toolformer.draws import pick
-from kdst_toolformer.forward import MAX_LOGITS, CausalModel, Memory, RoomyLayer
+from kdst_toolformer.forward import MAX_LOGITS, CausalModel
+from kdst_toolformer.memory import Memory, RoomyLayer
 
 GROUP = 16
 """Samples that share one copy of a text's memory; each also passes over what the others wrote."""
@@ -68,48 +69,87 @@ class Completion:
         groups: Sequence[list[int]],
         written: list[list[int]],
     ) -> None:
-        """Sample in groups (G, J): a slot sees its text up to where it stands, and what it wrote."""
-        slots = max(map(len, groups))
-        jobs = torch.tensor([[*g, *[EMPTY] * (slots - len(g))] for g in groups])
-        lengths = torch.tensor([[starts[i].length if i >= 0 else 0 for i in g] for g in jobs.tolist()])
-        lengths = lengths.to(self.model.device)
+        """Sample in groups until all have ended; those that are left close up once they are few."""
         most = len(starts[0].u)
-        rows = torch.tensor([starts[g[0]].row for g in groups], device=self.model.device)
-        copy = self.model.branch(memory, rows, lengths.amax(1), slots * most)
-        cache, read = copy.cache, copy.mask
-        sees = read[:, None, :] & (read.cumsum(1)[:, None, :] <= lengths[:, :, None])
+        under_way = self._begin(memory, starts, groups, most)
         for step in range(most):
-            own = torch.eye(slots, dtype=torch.bool, device=self.model.device)
-            sees = torch.cat([sees, own.expand(len(jobs), slots, slots)], 2)
-            live = (jobs != EMPTY).nonzero().tolist()
-            names = [int(jobs[g, j]) for g, j in live]
-            ids = torch.full(jobs.shape, self.first)
-            for (g, j), i in zip(live, names, strict=True):
-                ids[g, j] = written[i][-1] if written[i] else self.first
-            wanted = [g for g, _ in live], [j for _, j in live]
-            logits = self.model.read_graph(
-                ids.to(self.model.device), lengths + step, sees, wanted, cache
-            )
-            u = torch.stack([starts[i].u[step] for i in names]).to(logits.device)
-            for (g, j), i, token in zip(
-                live, names, pick(logits, u, self.temperature).tolist(), strict=True
-            ):
+            places, jobs = under_way.live()
+            last = [written[i][-1] if written[i] else self.first for i in jobs]
+            logits = under_way.read(self.model, places, last, step)
+            u = torch.stack([starts[i].u[step] for i in jobs]).to(logits.device)
+            tokens = pick(logits, u, self.temperature).tolist()
+            for place, i, token in zip(places, jobs, tokens, strict=True):
                 written[i].append(token)
                 if self.ended(written[i]):
-                    jobs[g, j] = EMPTY
-            left = int((jobs != EMPTY).sum())
+                    under_way.jobs[place] = EMPTY
+            left = int((under_way.jobs != EMPTY).sum())
             if left == 0:
                 return
-            if 2 * left <= jobs.numel():
-                keep, order = _live(jobs)
-                jobs = jobs[keep].gather(1, order)
-                slots = jobs.shape[1]
-                here = order.to(self.model.device)
-                lengths = lengths[keep].gather(1, here)
-                sees = sees[keep].gather(1, here[:, :, None].expand(-1, -1, sees.shape[2]))
-                if len(keep) < len(groups):
-                    cache = _rows(cache, keep.to(self.model.device), slots * (most - step))
-                groups = [groups[k] for k in keep.tolist()]
+            if 2 * left <= under_way.jobs.numel():
+                under_way.close_up(most - step)
+
+    def _begin(
+        self, memory: Memory, starts: Sequence[Start], groups: Sequence[list[int]], most: int
+    ) -> "Groups":
+        """Groups that stand where their starts do: a slot sees its text up to there."""
+        slots = max(map(len, groups))
+        jobs = [[*group, *[EMPTY] * (slots - len(group))] for group in groups]
+        ends = [[starts[i].length if i != EMPTY else 0 for i in group] for group in jobs]
+        lengths = torch.tensor(ends, device=self.model.device)
+        rows = torch.tensor([starts[group[0]].row for group in groups], device=self.model.device)
+        text = self.model.branch(memory, rows, lengths.amax(1), slots * most)
+        sees = text.mask[:, None, :] & (text.mask.cumsum(1)[:, None, :] <= lengths[:, :, None])
+        return Groups(torch.tensor(jobs), lengths, sees, text.cache)
+
+
+@mutable
+class Groups:
+    """Samples under way. jobs: (G, J) which sample is in a slot. lengths: (G, J) tokens of its text.
+
+    sees: (G, J, T) which tokens of the cache it looks at: its text's, and what it wrote itself.
+    """
+
+    jobs: Tensor
+    lengths: Tensor
+    sees: Tensor
+    cache: Cache
+
+    def live(self) -> tuple[list[tuple[int, int]], list[int]]:
+        """The slots in which something is sampled, and what."""
+        places = [(g, j) for g, j in (self.jobs != EMPTY).nonzero().tolist()]
+        return places, [int(self.jobs[place]) for place in places]
+
+    def read(
+        self, model: CausalModel, places: list[tuple[int, int]], tokens: list[int], step: int
+    ) -> Tensor:
+        """Read a token in each live slot; return the logits (N, V) of what follows."""
+        count, slots = self.jobs.shape
+        own = torch.eye(slots, dtype=torch.bool, device=model.device)
+        self.sees = torch.cat([self.sees, own.expand(count, slots, slots)], 2)
+        groups, columns = [g for g, _ in places], [j for _, j in places]
+        ids = torch.zeros(count, slots, dtype=torch.long)
+        ids[groups, columns] = torch.tensor(tokens)
+        wanted = groups, columns
+        return model.read_graph(
+            ids.to(model.device), self.lengths + step, self.sees, wanted, self.cache
+        )
+
+    def close_up(self, most: int) -> None:
+        """Leave out groups and slots in which nothing is sampled. most: tokens still to come."""
+        busy = (self.jobs != EMPTY).sum(1)
+        keep = busy.nonzero()[:, 0]
+        order = (self.jobs[keep] == EMPTY).long().argsort(dim=1, stable=True)[:, : int(busy.max())]
+        if len(keep) < len(busy):
+            rows, length = keep.to(self.lengths.device), self.cache.get_seq_length()
+            layers = [
+                cast(RoomyLayer, layer).select(rows, length, order.shape[1] * most)
+                for layer in self.cache.layers
+            ]
+            self.cache = Cache(layers=layers)  # type: ignore[arg-type]
+        self.jobs = self.jobs[keep].gather(1, order)
+        order = order.to(self.lengths.device)
+        self.lengths = self.lengths[keep].gather(1, order)
+        self.sees = self.sees[keep].gather(1, order[:, :, None].expand(-1, -1, self.sees.shape[2]))
 
 
 def evenly(items: Sequence[int], most: int) -> Iterator[list[int]]:
@@ -117,18 +157,3 @@ def evenly(items: Sequence[int], most: int) -> Iterator[list[int]]:
     count = -(-len(items) // most)
     for n in range(count):
         yield list(items[n * len(items) // count : (n + 1) * len(items) // count])
-
-
-def _live(jobs: Tensor) -> tuple[Tensor, Tensor]:
-    """The groups (G',) in which something is sampled, and their slots (G', J'), those first."""
-    count = (jobs != EMPTY).sum(1)
-    keep = count.nonzero()[:, 0]
-    order = (jobs[keep] == EMPTY).long().argsort(dim=1, stable=True)
-    return keep, order[:, : int(count.max())]
-
-
-def _rows(cache: Cache, rows: Tensor, room: int) -> Cache:
-    """Copy rows of a cache."""
-    length = cache.get_seq_length()
-    layers = [cast(RoomyLayer, layer).select(rows, length, room) for layer in cache.layers]
-    return Cache(layers=layers)  # type: ignore[arg-type]

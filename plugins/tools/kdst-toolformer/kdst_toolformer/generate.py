@@ -14,7 +14,8 @@ from torch import Tensor
 from kdst_core.contracts import Document, Generation, ToolCall
 from kdst_core.errors import KdstError
 from kdst_toolformer.draws import generator, pick
-from kdst_toolformer.forward import CausalModel, Memory, batches
+from kdst_toolformer.forward import CausalModel, batches
+from kdst_toolformer.memory import Memory
 from kdst_toolformer.settings import Trigger
 from kdst_tools.calls import escape, read_body, unescape, write
 from kdst_tools.execution import Answer, Executor

@@ -19,11 +19,11 @@ from kdst_toolformer.draws import generator
 from kdst_toolformer.forward import (
     MAX_LOGITS,
     CausalModel,
-    Memory,
     batches,
     log_p,
     require_room,
 )
+from kdst_toolformer.memory import Memory
 from kdst_toolformer.settings import ToolSettings
 from kdst_tools.calls import read_body
 from kdst_tools.tokens import CallTokens

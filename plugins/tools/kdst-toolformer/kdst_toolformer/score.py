@@ -76,7 +76,8 @@ class Scorer:
             last = max(queries[q].index for q in members)
             nodes = plan.tree.add([*lead, *ids[: last + seen(windows[window], last)]])
             for q in members:
-                plan.nodes.append((q, self._counting(nodes, len(lead), windows[window], queries[q])))
+                counting = self._counting(nodes, len(lead), windows[window], queries[q])
+                plan.nodes.append((q, counting))
             yield plan
 
     def _inline(self, windows: Sequence[Window], queries: Sequence[Query]) -> Iterator[Plan]:
@@ -116,9 +117,7 @@ class Scorer:
             plan.nodes.append((q, nodes[len(query.z) - 1 :]))
         return plan
 
-    def _counting(
-        self, nodes: Sequence[int], lead: int, window: Window, query: Query
-    ) -> list[int]:
+    def _counting(self, nodes: Sequence[int], lead: int, window: Window, query: Query) -> list[int]:
         """The nodes that predict x_i to x_{i+4}, of the nodes of a text behind `lead` tokens."""
         first = lead + query.index - 1
         return list(nodes[max(first, 0) : first + seen(window, query.index) + 1])

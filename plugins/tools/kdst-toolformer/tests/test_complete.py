@@ -60,3 +60,18 @@ def test_an_attention_without_masks_is_named():
     sees, ids = torch.ones(1, 1, 1, dtype=torch.bool), torch.zeros(1, 1, dtype=torch.long)
     with pytest.raises(KdstError, match="attn_implementation='sdpa' or 'eager'"):
         model.read_graph(ids, ids, sees, ([0], [0]))
+
+
+def test_no_token_looks_back_further_than_a_sliding_window():
+    found = layouts.model("llama", 60)
+    found.config.sliding_window = 32
+    assert CausalModel(found).context == 32
+
+
+def test_reading_leaves_the_model_as_it_was():
+    model = model_of("gpt2")
+    before = [type(module) for module in model.model.modules()]
+    ids = torch.zeros(1, 3, dtype=torch.long)
+    model.read_graph(ids, torch.arange(3)[None], None, ([0], [2]))
+    assert [type(module) for module in model.model.modules()] == before
+    assert not any(module._forward_pre_hooks for module in model.model.modules())
