@@ -152,6 +152,7 @@ class Annotator:
             options.max_tokens,
             options.max_input,
             options.temperature,
+            budget=options.budget,
         )
         decoder = Generator(self.model, self.tokens, self.executor, decoding, self.request.seed)
         return decoder(prompts, tools)

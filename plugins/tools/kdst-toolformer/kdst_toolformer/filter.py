@@ -33,7 +33,8 @@ class Filter:
         found = list(calls)
         parts, place = self._parts(shard, calls)
         queries: list[Query] = []
-        scored: list[int] = []
+        nothing: dict[tuple[int, int], int] = {}
+        scored: list[tuple[int, int, int]] = []
         for number, call in enumerate(calls):
             if call.result is None:
                 continue
@@ -42,13 +43,15 @@ class Filter:
             if pair is None:
                 found[number] = evolve(call, reason="does not fit the context")
                 continue
+            here = where, call.position - parts[where].start
+            if here not in nothing:
+                nothing[here] = len(queries)
+                queries.append(Query(*here, ()))
+            scored.append((number, nothing[here], len(queries)))
             queries += pair
-            scored.append(number)
-        empty, losses = self.scorer(parts, queries)
-        for k, number in enumerate(scored):
-            query = queries[2 * k]
-            nothing = empty[query.window][query.index]
-            found[number] = self._judge(calls[number], nothing, *losses[2 * k : 2 * k + 2])
+        losses = self.scorer(parts, queries)
+        for number, empty, own in scored:
+            found[number] = self._judge(calls[number], losses[empty], losses[own], losses[own + 1])
         return self._best(found)
 
     def _parts(

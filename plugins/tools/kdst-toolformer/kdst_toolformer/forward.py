@@ -1,85 +1,30 @@
 """A causal language model that remembers what it has read, row by row, and reads on from there."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any, cast
 
 import torch
-from attrs import frozen
 from torch import Tensor, nn
-from transformers.cache_utils import Cache, DynamicLayer
+from transformers.activations import NewGELUActivation
+from transformers.cache_utils import Cache
 
 from kdst_core.errors import KdstError
+from kdst_toolformer.memory import Memory, RoomyLayer
 
 MAX_LOGITS = 2**26
 """Numbers in the logits of one call: rows × tokens × vocabulary."""
 
+CPU_NUMBERS = 2**18
+"""Numbers in the hidden states of one call on a CPU: more do not fit its caches and are slower."""
 
-class RoomyLayer(DynamicLayer):
-    """Keys and values (R, H, T, D) of one layer with room for more, so that none is copied a step."""
+LIMITS = ("max_position_embeddings", "sliding_window")
+"""What a configuration says about how far back a token can look."""
 
-    def __init__(self, room: int, keys: Tensor | None = None, values: Tensor | None = None) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.room = room
-        if keys is not None and values is not None:
-            self._begin(keys, values)
-
-    def _begin(self, keys: Tensor, values: Tensor) -> None:
-        """Take the first keys and values."""
-        self.dtype, self.device = keys.dtype, keys.device
-        self.is_initialized = True
-        self._keys, self._values = self._buffer(keys), self._buffer(values)
-        self._show(keys.shape[-2])
-
-    def _buffer(self, start: Tensor) -> Tensor:
-        """Room for `room` more tokens behind `start`."""
-        rows, heads, length, width = start.shape
-        buffer = start.new_empty(rows, heads, length + self.room, width)
-        buffer[:, :, :length] = start
-        return buffer
-
-    def _show(self, length: int) -> None:
-        """Let the first `length` tokens be the content."""
-        self.keys, self.values = self._keys[:, :, :length], self._values[:, :, :length]
-
-    @property
-    def content(self) -> tuple[Tensor, Tensor]:
-        """All keys and values."""
-        return cast(Tensor, self.keys), cast(Tensor, self.values)
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[Tensor, Tensor]:
-        """Append (R, H, t, D) and return all keys and values."""
-        before = self.get_seq_length()
-        after = before + key_states.shape[-2]
-        if not self.is_initialized:
-            self._begin(key_states, value_states)
-            return self.content
-        if after > self._keys.shape[-2]:
-            self.room = max(self.room, 2 * key_states.shape[-2])
-            self._keys, self._values = map(self._buffer, self.content)
-        self._keys[:, :, before:after] = key_states
-        self._values[:, :, before:after] = value_states
-        self._show(after)
-        return self.content
-
-
-@frozen
-class Memory:
-    """What rows of a batch have read: cache, mask (R, T) of the tokens that count.
-
-    Positions follow from the mask: the next token of a row stands behind those that count.
-    """
-
-    cache: Cache
-    mask: Tensor
-
-    @property
-    def lengths(self) -> Tensor:
-        """Tokens that each row has read, (R,)."""
-        return self.mask.sum(1)
+Wanted = tuple[Sequence[int], Sequence[int]]
+"""Rows and columns of the N tokens whose logits are asked for."""
 
 
 class CausalModel:
@@ -90,35 +35,106 @@ class CausalModel:
         weight = next(model.parameters())
         self.device, self.dtype = weight.device, weight.dtype
         config: Any = model.config
-        self.context = context or int(getattr(config, "max_position_embeddings", 0) or 2**30)
+        limits = (getattr(config, name, None) for name in LIMITS)
+        self.context = context or min((int(n) for n in limits if n), default=2**30)
         self.vocabulary = int(config.vocab_size)
         self._keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
+        self._slow = [
+            (module, name)
+            for module in model.modules()
+            for name, part in module.named_children()
+            if isinstance(part, NewGELUActivation)
+        ]
 
     def empty(self, rows: int, room: int = 0) -> Memory:
         """Rows that have read nothing."""
         cache = Cache(layer_class_to_replicate=partial(RoomyLayer, room))  # type: ignore[arg-type]
         return Memory(cache, torch.zeros(rows, 0, dtype=torch.bool, device=self.device))
 
+    def most(self, budget: int) -> int:
+        """Tokens that one call should read, given the most that it may."""
+        width = int(getattr(cast(Any, self.model).config, "hidden_size", 0) or 1)
+        return min(budget, max(256, CPU_NUMBERS // width)) if self.device.type == "cpu" else budget
+
     @torch.inference_mode()
     def read(
-        self, memory: Memory, ids: Tensor, real: Tensor, keep: int = 0
+        self, memory: Memory, ids: Tensor, real: Tensor, keep: int = 0, wanted: Wanted | None = None
     ) -> tuple[Tensor, Memory]:
         """Read on: ids (R, t), real (R, t) is False at padding. Return logits and the new memory.
 
-        The logits are (R, t, V), or (R, keep, V) of the last `keep` tokens.
+        The logits are (R, t, V), or (R, keep, V) of the last `keep` tokens, or (N, V) of those wanted.
         """
         mask = torch.cat([memory.mask, real], 1)
-        positions = (memory.lengths[:, None] + real.cumsum(1) - 1).clamp(min=0)
+        inputs = {
+            "attention_mask": mask.long(),
+            "position_ids": (memory.lengths[:, None] + real.cumsum(1) - 1).clamp(min=0),
+            "past_key_values": memory.cache,
+            "use_cache": True,
+        }
+        after = Memory(memory.cache, mask)
+        if wanted is not None:
+            return self._wanted(ids, wanted, **inputs), after
         extra = {"logits_to_keep": keep} if keep and self._keeps else {}
-        found = self.model(
-            input_ids=ids,
-            attention_mask=mask.long(),
+        with self._fused():
+            return self.model(input_ids=ids, **inputs, **extra).logits[:, -keep:], after
+
+    @torch.inference_mode()
+    def read_graph(
+        self,
+        ids: Tensor,
+        positions: Tensor,
+        sees: Tensor | None,
+        wanted: Wanted,
+        cache: Cache | None = None,
+    ) -> Tensor:
+        """Return the logits (N, V) of wanted tokens of ids (R, t) that stand in no single line.
+
+        positions: (R, t). sees: (R, t, T), which tokens each one looks at, those of the cache first;
+        None where each looks at all before it. The cache grows by what is read.
+        """
+        if sees is None:
+            mask = torch.ones_like(ids)
+        else:
+            self._require_masks()
+            mask = torch.zeros(sees.shape, dtype=self.dtype, device=self.device)
+            mask = mask.masked_fill_(~sees, torch.finfo(self.dtype).min)[:, None]
+        return self._wanted(
+            ids,
+            wanted,
+            attention_mask=mask,
             position_ids=positions,
-            past_key_values=memory.cache,
-            use_cache=True,
-            **extra,
+            past_key_values=cache,
+            use_cache=cache is not None,
         )
-        return found.logits[:, -keep:], Memory(memory.cache, mask)
+
+    def _require_masks(self) -> None:
+        """Raise KdstError for an attention that takes no masks but causal ones."""
+        kind = getattr(self.model.config, "_attn_implementation", None)
+        if kind not in ("sdpa", "eager"):
+            raise KdstError(
+                f"the attention {kind!r} of this model takes no mask for calls that share a text.\n"
+                "Load the model with attn_implementation='sdpa' or 'eager'"
+            )
+
+    def _wanted(self, ids: Tensor, wanted: Wanted, **inputs: Any) -> Tensor:
+        """Run the model; only the wanted tokens pass its head, which costs much in a large vocabulary."""
+        rows, columns = (torch.tensor(part, device=self.device) for part in wanted)
+        head = cast(Any, self.model).get_output_embeddings()
+        with self._fused(), nullcontext() if head is None else _only(head, rows, columns):
+            logits: Tensor = self.model(input_ids=ids, **inputs).logits
+        return logits[rows, columns] if head is None else logits[0]
+
+    @contextmanager
+    def _fused(self) -> Iterator[None]:
+        """Let GELU by tanh be one pass over its input instead of seven, a third of a CPU's work."""
+        before = [(module, name, getattr(module, name)) for module, name in self._slow]
+        for module, name in self._slow:
+            setattr(module, name, nn.GELU("tanh"))
+        try:
+            yield
+        finally:
+            for module, name, part in before:
+                setattr(module, name, part)
 
     @torch.inference_mode()
     def branch(self, memory: Memory, rows: Tensor, lengths: Tensor, room: int) -> Memory:
@@ -128,10 +144,7 @@ class CausalModel:
         needed = int(mask.any(0).nonzero().max()) + 1 if mask.any() else 0
         if needed == 0:
             return self.empty(len(rows), room)
-        layers = [
-            RoomyLayer(room, *(part[rows, :, :needed] for part in cast(RoomyLayer, layer).content))
-            for layer in memory.cache.layers
-        ]
+        layers = [cast(RoomyLayer, a).select(rows, needed, room) for a in memory.cache.layers]
         return Memory(Cache(layers=layers), mask[:, :needed])  # type: ignore[arg-type]
 
     def pad(self, rows: Sequence[Sequence[int]], left: bool = False) -> tuple[Tensor, Tensor]:
@@ -144,6 +157,16 @@ class CausalModel:
             ids[i, place] = torch.tensor(row, dtype=torch.long)
             real[i, place] = True
         return ids.to(self.device), real.to(self.device)
+
+
+@contextmanager
+def _only(head: nn.Module, rows: Tensor, columns: Tensor) -> Iterator[None]:
+    """Let a model's head see the hidden states (R, t, H) of some tokens only, as (1, N, H)."""
+    hook = head.register_forward_pre_hook(lambda _, given: (given[0][rows, columns][None],))
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def batches(sizes: Sequence[int], budget: int, rows: int) -> list[list[int]]:
@@ -161,9 +184,9 @@ def batches(sizes: Sequence[int], budget: int, rows: int) -> list[list[int]]:
 
 
 def log_p(logits: Tensor, targets: Tensor) -> Tensor:
-    """Log-probabilities (R, t) of targets (R, t) under logits (R, t, V), at least in float32."""
+    """Log-probabilities (N,) of targets (N,) under logits (N, V), at least in float32."""
     scores = logits if logits.dtype == torch.float64 else logits.float()
-    return scores.gather(2, targets[..., None])[..., 0] - scores.logsumexp(2)
+    return scores.gather(1, targets[:, None])[:, 0] - scores.logsumexp(1)
 
 
 def require_room(size: int, what: str, context: int) -> None:

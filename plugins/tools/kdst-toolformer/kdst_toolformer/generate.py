@@ -14,7 +14,8 @@ from torch import Tensor
 from kdst_core.contracts import Document, Generation, ToolCall
 from kdst_core.errors import KdstError
 from kdst_toolformer.draws import generator, pick
-from kdst_toolformer.forward import CausalModel, Memory, batches
+from kdst_toolformer.forward import CausalModel, batches
+from kdst_toolformer.memory import Memory
 from kdst_toolformer.settings import Trigger
 from kdst_tools.calls import escape, read_body, unescape, write
 from kdst_tools.execution import Answer, Executor
@@ -23,7 +24,8 @@ from kdst_tools.tokens import CallTokens
 
 @frozen
 class Decoding:
-    """How text is generated. temperature: 0 is greedy. rows: continuations in a batch."""
+    """How text is generated. temperature: 0 is greedy. rows: most continuations in a batch, fewer where
+    they would remember more than 8 × budget tokens."""
 
     trigger: Trigger = "top-k"
     top_k: int = 10
@@ -32,7 +34,8 @@ class Decoding:
     max_tokens: int = 64
     max_input: int = 48
     temperature: float = 0.0
-    rows: int = 64
+    rows: int = 256
+    budget: int = 8192
 
 
 @mutable
@@ -99,11 +102,16 @@ class Generator:
         for prompt, row in zip(prompts, ids, strict=True):
             self._check(prompt, row)
         found: dict[int, Generation] = {}
-        for chosen in batches([len(row) for row in ids], 2**30, self.decoding.rows):
+        sizes = [len(row) + self._room() for row in ids]
+        for chosen in batches(sizes, 8 * self.decoding.budget, self.decoding.rows):
             rows = [self._row(prompts[i], ids[i]) for i in chosen]
             self._decode(rows, [ids[i] for i in chosen], tools)
             found |= {i: r.generation(self.tokens) for i, r in zip(chosen, rows, strict=True)}
         return [found[i] for i in range(len(prompts))]
+
+    def _room(self) -> int:
+        """Tokens that a continuation usually adds: plain text, a call and its result."""
+        return self.decoding.max_tokens + 2 * self.decoding.max_input
 
     def _check(self, prompt: Document, ids: Sequence[int]) -> None:
         """Refuse a prompt that is empty or too long; nothing is cropped."""
@@ -125,19 +133,28 @@ class Generator:
     def _decode(self, rows: list[Row], ids: list[list[int]], tools: bool) -> None:
         """Carry continuations to their ends."""
         padded, real = self.model.pad(ids, left=True)
-        room = self.decoding.max_tokens + 2 * self.decoding.max_input
-        memory = self.model.empty(len(rows), room)
+        memory = self.model.empty(len(rows), self._room())
         logits, memory = self.model.read(memory, padded, real, keep=1)
         while True:
             memory = self._step(rows, logits[:, 0], memory, tools)
             if all(row.done for row in rows):
                 return
+            rows, memory = self._under_way(rows, memory)
             reading = torch.tensor([not row.done for row in rows], device=self.model.device)
             next_ids = [0 if row.done else row.queue.pop(0) for row in rows]
             for row in rows:
                 row.read += not row.done
             ids_ = torch.tensor(next_ids, device=self.model.device)[:, None]
             logits, memory = self.model.read(memory, ids_, reading[:, None], keep=1)
+
+    def _under_way(self, rows: list[Row], memory: Memory) -> tuple[list[Row], Memory]:
+        """Leave out the rows that are done, once they are half of them."""
+        places = [i for i, row in enumerate(rows) if not row.done]
+        if 2 * len(places) > len(rows):
+            return rows, memory
+        chosen = torch.tensor(places, device=self.model.device)
+        memory = self.model.branch(memory, chosen, memory.lengths[chosen], self._room())
+        return [rows[i] for i in places], memory
 
     def _step(self, rows: list[Row], logits: Tensor, memory: Memory, tools: bool) -> Memory:
         """Let every row that has read its queue write a token; carry out the calls that are ready."""

@@ -14,15 +14,16 @@ from torch import Tensor
 
 from kdst_core.contracts import Document, Tool, ToolCall
 from kdst_toolformer import prompts
-from kdst_toolformer.draws import generator, pick
+from kdst_toolformer.complete import Completion, Start
+from kdst_toolformer.draws import generator
 from kdst_toolformer.forward import (
     MAX_LOGITS,
     CausalModel,
-    Memory,
     batches,
     log_p,
     require_room,
 )
+from kdst_toolformer.memory import Memory
 from kdst_toolformer.settings import ToolSettings
 from kdst_tools.calls import read_body
 from kdst_tools.tokens import CallTokens
@@ -70,7 +71,7 @@ class Sampler:
     ) -> None:
         self.model, self.tokens, self.settings = model, tokens, settings
         self.prompted, self.seed, self.budget = prompted, seed, budget
-        self.max_input, self.temperature = max_input, temperature
+        self.max_input = max_input
         self.passes: list[tuple[Tool | None, ToolSettings]]
         if prompted:
             self.passes = [(tool, settings[tool.name]) for tool in tools]
@@ -78,6 +79,7 @@ class Sampler:
             self.passes = [(None, widest(list(settings.values())))]
         self._heads: dict[str, Memory] = {}
         self._ends = ending_tokens(tokens, model.vocabulary)
+        self.complete = Completion(model, tokens.start_id, self._ended, temperature, budget)
 
     def window_size(self) -> int:
         """Tokens of text that fit the context beside prompt and call; KdstError when too few do."""
@@ -103,13 +105,13 @@ class Sampler:
         size = self.window_size()
         parts = [w for d in shard for w in windows(d, self.tokens, size) if w.positions]
         for tool, settings in self.passes:
-            for batch, memory, starts, p in self.positions(parts, tool):
+            for batch, memory, first, p in self.positions(parts, tool):
                 places = [
                     place
                     for row, window in enumerate(batch)
                     for place in self.choose(row, window, p[row], settings)
                 ]
-                written = self.calls(batch, memory, starts, places, settings.m, tool)
+                written = self.calls(batch, memory, first, places, settings.m, tool)
                 yield Drawn(tool, batch, places, written)
 
     def _head_ids(self, tool: Tool) -> list[int]:
@@ -129,30 +131,38 @@ class Sampler:
 
     def positions(
         self, parts: Sequence[Window], tool: Tool | None
-    ) -> Iterator[tuple[list[Window], Memory, Tensor, list[list[float]]]]:
-        """Yield batches of windows: what was read, where in it the texts start (R,), and all p_i."""
+    ) -> Iterator[tuple[list[Window], Memory, list[int], list[list[float]]]]:
+        """Yield batches of windows: what was read, where in it each text starts, and all p_i."""
         before = [self._before(w, tool) for w in parts]
         sizes = [len(b) + len(w.ids) for b, w in zip(before, parts, strict=True)]
-        widest_row = max(sizes, default=1)
-        rows = max(1, MAX_LOGITS // (widest_row * self.model.vocabulary))
-        for chosen in batches(sizes, self.budget, rows):
-            batch = [parts[i] for i in chosen]
-            lead = [len(before[i]) for i in chosen]
+        longest = max((len(w.ids) for w in parts), default=1)
+        rows = max(1, MAX_LOGITS // (longest * self.model.vocabulary))
+        shared = len(self._head_ids(tool)) if tool is not None else 0
+        for chosen in batches(sizes, self.model.most(self.budget), rows):
+            batch, lead = [parts[i] for i in chosen], [len(before[i]) for i in chosen]
             ids, real = self.model.pad([before[i] + parts[i].ids for i in chosen])
             memory = self._head(tool, len(batch), ids.shape[1])
-            starts = memory.lengths + torch.tensor(lead, device=self.model.device)
-            logits, memory = self.model.read(memory, ids, real)
-            start = torch.full_like(ids, self.tokens.start_id)
-            p = log_p(logits, start).exp().tolist()
-            yield (
-                batch,
-                memory,
-                starts,
-                [
-                    [p[r][first + j - 1] if first + j > 0 else 0.0 for j in range(len(w.ids))]
-                    for r, (w, first) in enumerate(zip(batch, lead, strict=True))
-                ],
-            )
+            p, memory = self._start_p(memory, ids, real, batch, lead)
+            yield batch, memory, [shared + first for first in lead], p
+
+    def _start_p(
+        self, memory: Memory, ids: Tensor, real: Tensor, batch: Sequence[Window], lead: list[int]
+    ) -> tuple[list[list[float]], Memory]:
+        """p_i of every position of texts that stand behind `lead` tokens; 0 where nothing is before."""
+        places = [
+            (row, first + i - 1)
+            for row, (window, first) in enumerate(zip(batch, lead, strict=True))
+            for i in range(len(window.ids))
+            if first + i > 0
+        ]
+        wanted = [row for row, _ in places], [column for _, column in places]
+        logits, memory = self.model.read(memory, ids, real, wanted=wanted)
+        start = torch.full((len(places),), self.tokens.start_id, device=logits.device)
+        found = iter(log_p(logits, start).exp().tolist())
+        return [
+            [next(found) if first + i > 0 else 0.0 for i in range(len(window.ids))]
+            for window, first in zip(batch, lead, strict=True)
+        ], memory
 
     def _before(self, window: Window, tool: Tool | None) -> list[int]:
         """Tokens before a text that only it has."""
@@ -174,26 +184,20 @@ class Sampler:
         self,
         batch: Sequence[Window],
         memory: Memory,
-        starts: Tensor,
+        first: Sequence[int],
         places: Sequence[Place],
         m: int,
         tool: Tool | None,
     ) -> list[list[list[int]]]:
         """Sample m calls at each place; return the tokens that follow <API>."""
         draws = self._draws(batch, places, m, tool)
-        jobs = [(place, sample) for place in range(len(places)) for sample in range(m)]
-        found: list[list[list[int]]] = [[[] for _ in range(m)] for _ in places]
-        width = memory.mask.shape[1] + self.max_input
-        rows = max(1, min(self.budget * 8 // width, MAX_LOGITS // self.model.vocabulary))
-        for first in range(0, len(jobs), rows):
-            part = jobs[first : first + rows]
-            row = torch.tensor([places[i].row for i, _ in part], device=self.model.device)
-            index = torch.tensor([places[i].index for i, _ in part], device=self.model.device)
-            branch = self.model.branch(memory, row, starts[row] + index, self.max_input + 1)
-            u = torch.stack([draws[i][sample] for i, sample in part])
-            for (i, sample), written in zip(part, self.complete(branch, u), strict=True):
-                found[i][sample] = written
-        return found
+        starts = [
+            Start(place.row, first[place.row] + place.index, u)
+            for place, numbers in zip(places, draws, strict=True)
+            for u in numbers
+        ]
+        written = self.complete(memory, starts)
+        return [written[n : n + m] for n in range(0, len(written), m)]
 
     def _draws(
         self, batch: Sequence[Window], places: Sequence[Place], m: int, tool: Tool | None
@@ -202,36 +206,6 @@ class Sampler:
         name = tool.name if tool else ""
         sources = [generator(self.seed, "sample", w.document.id, str(w.start), name) for w in batch]
         return [torch.rand(m, self.max_input, generator=sources[q.row]) for q in places]
-
-    def complete(self, memory: Memory, u: Tensor) -> list[list[int]]:
-        """Sample after <API> until </API> or the arrow, or as many tokens as a call may have.
-
-        memory: rows that stand before the call. u: (R, max_input) uniform numbers.
-        """
-        written: list[list[int]] = [[] for _ in u]
-        rows, going = list(range(len(u))), set(range(len(u)))
-        tokens = [self.tokens.start_id] * len(u)
-        for step in range(self.max_input):
-            ids = torch.tensor(tokens, device=self.model.device)[:, None]
-            logits, memory = self.model.read(memory, ids, torch.ones_like(ids).bool(), keep=1)
-            tokens = pick(logits[:, 0], u[rows, step].to(logits.device), self.temperature).tolist()
-            for row, token in zip(rows, tokens, strict=True):
-                if row in going:
-                    written[row].append(token)
-                    if self._ended(written[row]):
-                        going.remove(row)
-            if not going:
-                break
-            if 2 * len(going) <= len(rows):
-                places = [i for i, row in enumerate(rows) if row in going]
-                memory = self._keep(memory, places, self.max_input - step)
-                rows, tokens = [rows[i] for i in places], [tokens[i] for i in places]
-        return written
-
-    def _keep(self, memory: Memory, places: list[int], room: int) -> Memory:
-        """Go on with those rows that have not ended, once they are few."""
-        chosen = torch.tensor(places, device=self.model.device)
-        return self.model.branch(memory, chosen, memory.lengths[chosen], room)
 
     def _ended(self, written: Sequence[int]) -> bool:
         """Whether a call ends with its last token."""

@@ -5,14 +5,16 @@ so that five tokens count. z stands before the whole text (`prefix`, the paper's
 have not seen calls inside texts) or right before x_i (`inline`).
 """
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 
 import torch
-from attrs import frozen
-from torch import Tensor
+from attrs import field, frozen
 
-from kdst_toolformer.forward import MAX_LOGITS, CausalModel, Memory, batches, log_p
+from kdst_toolformer import trees
+from kdst_toolformer.forward import MAX_LOGITS, CausalModel, batches, log_p
 from kdst_toolformer.settings import Placement
+from kdst_toolformer.trees import ROOT, Tree
 from kdst_tools.tokens import CallTokens
 from kdst_tools.windows import HORIZON, Window
 
@@ -20,111 +22,131 @@ _TILDE = [max(0.0, 1 - 0.2 * t) for t in range(HORIZON)]
 WEIGHTS = tuple(w / sum(_TILDE) for w in _TILDE)
 """w_0 … w_4 = (1, 0.8, 0.6, 0.4, 0.2) / 3."""
 
+BRANCHES = (256, 1024)
+"""Tokens of calls that share one reading of a text: at least, and at most. Longer texts have more,
+since they cost more to read again; too many cost in attention, where each is held against all."""
+
 
 @frozen
 class Query:
-    """One loss to compute: of z (tokens, not empty) at index i of a window."""
+    """One loss to compute: of z (tokens, none for L_i(ε)) at index i of a window."""
 
     window: int
     index: int
     z: tuple[int, ...]
 
 
+@frozen
+class Plan:
+    """A tree to read and, for each query that it answers, the nodes whose logits count, in order."""
+
+    tree: Tree = field(factory=Tree)
+    nodes: list[tuple[int, list[int]]] = field(factory=list)
+
+
 class Scorer:
-    """Computes L_i(z) for many z at once: texts are read once, and only as far as x_{i+4}."""
+    """Computes L_i(z) for many z at once: what several of them read is read once, up to x_{i+3}."""
 
     def __init__(
         self, model: CausalModel, tokens: CallTokens, placement: Placement, budget: int
     ) -> None:
         self.model, self.tokens = model, tokens
-        self.placement, self.budget = placement, budget
+        self.placement, self.budget = placement, model.most(budget)
 
-    def __call__(
-        self, windows: Sequence[Window], queries: Sequence[Query]
-    ) -> tuple[list[list[float]], list[float]]:
-        """Return L_i(empty) for every index of every window, and the loss of every query."""
-        empty: list[list[float]] = [[] for _ in windows]
+    def __call__(self, windows: Sequence[Window], queries: Sequence[Query]) -> list[float]:
+        """Return the loss of every query."""
+        make = self._prefix if self.placement == "prefix" else self._inline
+        plans = list(make(windows, queries))
+        most = max((sum(len(nodes) for _, nodes in plan.nodes) for plan in plans), default=1)
+        rows = max(1, MAX_LOGITS // (max(1, most) * self.model.vocabulary))
         losses = [0.0] * len(queries)
-        by_window: dict[int, list[int]] = {}
-        for q, query in enumerate(queries):
-            by_window.setdefault(query.window, []).append(q)
-        prefix = len(self.tokens.prefix)
-        sizes = [prefix + len(w.ids) for w in windows]
-        rows = max(1, MAX_LOGITS // (max(sizes, default=1) * self.model.vocabulary))
-        for chosen in batches(sizes, self.budget, rows):
-            memory, losses_of_texts = self._read([windows[i] for i in chosen])
-            mine = [q for i in chosen for q in by_window.get(i, ())]
-            place = {i: row for row, i in enumerate(chosen)}
-            for i in chosen:
-                empty[i] = losses_of_texts[place[i]]
-            for q, loss in self._queries(memory, place, windows, queries, mine):
+        for chosen in batches([len(plan.tree) for plan in plans], self.budget, rows):
+            for q, loss in self._losses([plans[i] for i in chosen], windows, queries):
                 losses[q] = loss
-        return empty, losses
+        return losses
 
-    def _read(self, windows: Sequence[Window]) -> tuple[Memory, list[list[float]]]:
-        """Read texts without calls; return the memory and L_i(empty) of every index."""
-        prefix = self.tokens.prefix
-        ids, real = self.model.pad([prefix + w.ids for w in windows])
-        logits, memory = self.model.read(self.model.empty(len(windows)), ids, real)
-        found = -log_p(logits[:, :-1], ids[:, 1:]).double().cpu()
-        losses = []
-        for row, window in zip(found, windows, strict=True):
-            count, lead = len(window.ids), len(prefix)
-            nll = row[max(lead - 1, 0) : lead + count - 1].tolist()
-            nll = nll if lead else [0.0, *nll]
-            losses.append([weighted(nll[i : i + HORIZON]) for i in range(count)])
-        return memory, losses
+    def _prefix(self, windows: Sequence[Window], queries: Sequence[Query]) -> Iterator[Plan]:
+        """z, then the text: one reading of each distinct z and window, as far as any of its i needs."""
+        groups: dict[tuple[int, tuple[int, ...]], list[int]] = defaultdict(list)
+        for q, query in enumerate(queries):
+            groups[query.window, query.z].append(q)
+        for (window, z), members in groups.items():
+            plan, ids = Plan(), windows[window].ids
+            lead = [*self.tokens.prefix, *z]
+            last = max(queries[q].index for q in members)
+            nodes = plan.tree.add([*lead, *ids[: last + seen(windows[window], last)]])
+            for q in members:
+                counting = self._counting(nodes, len(lead), windows[window], queries[q])
+                plan.nodes.append((q, counting))
+            yield plan
 
-    def _queries(
-        self,
-        memory: Memory,
-        place: dict[int, int],
-        windows: Sequence[Window],
-        queries: Sequence[Query],
-        mine: Sequence[int],
-    ) -> list[tuple[int, float]]:
-        """The losses of the queries about the texts of a memory, in batches of rows of similar length."""
-        inputs = [self._input(windows[queries[q].window], queries[q]) for q in mine]
-        kept = memory.mask.shape[1] if self.placement == "inline" else 0
-        rows = max(1, min(self.budget * 8 // (kept + 1), MAX_LOGITS // (8 * self.model.vocabulary)))
-        found = []
-        for chosen in batches([len(i) for i in inputs], self.budget, rows):
-            part = [queries[mine[c]] for c in chosen]
-            ids, real = self.model.pad([inputs[c] for c in chosen], left=True)
-            start = self._start(memory, part, place, ids.shape[1])
-            logits, _ = self.model.read(start, ids, real, keep=HORIZON)
-            losses = self._losses(logits, windows, part)
-            found += [(mine[c], loss) for c, loss in zip(chosen, losses, strict=True)]
-        return found
+    def _inline(self, windows: Sequence[Window], queries: Sequence[Query]) -> Iterator[Plan]:
+        """The text, and calls branching off it: what the calls at one position share is read once."""
+        by_window: dict[int, list[int]] = defaultdict(list)
+        for q, query in enumerate(queries):
+            by_window[query.window].append(q)
+        for window, members in by_window.items():
+            least, most = BRANCHES
+            size = min(max(4 * len(windows[window].ids), least), most)
+            logits = max(1, MAX_LOGITS // (HORIZON * self.model.vocabulary))
+            part, tokens = list[int](), 0
+            for q in sorted(members, key=lambda q: queries[q].index):
+                tokens += len(queries[q].z) + HORIZON - 1 if queries[q].z else 0
+                if part and (tokens > size or len(part) == logits):
+                    yield self._branching(windows[window], queries, part)
+                    part, tokens = [], len(queries[q].z) + HORIZON - 1
+                part.append(q)
+            yield self._branching(windows[window], queries, part)
 
-    def _input(self, window: Window, query: Query) -> list[int]:
-        """The tokens that a row reads after its memory: their last ones predict x_i to x_{i+4}."""
-        seen = window.ids[query.index : query.index + HORIZON - 1]
-        if query.index + len(seen) == len(window.ids):
-            seen = seen[:-1]
-        if self.placement == "inline":
-            return [*query.z, *seen]
-        return [*self.tokens.prefix, *query.z, *window.ids[: query.index], *seen]
+    def _branching(self, window: Window, queries: Sequence[Query], members: list[int]) -> Plan:
+        """One tree: a text as far as needed, and the calls of some queries."""
+        plan, lead = Plan(), len(self.tokens.prefix)
+        reach = max(
+            queries[q].index + (0 if queries[q].z else seen(window, queries[q].index))
+            for q in members
+        )
+        trunk = plan.tree.add([*self.tokens.prefix, *window.ids[:reach]])
+        for q in members:
+            query = queries[q]
+            if not query.z:
+                plan.nodes.append((q, self._counting(trunk, lead, window, query)))
+                continue
+            before = lead + query.index - 1
+            following = window.ids[query.index : query.index + seen(window, query.index)]
+            nodes = plan.tree.add([*query.z, *following], trunk[before] if before >= 0 else ROOT)
+            plan.nodes.append((q, nodes[len(query.z) - 1 :]))
+        return plan
 
-    def _start(
-        self, memory: Memory, part: Sequence[Query], place: dict[int, int], room: int
-    ) -> Memory:
-        """What the rows have read: nothing (`prefix`), or their texts up to x_{i−1} (`inline`)."""
-        if self.placement == "prefix":
-            return self.model.empty(len(part), room)
-        device = self.model.device
-        row = torch.tensor([place[q.window] for q in part], device=device)
-        index = torch.tensor([q.index + len(self.tokens.prefix) for q in part], device=device)
-        return self.model.branch(memory, row, index, room)
+    def _counting(self, nodes: Sequence[int], lead: int, window: Window, query: Query) -> list[int]:
+        """The nodes that predict x_i to x_{i+4}, of the nodes of a text behind `lead` tokens."""
+        first = lead + query.index - 1
+        return list(nodes[max(first, 0) : first + seen(window, query.index) + 1])
 
     def _losses(
-        self, logits: Tensor, windows: Sequence[Window], part: Sequence[Query]
-    ) -> list[float]:
-        """L_i(z) of each row from the logits (R, 5, V) of its last tokens."""
-        targets = [windows[q.window].ids[q.index : q.index + HORIZON] for q in part]
-        ids, _ = self.model.pad([[0] * (HORIZON - len(t)) + list(t) for t in targets])
-        nll = -log_p(logits, ids[:, -logits.shape[1] :]).double().cpu()
-        return [weighted(row[-len(t) :].tolist()) for row, t in zip(nll, targets, strict=True)]
+        self, plans: Sequence[Plan], windows: Sequence[Window], queries: Sequence[Query]
+    ) -> Iterator[tuple[int, float]]:
+        """The losses of the queries of some trees, from one call of the model."""
+        rows, columns, targets = list[int](), list[int](), list[int]()
+        answers: list[tuple[int, int]] = []
+        for row, plan in enumerate(plans):
+            for q, nodes in plan.nodes:
+                ids = windows[queries[q].window].ids[queries[q].index :][:HORIZON]
+                rows += [row] * len(nodes)
+                columns += nodes
+                targets += ids[len(ids) - len(nodes) :]
+                answers.append((q, len(ids)))
+        logits = trees.read(self.model, [plan.tree for plan in plans], (rows, columns))
+        nll = (-log_p(logits, torch.tensor(targets, device=logits.device))).double().tolist()
+        done = 0
+        for (q, count), nodes in zip(answers, (n for p in plans for _, n in p.nodes), strict=True):
+            own = nll[done : done + len(nodes)]
+            done += len(nodes)
+            yield q, weighted([0.0] * (count - len(own)) + own)
+
+
+def seen(window: Window, index: int) -> int:
+    """How many of x_i, x_{i+1}, … are read to predict x_i to x_{i+4}; fewer at the end of a text."""
+    return min(HORIZON, len(window.ids) - index) - 1
 
 
 def weighted(nll: Sequence[float]) -> float:

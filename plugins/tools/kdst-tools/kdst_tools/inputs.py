@@ -23,7 +23,7 @@ class ToolsInputs:
         " empty lines) or .parquet. Default on tiny: texts that it generates.",
     )
     documents: int = option(
-        2500, "Texts that are generated for each round, where none are given.", min=1
+        3000, "Texts that are generated for each round, where none are given.", min=1
     )
     tools: list[str] = option(
         list(DEFAULT),
@@ -45,4 +45,4 @@ class ToolsInputs:
         "Plain texts, as --texts, that are never trained on, for perplexity and false calls. Default"
         " on tiny: prose that it generates.",
     )
-    held_out_count: int = option(300, "Most of those texts.", min=1)
+    held_out_count: int = option(600, "Most of those texts.", min=1)

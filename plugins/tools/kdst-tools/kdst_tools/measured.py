@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kdst_tools.models import Pair
     from kdst_tools.prepared import PreparedTools, Progress
 
-GROUP = 64
+GROUP = 256
 """Prompts that are continued between two advances of the progress bar."""
 
 

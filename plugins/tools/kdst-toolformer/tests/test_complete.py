@@ -1,0 +1,77 @@
+"""Samples drawn in groups against samples drawn one by one."""
+
+import pytest
+import torch
+
+from kdst_core.errors import KdstError
+from kdst_toolformer.complete import GROUP, Completion, Start, evenly
+from kdst_toolformer.draws import generator, pick
+from kdst_toolformer.forward import CausalModel
+from kdst_tools import layouts
+
+FIRST, MOST = 7, 12
+
+
+def model_of(layout):
+    return CausalModel(layouts.model(layout, 60).double())
+
+
+def ended(written):
+    """End some samples at once and others late, so that groups and rows fall empty on the way."""
+    return written[-1] % 3 == 0 or written[-1] > 50
+
+
+def one_by_one(model, texts, starts):
+    found = []
+    for start in starts:
+        ids, written = [*texts[start.row][: start.length], FIRST], []
+        for u in start.u:
+            with torch.no_grad():
+                logits = model.model(torch.tensor([ids])).logits[:, -1]
+            written.append(int(pick(logits, u[None], 1.0)))
+            ids.append(written[-1])
+            if ended(written):
+                break
+        found.append(written)
+    return found
+
+
+@pytest.mark.parametrize("layout", ["gpt2", "llama", "gptj"])
+@pytest.mark.parametrize("budget", [64, 8192])
+def test_samples_of_a_group_are_those_drawn_one_by_one(layout, budget):
+    model, source = model_of(layout), generator(3, layout)
+    texts = [torch.randint(0, 60, (n,), generator=source).tolist() for n in (9, 4, 14)]
+    lengths = [(0, 9), (0, 1), (0, 5), (2, 14), *[(1, n % 4 + 1) for n in range(GROUP + 3)]]
+    starts = [Start(row, n, torch.rand(MOST, generator=source)) for row, n in lengths]
+    ids, real = model.pad(texts)
+    _, memory = model.read(model.empty(len(texts)), ids, real)
+    found = Completion(model, FIRST, ended, 1.0, budget)(memory, starts)
+    assert len({len(written) for written in found}) > 3
+    assert found == one_by_one(model, texts, starts)
+
+
+def test_groups_are_of_about_equal_size():
+    assert list(evenly(range(7), 3)) == [[0, 1], [2, 3], [4, 5, 6]]
+
+
+def test_an_attention_without_masks_is_named():
+    model = model_of("gpt2")
+    model.model.config._attn_implementation = "flash_attention_2"
+    sees, ids = torch.ones(1, 1, 1, dtype=torch.bool), torch.zeros(1, 1, dtype=torch.long)
+    with pytest.raises(KdstError, match="attn_implementation='sdpa' or 'eager'"):
+        model.read_graph(ids, ids, sees, ([0], [0]))
+
+
+def test_no_token_looks_back_further_than_a_sliding_window():
+    found = layouts.model("llama", 60)
+    found.config.sliding_window = 32
+    assert CausalModel(found).context == 32
+
+
+def test_reading_leaves_the_model_as_it_was():
+    model = model_of("gpt2")
+    before = [type(module) for module in model.model.modules()]
+    ids = torch.zeros(1, 3, dtype=torch.long)
+    model.read_graph(ids, torch.arange(3)[None], None, ([0], [2]))
+    assert [type(module) for module in model.model.modules()] == before
+    assert not any(module._forward_pre_hooks for module in model.model.modules())
