@@ -15,6 +15,7 @@ from kdst_core.rundir import Run
 from kdst_tools.documents import Corpus
 from kdst_tools.models import Pair, load, save
 from kdst_tools.records import CallStream
+from kdst_tools.spread import Answers, Spread
 
 FILES = {"sample": "sampled", "execute": "executed", "filter": "filtered"}
 CHECKPOINT_SECONDS = 5.0
@@ -27,7 +28,8 @@ Stage = Callable[[Sequence[Document], Sequence[ToolCall]], list[ToolCall]]
 class Round:
     """One round of a run. number: from 1. state: of the checkpoint that the run continues from.
 
-    dropped: damaged lines of the streams, by name.
+    dropped: damaged lines of the streams, by name. spread: sends the shards to workers, None for this
+    process.
     """
 
     number: int
@@ -38,6 +40,7 @@ class Round:
     run: Run
     state: Mapping[str, Any] = field(factory=dict)
     dropped: list[str] = field(factory=list)
+    spread: Spread | None = None
 
     def stream(self, stage: str) -> CallStream:
         """The records of a stage."""
@@ -45,17 +48,21 @@ class Round:
 
     def annotate(self, last: str) -> None:
         """Carry out the stages up to `last`, those that are done already not again."""
+        reached = last if last in FILES else "filter"
+        answers = self.spread.annotate(self, reached) if self.spread else None
         for stage, before in (("sample", None), ("execute", "sample"), ("filter", "execute")):
-            self._stage(stage, before)
-            if stage == last:
-                return
+            self._stage(stage, before, answers)
+            if stage == reached:
+                break
+        if answers is not None:
+            answers.remove()
 
-    def _stage(self, stage: str, before: str | None) -> None:
+    def _stage(self, stage: str, before: str | None, answers: Answers | None) -> None:
         """Carry out one stage from the records of the one before."""
         stream = self.stream(stage)
         self.dropped += stream.dropped
         source = iter(self.stream(before)) if before else None
-        work = self._work(stage)
+        work = self._work(stage) if answers is None else answers.stage(stage)
         label = f"round {self.number}: {stage}"
         with self.run.progress(self.corpus.count, label) as advance:
             done = 0
