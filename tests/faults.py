@@ -51,7 +51,7 @@ RUNS: dict[str, tuple[str, ...]] = {
         *("--documents", "24", "--shard", "4", "--steps", "6", "--batch", "2"),
         *("--problem-count", "4", "--held-out-count", "4"),
     ),
-    "vec2text": ("--count", "4", "--block", "2", "--steps", "2", "--beam", "2"),
+    "vec2text": ("--count", "4", "--block", "1", "--steps", "2", "--beam", "2", "--no-controls"),
 }
 """Every method's run on the embedded default, shortened to seconds."""
 EAGER = (

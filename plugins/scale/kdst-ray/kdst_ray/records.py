@@ -59,7 +59,7 @@ def map_records(
         Actor,
         batch_size=1,
         fn_constructor_args=(factory,),
-        concurrency=min(workers, len(rows)),
+        compute=ray.data.ActorPoolStrategy(size=min(workers, len(rows))),
         num_cpus=resources.cpus,
         num_gpus=resources.gpus,
         max_task_retries=DEATHS,

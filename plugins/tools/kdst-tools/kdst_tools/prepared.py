@@ -142,7 +142,7 @@ class PreparedTools:
             with so_far.timed("evaluate"):
                 Measuring(self, run, so_far).measure(pair, full=stage == "evaluate")
         so_far.files.append(artifacts.dump(run, "cost.json", so_far.seconds))
-        run.checkpoint({"stage": stage})
+        run.checkpoint({"round": last.number, "stage": stage, "documents": last.corpus.count})
 
     def _spread(self, model: str) -> Spread | None:
         """What sends a round's shards to workers, where options ask for that."""

@@ -16,6 +16,7 @@ from kdst_tools.documents import Corpus
 from kdst_tools.models import Pair, load, save
 from kdst_tools.records import CallStream
 from kdst_tools.spread import Answers, Spread
+from kdst_tools.staged import STAGES
 
 FILES = {"sample": "sampled", "execute": "executed", "filter": "filtered"}
 CHECKPOINT_SECONDS = 5.0
@@ -63,18 +64,37 @@ class Round:
         self.dropped += stream.dropped
         source = iter(self.stream(before)) if before else None
         work = self._work(stage) if answers is None else answers.stage(stage)
+        own, told = iter(stream), self._told(stage)
         label = f"round {self.number}: {stage}"
         with self.run.progress(self.corpus.count, label) as advance:
             done = 0
             for shard in self.corpus.shards(self.shard):
                 given = [c for _, calls in _take(source, len(shard)) for c in calls]
-                if not all(document.id in stream.done for document in shard):
+                if all(document.id in stream.done for document in shard):
+                    calls = [c for _, found in _take(own, len(shard)) for c in found]
+                    if done >= told:
+                        self._count(stage, calls, done)
+                else:
                     calls = work(shard, given)
                     stream.append([document.id for document in shard], calls)
                     self._count(stage, calls, done)
-                    self.run.checkpoint({"round": self.number, "stage": stage})
+                    self._keep(stage, done + len(shard))
                 done += len(shard)
                 advance(len(shard))
+
+    def _told(self, stage: str) -> int:
+        """Documents of a stage that were logged before the checkpoint; a kill between the records of a
+        shard and its checkpoint leaves the records, and drops what was logged of them."""
+        place = (self.number, STAGES.index(stage))
+        reached = (self.state.get("round", 0), STAGES.index(self.state.get("stage", stage)))
+        if reached == place:
+            return int(self.state["documents"])
+        return self.corpus.count if reached > place else 0
+
+    def _keep(self, stage: str, documents: int, **training: Any) -> None:
+        """Write a checkpoint: so many documents of a stage are done."""
+        state = {"round": self.number, "stage": stage, "documents": documents, **training}
+        self.run.checkpoint(state)
 
     def _work(self, stage: str) -> Stage:
         """The function of a shard that carries out a stage."""
@@ -113,11 +133,11 @@ class Round:
                 step = found.step
                 self.run.log(f"loss.{self.number}", found.loss, found.step)
                 if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                    state = {"round": self.number, "training": training.state_dict()}
-                    self.run.checkpoint(state)
+                    self._keep("finetune", self.corpus.count, training=training.state_dict())
                     saved = time.monotonic()
+        self._keep("finetune", self.corpus.count, training=training.state_dict())
         save(training.model, tokenizer, directory)
-        self.run.checkpoint({"round": self.number, "stage": "finetune"})
+        self._keep("finetune", self.corpus.count)
         return training.model, tokenizer
 
 

@@ -1,6 +1,7 @@
 """A round that workers annotate has the calls, events and records of one that a single process does."""
 
 import json
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ from kdst_tools.records import CallStream
 
 pytest.importorskip("kdst_toolformer")
 TEXTS = [f"{text} Text {i}." for i, text in enumerate(layouts.TEXTS)]
-SHORT = {"max_input": 6, "max_tokens": 4, "k": ["2"], "m": ["2"], "tau_s": ["0"], "shard": 2}
+SHORT = {
+    **{"max_input": 6, "max_tokens": 4, "k": ["2"], "m": ["2"], "tau_s": ["0"], "shard": 2},
+    **{"steps": 2, "batch": 2, "length": 64},
+}
 CALLS = ("calls.jsonl", "annotations.jsonl", "counts.json")
 
 
@@ -115,6 +119,28 @@ def test_a_run_of_one_process_goes_on_with_workers_and_back(
     run(folder, out, "execute", resume=True)
     found = run(folder, out, "filter", resume=True, jobs=2)
     assert run(folder, out, "filter", resume=True).metrics == found.metrics
+
+
+@pytest.mark.parametrize("number", range(1, 7))
+def test_a_run_that_ends_before_a_checkpoint_has_the_events_of_one_that_did_not(
+    number: int, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kdst_core.rundir import Run
+
+    one = run(folder, sampled(folder, tmp_path / "one"), "finetune", resume=True)
+    out, calls, keep = sampled(folder, tmp_path / "two"), count(1), Run.checkpoint
+
+    def stop(self: Run, state: Any) -> None:
+        if next(calls) == number:
+            raise KeyboardInterrupt
+        keep(self, state)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "checkpoint", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(folder, out, "finetune", resume=True)
+    assert run(folder, out, "finetune", resume=True).metrics == one.metrics
+    assert same(one.directory, out)
 
 
 def test_a_live_model_and_an_executor_that_is_missing_are_refused(
