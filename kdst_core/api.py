@@ -265,7 +265,7 @@ def _result(
 def reproduce(chosen: Command, resolved: Mapping[str, Any]) -> str:
     """Return the shell command that repeats a run: every option that is not the default."""
     words = ["kdst", "run", chosen.method.name]
-    for item in chosen.items:
+    for item in (i for i in chosen.items if not i.where):
         value: Any = resolved[item.section.table]
         for part in item.path.split("."):
             value = value[part]

@@ -16,7 +16,7 @@ from attrs import frozen
 
 from kdst_core.errors import KdstError, did_you_mean
 
-METADATA_KEY = "typed-settings"
+METADATA_KEY, WHERE = "typed-settings", "where"
 RESERVED = frozenset({"KDST_DISABLE", "KDST_ONLY", "KDST_OBSERVE", "KDST_TRACE", "KDST_TEST_DATA"})
 
 Validator = Callable[[Any, Any, Any], None]
@@ -29,12 +29,15 @@ def option(
     min: float | None = None,
     max: float | None = None,
     above: float | None = None,
+    where: bool = False,
 ) -> Any:
     """Return an attrs field for an options class: default, help text and the range that is allowed.
 
-    `min` and `max` are inclusive, `above` is exclusive. A list or dict default is copied.
+    `min` and `max` are inclusive, `above` is exclusive. A list or dict default is copied. where: the
+    option says where work is done and never what comes of it, so that it is no part of a run's
+    configuration and a run may go on elsewhere.
     """
-    metadata = {METADATA_KEY: {"help": help}}
+    metadata = {METADATA_KEY: {"help": help, WHERE: where}}
     validator = _in_range(min, max, above)
     if isinstance(default, list | dict):
         return attrs.field(factory=default.copy, metadata=metadata, validator=validator)
@@ -79,6 +82,7 @@ class Item:
     type: Any
     default: Any
     help: str
+    where: bool = False
 
     @property
     def flag(self) -> str:
@@ -110,6 +114,7 @@ def items(section: Section) -> list[Item]:
             info.cls,
             _default(info),
             str(info.metadata.get("help", "")),
+            bool(info.metadata.get(WHERE, False)),
         )
         for info in cls_utils.deep_options(section.cls)
     ]
@@ -311,9 +316,12 @@ def type_name(tp: Any) -> str:
 
 
 def plain(instance: Any) -> dict[str, Any]:
-    """Return an options instance as plain values for TOML and JSON; paths become text."""
+    """Return what options decide as plain values for TOML and JSON; paths become text."""
 
     def serialise(_instance: Any, _field: Any, value: Any) -> Any:
         return str(value) if isinstance(value, Path) else value
 
-    return attrs.asdict(instance, value_serializer=serialise)
+    def decides(field: Any, _value: Any) -> bool:
+        return not field.metadata.get(METADATA_KEY, {}).get(WHERE, False)
+
+    return attrs.asdict(instance, filter=decides, value_serializer=serialise)

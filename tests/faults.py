@@ -36,6 +36,8 @@ RUNS: dict[str, tuple[str, ...]] = {
     "eta": ADAPT,
     "eata": ADAPT,
     "sar": ADAPT,
+    "memo": (*ADAPT[:1], "20", *ADAPT[2:]),
+    "cotta": ADAPT,
     "3dgs": (
         *("--width", "48", "--iterations", "40", "--threads", "1", "--flight-frames", "0"),
         *("--score-every", "10"),
@@ -43,13 +45,20 @@ RUNS: dict[str, tuple[str, ...]] = {
     "p2p": EDIT,
     "pnp": EDIT,
     "masactrl": EDIT,
+    "sega": EDIT,
     "textual-inversion": (*EDIT, "--train-steps", "12"),
+    "toolformer": (
+        *("--documents", "24", "--shard", "4", "--steps", "6", "--batch", "2"),
+        *("--problem-count", "4", "--held-out-count", "4"),
+    ),
+    "vec2text": ("--count", "4", "--block", "1", "--steps", "2", "--beam", "2", "--no-controls"),
 }
 """Every method's run on the embedded default, shortened to seconds."""
 EAGER = (
     ("kdst_adapt.protocol", "Clock.due", lambda _self: True),
     ("kdst_reconstruct.protocol", "SECONDS_BETWEEN_CHECKPOINTS", -1e9),
     ("kdst_textual_inversion.learn", "KEEP_EVERY", -1.0),
+    ("kdst_tools.rounds", "CHECKPOINT_SECONDS", -1.0),
 )
 """What makes a run keep a checkpoint at every step, so that kills meet many of them."""
 VARYING = re.compile(r"second|cost|fps|memory|per_call")

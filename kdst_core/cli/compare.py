@@ -55,7 +55,7 @@ def methods_command(methods: Sequence[str]) -> MethodCommand:
             for section in contestant.chosen.sections:
                 for item in contestant.chosen.items:
                     new = item.section is section and item.flag not in {*items, "--seed"}
-                    if new:
+                    if new and not item.where:
                         items[item.flag] = item
                         groups.setdefault(section.title, []).append(_option(item))
     groups.setdefault("Run", [])

@@ -17,7 +17,7 @@ DEATHS = 3
 """How often a job is given to another worker after the one that had it died."""
 
 Work = Callable[[Any], Any]
-"""What a worker does with one shard or job; arguments and results must pickle."""
+"""What a worker does with one shard or job."""
 
 
 @frozen
@@ -59,7 +59,8 @@ class Executor(Protocol):
         self, factory: Callable[[], Work], shards: Iterable[Any], resources: Resources = ONE_CPU
     ) -> Ends:
         """Yield the end of `work(shard)` for every shard, where each worker made its own
-        `work = factory()` once; a shard whose worker dies is done again."""
+        `work = factory()` once; a shard whose worker dies is done again. Shards and what is returned
+        are values that JSON holds."""
 
     def close(self) -> None:
         """Give back what the executor holds."""

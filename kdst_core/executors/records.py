@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from itertools import islice
@@ -27,7 +28,8 @@ class Shard:
     """A fixed piece of the input.
 
     number: its position, which names its file. content: what the worker is given, a list of records or
-    a description by which the worker finds them; it must pickle and say all that the output depends on.
+    a description by which the worker finds them: values that JSON holds, which say all that the output
+    depends on.
     """
 
     number: int
@@ -36,7 +38,7 @@ class Shard:
     @property
     def digest(self) -> str:
         """A digest of the content."""
-        text = json.dumps(self.content, sort_keys=True, default=repr)
+        text = json.dumps(self.content, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -70,11 +72,11 @@ def run_records(
 ) -> Written:
     """Write the records of every shard under `directory`, which every worker must be able to write.
 
-    factory: pickles, and is called once in each worker. identity: a digest of all that decides the
-    output besides the shards; a directory with another one is refused. What a run that was stopped has
-    finished is kept, and every record is there once, however often workers die. advance: is told of
-    shards. Raises KdstError for a directory that cannot be used, MethodError with the last lines of a
-    worker that failed.
+    factory: pickles, and is called once in each worker, in the current directory. identity: a digest of
+    all that decides the output besides the shards; a directory with another one is refused. What a run
+    that was stopped has finished is kept, and every record is there once, however often workers die.
+    advance: is told of shards. Raises KdstError for a directory that cannot be used, MethodError with
+    the last lines of a worker that failed.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -85,7 +87,8 @@ def run_records(
         with Manifest(directory, identity) as manifest:
             remove_temporaries(directory)
             todo = Missing(shards, manifest)
-            calls = executor.map_records(Writing(factory, directory), todo, resources)
+            writing = Writing(factory, directory.resolve(), Path.cwd())
+            calls = executor.map_records(writing, todo, resources)
             with closing(calls):
                 for done in calls:
                     advance(todo.take_reused() + 1)
@@ -106,8 +109,11 @@ class Missing:
         self.manifest = manifest
         self.seen = self.reused = self._told = 0
 
-    def __iter__(self) -> Iterator[Shard]:
-        """Yield what is missing; KdstError when shards are not numbered from 0, or have changed."""
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Yield what is missing, as values that JSON holds.
+
+        Raises KdstError when shards are not numbered from 0, or have changed.
+        """
         for shard in self.shards:
             if shard.number != self.seen:
                 raise KdstError(f"shard {self.seen} is numbered {shard.number}; count from 0")
@@ -115,7 +121,7 @@ class Missing:
             if self.manifest.has(shard.number, shard.digest):
                 self.reused += 1
             else:
-                yield shard
+                yield asdict(shard, recurse=False)
 
     def take_reused(self) -> int:
         """Return how many finished shards were passed over since the last call."""
@@ -130,12 +136,15 @@ class Writing:
 
     factory: Callable[[], Worker]
     directory: Path
+    home: Path
 
-    def __call__(self) -> Callable[[Shard], dict[str, Any]]:
+    def __call__(self) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
         """Return the function of one worker: writes a shard's file and returns its part, as a dict."""
+        os.chdir(self.home)
         work = self.factory()
 
-        def write(shard: Shard) -> dict[str, Any]:
+        def write(given: Mapping[str, Any]) -> dict[str, Any]:
+            shard = Shard(**given)
             lines = [json.dumps(record, allow_nan=False) + "\n" for record in work(shard.content)]
             data = "".join(lines).encode()
             write_atomically(self.directory / part_name(shard.number), data)

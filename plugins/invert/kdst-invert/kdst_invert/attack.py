@@ -1,8 +1,9 @@
 """Inversions carried out and kept on disk as they come: a line a row and step, safe against a kill."""
 
 import json
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from kdst_core.rundir import Run
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from kdst_invert.spread import Spread
 
 PLACES = 6
 """Decimals of a cosine in the file."""
@@ -35,6 +38,15 @@ class Progress:
     longest: int | None = None
     notes: list[str] = field(factory=list)
     complete: bool = False
+
+    def add(
+        self, step: int, embedder_calls: int, longest: int | None, notes: Sequence[str]
+    ) -> None:
+        """Add what a block took, as its last inversion says."""
+        self.steps = max(self.steps, step)
+        self.calls += embedder_calls
+        self.longest = longest
+        self.notes = list(dict.fromkeys([*self.notes, *notes]))
 
 
 @frozen
@@ -59,8 +71,16 @@ class Attacked:
 class Attacker:
     """A method that inverts vectors, and the run that keeps what it finds."""
 
-    def __init__(self, method: Method, embed: Embedder, run: Run, block: int) -> None:
+    def __init__(
+        self,
+        method: Method,
+        embed: Embedder,
+        run: Run,
+        block: int,
+        spread: "Spread | None" = None,
+    ) -> None:
         self.method, self.embed, self.run, self.block = method, embed, run, block
+        self.spread = spread
         restored = run.restore() or {}
         self.states = {name: Progress(**state) for name, state in restored.items()}
 
@@ -80,6 +100,9 @@ class Attacker:
         state = self.states.setdefault(name, Progress())
         if state.complete:
             return Attacked(file, len(vectors), state)
+        if self.spread is not None and training is None:
+            self._elsewhere(self.spread, name, vectors, options, label)
+            return Attacked(file, len(vectors), state)
         found = iter(self._inversions(vectors, options, training, state.rows))
         first = self._next(found)
         if not file.exists():
@@ -94,6 +117,29 @@ class Attacker:
         state.complete = True
         self._save()
         return Attacked(file, len(vectors), state)
+
+    def _elsewhere(
+        self, spread: "Spread", name: str, vectors: "Tensor", options: Any, label: str
+    ) -> None:
+        """Let workers invert the rows that are left, then append their lines in order."""
+        file, state = self.run.artifacts / f"{name}.jsonl", self.states[name]
+        starts = range(state.rows, len(vectors), self.block)
+        blocks = [range(s, min(s + self.block, len(vectors))) for s in starts]
+        parts, began = self.run.dir / f"{name}.parts", time.perf_counter()
+        self._save()
+        file.touch()
+        with file.open("r+b") as opened, self.run.progress(len(vectors), label) as advance:
+            opened.truncate(state.bytes)
+            opened.seek(state.bytes)
+            for record in spread.invert(parts, vectors, options, blocks, advance):
+                if "block" in record:
+                    state.add(**record["block"])
+                else:
+                    opened.write(_line(record))
+        state.seconds += time.perf_counter() - began
+        state.complete = True
+        self._save()
+        shutil.rmtree(parts)
 
     def _inversions(
         self, vectors: "Tensor", options: Any, training: Training | None, done: int
@@ -134,21 +180,20 @@ class Attacker:
         while inversion is not None:
             rows = inversion.rows
             assert rows is not None
-            _check(inversion, rows)
+            check(inversion, rows)
             opened.write(lines(inversion, rows))
             opened.flush()
             stopped = len(rows) if inversion.last else _stopped(inversion)
             if stopped > shown:
                 advance(stopped - shown)
             shown = stopped
-            state.steps = max(state.steps, inversion.step)
             if inversion.last:
                 now = time.perf_counter()
                 state.seconds, began, shown = state.seconds + now - began, now, 0
                 state.rows, state.bytes = rows.stop, opened.tell()
-                state.calls += inversion.embedder_calls
-                state.longest = inversion.longest
-                state.notes = list(dict.fromkeys([*state.notes, *inversion.notes]))
+                state.add(
+                    inversion.step, inversion.embedder_calls, inversion.longest, inversion.notes
+                )
                 self._save()
             inversion = self._next(found)
 
@@ -165,7 +210,7 @@ def _stopped(inversion: Inversion) -> int:
     return 0 if inversion.active is None else int((~inversion.active).sum())
 
 
-def _check(inversion: Inversion, rows: range) -> None:
+def check(inversion: Inversion, rows: range) -> None:
     """Raise KdstError when a method returned something else than a step of its block."""
     if not isinstance(inversion, Inversion):
         raise KdstError(f"the method returned a {type(inversion).__name__}, not an Inversion")
@@ -175,17 +220,28 @@ def _check(inversion: Inversion, rows: range) -> None:
         )
 
 
+def rows_of(inversion: Inversion, rows: range) -> list[dict[str, Any]]:
+    """The rows that a step worked on."""
+    return [
+        {
+            "row": row,
+            "step": inversion.step,
+            "text": inversion.texts[i],
+            "cosine": round(float(inversion.cosine[i]), PLACES),
+        }
+        for i, row in enumerate(rows)
+        if not inversion.step or inversion.active is None or bool(inversion.active[i])
+    ]
+
+
 def lines(inversion: Inversion, rows: range) -> bytes:
     """The rows that a step worked on, one line of JSON each."""
-    found = []
-    for i, row in enumerate(rows):
-        if inversion.step and inversion.active is not None and not bool(inversion.active[i]):
-            continue
-        cosine = round(float(inversion.cosine[i]), PLACES)
-        found.append(
-            {"row": row, "step": inversion.step, "text": inversion.texts[i], "cosine": cosine}
-        )
-    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in found).encode()
+    return b"".join(map(_line, rows_of(inversion, rows)))
+
+
+def _line(row: Mapping[str, Any]) -> bytes:
+    """A row as a line of JSON."""
+    return (json.dumps(row, ensure_ascii=False) + "\n").encode()
 
 
 def read(file: Path) -> Iterator[dict[str, Any]]:

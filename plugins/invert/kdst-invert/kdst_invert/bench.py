@@ -10,10 +10,13 @@ from typing import Any
 from kdst_core.bench import Check, Job, ReportContent
 from kdst_core.codecs import JsonCodec
 from kdst_core.device import has_cuda, usable
+from kdst_core.errors import KdstError
+from kdst_core.executors.place import place
 from kdst_core.method import Method
 from kdst_core.rundir import Run
 from kdst_invert.inputs import InvertInputs
 from kdst_invert.prepared import PreparedInvert
+from kdst_invert.spread import Spread
 
 
 class InvertBench:
@@ -38,7 +41,7 @@ class InvertBench:
             choose.choose(inputs, device) if live is None else choose.as_embedder(live, "embedder")
         )
         found = source.load(inputs, embed, job.seed, job.objects)
-        return PreparedInvert(job, device, embed, found, found.said)
+        return PreparedInvert(job, device, embed, found, found.said, _spread(job, device))
 
     def report(self, result: Mapping[str, Any], directory: Path) -> ReportContent:
         """Build the report of a run."""
@@ -59,6 +62,19 @@ class InvertBench:
         from kdst_invert.checks import invert_checks
 
         return invert_checks(method)
+
+
+def _spread(job: Job, device: str) -> Spread | None:
+    """What sends blocks to workers, where options ask for that; KdstError where it cannot be."""
+    where = place(job.inputs)
+    if where is None:
+        return None
+    if "embedder" in job.objects or job.inputs.embedder == "endpoint":
+        raise KdstError(
+            "workers load the embedder themselves, so it can be neither an object nor an endpoint,"
+            " whose calls one process counts.\nLeave --executor and --jobs out"
+        )
+    return Spread(where, job.method.plugin.qualified, job.inputs, device, job.seed)
 
 
 bench = InvertBench()

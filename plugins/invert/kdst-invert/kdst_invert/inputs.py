@@ -5,6 +5,7 @@ from typing import Literal
 
 from attrs import frozen
 
+from kdst_core.executors import place
 from kdst_core.options import option
 
 Stage = Literal["invert", "fit"]
@@ -71,3 +72,7 @@ class InvertInputs:
         "defence: what noise, rounding, dropping and rotation protect; search: steps x beam; length:"
         " 16 to 128 tokens; access: what asking the embedder is worth.",
     )
+    executor: str = place.executor()
+    jobs: int = place.jobs()
+    address: str = place.address()
+    gpus_each: float = place.gpus_each()

@@ -15,6 +15,7 @@ from kdst_invert.source import Source
 
 if TYPE_CHECKING:
     from kdst_invert.scores import Scores
+    from kdst_invert.spread import Spread
 
 MAIN = "inversions"
 GREEDY_STEPS = 5
@@ -30,6 +31,7 @@ class PreparedInvert:
     embed: Embedder
     source: Source
     notes: tuple[str, ...] = field(factory=tuple)
+    spread: "Spread | None" = None
 
     @property
     def inputs(self) -> InvertInputs:
@@ -44,7 +46,7 @@ class PreparedInvert:
 
         if isinstance(self.embed, Endpoint):
             self.embed.keep_in(run.dir / "endpoint.jsonl")
-        attacker = Attacker(self.job.method, self.embed, run, self.inputs.block)
+        attacker = Attacker(self.job.method, self.embed, run, self.inputs.block, self.spread)
         if self.inputs.study != "none":
             from kdst_invert.studies import carry_out
 

@@ -1,10 +1,14 @@
-"""Record shards through Ray Data: a stream of rows, and actors that keep what they need."""
+"""Record shards through Ray Data: a stream of rows, and actors that keep what they need.
 
+Rows hold JSON. The factory of the workers travels as the functions of all Ray tasks do: Ray
+serialises it, between processes of one user's cluster.
+"""
+
+import json
 import traceback
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import cloudpickle
 import numpy as np
 import ray
 
@@ -19,24 +23,23 @@ BLOCKS = 4096
 class Actor:
     """One worker: its function is made once, and called on one shard after the other."""
 
-    def __init__(self, factory: bytes) -> None:
+    def __init__(self, factory: Callable[[], Work]) -> None:
         self.factory = factory
         self.work: Work | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Carry out the shards of a batch; what goes in and out are pickles of this program's own."""
-        ends = [self._one(pickled) for pickled in batch["shard"]]
+        """Carry out the shards of a batch."""
+        ends = [self._one(text) for text in batch["shard"]]
         return {"index": batch["index"], "end": np.array(ends, dtype=object)}
 
-    def _one(self, pickled: bytes) -> bytes:
+    def _one(self, text: str) -> str:
         """Return the result of one shard and the error that ended it."""
         try:
             if self.work is None:
-                made: Callable[[], Work] = cloudpickle.loads(self.factory)
-                self.work = made()
-            return cloudpickle.dumps((self.work(cloudpickle.loads(pickled)), ""))
+                self.work = self.factory()
+            return json.dumps([self.work(json.loads(text)), ""])
         except Exception:
-            return cloudpickle.dumps((None, last_lines(traceback.format_exc())))
+            return json.dumps([None, last_lines(traceback.format_exc())])
 
 
 def map_records(
@@ -46,7 +49,7 @@ def map_records(
 
     An actor that dies is started again, and its shards are given to another; Ray Data does both.
     """
-    rows = [{"index": n, "shard": cloudpickle.dumps(s)} for n, s in enumerate(shards)]
+    rows = [{"index": n, "shard": json.dumps(s)} for n, s in enumerate(shards)]
     if not rows:
         return
     context = ray.data.DataContext.get_current()
@@ -55,15 +58,15 @@ def map_records(
     data = ray.data.from_items(rows, override_num_blocks=min(BLOCKS, len(rows))).map_batches(
         Actor,
         batch_size=1,
-        fn_constructor_args=(cloudpickle.dumps(factory),),
-        concurrency=min(workers, len(rows)),
+        fn_constructor_args=(factory,),
+        compute=ray.data.ActorPoolStrategy(size=min(workers, len(rows))),
         num_cpus=resources.cpus,
         num_gpus=resources.gpus,
         max_task_retries=DEATHS,
     )
     try:
         for row in data.iter_rows():
-            value, error = cloudpickle.loads(row["end"])
+            value, error = json.loads(row["end"])
             yield Done(int(row["index"]), value, error)
     except ray.exceptions.RayError as e:
         raise MethodError(f"Ray lost the worker of a shard again and again: {e}") from e

@@ -68,7 +68,7 @@ def cluster() -> Iterator[Executor]:
     """A local cluster with two workers."""
     import sys
 
-    import cloudpickle
+    from ray import cloudpickle
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     executor = make("ray", 2)

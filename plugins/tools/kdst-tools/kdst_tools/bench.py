@@ -9,6 +9,7 @@ from kdst_core.bench import Check, Job, ReportContent
 from kdst_core.codecs import TorchCodec
 from kdst_core.device import has_cuda, usable
 from kdst_core.errors import KdstError
+from kdst_core.executors.place import place
 from kdst_core.method import Method
 from kdst_core.rundir import Run
 from kdst_tools.inputs import ToolsInputs
@@ -32,6 +33,12 @@ class ToolsBench:
         from kdst_tools.quiet import quiet
 
         inputs: ToolsInputs = job.inputs
+        where = place(inputs)
+        if where is not None and "model" in job.objects:
+            raise KdstError(
+                "workers load the model themselves: save it and give its directory as model,"
+                " or leave executor and jobs out"
+            )
         small = inputs.model == "tiny" and "model" not in job.objects
         automatic = "cuda" if has_cuda() and not small else "cpu"
         device = usable(automatic if job.device == "auto" else job.device)
@@ -44,7 +51,7 @@ class ToolsBench:
             pair = loading.pair(inputs, job.objects.get("model"), device, stage)
             problems = loading.problems(inputs) if learns and _measures(own) else []
             plain = corpora.held_out(inputs) if learns and _measures(own) else []
-        return PreparedTools(job, device, pair, tools, first, problems, plain)
+        return PreparedTools(job, device, pair, tools, first, problems, plain, where)
 
     def extends(self, result: Mapping[str, Any], changed: Mapping[str, tuple[Any, Any]]) -> bool:
         """Return whether the run goes on: with a later stage, or with more rounds of all stages."""

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from attrs import frozen
 
+from kdst_core.executors import place
 from kdst_core.options import option
 from kdst_tools.toolset import DEFAULT
 
@@ -46,3 +47,7 @@ class ToolsInputs:
         " on tiny: prose that it generates.",
     )
     held_out_count: int = option(600, "Most of those texts.", min=1)
+    executor: str = place.executor()
+    jobs: int = place.jobs()
+    address: str = place.address()
+    gpus_each: float = place.gpus_each()

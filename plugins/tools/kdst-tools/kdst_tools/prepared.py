@@ -9,6 +9,7 @@ from attrs import define, field, frozen
 
 from kdst_core.bench import Job, Outcome
 from kdst_core.contracts import Document, Tool, ToolLearner, ToolsRequest
+from kdst_core.executors.place import Place
 from kdst_core.rundir import Run
 from kdst_tools import artifacts
 from kdst_tools.corpora import corpus
@@ -17,6 +18,7 @@ from kdst_tools.inputs import ToolsInputs
 from kdst_tools.models import copy
 from kdst_tools.quiet import quiet
 from kdst_tools.rounds import Round
+from kdst_tools.spread import Annotating, Spread
 from kdst_tools.staged import STAGES, StagedOptions
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ class PreparedTools:
     first: Corpus | None
     problems: "Sequence[Problem]"
     held_out: Sequence[Document]
+    place: Place | None = None
 
     @property
     def inputs(self) -> ToolsInputs:
@@ -116,7 +119,11 @@ class PreparedTools:
             texts = self._corpus(number)
             folder = run.dir / "rounds" / str(number)
             learner = self.learner(pair, run)
-            last = Round(number, folder, texts, self.inputs.shard, learner, run, state)
+            before = run.dir / "rounds" / str(number - 1) / "model"
+            spread = self._spread(str(before) if number > 1 else self.inputs.model)
+            last = Round(
+                number, folder, texts, self.inputs.shard, learner, run, state, spread=spread
+            )
             with so_far.timed("annotate"):
                 last.annotate(stage)
             so_far.warnings += texts.warnings
@@ -135,7 +142,17 @@ class PreparedTools:
             with so_far.timed("evaluate"):
                 Measuring(self, run, so_far).measure(pair, full=stage == "evaluate")
         so_far.files.append(artifacts.dump(run, "cost.json", so_far.seconds))
-        run.checkpoint({"stage": stage})
+        run.checkpoint({"round": last.number, "stage": stage, "documents": last.corpus.count})
+
+    def _spread(self, model: str) -> Spread | None:
+        """What sends a round's shards to workers, where options ask for that."""
+        if self.place is None:
+            return None
+        own, method = self.options, self.job.method.plugin.qualified
+        factory = Annotating(
+            *(method, own, self.inputs, model, self.embedded, self.device, self.job.seed, "", "")
+        )
+        return Spread(self.place, factory)
 
     def _corpus(self, number: int) -> Corpus:
         """The texts of a round."""

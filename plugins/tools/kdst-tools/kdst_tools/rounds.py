@@ -15,6 +15,8 @@ from kdst_core.rundir import Run
 from kdst_tools.documents import Corpus
 from kdst_tools.models import Pair, load, save
 from kdst_tools.records import CallStream
+from kdst_tools.spread import Answers, Spread
+from kdst_tools.staged import STAGES
 
 FILES = {"sample": "sampled", "execute": "executed", "filter": "filtered"}
 CHECKPOINT_SECONDS = 5.0
@@ -27,7 +29,8 @@ Stage = Callable[[Sequence[Document], Sequence[ToolCall]], list[ToolCall]]
 class Round:
     """One round of a run. number: from 1. state: of the checkpoint that the run continues from.
 
-    dropped: damaged lines of the streams, by name.
+    dropped: damaged lines of the streams, by name. spread: sends the shards to workers, None for this
+    process.
     """
 
     number: int
@@ -38,6 +41,7 @@ class Round:
     run: Run
     state: Mapping[str, Any] = field(factory=dict)
     dropped: list[str] = field(factory=list)
+    spread: Spread | None = None
 
     def stream(self, stage: str) -> CallStream:
         """The records of a stage."""
@@ -45,29 +49,52 @@ class Round:
 
     def annotate(self, last: str) -> None:
         """Carry out the stages up to `last`, those that are done already not again."""
+        reached = last if last in FILES else "filter"
+        answers = self.spread.annotate(self, reached) if self.spread else None
         for stage, before in (("sample", None), ("execute", "sample"), ("filter", "execute")):
-            self._stage(stage, before)
-            if stage == last:
-                return
+            self._stage(stage, before, answers)
+            if stage == reached:
+                break
+        if answers is not None:
+            answers.remove()
 
-    def _stage(self, stage: str, before: str | None) -> None:
+    def _stage(self, stage: str, before: str | None, answers: Answers | None) -> None:
         """Carry out one stage from the records of the one before."""
         stream = self.stream(stage)
         self.dropped += stream.dropped
         source = iter(self.stream(before)) if before else None
-        work = self._work(stage)
+        work = self._work(stage) if answers is None else answers.stage(stage)
+        own, told = iter(stream), self._told(stage)
         label = f"round {self.number}: {stage}"
         with self.run.progress(self.corpus.count, label) as advance:
             done = 0
             for shard in self.corpus.shards(self.shard):
                 given = [c for _, calls in _take(source, len(shard)) for c in calls]
-                if not all(document.id in stream.done for document in shard):
+                if all(document.id in stream.done for document in shard):
+                    calls = [c for _, found in _take(own, len(shard)) for c in found]
+                    if done >= told:
+                        self._count(stage, calls, done)
+                else:
                     calls = work(shard, given)
                     stream.append([document.id for document in shard], calls)
                     self._count(stage, calls, done)
-                    self.run.checkpoint({"round": self.number, "stage": stage})
+                    self._keep(stage, done + len(shard))
                 done += len(shard)
                 advance(len(shard))
+
+    def _told(self, stage: str) -> int:
+        """Documents of a stage that were logged before the checkpoint; a kill between the records of a
+        shard and its checkpoint leaves the records, and drops what was logged of them."""
+        place = (self.number, STAGES.index(stage))
+        reached = (self.state.get("round", 0), STAGES.index(self.state.get("stage", stage)))
+        if reached == place:
+            return int(self.state["documents"])
+        return self.corpus.count if reached > place else 0
+
+    def _keep(self, stage: str, documents: int, **training: Any) -> None:
+        """Write a checkpoint: so many documents of a stage are done."""
+        state = {"round": self.number, "stage": stage, "documents": documents, **training}
+        self.run.checkpoint(state)
 
     def _work(self, stage: str) -> Stage:
         """The function of a shard that carries out a stage."""
@@ -106,11 +133,11 @@ class Round:
                 step = found.step
                 self.run.log(f"loss.{self.number}", found.loss, found.step)
                 if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                    state = {"round": self.number, "training": training.state_dict()}
-                    self.run.checkpoint(state)
+                    self._keep("finetune", self.corpus.count, training=training.state_dict())
                     saved = time.monotonic()
+        self._keep("finetune", self.corpus.count, training=training.state_dict())
         save(training.model, tokenizer, directory)
-        self.run.checkpoint({"round": self.number, "stage": "finetune"})
+        self._keep("finetune", self.corpus.count)
         return training.model, tokenizer
 
 

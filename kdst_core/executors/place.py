@@ -1,0 +1,88 @@
+"""Where a run's records are worked on: options of a bench, and what a worker has in place of a run."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from kdst_core.executors import BUILT_IN, Executor, Resources, make
+from kdst_core.options import option
+from kdst_core.progress import progress
+
+
+def executor() -> Any:
+    """Return the option `--executor`."""
+    return option(
+        BUILT_IN,
+        f"Where records are worked on: {BUILT_IN}, of this machine, or ray (kdst-ray). The results are"
+        " the same.",
+        where=True,
+    )
+
+
+def jobs() -> Any:
+    """Return the option `--jobs`."""
+    return option(
+        1, "Workers; with 1 and without another executor, this process.", min=1, where=True
+    )
+
+
+def address() -> Any:
+    """Return the option `--address`."""
+    return option("", "Of a cluster that runs. Default: a local one.", where=True)
+
+
+def gpus_each() -> Any:
+    """Return the option `--gpus-each`."""
+    return option(0.0, "GPUs of a worker on a cluster; 0.25 lets 4 share one.", min=0, where=True)
+
+
+@frozen
+class Place:
+    """Workers elsewhere, and what each of them takes."""
+
+    name: str
+    jobs: int
+    address: str
+    resources: Resources
+
+    def make(self) -> Executor:
+        """Return the executor; KdstError for one that is not installed."""
+        return make(self.name, self.jobs, self.address)
+
+
+def place(inputs: Any) -> Place | None:
+    """Return where the options of a bench send its records, None for this process.
+
+    Raises KdstError for an executor that is not installed, with what to install.
+    """
+    if inputs.executor == BUILT_IN and inputs.jobs == 1 and not inputs.address:
+        return None
+    resources = Resources(gpus=inputs.gpus_each)
+    found = Place(inputs.executor, inputs.jobs, inputs.address, resources)
+    found.make()
+    return found
+
+
+@frozen
+class Aside:
+    """`RunServices` of a worker: nothing is shown, logged or kept, since records are all it returns."""
+
+    dir: Path
+    seed: int
+    device: str
+
+    def progress(self, total: int, label: str) -> AbstractContextManager[Callable[[int], None]]:
+        """Show nothing."""
+        return progress(total, label, "quiet")
+
+    def log(self, name: str, value: float, step: int) -> None:
+        """Drop an event."""
+
+    def checkpoint(self, state: Any) -> None:
+        """Drop a state: a shard is done whole or again."""
+
+    def restore(self) -> None:
+        """Return None, as in a fresh run."""

@@ -1,0 +1,156 @@
+"""Blocks of vectors that an executor's workers invert, with what one process would find."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import field, frozen
+
+from kdst_core.contracts import Inversion, InvertRequest
+from kdst_core.executors.place import Aside, Place
+from kdst_core.executors.records import Shard, read_records, run_records
+from kdst_core.options import plain
+from kdst_core.progress import Advance
+from kdst_invert.inputs import InvertInputs
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+VECTORS = "vectors.npy"
+
+
+@frozen
+class Inverting:
+    """A factory of workers, each with embedder and inverter. vectors: the file (N, D) of all rows."""
+
+    method: str
+    options: Any
+    inputs: InvertInputs
+    device: str
+    seed: int
+    vectors: Path
+
+    def __call__(self) -> Callable[[Mapping[str, Any]], list[dict[str, Any]]]:
+        """Return the function of one worker, from a block to the lines of its rows."""
+        import numpy as np
+        import torch
+
+        from kdst_core.method import load
+        from kdst_invert.embedders import choose
+
+        embed = choose.choose(self.inputs, self.device)
+        blocks = Blocks()
+        request = InvertRequest(
+            torch.from_numpy(np.load(self.vectors, mmap_mode="c")),
+            embed,
+            torch.Generator().manual_seed(self.seed),
+            blocks=blocks,
+        )
+        aside = Aside(Path(), self.seed, self.device)
+        return Worker(blocks, load(self.method).call(request, self.options, aside))
+
+
+class Blocks:
+    """The block that a worker is to invert next, as the stream of blocks of one request."""
+
+    def __init__(self) -> None:
+        self.next = range(0)
+
+    def __iter__(self) -> Iterator[range]:
+        """Yield a block whenever the method has come to the end of the one before."""
+        while True:
+            yield self.next
+
+
+@frozen
+class Worker:
+    """A method in a worker process, which goes on from block to block."""
+
+    blocks: Blocks
+    found: Iterator[Inversion] = field(repr=False)
+
+    def __call__(self, given: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the lines of a block, then one record of what the block took."""
+        from kdst_invert.attack import check, rows_of
+
+        rows = range(given["start"], given["stop"])
+        self.blocks.next = rows
+        lines: list[dict[str, Any]] = []
+        for inversion in self.found:
+            check(inversion, rows)
+            lines += rows_of(inversion, rows)
+            if inversion.last:
+                took = ("step", "embedder_calls", "longest", "notes")
+                return [*lines, {"block": {name: getattr(inversion, name) for name in took}}]
+        raise RuntimeError(f"the method ended before the block {rows} did")
+
+
+@frozen
+class Spread:
+    """Sends blocks of vectors to workers."""
+
+    place: Place
+    method: str
+    inputs: InvertInputs
+    device: str
+    seed: int
+
+    def invert(
+        self,
+        directory: Path,
+        vectors: "Tensor",
+        options: Any,
+        blocks: Sequence[range],
+        advance: Advance,
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the records of all blocks in order, once all of them are there."""
+        file = (directory / VECTORS).resolve()
+        _keep(vectors, file)
+        factory = Inverting(self.method, options, self.inputs, self.device, self.seed, file)
+        shards = [
+            Shard(n, {"start": rows.start, "stop": rows.stop}) for n, rows in enumerate(blocks)
+        ]
+        rows_each = len(blocks[0]) if blocks else 0
+        identity = self._identity(options, vectors)
+        executor = self.place.make()
+        try:
+            run_records(
+                executor,
+                factory,
+                shards,
+                directory,
+                identity=identity,
+                resources=self.place.resources,
+                advance=lambda done: advance(done * rows_each),
+            )
+        finally:
+            executor.close()
+        yield from read_records(directory, identity)
+
+    def _identity(self, options: Any, vectors: "Tensor") -> str:
+        """A digest of what decides the records, besides the blocks."""
+        text = json.dumps(
+            [self.method, plain(options), plain(self.inputs), self.device, self.seed],
+            sort_keys=True,
+        )
+        found = hashlib.sha256(text.encode())
+        found.update(vectors.contiguous().numpy().data)
+        return found.hexdigest()
+
+
+def _keep(vectors: "Tensor", path: Path) -> None:
+    """Write vectors where every worker finds them, at once or not at all."""
+    import numpy as np
+
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        np.save(file, vectors.numpy())
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
