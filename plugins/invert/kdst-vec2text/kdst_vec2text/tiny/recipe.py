@@ -36,7 +36,7 @@ class Recipe:
     near: int = 24_000
     near_epochs: int = 1
     families: int = 2_500
-    guessed: int = 1_000
+    guessed: int = 1_500
     beam: int = 4
     mixed: int = 8_000
     close_epochs: int = 1
