@@ -119,7 +119,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--beam", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--patience", type=int, default=2)
+    parser.add_argument("--patience", type=int, default=6)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     model, embed = load_corrector(arguments.model), minilm()
@@ -137,6 +137,7 @@ def main() -> None:
         for name, work in variants.items():
             seconds, results[name] = cpu(work)
             taken[name].append(seconds)
+            print(f"{name}: {seconds:.1f} CPU-s, {results[name].calls} calls", flush=True)
     show(taken, results, originals[: arguments.texts])
     for count in (1, 2, 4):
         part = every[: count * arguments.texts]

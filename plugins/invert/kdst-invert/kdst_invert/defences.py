@@ -29,8 +29,16 @@ class Defence(Protocol):
         """Vectors (n, D) as they search the store."""
 
 
+class StoredOnly:
+    """What the defences share that change nothing but what is stored."""
+
+    def query(self, e: Tensor) -> Tensor:
+        """Queries stay."""
+        return e
+
+
 @frozen
-class Gaussian:
+class Gaussian(StoredOnly):
     """e + λ N(0, I), the defence of the paper (section 7)."""
 
     scale: float
@@ -45,13 +53,9 @@ class Gaussian:
         """Add noise to every coordinate."""
         return e + self.scale * torch.randn(e.shape, generator=generator)
 
-    def query(self, e: Tensor) -> Tensor:
-        """Queries stay."""
-        return e
-
 
 @frozen
-class Laplace:
+class Laplace(StoredOnly):
     """Laplace noise of standard deviation λ on every coordinate."""
 
     scale: float
@@ -69,13 +73,9 @@ class Laplace:
         noise = -u.sign() * torch.log1p(-2 * u.abs()) * (self.scale / math.sqrt(2))
         return e + noise.float()
 
-    def query(self, e: Tensor) -> Tensor:
-        """Queries stay."""
-        return e
-
 
 @frozen
-class Rounding:
+class Rounding(StoredOnly):
     """Each vector rounded to integers of some bits, scaled to its largest coordinate."""
 
     bits: int = 8
@@ -92,14 +92,10 @@ class Rounding:
         step = e.abs().amax(dim=1, keepdim=True) / most
         return (e / step).round().clamp(-most, most) * step
 
-    def query(self, e: Tensor) -> Tensor:
-        """Queries stay."""
-        return e
-
 
 @frozen
-class Dropping:
-    """A share of the dimensions, the same ones for all vectors, set to 0."""
+class Dropping(StoredOnly):
+    """A share of the dimensions, the same for all vectors, set to 0, which adds nothing to a product."""
 
     share: float
     seed: int = 0
@@ -117,10 +113,6 @@ class Dropping:
         kept = e.clone()
         kept[:, order[: round(self.share * e.shape[1])]] = 0
         return kept
-
-    def query(self, e: Tensor) -> Tensor:
-        """Queries stay; a dropped dimension adds nothing to a product."""
-        return e
 
 
 @frozen

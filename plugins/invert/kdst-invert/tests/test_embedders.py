@@ -57,7 +57,7 @@ def test_poolings_differ_and_are_what_they_say(embed: Any) -> None:
 def test_bfloat16_keeps_the_vectors(embed: Any) -> None:
     fast = minilm(precision="bfloat16")
     like = torch.cosine_similarity(fast(PAIR), embed(PAIR), dim=1)
-    assert float(like.min()) > 0.9995
+    assert float(like.min()) > 0.9999
 
 
 def test_other_weights_than_the_pinned_ones_are_refused(tmp_path: Path) -> None:

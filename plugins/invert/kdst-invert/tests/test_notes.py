@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from kdst_invert.measures import says
 from kdst_invert.notes import training
 from kdst_invert.notes.generate import close_notes, near_notes, notes, rewritten
-from kdst_invert.notes.names import FIRST, LAST, is_held_out
+from kdst_invert.notes.names import FIRST, LAST, is_held_out, says_held_out
 from kdst_invert.notes.words import DRUGS, TEMPLATES
 
 
@@ -22,8 +22,16 @@ def test_no_full_name_of_the_held_out_notes_occurs_in_training() -> None:
     held = {n.fields["name"] for n in notes("held-out", 2000)}
     seen = [notes("train", training.BASE)]
     seen += [near_notes("train", training.BASE, copy=copy) for copy in range(training.COPIES)]
+    few, seed = training.FAMILIES, training.CLOSE_SEED
+    seen += [notes("train", few, seed)]
+    seen += [close_notes("train", few, seed, copy=i) for i in range(training.CLOSE_COPIES)]
     assert not held & {n.fields["name"] for part in seen for n in part}
     assert [n.text for part in seen for n in part] == training.training_texts()
+
+
+def test_texts_that_say_a_held_out_name_are_told() -> None:
+    assert all(says_held_out(n.text) for n in notes("held-out", 300))
+    assert not any(says_held_out(n.text) for n in notes("train", 300))
 
 
 def test_every_single_name_occurs_in_training() -> None:

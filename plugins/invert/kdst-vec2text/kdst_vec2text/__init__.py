@@ -40,8 +40,9 @@ class Vec2TextOptions:
     )
     batch: int = option(32, "Texts decoded at a time.", min=1)
     patience: int = option(
-        2,
-        "Stop a text after this many steps without a higher cosine; 0 never stops, as published.",
+        6,
+        "Stop a text after this many steps without a higher cosine. After each of them the next step"
+        " corrects half as many hypotheses with twice the beam. 0 does neither, as published.",
         min=0,
     )
     budget: int | None = option(

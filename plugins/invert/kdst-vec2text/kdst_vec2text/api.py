@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import torch
 from attrs import frozen
@@ -17,6 +17,8 @@ from kdst_vec2text.pair import Vec2Text, load_corrector
 
 __all__ = ["Inverted", "invert_embeddings", "invert_strings", "load_corrector"]
 
+AnyEmbedder = str | Embedder | Callable[[Sequence[str]], Any]
+"""A name as `--embedder` takes it, an embedder, or a function from a list of texts to (n, D)."""
 BLOCK = 64
 """Vectors inverted together; what is found does not leave memory before its block is done."""
 
@@ -38,11 +40,11 @@ class Inverted:
 def invert_embeddings(
     embeddings: Tensor,
     corrector: Vec2Text,
-    embedder: str | Embedder | Callable[[Sequence[str]], Any] | None = None,
+    embedder: AnyEmbedder | None = None,
     num_steps: int = 20,
     sequence_beam_width: int = 4,
     *,
-    patience: int = 2,
+    patience: int = 6,
     budget: int | None = None,
     jsonl: Path | None = None,
 ) -> list[Inverted]:
@@ -71,34 +73,28 @@ def invert_embeddings(
     return found
 
 
+class How(TypedDict, total=False):
+    """What `invert_embeddings` takes by name."""
+
+    num_steps: int
+    sequence_beam_width: int
+    patience: int
+    budget: int | None
+    jsonl: Path | None
+
+
 def invert_strings(
     strings: Sequence[str],
     corrector: Vec2Text,
-    embedder: str | Embedder | Callable[[Sequence[str]], Any] | None = None,
-    num_steps: int = 20,
-    sequence_beam_width: int = 4,
-    *,
-    patience: int = 2,
-    budget: int | None = None,
-    jsonl: Path | None = None,
+    embedder: AnyEmbedder | None = None,
+    **how: Unpack[How],
 ) -> list[Inverted]:
     """Embed strings and recover them from the embeddings alone; see `invert_embeddings`."""
     embed = _embedder(embedder, corrector)
-    return invert_embeddings(
-        embed(list(strings)),
-        corrector,
-        embed,
-        num_steps,
-        sequence_beam_width,
-        patience=patience,
-        budget=budget,
-        jsonl=jsonl,
-    )
+    return invert_embeddings(embed(list(strings)), corrector, embed, **how)
 
 
-def _embedder(
-    given: str | Embedder | Callable[[Sequence[str]], Any] | None, model: Vec2Text
-) -> Embedder:
+def _embedder(given: AnyEmbedder | None, model: Vec2Text) -> Embedder:
     """The embedder that is meant."""
     name = given if given is not None else model.config.embedder_model_name or "minilm"
     if isinstance(name, str):

@@ -1,7 +1,9 @@
 """The inversion of one block: hypothesise, embed, correct, and keep the best seen (section 3.3).
 
 Every step corrects the b best hypotheses of a row that were not corrected before. Decoding has no
-chance in it, so that correcting one again, as the published recursion does, brings nothing new.
+chance in it, so that correcting one again, as the published recursion does, brings nothing new. After
+a step that brought a row no closer, its b² candidates come from half as many hypotheses, each decoded
+with twice the beam, since corrections of like hypotheses are mostly the same few texts.
 """
 
 from collections.abc import Iterator, Sequence
@@ -35,18 +37,18 @@ class InversionSettings:
     steps: int = 20
     beam: int = 4
     batch: int = 32
-    patience: int = 2
+    patience: int = 6
     budget: int | None = None
     max_tokens: int | None = None
 
 
 @define
 class Row:
-    """One embedding: every text tried with its cosine, and which of them were corrected."""
+    """One embedding: every text tried with its cosine, and the beam each was corrected with."""
 
     e: Tensor
     tried: dict[str, float] = field(factory=dict)
-    corrected: set[str] = field(factory=set)
+    corrected: dict[str, int] = field(factory=dict)
     best: str = ""
     cosine: float = LOWEST
     since: int = 0
@@ -59,10 +61,14 @@ class Row:
         if cosine > self.cosine:
             self.best, self.cosine = text, cosine
 
-    def frontier(self, beam: int) -> list[str]:
-        """The best texts that were not corrected yet, at most `beam`."""
-        left = [t for t in self.tried if t not in self.corrected]
-        return sorted(left, key=lambda t: -self.tried[t])[:beam]
+    def frontier(self, count: int, width: int) -> list[str]:
+        """The best texts that were not corrected with such a beam yet, at most `count`."""
+        left = [t for t in self.tried if self.corrected.get(t, 0) < width]
+        return sorted(left, key=lambda t: -self.tried[t])[:count]
+
+
+Work = tuple[Row, str, int]
+"""A row, a hypothesis of it to correct, and with what beam."""
 
 
 class Block:
@@ -82,23 +88,31 @@ class Block:
         corrections = 0 if self.model.corrector is None else self.settings.steps
         for step in range(corrections):
             self._stop_found()
-            work = [(row, text) for row in self.rows for text in self._to_correct(row)]
+            work = [step for row in self.rows for step in self._to_correct(row)]
             yield self.rows, step, not work
             if not work:
                 return
             before = [row.cosine for row in self.rows]
-            for row, text in work:
-                row.corrected.add(text)
-            self._try([row for row, _ in work], self._corrections(work))
+            for row, text, width in work:
+                row.corrected[text] = width
+            self._try([row for row, _, _ in work], self._corrections(work))
             self._count(before)
         yield self.rows, corrections, True
 
-    def _to_correct(self, row: Row) -> list[str]:
+    def _to_correct(self, row: Row) -> list[Work]:
         """What the next step corrects of a row; without any, or without calls left, it stops."""
         spent = self.settings.budget is not None and row.calls >= self.settings.budget
-        frontier = row.frontier(self.settings.beam) if row.active and not spent else []
+        count, width = self._split(row)
+        frontier = row.frontier(count, width) if row.active and not spent else []
         row.active = bool(frontier)
-        return frontier
+        return [(row, text, width) for text in frontier]
+
+    def _split(self, row: Row) -> tuple[int, int]:
+        """Hypotheses that a step corrects of a row, and the beam of each: b and b, as long as it gets
+        closer or never stops."""
+        beam = self.settings.beam
+        width = min(beam * 2**row.since, beam**2) if self.settings.patience else beam
+        return max(1, beam**2 // width), width
 
     def _stop_found(self) -> None:
         """Stop rows whose text is found, when rows may stop at all."""
@@ -150,31 +164,41 @@ class Block:
         network = self.model.hypothesiser
         for rows in _cut(self.rows, self.settings.batch):
             e = torch.stack([row.e for row in rows]).to(_place(network))
-            found += self._decode(network, network.inputs(e))
+            found += self._decode(network, network.inputs(e), self.settings.beam)
         return found
 
-    def _corrections(self, work: Sequence[tuple[Row, str]]) -> list[list[str]]:
-        """The b likeliest corrections of every hypothesis, decoded in batches of like length."""
+    def _corrections(self, work: Sequence[Work]) -> list[list[str]]:
+        """The likeliest corrections of every hypothesis, decoded in batches of one beam."""
+        ids = self.model.tokens.ids([text for _, text, _ in work], self.max_tokens)
+        found: list[list[str]] = [[] for _ in work]
+        for width in sorted({width for _, _, width in work}):
+            places = [i for i, (_, _, own) in enumerate(work) if own == width]
+            places.sort(key=lambda i: len(ids[i]))
+            size = max(1, self.settings.batch * self.settings.beam // width)
+            for part in _cut(places, size):
+                texts = self._corrected([work[i] for i in part], [ids[i] for i in part], width)
+                for i, candidates in zip(part, texts, strict=True):
+                    found[i] = candidates
+        return found
+
+    def _corrected(
+        self, work: Sequence[Work], ids: Sequence[Sequence[int]], width: int
+    ) -> list[list[str]]:
+        """The `width` likeliest corrections of hypotheses with token ids."""
         network = self.model.corrector
         assert network is not None
-        ids = self.model.tokens.ids([text for _, text in work], self.max_tokens)
-        order = sorted(range(len(work)), key=lambda i: len(ids[i]))
-        found: list[list[str]] = [[] for _ in work]
-        for part in _cut(order, self.settings.batch):
-            e = torch.stack([work[i][0].e for i in part]).to(_place(network))
-            e_hat = torch.stack([self.vectors[work[i][1]] for i in part]).to(e)
-            x_hat = padded([ids[i] for i in part]).to(e.device)
-            texts = self._decode(network, network.inputs(e, e_hat, x_hat))
-            for i, candidates in zip(part, texts, strict=True):
-                found[i] = candidates
-        return found
+        e = torch.stack([row.e for row, _, _ in work]).to(_place(network))
+        e_hat = torch.stack([self.vectors[text] for _, text, _ in work]).to(e)
+        return self._decode(network, network.inputs(e, e_hat, padded(ids).to(e.device)), width)
 
-    def _decode(self, network: Inverter, inputs: tuple[Tensor, Tensor]) -> list[list[str]]:
-        """The b likeliest texts of each encoder input."""
+    def _decode(
+        self, network: Inverter, inputs: tuple[Tensor, Tensor], width: int
+    ) -> list[list[str]]:
+        """The `width` likeliest texts of each encoder input."""
         decoder = self.decoders.setdefault(id(network), Decoder(network.encoder_decoder))
-        found = beam_search(network, decoder, inputs, self.settings.beam, self.max_tokens)
+        found = beam_search(network, decoder, inputs, width, self.max_tokens)
         flat = self.model.tokens.texts(ids for row in found.ids for ids in row)
-        return [[t for t in row if t] or [NOTHING] for row in _cut(flat, self.settings.beam)]
+        return [[t for t in row if t] or [NOTHING] for row in _cut(flat, width)]
 
 
 def invert_block(

@@ -13,11 +13,12 @@ from torch import Tensor
 from kdst_core.contracts import Inversion, InvertRequest
 from kdst_core.errors import KdstError
 from kdst_core.testing import make_run
-from kdst_vec2text import Vec2TextOptions
+from kdst_vec2text import Vec2TextOptions, inversion
 from kdst_vec2text.api import invert_embeddings, invert_strings
 from kdst_vec2text.inversion import FOUND, InversionSettings, invert_block
 from kdst_vec2text.method import invert_request
 from kdst_vec2text.pair import Vec2Text, load_corrector
+from kdst_vec2text.search import beam_search
 
 Steps = list[Inversion]
 
@@ -109,8 +110,51 @@ def test_rows_that_are_found_or_do_not_improve_stop(
         assert bool((after.cosine == before.cosine)[~after.active].all())
     assert len(steps) < 31
     assert [s.last for s in steps] == [False] * (len(steps) - 1) + [True]
-    patient = run(inverter, toy, e, beam=4, steps=30, patience=0)
+    patient = run(inverter, toy, e, beam=4, steps=30, patience=31)
     assert bool((patient[-1].cosine >= steps[-1].cosine - 1e-6).all())
+
+
+@pytest.mark.parametrize(
+    ("patience", "beam", "wanted"),
+    [
+        (6, 4, [(4, 4), (2, 8), (1, 16), (1, 16)]),
+        (6, 3, [(3, 3), (1, 6), (1, 9), (1, 9)]),
+        (6, 1, [(1, 1), (1, 1), (1, 1), (1, 1)]),
+        (0, 4, [(4, 4), (4, 4), (4, 4), (4, 4)]),
+    ],
+)
+def test_a_step_without_progress_widens_the_beam_of_fewer_hypotheses(
+    inverter: Vec2Text,
+    toy: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    patience: int,
+    beam: int,
+    wanted: list[tuple[int, int]],
+) -> None:
+    decoded: list[tuple[int, int]] = []
+
+    def search(network: Any, decoder: Any, inputs: Any, beams: int, longest: int) -> Any:
+        decoded.append((len(inputs[0]), beams))
+        return beam_search(network, decoder, inputs, beams, longest)
+
+    monkeypatch.setattr(inversion, "beam_search", search)
+    block = inversion.Block(inverter, toy, InversionSettings(3, beam, patience=patience))
+    row = inversion.Row(toy(["max took iron"])[0])
+    block.vectors = {text: toy([text])[0] for text in ("a", "b", "c", "d", "e")}
+    for since, shape in enumerate(wanted):
+        row.tried = dict(zip(block.vectors, (0.5, 0.4, 0.3, 0.2, 0.1), strict=True))
+        row.since, row.corrected = since, {}
+        work = block._to_correct(row)
+        assert [text for _, text, _ in work] == list(block.vectors)[: shape[0]]
+        found = block._corrections(work)
+        assert decoded[-1] == shape
+        assert len(found) == shape[0]
+
+
+def test_a_wider_beam_may_correct_a_hypothesis_again() -> None:
+    row = inversion.Row(torch.ones(3), {"a": 0.9, "b": 0.8, "c": 0.7}, {"a": 4, "b": 4})
+    assert row.frontier(2, 4) == ["c"]
+    assert row.frontier(2, 8) == ["a", "b"]
 
 
 def test_blocks_are_independent_and_taken_as_they_come(
@@ -131,11 +175,11 @@ def test_blocks_are_independent_and_taken_as_they_come(
     def inverted(*ranges: range) -> dict[int, tuple[str, float]]:
         request = InvertRequest(e, toy, torch.Generator(), blocks(*ranges))
         found = {}
-        for inversion in invert_request(request, options, make_run(tmp_path / "run")):
-            assert inversion.rows == taken[-1], "a block was taken before it was its turn"
-            if inversion.last:
-                pairs = zip(inversion.texts, inversion.cosine.tolist(), strict=True)
-                found.update(zip(inversion.rows, pairs, strict=True))
+        for step in invert_request(request, options, make_run(tmp_path / "run")):
+            assert step.rows == taken[-1], "a block was taken before it was its turn"
+            if step.last:
+                pairs = zip(step.texts, step.cosine.tolist(), strict=True)
+                found.update(zip(step.rows, pairs, strict=True))
         return found
 
     together = inverted(range(0, 5), range(5, 10), range(10, 15))

@@ -11,6 +11,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from kdst_core.errors import KdstError
+from kdst_invert.notes.generate import notes
 from kdst_vec2text.examples import Examples, Ragged
 from kdst_vec2text.models import Corrector, Hypothesiser
 from kdst_vec2text.pair import EMBEDDED, load_corrector
@@ -30,9 +31,11 @@ SMALL = Recipe(
     batch=4,
     early_epochs=1,
     epochs=1,
-    pairs=6,
-    hypotheses=4,
-    fresh=2,
+    near=6,
+    families=2,
+    guessed=2,
+    beam=2,
+    mixed=2,
 )
 
 
@@ -77,7 +80,6 @@ def test_the_recorded_scores_rise_and_beat_memory() -> None:
 @pytest.mark.slow
 def test_the_shipped_weights_invert_held_out_notes() -> None:
     from kdst_invert.embedders.minilm import minilm
-    from kdst_invert.notes.generate import notes
     from kdst_vec2text.api import invert_embeddings
 
     texts = [n.text for n in notes("held-out", 24, seed=5)]
@@ -104,6 +106,22 @@ def test_training_runs_to_the_end_and_goes_on_from_its_files(shop: stages.Worksh
     before = {n: v.clone() for n, v in second.state_dict().items()}
     again = stages.corrector(shop)
     assert all(torch.equal(v, before[n]) for n, v in again.state_dict().items())
+
+
+def test_guesses_with_a_held_out_name_are_left_out(
+    shop: stages.Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = notes("held-out", 1)[0].text
+    texts, _ = shop.families.load(SMALL.families, lambda total, label: _quiet())
+    made = [texts[0], "something else", held, "another text"]
+    monkeypatch.setattr(stages, "likeliest", lambda network, shop, e: made)
+    network = shop.network(Hypothesiser, shop.tokens())
+    assert isinstance(network, Hypothesiser)
+    own, _, guessed, _, source = stages.close_pairs(shop, network)
+    assert held not in guessed
+    places = [i for i, text in enumerate(guessed) if text in made[1:]]
+    assert [guessed[i] for i in places] == ["something else", "another text"]
+    assert [own[source[i]] for i in places] == [texts[0], texts[4]]
 
 
 def test_embeddings_are_computed_once(shop: stages.Workshop) -> None:

@@ -23,7 +23,8 @@ class Encoder:
     """Texts to vectors by a transformers encoder.
 
     pooling: mean of all tokens' last hidden states, that of the first token (cls), or the model's own
-    pooler. longest: tokens that are read of a text, the rest is cut as the model's makers do.
+    pooler. longest: tokens that are read of a text, the rest is cut as the model's makers do. fast:
+    multiply in bfloat16; norms, sums and pooling stay in float32.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Encoder:
     normalised: bool
     pooling: Pooling
     longest: int
+    fast: bool = False
 
     @torch.inference_mode()
     def __call__(self, texts: Sequence[str]) -> Tensor:
@@ -48,7 +50,8 @@ class Encoder:
 
     def _pooled(self, ids: Tensor) -> Tensor:
         """One vector of each row of token ids without padding."""
-        output = self.model(input_ids=ids, attention_mask=torch.ones_like(ids))
+        with torch.autocast(ids.device.type, torch.bfloat16, enabled=self.fast):
+            output = self.model(input_ids=ids, attention_mask=torch.ones_like(ids))
         if self.pooling == "pooler":
             pooled: Tensor = output.pooler_output
             return pooled
@@ -89,7 +92,7 @@ def load_encoder(
     if pooling == "pooler" and getattr(model, "pooler", None) is None:
         raise KdstError(f"{directory} has no pooler; choose --pooling mean or cls")
     fast = precision == "bfloat16" or (precision == "auto" and bfloat16_pays(device))
-    model = model.eval().requires_grad_(False).to(device, torch.bfloat16 if fast else torch.float32)
+    model = model.eval().requires_grad_(False).to(device, torch.float32)
     known = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", 512))
     return Encoder(
         name=name,
@@ -99,6 +102,7 @@ def load_encoder(
         normalised=normalised,
         pooling=pooling,
         longest=longest or known,
+        fast=fast,
     )
 
 

@@ -12,6 +12,8 @@ from kdst_invert.notes.words import AGES, DAYS, DRUGS, MONTHS, TEMPLATES
 Part = Literal["train", "held-out"]
 CHANGES = 3
 """Most things that a near variant changes."""
+CLOSE_WEIGHTS = {"name": 2, "age": 3, "date": 3, "drug": 2}
+"""How likely a close variant changes each field; numbers move a vector least, so more often."""
 
 
 @frozen
@@ -62,13 +64,14 @@ def near_notes(part: Part, count: int, seed: int = 0, start: int = 0, copy: int 
     return found
 
 
-def close_notes(part: Part, count: int, seed: int = 0, copy: int = 0) -> list[Note]:
-    """Return for each of the same `notes` one in which only one or two fields were drawn again."""
+def close_notes(part: Part, count: int, seed: int = 0, start: int = 0, copy: int = 0) -> list[Note]:
+    """Return for each of the same `notes` one in which one or two fields, mostly numbers, differ."""
     found = []
-    for i in range(count):
-        rng, draw = random.Random(f"close/{part}/{seed}/{i}/{copy}"), _drawn(part, seed, i)
-        names = [n for n in ("name", "age", "date", "drug") if n in draw.template]
-        for name in rng.sample(names, 1 if rng.random() < 0.7 else 2):
+    for i in range(start, start + count):
+        rng, draw = random.Random(f"close/{i}/{copy}"), _drawn(part, seed, i)
+        names = [n for n in CLOSE_WEIGHTS if f"{{{n}}}" in draw.template]
+        weighted = [n for n in names for _ in range(CLOSE_WEIGHTS[n])]
+        for name in rng.sample(weighted, 1 if rng.random() < 0.7 else 2):
             draw = _redrawn(draw, name, rng, part)
         found.append(draw.note())
     return found

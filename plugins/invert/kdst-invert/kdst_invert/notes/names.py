@@ -1,5 +1,8 @@
 """Given and family names of people who do not exist, and which full names are held out."""
 
+import re
+from itertools import pairwise
+
 FIRST = tuple(
     """
     Adam Agnes Alan Albert Alex Alice Alison Amanda Amy Andrea Andrew Angela Anita Anna Anne Anthony
@@ -62,3 +65,17 @@ def is_held_out(first: int, last: int) -> bool:
     Every given and every family name occurs in training, with other partners.
     """
     return (7 * first + last) % 10 == 0
+
+
+def says_held_out(text: str) -> bool:
+    """Whether a text says a full name that is kept from training."""
+    words = re.findall(r"[^\W\d_][\w']*", text)
+    return any(
+        first in _PLACES[0]
+        and last in _PLACES[1]
+        and is_held_out(_PLACES[0][first], _PLACES[1][last])
+        for first, last in pairwise(words)
+    )
+
+
+_PLACES = [{name: i for i, name in enumerate(names)} for names in (FIRST, LAST)]

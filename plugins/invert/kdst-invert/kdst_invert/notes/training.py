@@ -8,10 +8,12 @@ from torch import Tensor
 
 from kdst_core.contracts import Embedder
 from kdst_invert.measures import words
-from kdst_invert.notes.generate import near_notes, notes
+from kdst_invert.notes.generate import close_notes, near_notes, notes
 
 BASE, COPIES = 16_000, 2
 """Base notes of seed 0, and near variants of each, in the training of embedded inverters."""
+CLOSE_SEED, FAMILIES, CLOSE_COPIES = 77, 2_500, 3
+"""Seed and number of further notes, and variants of each in which only a name, age or date differs."""
 CANDIDATES = 2
 """Training notes of a text that are embedded: those that share most words with it."""
 
@@ -21,6 +23,9 @@ def training_texts() -> list[str]:
     found = [note.text for note in notes("train", BASE)]
     for copy in range(COPIES):
         found += [note.text for note in near_notes("train", BASE, copy=copy)]
+    found += [note.text for note in notes("train", FAMILIES, CLOSE_SEED)]
+    for copy in range(CLOSE_COPIES):
+        found += [note.text for note in close_notes("train", FAMILIES, CLOSE_SEED, copy=copy)]
     return found
 
 

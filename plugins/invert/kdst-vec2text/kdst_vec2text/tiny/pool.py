@@ -44,11 +44,7 @@ class Pool:
 
     def embeddings(self, kind: int, chunk: int) -> Tensor:
         """The embeddings (2000, D) of one file's texts."""
-        path = self.file(kind, chunk)
-        if not path.exists():
-            self.directory.mkdir(parents=True, exist_ok=True)
-            keep(path, self.embed(self.texts(kind, chunk)))
-        return torch.from_numpy(np.load(path, allow_pickle=False))
+        return kept(self.file(kind, chunk), self.embed, lambda: self.texts(kind, chunk))
 
     def load(self, count: int, progress: Progress) -> tuple[list[str], Tensor]:
         """`count` base notes, rounded up to whole files, with all variants: texts and (n, D).
@@ -71,11 +67,45 @@ class Pool:
         return texts, torch.cat(vectors)
 
 
-def close_families(count: int, seed: int) -> list[str]:
-    """`count` fresh notes, each followed by three that differ from it in a field or two."""
-    parts = [notes("train", count, seed)]
-    parts += [close_notes("train", count, seed, copy) for copy in range(CLOSE - 1)]
-    return [note.text for family in zip(*parts, strict=True) for note in family]
+@frozen
+class Families:
+    """Fresh notes, each followed by three that differ from it in a field or two."""
+
+    directory: Path
+    seed: int
+    embed: Embedder
+
+    def texts(self, chunk: int) -> list[str]:
+        """The texts of one file, family by family."""
+        count = CHUNK // CLOSE
+        start = chunk * count
+        parts = [notes("train", count, self.seed, start)]
+        parts += [close_notes("train", count, self.seed, start, copy) for copy in range(CLOSE - 1)]
+        return [note.text for family in zip(*parts, strict=True) for note in family]
+
+    def embeddings(self, chunk: int) -> Tensor:
+        """The embeddings (2000, D) of one file's texts."""
+        return kept(
+            self.directory / f"close-{chunk:03d}.npy", self.embed, lambda: self.texts(chunk)
+        )
+
+    def load(self, count: int, progress: Progress) -> tuple[list[str], Tensor]:
+        """`count` families, rounded up to whole files: texts and (n, D)."""
+        chunks = range(-(-count * CLOSE // CHUNK))
+        with progress(len(chunks), "close notes") as advance:
+            vectors = []
+            for chunk in chunks:
+                vectors.append(self.embeddings(chunk))
+                advance(1)
+        return [text for chunk in chunks for text in self.texts(chunk)], torch.cat(vectors)
+
+
+def kept(path: Path, embed: Embedder, texts: Callable[[], list[str]]) -> Tensor:
+    """The embeddings in a file, computed first where it is not there yet."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        keep(path, embed(texts()))
+    return torch.from_numpy(np.load(path, allow_pickle=False))
 
 
 def keep(path: Path, vectors: Tensor) -> None:

@@ -12,13 +12,12 @@ from kdst_vec2text.trainer import TrainSettings
 class Recipe:
     """Data, networks and training; one recipe gives the same weights on the same machine.
 
-    notes: base notes; each comes with `copies` near variants, whose pairs teach the corrector.
-    early: the base notes of the hypothesiser's first phase, so that it can begin while the rest is
-    embedded; the learning rate falls to 0 in either phase. The corrector's T5 and T₁ begin as the
-    finished hypothesiser's. pairs: near variants that the corrector is shown as hypotheses, beside what
-    the hypothesiser makes of the first `hypotheses` base notes. fresh: notes that the hypothesiser never
-    saw; the corrector's second phase pairs each with three that differ in a field or two. noise: highest
-    λ in training.
+    notes: base notes, each with `copies` near variants. early: the base notes of the hypothesiser's
+    first phase, so that it can begin while the rest is embedded. The corrector's T5 and T₁ begin as the
+    finished hypothesiser's. near: near variants that its first phase shows it as hypotheses. Its second
+    phase has families of notes that the hypothesiser never saw, each paired with three that differ in a
+    field or two; what the hypothesiser makes of `guessed` of them, `beam` guesses each; and `mixed`
+    further near variants. The learning rate falls to 0 in every phase. noise: highest λ in training.
     """
 
     seed: int = 0
@@ -34,29 +33,22 @@ class Recipe:
     learning_rate: float = 1e-3
     early_epochs: int = 3
     epochs: int = 4
-    corrector_epochs: int = 1
-    pairs: int = 48_000
-    hypotheses: int = 8_000
-    fresh: int = 2_600
+    near: int = 24_000
+    near_epochs: int = 1
+    families: int = 2_500
+    guessed: int = 1_500
+    beam: int = 4
+    mixed: int = 8_000
+    close_epochs: int = 1
     noise: float = 0.0
 
     def __attrs_post_init__(self) -> None:
-        positive = (
-            "notes",
-            "copies",
-            "early",
-            "vocabulary",
-            "width",
-            "inner",
-            "layers",
-            "k",
-            "fresh",
-        )
-        for name in (*positive, "batch", "epochs", "corrector_epochs"):
+        free = ("seed", "learning_rate", "early_epochs", "noise", "guessed", "mixed")
+        for name in (a.name for a in Recipe.__attrs_attrs__ if a.name not in free):
             if getattr(self, name) < 1:
                 raise KdstError(f"--{name.replace('_', '-')} must be at least 1")
-        if self.early > self.notes or self.hypotheses > self.notes:
-            raise KdstError("--early and --hypotheses must not be above --notes")
+        if self.early > self.notes or self.guessed > self.families:
+            raise KdstError("--early must not be above --notes, --guessed not above --families")
         if self.width % 32:
             raise KdstError(f"--width must be a multiple of 32, not {self.width}")
 

@@ -12,11 +12,13 @@ from kdst_core.contracts import Embedder
 from kdst_core.progress import progress
 from kdst_core.rundir import write_atomically
 from kdst_invert.notes.generate import near_notes, notes
+from kdst_invert.notes.names import says_held_out
+from kdst_invert.notes.training import CLOSE_SEED
 from kdst_vec2text.decoder import Decoder
 from kdst_vec2text.examples import Examples, Ragged
 from kdst_vec2text.models import Corrector, Hypothesiser, Inverter, t5_config
 from kdst_vec2text.search import beam_search
-from kdst_vec2text.tiny.pool import CHUNK, CLOSE, Pool, close_families, family_pairs, keep
+from kdst_vec2text.tiny.pool import CHUNK, CLOSE, Families, Pool, family_pairs, kept
 from kdst_vec2text.tiny.recipe import Recipe
 from kdst_vec2text.tokens import FILE, Tokens, load_tokens, train_tokens
 from kdst_vec2text.trainer import Log, Trainer
@@ -26,8 +28,6 @@ VALIDATION = 500
 VALIDATION_SEED = 1
 """The held-out notes that are looked at during training; scores are of those of seed 0."""
 DECODED = 64
-CLOSE_SEED = 77
-"""Added to the seed for notes that the hypothesiser is not trained on."""
 Pairs = tuple[list[str], Tensor, list[str], Tensor, list[int]]
 
 
@@ -43,6 +43,11 @@ class Workshop:
     def pool(self) -> Pool:
         """The training notes."""
         return Pool(self.out / "embeddings", self.recipe.seed, self.recipe.copies, self.embed)
+
+    @property
+    def families(self) -> Families:
+        """The notes that the hypothesiser is not trained on."""
+        return Families(self.out / "embeddings", self.recipe.seed + CLOSE_SEED, self.embed)
 
     def tokens(self) -> Tokens:
         """The vocabulary, made of the first notes once."""
@@ -74,12 +79,7 @@ class Workshop:
         texts = [n.text for n in notes("held-out", VALIDATION, VALIDATION_SEED)]
         near = [n.text for n in near_notes("held-out", VALIDATION, VALIDATION_SEED)]
         file = self.out / "embeddings" / "validation.npy"
-        if not file.exists():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            keep(file, self.embed(texts + near))
-        import numpy as np
-
-        both = torch.from_numpy(np.load(file, allow_pickle=False))
+        both = kept(file, self.embed, lambda: texts + near)
         e, e_hat = both.split(VALIDATION)
         return texts, e, near, e_hat, list(range(VALIDATION))
 
@@ -87,6 +87,7 @@ class Workshop:
 def embed_all(shop: Workshop) -> None:
     """Embed every training note and its variants."""
     shop.pool.load(shop.recipe.notes, progress)
+    shop.families.load(shop.recipe.families, progress)
 
 
 def train_phases(
@@ -141,8 +142,8 @@ def corrector(shop: Workshop) -> Corrector:
     first = hypothesiser(shop)
     warm(network, first)
     phases = [
-        (recipe.corrector_epochs, lambda: pair_examples(tokens, all_pairs(shop, first))),
-        (recipe.corrector_epochs, lambda: pair_examples(tokens, close_pairs(shop))),
+        (recipe.near_epochs, lambda: pair_examples(tokens, near_pairs(shop, 0, recipe.near))),
+        (recipe.close_epochs, lambda: pair_examples(tokens, close_pairs(shop, first))),
     ]
     validation = pair_examples(tokens, shop.held_out())
     train_phases(shop, network, "corrector", phases, validation)
@@ -175,70 +176,86 @@ def pair_examples(tokens: Tokens, pairs: Pairs) -> Examples:
     )
 
 
-def all_pairs(shop: Workshop, first: Hypothesiser) -> Pairs:
-    """Near variants as hypotheses, and what the hypothesiser makes of the first notes."""
+def near_pairs(shop: Workshop, start: int, stop: int) -> Pairs:
+    """Near variants as hypotheses: some of all such pairs, in an order drawn once."""
     recipe = shop.recipe
     texts, e = shop.pool.load(recipe.notes, progress)
     size = recipe.copies + 1
     pairs = family_pairs(texts, size, range(1, size))
     order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(recipe.seed))
-    chosen = [pairs[i] for i in order[: recipe.pairs].tolist()]
-    made, made_e = hypotheses(shop, first, e[::size])
-    wrong = [i for i, text in enumerate(made) if text != texts[i * size]]
-    guesses = [j for _, j in chosen]
+    return _within(texts, e, [pairs[i] for i in order[start:stop].tolist()])
+
+
+def close_pairs(shop: Workshop, first: Hypothesiser) -> Pairs:
+    """Close families, what the hypothesiser makes of their first notes, and further near variants."""
+    recipe = shop.recipe
+    texts, e = shop.families.load(recipe.families, progress)
+    close = _within(texts, e, family_pairs(texts, CLOSE, range(1, CLOSE)))
+    made, made_e = guesses(shop, first, e[::CLOSE])
+    source = [i // recipe.beam * CLOSE for i in range(len(made))]
+    wrong = [i for i, s in enumerate(source) if made[i] != texts[s] and not says_held_out(made[i])]
+    guessed = (texts, e, [made[i] for i in wrong], made_e[wrong], [source[i] for i in wrong])
+    return _joined(close, guessed, near_pairs(shop, recipe.near, recipe.near + recipe.mixed))
+
+
+def _within(texts: list[str], e: Tensor, pairs: Sequence[tuple[int, int]]) -> Pairs:
+    """Pairs (text, hypothesis) of the same texts."""
+    others = [j for _, j in pairs]
+    return texts, e, [texts[j] for j in others], e[others], [i for i, _ in pairs]
+
+
+def _joined(*parts: Pairs) -> Pairs:
+    """Pairs of several kinds one after the other."""
+    texts: list[str] = []
+    hypotheses: list[str] = []
+    source: list[int] = []
+    for part in parts:
+        source += [len(texts) + i for i in part[4]]
+        texts += part[0]
+        hypotheses += part[2]
     return (
         texts,
-        e,
-        [texts[j] for j in guesses] + [made[i] for i in wrong],
-        torch.cat([e[guesses], made_e[wrong]]),
-        [i for i, _ in chosen] + [i * size for i in wrong],
+        torch.cat([p[1] for p in parts]),
+        hypotheses,
+        torch.cat([p[3] for p in parts]),
+        source,
     )
 
 
-def close_pairs(shop: Workshop) -> Pairs:
-    """Close families of notes that the hypothesiser has never seen, so that it cannot know them."""
-    texts = close_families(shop.recipe.fresh, shop.recipe.seed + CLOSE_SEED)
-    file = shop.out / "embeddings" / "close.npy"
-    if not file.exists():
-        keep(file, shop.embed(texts))
-    import numpy as np
-
-    e = torch.from_numpy(np.load(file, allow_pickle=False))
-    pairs = family_pairs(texts, CLOSE, range(1, CLOSE))
-    guesses = [j for _, j in pairs]
-    return texts, e, [texts[j] for j in guesses], e[guesses], [i for i, _ in pairs]
+def guess(shop: Workshop) -> None:
+    """Make the hypothesiser's guesses and embed them."""
+    _, e = shop.families.load(shop.recipe.families, progress)
+    guesses(shop, hypothesiser(shop), e[::CLOSE])
 
 
-def hypotheses(shop: Workshop, network: Hypothesiser, e: Tensor) -> tuple[list[str], Tensor]:
-    """Greedy hypotheses of the first base notes and their embeddings, kept in files."""
-    chunks = range(-(-shop.recipe.hypotheses // CHUNK))
+def guesses(shop: Workshop, network: Hypothesiser, e: Tensor) -> tuple[list[str], Tensor]:
+    """The `beam` likeliest texts of the first `guessed` vectors and their embeddings, in files."""
+    size = CHUNK // shop.recipe.beam
+    starts = range(0, shop.recipe.guessed, size)
     texts: list[str] = []
-    vectors: list[Tensor] = []
-    tokens = shop.tokens()
+    vectors: list[Tensor] = [torch.empty(0, shop.embed.dimension)]
     network.eval()
-    with progress(len(chunks), "hypotheses") as advance:
-        for chunk in chunks:
-            words = shop.out / "hypotheses" / f"{chunk:03d}.json"
-            file = words.with_suffix(".npy")
-            if not (words.exists() and file.exists()):
+    with progress(len(starts), "guesses") as advance:
+        for start in starts:
+            words = shop.out / "guesses" / f"{start:06d}.json"
+            if not words.exists():
                 words.parent.mkdir(parents=True, exist_ok=True)
-                found = greedy(network, tokens, e[chunk * CHUNK : (chunk + 1) * CHUNK])
-                write_atomically(words, json.dumps(found))
-                keep(file, shop.embed(found))
-            texts += json.loads(words.read_text(encoding="utf-8"))
-            import numpy as np
-
-            vectors.append(torch.from_numpy(np.load(file, allow_pickle=False)))
+                part = e[start : min(start + size, shop.recipe.guessed)]
+                write_atomically(words, json.dumps(likeliest(network, shop, part)))
+            made = json.loads(words.read_text(encoding="utf-8"))
+            vectors.append(kept(words.with_suffix(".npy"), shop.embed, lambda made=made: made))
+            texts += made
             advance(1)
     return texts, torch.cat(vectors)
 
 
-def greedy(network: Hypothesiser, tokens: Tokens, e: Tensor) -> list[str]:
-    """The likeliest text of each embedding, token by token."""
-    decoder = Decoder(network.encoder_decoder)
+def likeliest(network: Hypothesiser, shop: Workshop, e: Tensor) -> list[str]:
+    """The `beam` likeliest texts of each embedding, one after the other."""
+    decoder, tokens = Decoder(network.encoder_decoder), shop.tokens()
     found: list[str] = []
     for part in e.split(DECODED):
         with torch.inference_mode():
-            made = beam_search(network, decoder, network.inputs(part), 1, LONGEST)
-        found += tokens.texts(row[0] for row in made.ids)
+            inputs = network.inputs(part)
+            made = beam_search(network, decoder, inputs, shop.recipe.beam, LONGEST)
+        found += tokens.texts(ids for row in made.ids for ids in row)
     return found

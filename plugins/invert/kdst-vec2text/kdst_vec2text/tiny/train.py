@@ -16,7 +16,7 @@ from kdst_invert.embedders.minilm import minilm
 from kdst_vec2text.tiny import stages
 from kdst_vec2text.tiny.recipe import Recipe
 
-STAGES = ("embed", "hypothesiser", "corrector", "export")
+STAGES = ("embed", "hypothesiser", "guesses", "corrector", "export")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = vars(_parser().parse_args(argv))
     out, wanted = options.pop("out"), options.pop("stage")
     torch.set_num_threads(options.pop("threads"))
+    torch.set_flush_denormal(True)  # AdamW's moments sink into numbers that processors are slow at
     try:
         recipe = Recipe(**options)
         out.mkdir(parents=True, exist_ok=True)
@@ -50,6 +51,8 @@ def carry_out(shop: stages.Workshop, stage: str) -> None:
         stages.embed_all(shop)
     elif stage == "hypothesiser":
         stages.hypothesiser(shop)
+    elif stage == "guesses":
+        stages.guess(shop)
     elif stage == "corrector":
         stages.corrector(shop)
     else:
