@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -243,7 +244,7 @@ def guesses(shop: Workshop, network: Hypothesiser, e: Tensor) -> tuple[list[str]
                 part = e[start : min(start + size, shop.recipe.guessed)]
                 write_atomically(words, json.dumps(likeliest(network, shop, part)))
             made = json.loads(words.read_text(encoding="utf-8"))
-            vectors.append(kept(words.with_suffix(".npy"), shop.embed, lambda made=made: made))
+            vectors.append(kept(words.with_suffix(".npy"), shop.embed, partial(list, made)))
             texts += made
             advance(1)
     return texts, torch.cat(vectors)
