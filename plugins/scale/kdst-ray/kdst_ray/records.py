@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import ray
+import ray.data
 
 from kdst_core.errors import MethodError
 from kdst_core.executors import DEATHS, Done, Ends, Resources, Work
@@ -42,6 +43,11 @@ class Actor:
             return json.dumps([None, last_lines(traceback.format_exc())])
 
 
+def _retries() -> dict[str, Any]:
+    """Return how often a shard is given to another actor."""
+    return {"max_task_retries": DEATHS}
+
+
 def map_records(
     factory: Callable[[], Work], shards: Iterable[Any], resources: Resources, workers: int
 ) -> Ends:
@@ -62,7 +68,7 @@ def map_records(
         compute=ray.data.ActorPoolStrategy(size=min(workers, len(rows))),
         num_cpus=resources.cpus,
         num_gpus=resources.gpus,
-        max_task_retries=DEATHS,
+        ray_remote_args_fn=_retries,
     )
     try:
         for row in data.iter_rows():
