@@ -6,6 +6,7 @@ serialises it, between processes of one user's cluster.
 
 import json
 import traceback
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -44,7 +45,7 @@ class Actor:
 
 
 def _retries() -> dict[str, Any]:
-    """Return how often a shard is given to another actor."""
+    """Return how often a shard is given to another actor; without it, Ray never gives up."""
     return {"max_task_retries": DEATHS}
 
 
@@ -61,15 +62,18 @@ def map_records(
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_options.preserve_order = False
-    data = ray.data.from_items(rows, override_num_blocks=min(BLOCKS, len(rows))).map_batches(
-        Actor,
-        batch_size=1,
-        fn_constructor_args=(factory,),
-        compute=ray.data.ActorPoolStrategy(size=min(workers, len(rows))),
-        num_cpus=resources.cpus,
-        num_gpus=resources.gpus,
-        ray_remote_args_fn=_retries,
-    )
+    data = ray.data.from_items(rows, override_num_blocks=min(BLOCKS, len(rows)))
+    with warnings.catch_warnings():  # Ray names no other way to limit retries yet
+        warnings.simplefilter("ignore")
+        data = data.map_batches(
+            Actor,
+            batch_size=1,
+            fn_constructor_args=(factory,),
+            compute=ray.data.ActorPoolStrategy(size=min(workers, len(rows))),
+            num_cpus=resources.cpus,
+            num_gpus=resources.gpus,
+            ray_remote_args_fn=_retries,
+        )
     try:
         for row in data.iter_rows():
             value, error = json.loads(row["end"])
