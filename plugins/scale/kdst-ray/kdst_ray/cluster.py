@@ -16,7 +16,6 @@ LOCAL = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_worker_niceness": "0",
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
 }
 """Of a local cluster: its workers have the priority of the command, where Ray's own choice is 15 below
 it, which leaves them nothing on a machine with other work."""
