@@ -1,9 +1,10 @@
 """What Ray costs: shards of 100 ms against a plain loop, and a sweep's empty jobs by their number.
 
-    python benchmarks/ray_overhead.py [--shards 200] [--jobs 250,500,1000] [--out FILE.json]
+    python benchmarks/ray_overhead.py [--shards 200] [--pace 0.1] [--jobs 250,500,1000] [--out FILE.json]
 
 Overhead of shards is wall time over `shards * pace / workers`, the time of a loop without any
-executor, after the workers are warm: the first shards of every worker are not counted. CPU is that
+executor, after the workers are warm: the first third of the shards and the last few are not
+counted. CPU is that
 of this process and all below it in the same time, over the shards: on a machine with other work it
 says what wall time cannot. Memory is the driver's resident set, sampled when a map ends, less that
 before it.
@@ -15,19 +16,17 @@ import os
 import resource
 import time
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from kdst_core.executors import Executor, make
 
-PACE = 0.1
-"""Seconds of work in a shard."""
 
-
-def busy(_shard: object) -> float:
-    """Work for a tenth of a second of wall time; the record batch of the measurement."""
+def busy(pace: float) -> float:
+    """Work for some seconds of wall time; the record batch of the measurement."""
     began = time.monotonic()
-    time.sleep(PACE)
+    time.sleep(pace)
     return time.monotonic() - began
 
 
@@ -41,28 +40,31 @@ def empty(job: int) -> int:
     return job
 
 
-def loop(count: int) -> float:
+def loop(count: int, pace: float) -> float:
     """Return the seconds of a plain loop."""
     began = time.perf_counter()
-    for shard in range(count):
-        busy(shard)
+    for _ in range(count):
+        busy(pace)
     return time.perf_counter() - began
 
 
-def shards(executor: Executor, count: int) -> dict[str, float]:
-    """Return seconds of a stream of shards, all of it and from the first end to the last."""
+def shards(executor: Executor, count: int, pace: float) -> dict[str, float]:
+    """Return seconds of a stream of shards, all of it, to its first end, and from a third of it on."""
     began = time.perf_counter()
-    with closing(executor.map_records(worker, range(count))) as calls:
+    with closing(executor.map_records(worker, [pace] * count)) as calls:
         next(calls)
+        start = time.perf_counter() - began
+        list(islice(calls, count // 3))
         first, cpu = time.perf_counter(), tree_cpu()
-        left = sum(1 for _ in calls)
+        left = sum(1 for _ in islice(calls, count - count // 3 - 2 * executor.workers))
         end, cpu = time.perf_counter(), tree_cpu() - cpu
+        list(calls)
     steady = (end - first) / left * executor.workers
     return {
         "seconds": end - began,
-        "start": first - began,
+        "start": start,
         "per_shard": steady,
-        "overhead": steady / PACE - 1,
+        "overhead": steady / pace - 1,
         "cpu_per_shard": cpu / left,
     }
 
@@ -106,18 +108,19 @@ def main() -> None:
     """Measure and print, a line a measurement."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shards", type=int, default=200)
+    parser.add_argument("--pace", type=float, default=0.1, help="Seconds of work in a shard.")
     parser.add_argument("--jobs", default="250,500,1000")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--executors", default="processes,ray")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    found: dict[str, Any] = {"loop": loop(20) / 20}
+    found: dict[str, Any] = {"loop": loop(20, given.pace) / 20}
     print(f"plain loop: {found['loop']:.4f} s a shard", flush=True)
     for name in given.executors.split(","):
         with closing(make(name, given.workers)) as executor:
-            found[name] = {"shards": shards(executor, given.shards), "jobs": []}
+            found[name] = {"shards": shards(executor, given.shards, given.pace), "jobs": []}
             print(name, json.dumps(found[name]["shards"]), flush=True)
-            for count in map(int, given.jobs.split(",")):
+            for count in map(int, filter(None, given.jobs.split(","))):
                 found[name]["jobs"].append(jobs(executor, count))
                 print(name, json.dumps(found[name]["jobs"][-1]), flush=True)
     if given.out:

@@ -6,11 +6,13 @@ serialises it, between processes of one user's cluster.
 
 import json
 import traceback
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 import ray
+import ray.data
 
 from kdst_core.errors import MethodError
 from kdst_core.executors import DEATHS, Done, Ends, Resources, Work
@@ -42,6 +44,11 @@ class Actor:
             return json.dumps([None, last_lines(traceback.format_exc())])
 
 
+def _retries() -> dict[str, Any]:
+    """Return how often a shard is given to another actor; without it, Ray never gives up."""
+    return {"max_task_retries": DEATHS}
+
+
 def map_records(
     factory: Callable[[], Work], shards: Iterable[Any], resources: Resources, workers: int
 ) -> Ends:
@@ -55,15 +62,18 @@ def map_records(
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_options.preserve_order = False
-    data = ray.data.from_items(rows, override_num_blocks=min(BLOCKS, len(rows))).map_batches(
-        Actor,
-        batch_size=1,
-        fn_constructor_args=(factory,),
-        compute=ray.data.ActorPoolStrategy(size=min(workers, len(rows))),
-        num_cpus=resources.cpus,
-        num_gpus=resources.gpus,
-        max_task_retries=DEATHS,
-    )
+    data = ray.data.from_items(rows, override_num_blocks=min(BLOCKS, len(rows)))
+    with warnings.catch_warnings():  # Ray names no other way to limit retries yet
+        warnings.simplefilter("ignore")
+        data = data.map_batches(
+            Actor,
+            batch_size=1,
+            fn_constructor_args=(factory,),
+            compute=ray.data.ActorPoolStrategy(size=min(workers, len(rows))),
+            num_cpus=resources.cpus,
+            num_gpus=resources.gpus,
+            ray_remote_args_fn=_retries,
+        )
     try:
         for row in data.iter_rows():
             value, error = json.loads(row["end"])

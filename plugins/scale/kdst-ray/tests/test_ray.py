@@ -133,7 +133,7 @@ seeds = [0, 1]
 images = 60
 batch_size = 20
 [grid]
-types = ["fog", "contrast", "pixelate", "brightness"]
+types = ["fog", "contrast", "pixelate", "gaussian_noise"]
 """
 
 
