@@ -11,7 +11,7 @@ from attrs import frozen
 
 START, ARROW, END = " [", " ->", "]"
 
-_SPECIAL = re.compile(r"\[|\]|->|&(?=(?:#91|#93|gt|amp);)")
+_SPECIAL = re.compile(r"\[|\]|->|&(?=(?:#91|#93|gt|amp);|(?:#(?:9[13]?)?|gt?|a(?:mp?)?)?\Z)")
 _ESCAPES = {"[": "&#91;", "]": "&#93;", "->": "-&gt;", "&": "&amp;"}
 _ENTITY = re.compile(r"&(#91|#93|gt|amp);")
 _CHARACTERS = {"#91": "[", "#93": "]", "gt": ">", "amp": "&"}
@@ -35,7 +35,10 @@ class WrittenCall:
 
 
 def escape(text: str) -> str:
-    """Return a text without `[`, `]` and `->`, as entities; `unescape` gives the same text back."""
+    """Return a text without `[`, `]` and `->`, as entities; `unescape` gives the same text back.
+
+    So it does where another escaped text follows: an `&` at the end cannot begin an entity with it.
+    """
     return _SPECIAL.sub(lambda found: _ESCAPES[found[0]], text)
 
 

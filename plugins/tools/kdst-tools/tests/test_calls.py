@@ -1,6 +1,6 @@
 """Calls as text: escaping comes back exactly, calls are found, results cannot write calls."""
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kdst_tools.calls import (
@@ -15,7 +15,27 @@ from kdst_tools.calls import (
 )
 
 MARKS = st.lists(
-    st.sampled_from(["[", "]", "->", "-", ">", "&", "&amp;", "&#91;", "gt;", " ", "a", "é", "\n"])
+    st.sampled_from(
+        [
+            "[",
+            "]",
+            "->",
+            "-",
+            ">",
+            "&",
+            "&amp;",
+            "&#91;",
+            "gt;",
+            "&a",
+            "mp;",
+            "#9",
+            "1;",
+            " ",
+            "a",
+            "é",
+            "\n",
+        ]
+    )
 ).map("".join)
 
 
@@ -29,6 +49,8 @@ def test_escaping_leaves_no_api_token_and_comes_back_exactly(text):
 
 
 @given(MARKS, MARKS, MARKS, st.one_of(st.none(), MARKS.map(clean).filter(bool)))
+@example("&", "gt;", "", None)
+@example("&#9", "1;", "", None)
 def test_a_call_anywhere_in_any_text_is_found_and_taken_out_exactly(before, after, input, result):
     annotated = escape(before) + write("Tool_1", input, result) + escape(after)
     assert plain(annotated) == before + after
