@@ -1,6 +1,7 @@
 """The embedded inverter: its files, its recorded scores, and the training that makes it."""
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -175,3 +176,8 @@ def test_pairs_are_examples_of_their_texts(shop: stages.Workshop) -> None:
     assert isinstance(found, Examples)
     assert isinstance(found.x_hat, Ragged)
     assert len(found) == 4
+
+
+def test_training_leaves_small_numbers_to_the_process(tmp_path: Path) -> None:
+    assert train.main([str(tmp_path), "--width", "33"]) == 2
+    assert sys.float_info.min / 2 > 0

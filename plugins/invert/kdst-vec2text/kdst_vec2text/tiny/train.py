@@ -24,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = vars(_parser().parse_args(argv))
     out, wanted = options.pop("out"), options.pop("stage")
     torch.set_num_threads(options.pop("threads"))
+    flushed = sys.float_info.min / 2 == 0
     torch.set_flush_denormal(True)  # AdamW's moments sink into numbers that processors are slow at
     try:
         recipe = Recipe(**options)
@@ -42,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nstopped; the same command continues", file=sys.stderr)
         return 130
+    finally:
+        torch.set_flush_denormal(flushed)
     return 0
 
 
