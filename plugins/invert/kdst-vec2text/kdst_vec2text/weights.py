@@ -136,7 +136,8 @@ def build(kind: Kind, state: Mapping[str, Tensor], config: CheckpointConfig) -> 
             f"{first}.3.weight of the {kind} makes {k} pseudo-tokens, but config.json says"
             f" num_repeat_tokens {config.num_repeat_tokens}"
         )
-    network = CLASSES[kind](t5_config(complete.t5), dimension, k)
+    with torch.random.fork_rng(devices=[]):  # a new T5 draws the weights that are replaced
+        network = CLASSES[kind](t5_config(complete.t5), dimension, k)
     _load(network, state, kind)
     return network.eval()
 
