@@ -62,10 +62,10 @@ def map_records(
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_options.preserve_order = False
-    data = ray.data.from_items(rows, override_num_blocks=min(BLOCKS, len(rows)))
+    blocks = ray.data.from_items(rows, override_num_blocks=min(BLOCKS, len(rows)))
     with warnings.catch_warnings():  # Ray names no other way to limit retries yet
         warnings.simplefilter("ignore")
-        data = data.map_batches(
+        data = blocks.map_batches(
             Actor,
             batch_size=1,
             fn_constructor_args=(factory,),
