@@ -270,7 +270,7 @@ def browser(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style and types."""
-    install(session, *PLUGINS, tools=("ruff", "mypy", "scipy-stubs"))
+    install(session, *PLUGINS, tools=("ruff", "mypy", "scipy-stubs", "pytest"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     modules = [str(p.parent) for p in Path("plugins").glob("*/*/*/py.typed")]
