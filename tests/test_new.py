@@ -1,6 +1,7 @@
 """`kdst new`: which names it takes, and that it writes all of a package or nothing."""
 
 import tomllib
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -80,11 +81,13 @@ def test_text_of_the_user_is_quoted_and_the_licence_is_whole(tmp_path: Path, lic
     assert project["authors"] == [{"name": author}]
     assert project["license"] == licence
     assert len((plan.folder / "LICENSE").read_text().splitlines()) > 20
-    module: dict[str, object] = {}
-    code = (plan.folder / "kdst_mine/__init__.py").read_text()
-    exec(compile(code, "kdst_mine", "exec"), module)
-    assert module["__doc__"] == summary
-    assert module["describe"]().summary == summary  # type: ignore[operator]
+    spec = spec_from_file_location("kdst_mine", plan.folder / "kdst_mine/__init__.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.__doc__ == summary
+    assert module.describe().summary == summary
 
 
 @pytest.mark.parametrize("text", ["two\nlines", "x" * 81])

@@ -1,6 +1,5 @@
 """Blocks that workers invert give the file of one process, byte for byte, whatever ends a worker."""
 
-import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,8 +10,8 @@ from attrs import frozen
 
 from kdst_core.codecs import JsonCodec
 from kdst_core.errors import KdstError
-from kdst_core.executors import ONE_CPU, Done
-from kdst_core.testing import make_run
+from kdst_core.executors import ONE_CPU
+from kdst_core.testing import BackwardExecutor, make_run
 from kdst_invert.attack import Attacker
 from kdst_invert.inputs import InvertInputs
 from kdst_invert.spread import Spread
@@ -28,26 +27,6 @@ class Options:
 
 
 OPTIONS = Options()
-
-
-class Serial:
-    """An executor that is this process, last block first; `die_at` blocks it is interrupted."""
-
-    workers = 2
-
-    def __init__(self, die_at: int | None = None) -> None:
-        self.die_at = die_at
-
-    def map_records(self, factory: Any, shards: Any, _resources: Any) -> Any:
-        work = factory()
-        for n, (index, shard) in enumerate(reversed(list(enumerate(shards)))):
-            if n == self.die_at:
-                raise KeyboardInterrupt
-            value = json.loads(json.dumps(work(json.loads(json.dumps(shard)))))
-            yield Done(index, value)
-
-    def close(self) -> None:
-        pass
 
 
 def attacker(directory: Path, method: Any, place: Any = None) -> Attacker:
@@ -69,7 +48,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch, oracle: Any) -> Any:
     monkeypatch.setattr("kdst_core.method.load", lambda _name: loaded)
     monkeypatch.setattr("kdst_invert.embedders.choose.choose", lambda *_: SimpleNamespace())
 
-    def place(*executors: Serial) -> Any:
+    def place(*executors: BackwardExecutor) -> Any:
         left = iter(executors)
         return SimpleNamespace(make=lambda: next(left), resources=ONE_CPU)
 
@@ -79,7 +58,9 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch, oracle: Any) -> Any:
 def test_workers_write_the_file_of_one_process(tmp_path: Path, oracle: Any, elsewhere: Any) -> None:
     vectors = torch.randn(10, 4)
     one = attacker(tmp_path / "a", oracle(TEXTS)).invert("x", vectors, OPTIONS, "x")
-    two = attacker(tmp_path / "b", None, elsewhere(Serial())).invert("x", vectors, OPTIONS, "x")
+    two = attacker(tmp_path / "b", None, elsewhere(BackwardExecutor())).invert(
+        "x", vectors, OPTIONS, "x"
+    )
     assert one.file.read_bytes() == two.file.read_bytes()
     for name in ("calls", "steps", "longest", "notes"):
         assert getattr(one.progress, name) == getattr(two.progress, name), name
@@ -91,7 +72,7 @@ def test_workers_that_are_stopped_lose_no_block_that_was_done(
 ) -> None:
     vectors = torch.randn(10, 4)
     one = attacker(tmp_path / "a", oracle(TEXTS)).invert("x", vectors, OPTIONS, "x")
-    place = elsewhere(Serial(die_at=2), Serial())
+    place = elsewhere(BackwardExecutor(die_at=2), BackwardExecutor())
     with pytest.raises(KeyboardInterrupt):
         attacker(tmp_path / "b", None, place).invert("x", vectors, OPTIONS, "x")
     parts = sorted((tmp_path / "b" / "x.parts").glob("part-*"))
@@ -107,13 +88,15 @@ def test_workers_go_on_where_one_process_stopped(
     one = attacker(tmp_path / "a", oracle(TEXTS)).invert("x", vectors, OPTIONS, "x")
     with pytest.raises(KeyboardInterrupt):
         attacker(tmp_path / "b", oracle(TEXTS, fail_at=6)).invert("x", vectors, OPTIONS, "x")
-    two = attacker(tmp_path / "b", None, elsewhere(Serial())).invert("x", vectors, OPTIONS, "x")
+    two = attacker(tmp_path / "b", None, elsewhere(BackwardExecutor())).invert(
+        "x", vectors, OPTIONS, "x"
+    )
     assert one.file.read_bytes() == two.file.read_bytes()
     assert one.progress.calls == two.progress.calls
 
 
 def test_other_vectors_in_the_same_directory_are_refused(tmp_path: Path, elsewhere: Any) -> None:
-    place = elsewhere(Serial(die_at=2), Serial())
+    place = elsewhere(BackwardExecutor(die_at=2), BackwardExecutor())
     with pytest.raises(KeyboardInterrupt):
         attacker(tmp_path, None, place).invert("x", torch.zeros(10, 4), OPTIONS, "x")
     with pytest.raises(KdstError, match="records of another input"):

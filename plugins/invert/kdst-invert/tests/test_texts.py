@@ -18,6 +18,7 @@ def test_object_arrays_are_refused_and_never_unpickled(tmp_path: Path) -> None:
             return Path.touch, (tmp_path / "exploded",)  # type: ignore[return-value]
 
     path = tmp_path / "v.npy"
+    # written as an attacker would; what is tested is that reading refuses it
     np.save(path, np.array([Bomb(), 1], dtype=object), allow_pickle=True)
     with pytest.raises(KdstError, match="Python objects"):
         read_vectors(path)

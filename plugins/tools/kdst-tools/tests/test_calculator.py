@@ -52,10 +52,21 @@ def test_expressions_have_the_value_that_fractions_give(drawn: tuple[str, Fracti
         min_size=1, max_size=6,
     )
 )  # fmt: skip
-def test_precedence_is_that_of_python(parts: list[tuple[str, Decimal]]) -> None:
+def test_powers_bind_before_products_and_products_before_sums(
+    parts: list[tuple[str, Decimal]],
+) -> None:
     text = "7" + "".join(f" {sign} {number}" for sign, number in parts)
-    python = "Fraction(7)" + "".join(f" {sign} Fraction('{number}')" for sign, number in parts)
-    assert evaluate(text) == eval(python, {"Fraction": Fraction})
+    total, product, factor = Fraction(0), Fraction(1), Fraction(7)
+    for sign, number in parts:
+        if sign == "**2 +":
+            factor **= 2
+        product *= factor
+        factor = Fraction(number)
+        if sign == "/":
+            factor = 1 / factor
+        elif sign != "*":
+            total, product = total + product, Fraction(-1 if sign == "-" else 1)
+    assert evaluate(text) == total + product * factor
 
 
 @given(st.fractions(min_value=-(10**9), max_value=10**9, max_denominator=10**4))

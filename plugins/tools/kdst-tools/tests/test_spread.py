@@ -1,6 +1,5 @@
 """A round that workers annotate has the calls, events and records of one that a single process does."""
 
-import json
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import pytest
 import kdst_core
 from kdst_core.contracts import ToolCall
 from kdst_core.errors import KdstError
-from kdst_core.executors import Done
+from kdst_core.testing import BackwardExecutor
 from kdst_tools import layouts
 from kdst_tools.models import save
 from kdst_tools.quiet import quiet
@@ -23,26 +22,6 @@ SHORT = {
     **{"steps": 2, "batch": 2, "length": 64},
 }
 CALLS = ("calls.jsonl", "annotations.jsonl", "counts.json")
-
-
-class Serial:
-    """An executor that is this process, last shard first; `die_at` shards it is interrupted."""
-
-    workers = 2
-
-    def __init__(self, die_at: int | None = None) -> None:
-        self.die_at = die_at
-
-    def map_records(self, factory: Any, shards: Any, _resources: Any) -> Any:
-        work = factory()
-        for n, (index, shard) in enumerate(reversed(list(enumerate(shards)))):
-            if n == self.die_at:
-                raise KeyboardInterrupt
-            value = json.loads(json.dumps(work(json.loads(json.dumps(shard)))))
-            yield Done(index, value)
-
-    def close(self) -> None:
-        pass
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +79,14 @@ def test_workers_that_are_stopped_in_the_middle_change_nothing(
 ) -> None:
     one = run(folder, sampled(folder, tmp_path / "one"), "filter", resume=True)
     out = sampled(folder, tmp_path / "two")
-    executors = iter([Serial(die_at=1), Serial(die_at=1), Serial(), Serial()])
+    executors = iter(
+        [
+            BackwardExecutor(die_at=1),
+            BackwardExecutor(die_at=1),
+            BackwardExecutor(),
+            BackwardExecutor(),
+        ]
+    )
     monkeypatch.setattr("kdst_core.executors.place.make", lambda *_: next(executors))
     with pytest.raises(KeyboardInterrupt):
         run(folder, out, "filter", resume=True, jobs=2)
@@ -114,7 +100,7 @@ def test_workers_that_are_stopped_in_the_middle_change_nothing(
 def test_a_run_of_one_process_goes_on_with_workers_and_back(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kdst_core.executors.place.make", lambda *_: Serial())
+    monkeypatch.setattr("kdst_core.executors.place.make", lambda *_: BackwardExecutor())
     out = sampled(folder, tmp_path / "two")
     run(folder, out, "execute", resume=True)
     found = run(folder, out, "filter", resume=True, jobs=2)

@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 
     from kdst_invert.prepared import PreparedInvert
 
+EPOCHS = {
+    "epochs": 3,
+    "corrector_epochs": 2,
+    "train_batch": 32,
+    "learning_rate": 5e-4,
+    "warmup": 0.1,
+}
+"""How a study's attacker goes on from the weights that it is given."""
 FEW = 100
 """Texts that a study attacks when --count is not given."""
 

@@ -25,7 +25,7 @@ from kdst_invert.defences import (
 from kdst_invert.measures import interval
 from kdst_invert.scores import HEADLINE
 from kdst_invert.source import embedded
-from kdst_invert.studies.common import FEW, attack, changed, originals_of, outcome, three
+from kdst_invert.studies.common import EPOCHS, FEW, attack, changed, originals_of, outcome, three
 from kdst_invert.studies.sentences import at_one_hundredth, protects
 from kdst_invert.texts import Originals
 
@@ -47,14 +47,6 @@ OTHERS: tuple[Defence, ...] = (
 )
 BEAM, STEPS = 2, 2
 ADAPTIVE = "adaptive"
-EPOCHS = {
-    "epochs": 3,
-    "corrector_epochs": 2,
-    "train_batch": 32,
-    "learning_rate": 5e-4,
-    "warmup": 0.1,
-}
-"""How the adaptive attacker goes on from the clean one's weights."""
 TRAINED_ON = 4000
 """Notes that the adaptive attacker is trained on."""
 

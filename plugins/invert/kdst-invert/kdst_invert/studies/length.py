@@ -10,7 +10,7 @@ from kdst_core.rundir import Run
 from kdst_invert.attack import Attacker
 from kdst_invert.scores import HEADLINE
 from kdst_invert.source import embedded
-from kdst_invert.studies.common import FEW, attack, changed, outcome, three
+from kdst_invert.studies.common import EPOCHS, FEW, attack, changed, outcome, three
 from kdst_invert.texts import Originals
 
 if TYPE_CHECKING:
@@ -23,13 +23,6 @@ TOKENS_A_WORD = 1.5
 """Tokens that a word and the marks behind it cost at most, on average."""
 TRAINED_ON = 1000
 """Texts of each length that the attacker is trained on."""
-EPOCHS = {
-    "epochs": 3,
-    "corrector_epochs": 2,
-    "train_batch": 32,
-    "learning_rate": 5e-4,
-    "warmup": 0.1,
-}
 BEAM, STEPS = 2, 3
 
 
