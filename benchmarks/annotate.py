@@ -8,7 +8,9 @@ random weights, and texts of about 100 tokens after prompts of about 250. `--onl
 check out and measures one stage. `--growth` measures time and peak memory
 over numbers of documents, each in a process of its own. Filtering is measured with calls that are all
 different, and with calls that were each proposed at several positions, as a model with a low τ_s does:
-before the whole text, such a call is read once.
+before the whole text, such a call is read once. `--losses deciding` leaves out a third loss that decides
+nothing; the threshold is then one that a quarter of the calls pass as far as the other two tell, since
+random weights let none pass.
 """
 
 import argparse
@@ -45,6 +47,8 @@ CALLS_A_TEXT = 10
 REPEATS = 3
 """Positions at which a call is proposed, where calls repeat."""
 PARTS = 3
+OPEN = 0.25
+"""Share of calls whose third loss is needed, where only losses that decide are computed."""
 
 
 def short_texts(count: int) -> list[Document]:
@@ -58,7 +62,9 @@ def texts(count: int) -> list[Document]:
     return [Document(" ".join(parts[i : i + PARTS])) for i in range(0, len(parts), PARTS)]
 
 
-def learner(dtype: torch.dtype, placement: str = "prefix") -> Annotator:
+def learner(
+    dtype: torch.dtype, placement: str = "prefix", losses: str = "all", tau_f: float = 0.5
+) -> Annotator:
     """Return our stages on the random model."""
     tokenizer = layouts.tokenizer([d.text for d in short_texts(400)], size=1024)
     model = layouts.model("gpt2", len(tokenizer), width=256, layers=4, context=1024).to(dtype)
@@ -68,6 +74,8 @@ def learner(dtype: torch.dtype, placement: str = "prefix") -> Annotator:
         tau_s=["Calculator=0"],
         k=["Calculator=5"],
         m=["Calculator=5"],
+        tau_f=[f"Calculator={tau_f}"],
+        losses=losses,  # type: ignore[arg-type]
         max_input=MAX_INPUT,
         dtype="auto",
     )
@@ -207,6 +215,9 @@ def compare(rounds: int, count: int, only: str) -> None:
         for repeats in (1, REPEATS):
             name = f"filtering, {placement}" + (f", {repeats} positions" if repeats > 1 else "")
             stages[name] = _filtering(found, many, few, repeats)
+        calls = proposed(found, many)
+        deciding = learner(torch.float32, placement, "deciding", _threshold(found, many, calls))
+        stages[f"filtering, {placement}, deciding"] = _filtering(deciding, many, few, 1)
     print(f"{'':32s} {'ours':>10s} {'plain':>10s}  documents a CPU-minute, medians of {rounds}")
     for name, (fast, slow) in stages.items():
         if only not in name:
@@ -216,6 +227,12 @@ def compare(rounds: int, count: int, only: str) -> None:
         ratios = sorted(slow / fast for fast, slow in pairs)
         middle, spread = statistics.median(ratios), f"{ratios[0]:.1f} to {ratios[-1]:.1f}"
         print(f"{name:32s} {a:10.1f} {b:10.2f}  {middle:6.1f} × ({spread})", flush=True)
+
+
+def _threshold(found: Annotator, shard: Sequence[Document], calls: Sequence[ToolCall]) -> float:
+    """The τ_f that a share `OPEN` of the calls reach against L_i(ε)."""
+    drops = [(c.L_empty or 0.0) - (c.L_full or 0.0) for c in found.filter(shard, calls)]
+    return statistics.quantiles(drops, n=round(1 / OPEN))[-1]
 
 
 def _filtering(

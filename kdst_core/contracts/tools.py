@@ -82,9 +82,10 @@ class ToolCall:
     the tool is given. result: its answer, None before it is executed and where it failed.
     p: probability of a call at the position. L_empty, L_call, L_full: weighted loss in nats of the
     tokens that follow, with nothing, with the call, with the call and its result; None before the
-    filter. gain: min(L_empty, L_call) − L_full. kept: whether the call goes into the text. reason: why
-    not, empty when it does. window: first token of the window that was scored, 0 for a document that
-    fits the context. offset: characters of the escaped text before the call.
+    filter. gain: min(L_empty, L_call) − L_full; where L_call is None, the most it can be. kept: whether
+    the call goes into the text. reason: why not, empty when it does. window: first token of the window
+    that was scored, 0 for a document that fits the context. offset: characters of the escaped text
+    before the call.
     """
 
     doc: str

@@ -1,17 +1,28 @@
 """Filtering API calls (Toolformer, section 2): a call stays when its result lowers the loss by τ_f.
 
-L⁺ = L_i(e(c, r)), L⁻ = min(L_i(ε), L_i(e(c, ε))); keep when L⁻ − L⁺ ≥ τ_f.
+L⁺ = L_i(e(c, r)), L⁻ = min(L_i(ε), L_i(e(c, ε))); keep when L⁻ − L⁺ ≥ τ_f. Where L_i(ε) − L⁺ < τ_f
+already, L_i(e(c, ε)) cannot change that.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from kdst_core.contracts import Document, ToolCall
 from kdst_toolformer.score import Query, Scorer
 from kdst_toolformer.settings import ToolSettings
 from kdst_tools.tokens import CallTokens
 from kdst_tools.windows import HORIZON, Window, windows
+
+
+@frozen
+class _Scored:
+    """Number of a call, and of the queries of its three losses."""
+
+    call: int
+    empty: int
+    alone: int
+    full: int
 
 
 class Filter:
@@ -24,9 +35,10 @@ class Filter:
         settings: dict[str, ToolSettings],
         window_size: int,
         most: int,
+        deciding: bool = False,
     ) -> None:
         self.scorer, self.tokens, self.settings = scorer, tokens, settings
-        self.window_size, self.most = window_size, most
+        self.window_size, self.most, self.deciding = window_size, most, deciding
 
     def __call__(self, shard: Sequence[Document], calls: Sequence[ToolCall]) -> list[ToolCall]:
         """Return the calls with losses, gain, and whether and why not they are kept."""
@@ -34,7 +46,7 @@ class Filter:
         parts, place = self._parts(shard, calls)
         queries: list[Query] = []
         nothing: dict[tuple[int, int], int] = {}
-        scored: list[tuple[int, int, int]] = []
+        scored: list[_Scored] = []
         for number, call in enumerate(calls):
             if call.result is None:
                 continue
@@ -47,12 +59,42 @@ class Filter:
             if here not in nothing:
                 nothing[here] = len(queries)
                 queries.append(Query(*here, ()))
-            scored.append((number, nothing[here], len(queries)))
+            scored.append(_Scored(number, nothing[here], len(queries), len(queries) + 1))
             queries += pair
-        losses = self.scorer(parts, queries)
-        for number, empty, own in scored:
-            found[number] = self._judge(calls[number], losses[empty], losses[own], losses[own + 1])
+        for one, losses in zip(scored, self._losses(parts, queries, calls, scored), strict=True):
+            found[one.call] = self._judge(calls[one.call], *losses)
         return self._best(found)
+
+    def _losses(
+        self,
+        parts: Sequence[Window],
+        queries: Sequence[Query],
+        calls: Sequence[ToolCall],
+        scored: Sequence[_Scored],
+    ) -> Iterator[tuple[float, float | None, float]]:
+        """L_i(ε), L_i(e(c, ε)) and L_i(e(c, r)) of each call; the second only if it is to be known."""
+        alone = {one.alone for one in scored} if self.deciding else set()
+        known = self._scored(parts, queries, [q for q in range(len(queries)) if q not in alone])
+        if alone:
+            could = [
+                one.alone
+                for one in scored
+                if known[one.empty] - known[one.full] >= self._tau_f(calls[one.call])
+            ]
+            known |= self._scored(parts, queries, could)
+        for one in scored:
+            yield known[one.empty], known.get(one.alone), known[one.full]
+
+    def _scored(
+        self, parts: Sequence[Window], queries: Sequence[Query], chosen: Sequence[int]
+    ) -> dict[int, float]:
+        """The losses of chosen queries, by number."""
+        losses = self.scorer(parts, [queries[q] for q in chosen])
+        return dict(zip(chosen, losses, strict=True))
+
+    def _tau_f(self, call: ToolCall) -> float:
+        """The filtering threshold of a call's tool."""
+        return self.settings[call.tool].tau_f
 
     def _parts(
         self, shard: Sequence[Document], calls: Sequence[ToolCall]
@@ -78,10 +120,13 @@ class Filter:
             return None
         return Query(where, index, tuple(alone)), Query(where, index, tuple(full))
 
-    def _judge(self, call: ToolCall, empty: float, alone: float, full: float) -> ToolCall:
-        """A call with its losses and gain; kept when the gain reaches τ_f."""
-        gain = min(empty, alone) - full
-        tau_f = self.settings[call.tool].tau_f
+    def _judge(self, call: ToolCall, empty: float, alone: float | None, full: float) -> ToolCall:
+        """A call with its losses and gain; kept when the gain reaches τ_f.
+
+        Without L_i(e(c, ε)) the gain is at most what it is against L_i(ε), which is below τ_f.
+        """
+        gain = (empty if alone is None else min(empty, alone)) - full
+        tau_f = self._tau_f(call)
         kept = gain >= tau_f
         reason = "" if kept else f"gain below {tau_f:g}"
         return evolve(

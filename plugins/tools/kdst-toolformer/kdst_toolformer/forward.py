@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, cast
 
@@ -19,6 +19,9 @@ MAX_LOGITS = 2**26
 
 CPU_NUMBERS = 2**18
 """Numbers in the hidden states of one call on a CPU: more do not fit its caches and are slower."""
+
+EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
+"""What a configuration says where the feed-forward part returns more than one tensor."""
 
 LIMITS = ("max_position_embeddings", "sliding_window")
 """What a configuration says about how far back a token can look."""
@@ -45,6 +48,7 @@ class CausalModel:
             for name, part in module.named_children()
             if isinstance(part, NewGELUActivation)
         ]
+        self._tokenwise = _tokenwise(model)
 
     def empty(self, rows: int, room: int = 0) -> Memory:
         """Rows that have read nothing."""
@@ -117,10 +121,19 @@ class CausalModel:
             )
 
     def _wanted(self, ids: Tensor, wanted: Wanted, **inputs: Any) -> Tensor:
-        """Run the model; only the wanted tokens pass its head, which costs much in a large vocabulary."""
+        """Run the model; only the wanted tokens pass what is behind its last attention.
+
+        Its head costs much in a large vocabulary, and the last layer's feed-forward part two thirds of
+        that layer.
+        """
         rows, columns = (torch.tensor(part, device=self.device) for part in wanted)
         head = cast(Any, self.model).get_output_embeddings()
-        with self._fused(), nullcontext() if head is None else _only(head, rows, columns):
+        with ExitStack() as stack:
+            stack.enter_context(self._fused())
+            for part in self._tokenwise:
+                stack.enter_context(_sparse(part, rows, columns))
+            if head is not None:
+                stack.enter_context(_only(head, rows, columns))
             logits: Tensor = self.model(input_ids=ids, **inputs).logits
         return logits[rows, columns] if head is None else logits[0]
 
@@ -167,6 +180,41 @@ def _only(head: nn.Module, rows: Tensor, columns: Tensor) -> Iterator[None]:
         yield
     finally:
         hook.remove()
+
+
+@contextmanager
+def _sparse(part: nn.Module, rows: Tensor, columns: Tensor) -> Iterator[None]:
+    """Let a part that treats every token by itself see (R, t, H) at some only; elsewhere it says 0."""
+    shape: list[int] = []
+
+    def gather(_: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        shape[:] = given[0].shape[:2]
+        return (given[0][rows, columns][None], *given[1:])
+
+    def scatter(_: nn.Module, given: tuple[Tensor, ...], found: Tensor) -> Tensor:
+        whole = found.new_zeros(*shape, found.shape[-1])
+        whole[rows, columns] = found[0]
+        return whole
+
+    hooks = part.register_forward_pre_hook(gather), part.register_forward_hook(scatter)
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _tokenwise(model: nn.Module) -> list[nn.Module]:
+    """The parts of the last layer behind its attention maps, where the layer has the usual names."""
+    config: Any = model.config
+    count = int(getattr(config, "num_hidden_layers", 0) or 0)
+    stacks = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
+    if not count or len(stacks) != 1 or any(getattr(config, name, None) for name in EXPERTS):
+        return []
+    last = stacks[0][-1]
+    attention = getattr(last, "self_attn", getattr(last, "attn", None))
+    projections = (getattr(attention, name, None) for name in ("c_proj", "o_proj", "out_proj"))
+    return [part for part in (getattr(last, "mlp", None), *projections) if part is not None]
 
 
 def batches(sizes: Sequence[int], budget: int, rows: int) -> list[list[int]]:

@@ -5,9 +5,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdst_core.contracts import Document
+from kdst_core.contracts import Document, ToolCall
+from kdst_toolformer.filter import Filter
 from kdst_toolformer.forward import CausalModel
 from kdst_toolformer.score import WEIGHTS, Query, Scorer
+from kdst_toolformer.settings import ToolSettings
 from kdst_tools import layouts
 from kdst_tools.tokens import CallTokens
 from kdst_tools.windows import Window, windows
@@ -80,3 +82,36 @@ def test_any_text_and_call_has_the_loss_of_the_formula(texts, placement, data):
     (loss,) = scorer(parts, [Query(number, index, tuple(z))])
     expected = plain_loss(MODELS["gpt2"], parts[number].ids, index, z, placement)
     assert loss == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("placement", ["prefix", "inline"])
+def test_losses_that_decide_keep_the_same_calls_and_leave_the_others_out(placement):
+    document = Document("There were 400 of 1400 left, so 29 % of them, and Anna went home.")
+    scorer = Scorer(CausalModel(MODELS["gpt2"]), TOKENS, placement, 4000)
+    calls = [
+        ToolCall(document.id, position, tool, input, result=result)
+        for tool, input, result in CALLS
+        for position in range(0, len(TOKENS.encode(document.text).ids), 3)
+    ]
+    found = {
+        deciding: Filter(
+            scorer,
+            TOKENS,
+            {t: ToolSettings(0, 9, 9, 0.02, 99) for t, *_ in CALLS},
+            200,
+            0,
+            deciding,
+        )([document], calls)
+        for deciding in (False, True)
+    }
+    kept = {deciding: [call.kept for call in of] for deciding, of in found.items()}
+    assert kept[True] == kept[False]
+    assert 0 < sum(kept[True]) < len(calls)
+    assert any(call.L_call is None for call in found[True])
+    for full, short in zip(found[False], found[True], strict=True):
+        assert short.L_full == pytest.approx(full.L_full, abs=1e-9)
+        assert short.reason == full.reason
+        if short.L_call is None:
+            assert full.gain <= short.gain + 1e-9 < 0.02
+        else:
+            assert short.gain == pytest.approx(full.gain, abs=1e-9)

@@ -55,6 +55,7 @@ def _call(call: Mapping[str, Any]) -> Span:
     losses = ", ".join(
         f"{name} {call[key]:.2f}"
         for name, key in (("nothing", "L_empty"), ("call alone", "L_call"), ("in full", "L_full"))
+        if call[key] is not None
     )
     title = f"losses: {losses}; p {call['p']:.2f}"
     if call["kept"]:

@@ -47,9 +47,15 @@ def exact_match(metrics: Mapping[str, float], problems: int) -> Figure:
 
 
 def gains(
-    gains: Sequence[float], helping: Sequence[bool] | None, thresholds: Sequence[float]
+    gains: Sequence[float],
+    helping: Sequence[bool] | None,
+    thresholds: Sequence[float],
+    bounds: bool = False,
 ) -> Figure:
-    """Histogram of the gains of all scored calls, in nats, with the thresholds."""
+    """Histogram of the gains of all scored calls, in nats, with the thresholds.
+
+    bounds: whether some are only the most that they can be.
+    """
     import numpy as np
 
     edges = np.linspace(-3.0, 3.0, 49)
@@ -78,6 +84,8 @@ def gains(
         "against the better of no call and a call without result. What lies beyond the ends is "
         "counted in the outermost bars; lines are thresholds τ_f."
     )
+    if bounds:
+        caption += " Where the loss of the call alone was left out, it is the most the gain can be."
     return Figure("Gains", caption, svg=svg)
 
 

@@ -76,14 +76,17 @@ def _filtered(run: Artifacts) -> Iterator[Block]:
     if not scored:
         return
     truth, thresholds = _truth(run.result), _thresholds(run.result["options"])
+    bounds = any(call.L_call is None for call in scored)
     if truth is None:
-        yield pictures.gains([call.gain or 0.0 for call in scored], None, thresholds)
+        yield pictures.gains([call.gain or 0.0 for call in scored], None, thresholds, bounds)
         return
     from kdst_tools.evaluation.filtering import curve, distinct
 
     best = distinct(scored, truth)
-    yield pictures.gains([c.gain or 0.0 for c, _ in best], [good for _, good in best], thresholds)
-    yield pictures.precision_recall(curve(scored, truth, THRESHOLDS), thresholds)
+    helping = [good for _, good in best]
+    yield pictures.gains([c.gain or 0.0 for c, _ in best], helping, thresholds, bounds)
+    known = [tau for tau in THRESHOLDS if not bounds or tau >= max(thresholds, default=0.0)]
+    yield pictures.precision_recall(curve(scored, truth, known), thresholds)
 
 
 def _made(run: Artifacts) -> Iterator[Block]:
