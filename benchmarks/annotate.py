@@ -8,9 +8,10 @@ random weights, and texts of about 100 tokens after prompts of about 250. `--onl
 check out and measures one stage. `--growth` measures time and peak memory
 over numbers of documents, each in a process of its own. Filtering is measured with calls that are all
 different, and with calls that were each proposed at several positions, as a model with a low τ_s does:
-before the whole text, such a call is read once. `--losses deciding` leaves out a third loss that decides
-nothing; the threshold is then one that a quarter of the calls pass as far as the other two tell, since
-random weights let none pass.
+before the whole text, such a call is read once. "deciding" leaves out the loss of a call without its
+result where the other two reject it, as is done by default before the whole text. Random weights let no
+call pass, so the threshold is then one that a quarter of the calls pass as far as the other two tell;
+plain still computes all three.
 """
 
 import argparse
@@ -198,6 +199,16 @@ def check(short: Sequence[Document], shard: Sequence[Document]) -> None:
         )
         assert worst < 1e-4, f"losses differ by {worst}"
         print(f"losses of {len(calls)} calls, {placement}: at most {worst:.1e} apart (float32)")
+        tau_f = _threshold(single, shard, calls)
+        kept, short = (
+            [
+                call.kept
+                for call in learner(torch.float32, placement, losses, tau_f).filter(shard, calls)
+            ]
+            for losses in ("all", "deciding")
+        )
+        assert kept == short, "the losses that decide keep other calls"
+        print(f"the same {sum(kept)} calls kept from the losses that decide")
 
 
 def compare(rounds: int, count: int, only: str) -> None:

@@ -37,11 +37,12 @@ class ToolformerOptions(StagedOptions):
         "Filtering threshold τ_f in nats, likewise. Default: 1; Calculator and MT 0.5. On tiny every"
         " tool has the first value of each of the four.",
     )
-    losses: Literal["all", "deciding"] = option(
-        "all",
+    losses: Literal["auto", "all", "deciding"] = option(
+        "auto",
         "all: the three losses of every call. deciding: that of a call without its result is left out"
         " where the other two reject it already. The same calls stay, in less time; the gain on record"
-        " of those is then the most it can be.",
+        " of those is then the most it can be. auto: deciding where calls stand before the text, which"
+        " is read again for each loss.",
     )
     cap: list[str] = option([], "Most examples of a tool, likewise. Default: 25000.")
     max_kept: int = option(0, "Most calls that stay in one text, best first; 0 is no limit.", min=0)

@@ -86,7 +86,8 @@ class Annotator:
         """The filtering stage."""
         scorer = Scorer(self.model, self.tokens, self.placement, self.options.budget)
         size = self.sampler.window_size()
-        deciding = self.options.losses == "deciding"
+        asked = self.options.losses
+        deciding = asked == "deciding" or (asked == "auto" and self.placement == "prefix")
         return Filter(scorer, self.tokens, self.settings, size, self.options.max_kept, deciding)
 
     def sample(self, shard: Sequence[Document]) -> list[ToolCall]:
