@@ -119,7 +119,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--beam", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--patience", type=int, default=6)
+    parser.add_argument("--patience", type=int, default=4)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     model, embed = load_corrector(arguments.model), minilm()

@@ -22,8 +22,11 @@ def executor() -> Any:
     )
 
 
-def jobs() -> Any:
-    """Return the option `--jobs`."""
+def jobs(otherwise: str = "") -> Any:
+    """Return the option `--jobs`: 1, or None where the bench chooses; `otherwise` says how."""
+    if otherwise:
+        text = f"Workers; with 1 and without another executor, this process. Default: {otherwise}."
+        return option(None, text, min=1, where=True)
     return option(
         1, "Workers; with 1 and without another executor, this process.", min=1, where=True
     )
@@ -58,12 +61,24 @@ def place(inputs: Any) -> Place | None:
 
     Raises KdstError for an executor that is not installed, with what to install.
     """
-    if inputs.executor == BUILT_IN and inputs.jobs == 1 and not inputs.address:
+    workers = inputs.jobs or 1
+    if inputs.executor == BUILT_IN and workers == 1 and not inputs.address:
         return None
     resources = Resources(gpus=inputs.gpus_each)
-    found = Place(inputs.executor, inputs.jobs, inputs.address, resources)
+    found = Place(inputs.executor, workers, inputs.address, resources)
     found.make()
     return found
+
+
+def here(most: int) -> Place | None:
+    """Return workers on this machine's CPUs, one for each that this process may use, at most `most`.
+
+    None where it may use one, as in a worker.
+    """
+    from kdst_core.executors.processes import threads_each
+
+    workers = min(threads_each(1), most)
+    return Place(BUILT_IN, workers, "", Resources()) if workers > 1 else None
 
 
 @frozen

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from kdst_invert.spread import Spread
 
+SENT = 32
+"""Texts that a worker is given at a time, so few that none waits long for the last."""
 PLACES = 6
 """Decimals of a cosine in the file."""
 
@@ -91,16 +93,18 @@ class Attacker:
         options: Any,
         label: str,
         training: Training | None = None,
+        light: bool = False,
     ) -> Attacked:
         """Invert vectors (N, D) into `artifacts/<name>.jsonl`, from where an earlier session was.
 
-        Every line is one row after one step that worked on it: row, step, text, cosine.
+        Every line is one row after one step that worked on it: row, step, text, cosine. light: so
+        little work that it is done here, unless workers were asked for.
         """
         file = self.run.artifacts / f"{name}.jsonl"
         state = self.states.setdefault(name, Progress())
         if state.complete:
             return Attacked(file, len(vectors), state)
-        if self.spread is not None and training is None:
+        if self.spread is not None and training is None and (self.spread.asked or not light):
             self._elsewhere(self.spread, name, vectors, options, label)
             return Attacked(file, len(vectors), state)
         found = iter(self._inversions(vectors, options, training, state.rows))
@@ -123,8 +127,9 @@ class Attacker:
     ) -> None:
         """Let workers invert the rows that are left, then append their lines in order."""
         file, state = self.run.artifacts / f"{name}.jsonl", self.states[name]
-        starts = range(state.rows, len(vectors), self.block)
-        blocks = [range(s, min(s + self.block, len(vectors))) for s in starts]
+        left = range(state.rows, len(vectors))
+        size = min(self.block, SENT)
+        blocks = [left[s : s + size] for s in range(0, len(left), size)]
         parts, began = self.run.dir / f"{name}.parts", time.perf_counter()
         self._save()
         file.touch()

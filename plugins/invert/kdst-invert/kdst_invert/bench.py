@@ -11,12 +11,17 @@ from kdst_core.bench import Check, Job, ReportContent
 from kdst_core.codecs import JsonCodec
 from kdst_core.device import has_cuda, usable
 from kdst_core.errors import KdstError
-from kdst_core.executors.place import place
+from kdst_core.executors.place import here, place
 from kdst_core.method import Method
 from kdst_core.rundir import Run
 from kdst_invert.inputs import InvertInputs
 from kdst_invert.prepared import PreparedInvert
 from kdst_invert.spread import Spread
+
+MANY = 256
+"""Texts from which workers are worth their start."""
+MOST_WORKERS = 4
+"""Each holds an embedder and an inverter."""
 
 
 class InvertBench:
@@ -41,7 +46,8 @@ class InvertBench:
             choose.choose(inputs, device) if live is None else choose.as_embedder(live, "embedder")
         )
         found = source.load(inputs, embed, job.seed, job.objects)
-        return PreparedInvert(job, device, embed, found, found.said, _spread(job, device))
+        spread = _spread(job, device, len(found.vectors))
+        return PreparedInvert(job, device, embed, found, found.said, spread)
 
     def report(self, result: Mapping[str, Any], directory: Path) -> ReportContent:
         """Build the report of a run."""
@@ -64,17 +70,22 @@ class InvertBench:
         return invert_checks(method)
 
 
-def _spread(job: Job, device: str) -> Spread | None:
-    """What sends blocks to workers, where options ask for that; KdstError where it cannot be."""
-    where = place(job.inputs)
-    if where is None:
-        return None
-    if "embedder" in job.objects or job.inputs.embedder == "endpoint":
+def _spread(job: Job, device: str, rows: int) -> Spread | None:
+    """What sends blocks to workers, where options ask for that or it pays; KdstError where it cannot be."""
+    inputs: InvertInputs = job.inputs
+    where, one_process = place(inputs), "embedder" in job.objects or inputs.embedder == "endpoint"
+    if where is not None and one_process:
         raise KdstError(
             "workers load the embedder themselves, so it can be neither an object nor an endpoint,"
             " whose calls one process counts.\nLeave --executor and --jobs out"
         )
-    return Spread(where, job.method.plugin.qualified, job.inputs, device, job.seed)
+    asked = where is not None
+    pays = device == "cpu" and rows >= MANY and inputs.study == "none"
+    if inputs.jobs is None and pays and not asked and not one_process:
+        where = here(MOST_WORKERS)
+    if where is None:
+        return None
+    return Spread(where, job.method.plugin.qualified, inputs, device, job.seed, asked)
 
 
 bench = InvertBench()

@@ -73,6 +73,6 @@ class InvertInputs:
         " 16 to 128 tokens; access: what asking the embedder is worth.",
     )
     executor: str = place.executor()
-    jobs: int = place.jobs()
+    jobs: int | None = place.jobs("one a CPU, at most 4, for 256 texts or more; else 1")
     address: str = place.address()
     gpus_each: float = place.gpus_each()

@@ -109,7 +109,9 @@ class PreparedInvert:
             options = with_option(options, "beam", 1)
             options = with_option(options, "steps", min(options.steps, GREEDY_STEPS))
             options = with_option(options, "model", self._model(run) or options.model)
-            greedy = attacker.invert("greedy", self.source.vectors, options, "greedy, to compare")
+            greedy = attacker.invert(
+                "greedy", self.source.vectors, options, "greedy, to compare", light=True
+            )
             metrics |= controls.finals(self._scores(greedy), "greedy.")
             metrics["greedy.embedder_calls_per_text"] = greedy.calls_per_text
         return metrics

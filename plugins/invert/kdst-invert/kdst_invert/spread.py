@@ -90,13 +90,14 @@ class Worker:
 
 @frozen
 class Spread:
-    """Sends blocks of vectors to workers."""
+    """Sends blocks of vectors to workers. asked: whether options asked for that."""
 
     place: Place
     method: str
     inputs: InvertInputs
     device: str
     seed: int
+    asked: bool = True
 
     def invert(
         self,

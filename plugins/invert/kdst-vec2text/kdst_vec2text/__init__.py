@@ -40,9 +40,10 @@ class Vec2TextOptions:
     )
     batch: int = option(32, "Texts decoded at a time.", min=1)
     patience: int = option(
-        6,
-        "Stop a text after this many steps without a higher cosine. After each of them the next step"
-        " corrects half as many hypotheses with twice the beam. 0 does neither, as published.",
+        4,
+        "Stop a text after this many steps without a higher cosine. A step then corrects a quarter as"
+        " many hypotheses with twice the beam, and after one without progress a single one with the"
+        " beam squared. 0: as published.",
         min=0,
     )
     budget: int | None = option(

@@ -44,7 +44,7 @@ def invert_embeddings(
     num_steps: int = 20,
     sequence_beam_width: int = 4,
     *,
-    patience: int = 6,
+    patience: int = 4,
     budget: int | None = None,
     jsonl: Path | None = None,
 ) -> list[Inverted]:

@@ -76,5 +76,6 @@ class Decoder:
 
 def _attend(q: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
     """T5's attention, which does not scale: q (H, heads, b, size) to (H, b, heads · size)."""
-    weights = torch.matmul(q, keys.transpose(-1, -2)).add_(bias).softmax(-1)
-    return torch.matmul(weights, values).transpose(1, 2).flatten(2)
+    bias = bias.expand(*q.shape[:3], keys.shape[2])
+    found = nn.functional.scaled_dot_product_attention(q, keys, values, bias, scale=1.0)
+    return found.transpose(1, 2).flatten(2)

@@ -1,9 +1,10 @@
 """The inversion of one block: hypothesise, embed, correct, and keep the best seen (section 3.3).
 
 Every step corrects the b best hypotheses of a row that were not corrected before. Decoding has no
-chance in it, so that correcting one again, as the published recursion does, brings nothing new. After
-a step that brought a row no closer, its b² candidates come from half as many hypotheses, each decoded
-with twice the beam, since corrections of like hypotheses are mostly the same few texts.
+chance in it, so that correcting one again, as the published recursion does, brings nothing new. And
+corrections of like hypotheses are mostly the same few texts, so where rows may stop, a step corrects
+b / 4 hypotheses with a beam of 2b, and after a step that brought the row no closer, one with a beam of
+b²: half of the published candidates, then all of them, but each of them another text.
 """
 
 from collections.abc import Iterator, Sequence
@@ -37,7 +38,7 @@ class InversionSettings:
     steps: int = 20
     beam: int = 4
     batch: int = 32
-    patience: int = 6
+    patience: int = 4
     budget: int | None = None
     max_tokens: int | None = None
 
@@ -108,11 +109,11 @@ class Block:
         return [(row, text, width) for text in frontier]
 
     def _split(self, row: Row) -> tuple[int, int]:
-        """Hypotheses that a step corrects of a row, and the beam of each: b and b, as long as it gets
-        closer or never stops."""
+        """Hypotheses that a step corrects of a row, and the beam of each: b and b where it never stops."""
         beam = self.settings.beam
-        width = min(beam * 2**row.since, beam**2) if self.settings.patience else beam
-        return max(1, beam**2 // width), width
+        if not self.settings.patience:
+            return beam, beam
+        return (1, beam**2) if row.since else (max(1, beam // 4), min(2 * beam, beam**2))
 
     def _stop_found(self) -> None:
         """Stop rows whose text is found, when rows may stop at all."""

@@ -73,7 +73,7 @@ def beam_search(
         last = state.tokens[:, :, t]
         ancestry = state.ancestry(bias, t)
         logits = decoder.step(last, t, state.cache, ancestry, state.cross, state.mask)
-        _advance(network, state, logits.float().log_softmax(-1), t)
+        _advance(network, state, logits.float(), t)
         ended = state.done.all(1)
         if t + 1 == max_tokens or bool(ended.all()):
             ended = torch.ones_like(ended)
@@ -112,17 +112,18 @@ def _start(
         scores,
         torch.zeros(count, beams, dtype=torch.bool, device=device),
         torch.arange(beams, device=device)[None, :, None].repeat(count, 1, max_tokens),
-        hidden.new_zeros(shape),
+        hidden.new_empty(shape),
         decoder.cross(hidden),
         hidden_from[:, None, None],
     )
 
 
-def _advance(network: Inverter, state: _Beams, log_probs: Tensor, t: int) -> None:
+def _advance(network: Inverter, state: _Beams, logits: Tensor, t: int) -> None:
     """Choose the b best continuations of each row, and where their ancestors are."""
-    beams, vocabulary = log_probs.shape[1:]
+    beams, vocabulary = logits.shape[1:]
     # The b best of all continuations are among the b best of each beam.
-    values, words = log_probs.topk(min(beams, vocabulary), dim=-1)
+    best, words = logits.topk(min(beams, vocabulary), dim=-1)
+    values = best - logits.logsumexp(-1, keepdim=True)
     only = torch.zeros_like(values)
     only[..., 1:] = -torch.inf
     values = torch.where(state.done[..., None], only, values)

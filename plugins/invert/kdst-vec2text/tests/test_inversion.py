@@ -117,13 +117,13 @@ def test_rows_that_are_found_or_do_not_improve_stop(
 @pytest.mark.parametrize(
     ("patience", "beam", "wanted"),
     [
-        (6, 4, [(4, 4), (2, 8), (1, 16), (1, 16)]),
-        (6, 3, [(3, 3), (1, 6), (1, 9), (1, 9)]),
-        (6, 1, [(1, 1), (1, 1), (1, 1), (1, 1)]),
+        (4, 8, [(2, 16), (1, 64), (1, 64), (1, 64)]),
+        (4, 3, [(1, 6), (1, 9), (1, 9), (1, 9)]),
+        (4, 1, [(1, 1), (1, 1), (1, 1), (1, 1)]),
         (0, 4, [(4, 4), (4, 4), (4, 4), (4, 4)]),
     ],
 )
-def test_a_step_without_progress_widens_the_beam_of_fewer_hypotheses(
+def test_where_rows_may_stop_fewer_hypotheses_are_corrected_with_a_wider_beam(
     inverter: Vec2Text,
     toy: Any,
     monkeypatch: pytest.MonkeyPatch,
