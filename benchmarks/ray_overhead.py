@@ -2,10 +2,9 @@
 
     python benchmarks/ray_overhead.py [--shards 200] [--pace 0.1] [--jobs 250,500,1000] [--out FILE.json]
 
-Overhead of shards is wall time over `shards * pace / workers`, the time of a loop without any
-executor, after the workers are warm: the first third of the shards and the last few are not
-counted. CPU is that
-of this process and all below it in the same time, over the shards: on a machine with other work it
+Overhead of shards is, in each worker, the time from the beginning of its first shard to the end of its
+last over the time of a plain loop over as many. The time until workers are there is apart. CPU is that
+of this process and all below it over the whole map, over the shards: on a machine with other work it
 says what wall time cannot. Memory is the driver's resident set, sampled when a map ends, less that
 before it.
 """
@@ -14,20 +13,20 @@ import argparse
 import json
 import os
 import resource
+import statistics
 import time
 from contextlib import closing
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from kdst_core.executors import Executor, make
 
 
-def busy(pace: float) -> float:
-    """Work for some seconds of wall time; the record batch of the measurement."""
+def busy(pace: float) -> tuple[int, float, float]:
+    """Work for some seconds of wall time; return in which process, from when, and until when."""
     began = time.monotonic()
     time.sleep(pace)
-    return time.monotonic() - began
+    return os.getpid(), began, time.monotonic()
 
 
 def worker() -> Any:
@@ -49,23 +48,23 @@ def loop(count: int, pace: float) -> float:
 
 
 def shards(executor: Executor, count: int, pace: float) -> dict[str, float]:
-    """Return seconds of a stream of shards, all of it, to its first end, and from a third of it on."""
-    began = time.perf_counter()
+    """Return seconds of a stream of shards, to the first shard, and what lies between shards."""
+    began, cpu = time.monotonic(), tree_cpu()
     with closing(executor.map_records(worker, [pace] * count)) as calls:
-        next(calls)
-        start = time.perf_counter() - began
-        list(islice(calls, count // 3))
-        first, cpu = time.perf_counter(), tree_cpu()
-        left = sum(1 for _ in islice(calls, count - count // 3 - 2 * executor.workers))
-        end, cpu = time.perf_counter(), tree_cpu() - cpu
-        list(calls)
-    steady = (end - first) / left * executor.workers
+        spans = [done.value for done in calls]
+        cpu = tree_cpu() - cpu
+    own: dict[int, list[tuple[float, float]]] = {}
+    for process, start, end in spans:
+        own.setdefault(process, []).append((start, end))
+    ratios = [
+        (max(e for _, e in times) - min(s for s, _ in times)) / (pace * len(times))
+        for times in own.values()
+    ]
     return {
-        "seconds": end - began,
-        "start": start,
-        "per_shard": steady,
-        "overhead": steady / pace - 1,
-        "cpu_per_shard": cpu / left,
+        "seconds": time.monotonic() - began,
+        "start": min(start for _, start, _ in spans) - began,
+        "overhead": statistics.mean(ratios) - 1,
+        "cpu_per_shard": cpu / count,
     }
 
 

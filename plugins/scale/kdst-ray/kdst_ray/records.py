@@ -18,8 +18,10 @@ from kdst_core.errors import MethodError
 from kdst_core.executors import DEATHS, Done, Ends, Resources, Work
 from kdst_core.executors.processes import last_lines
 
-BLOCKS = 4096
-"""Most blocks of a stream; with more shards than that a block holds several."""
+AT_ONCE = 16
+"""Most shards that a task of an actor does: Ray Data spends some 50 ms on every task."""
+TASKS_EACH = 8
+"""Tasks of each worker at least, before a task does several shards, so that all end at about one time."""
 
 
 class Actor:
@@ -52,9 +54,10 @@ def _retries() -> dict[str, Any]:
 def map_records(
     factory: Callable[[], Work], shards: Iterable[Any], resources: Resources, workers: int
 ) -> Ends:
-    """Yield the end of every shard as it comes: one block a shard, so that each end is known at once.
+    """Yield the ends of shards when their task ends.
 
-    An actor that dies is started again, and its shards are given to another; Ray Data does both.
+    An actor that dies is started again, and the shards of its task are given to another; Ray Data does
+    both.
     """
     rows = [{"index": n, "shard": json.dumps(s)} for n, s in enumerate(shards)]
     if not rows:
@@ -62,7 +65,8 @@ def map_records(
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_options.preserve_order = False
-    blocks = ray.data.from_items(rows, override_num_blocks=min(BLOCKS, len(rows)))
+    together = max(1, min(AT_ONCE, len(rows) // (TASKS_EACH * workers)))
+    blocks = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // together))
     with warnings.catch_warnings():  # Ray names no other way to limit retries yet
         warnings.simplefilter("ignore")
         data = blocks.map_batches(
