@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -12,6 +13,8 @@ from kdst_core.executors.processes import THREAD_VARIABLES, threads_each
 
 OBJECT_STORE = 128 * 2**20
 """Bytes of shared memory of a local cluster: runs and parts are files, only their names are sent."""
+PATIENCE = 10.0
+"""Seconds in which a cluster must answer."""
 LOCAL = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -30,6 +33,8 @@ def connect(workers: int, address: str) -> None:
     """
     if ray.is_initialized():
         return
+    if address:
+        _require_answer(address)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
         if address:
@@ -48,6 +53,20 @@ def connect(workers: int, address: str) -> None:
         first = (str(e).splitlines() or [""])[0]
         place = f"the Ray cluster at {address}" if address else "a Ray cluster on this machine"
         raise KdstError(f"cannot reach {place}: {first}\nSee: ray status") from e
+
+
+def _require_answer(address: str) -> None:
+    """Raise KdstError where nothing listens at host:port; Ray ends the whole process after minutes."""
+    host, _, port = address.rpartition("//")[2].rpartition(":")
+    if not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()
+    except (OSError, OverflowError) as e:
+        raise KdstError(
+            f"cannot reach the Ray cluster at {address}: {e}\n"
+            "Give the address that `ray start --head` printed, host:port"
+        ) from e
 
 
 @contextmanager

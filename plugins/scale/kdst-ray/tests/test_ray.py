@@ -156,11 +156,11 @@ def _measured(result: dict[str, Any]) -> dict[str, float]:
     return {k: v for k, v in result["metrics"].items() if "second" not in k and "cost" not in k}
 
 
-@pytest.mark.slow
-def test_a_cluster_that_does_not_answer_is_one_line() -> None:
-    executor = kdst_ray.RayExecutor(1, "127.0.0.1:1")
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "no.such.host.:6379"])
+def test_a_cluster_that_does_not_answer_is_named_at_once(address: str) -> None:
+    executor = kdst_ray.RayExecutor(1, address)
     with (
-        pytest.raises(KdstError, match=r"cannot reach the Ray cluster at 127.0.0.1:1"),
+        pytest.raises(KdstError, match=f"cannot reach the Ray cluster at {address}: "),
         closing(executor),
     ):
         list(executor.map_jobs(square, [1]))
