@@ -17,7 +17,7 @@ from kdst_invert.inputs import InvertInputs
 from kdst_invert.prepared import PreparedInvert
 from kdst_invert.report import content
 from kdst_invert.studies import defence, length
-from kdst_invert.studies.sentences import find
+from kdst_invert.studies.sentences import find, protects
 
 
 @frozen
@@ -137,6 +137,32 @@ def test_the_defence_study_has_both_attackers_over_all_strengths(
     options = [o for r, o in made.job.method.asked if r.training is not None]
     assert options[0].base == "m"
     assert len(report.blocks) == 4
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted"),
+    [
+        ([0.0, 0.0, 0.04], "The smallest λ tried that holds both attackers to 5% or less"),
+        (
+            [0.02, 0.0, 0.09],
+            "λ = 0.1 may hold both attackers to 5% or less, but these texts are too few",
+        ),
+        ([0.3, 0.2, 0.4], "No λ tried, up to 0.1, holds the attackers to 5% or less"),
+    ],
+)
+def test_the_sentence_on_protection_follows_the_intervals(names: list[float], wanted: str) -> None:
+    rows = [
+        {
+            "defence": "gaussian", "scale": scale, "attacker": attacker,
+            "leakage": {"names": found},
+            "retrieval": {"recall@1": [0.6, 0.5, 0.7], "overlap@10": [0.5, 0.4, 0.6]},
+        }
+        for scale, found in ((0.0, [0.9, 0.8, 1.0]), (0.1, names))
+        for attacker in ("clean", "adaptive")
+    ]  # fmt: skip
+    (sentence,) = protects(rows)
+    assert sentence.startswith(wanted)
+    assert ("60.0% (50.0% to 70.0%)" in sentence) == (names[0] <= 0.05)
 
 
 def test_the_search_study_reads_every_beam_and_step(prepared: Any, tmp_path: Path) -> None:

@@ -54,20 +54,41 @@ def at_one_hundredth(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def protects(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The smallest λ that protects from every attacker tried, and its price in retrieval."""
+    """The smallest λ that protects from every attacker tried, and its price in retrieval.
+
+    Where the intervals are too wide to say so, the smallest that may, and what it would take to know.
+    """
     scales = sorted({row["scale"] for row in rows if row["defence"] == "gaussian"})
-    for scale in scales:
-        against = [r for a in ("clean", "adaptive") if (r := find(rows, scale, a)) is not None]
-        if against and all(leak(row)[1][2] <= LOST for row in against):
-            recall = against[0]["retrieval"]["recall@1"]
-            overlap = against[0]["retrieval"]["overlap@10"]
-            return [
-                f"The smallest λ tried that holds both attackers to {LOST:.0%} or less (upper ends of"
-                f" the intervals) is {scale:g}; the search then finds {recall[0]:.1%}"
-                f" ({recall[1]:.1%} to {recall[2]:.1%}) of its targets first and keeps"
-                f" {overlap[0]:.0%} of its ten first results."
-            ]
+    tried = [
+        (scale, [r for a in ("clean", "adaptive") if (r := find(rows, scale, a)) is not None])
+        for scale in scales
+    ]
+    held = [(s, a) for s, a in tried if a and all(leak(row)[1][2] <= LOST for row in a)]
+    if held:
+        scale, against = held[0]
+        return [
+            f"The smallest λ tried that holds both attackers to {LOST:.0%} or less (upper ends of"
+            f" the intervals) is {scale:g}: {_price(against[0])}."
+        ]
+    maybe = [(s, a) for s, a in tried if a and all(leak(row)[1][0] <= LOST for row in a)]
+    if maybe:
+        scale, against = maybe[0]
+        value, low, high = max((leak(row)[1] for row in against), key=lambda found: found[2])
+        return [
+            f"λ = {scale:g} may hold both attackers to {LOST:.0%} or less, but these texts are too few"
+            f" to say so: the better one reads {value:.0%} ({low:.0%} to {high:.0%}); attack more"
+            f" (--count). At this λ {_price(against[0])}."
+        ]
     return [
         f"No λ tried, up to {max(scales):g}, holds the attackers to {LOST:.0%} or less: do not count on"
         " noise of this size."
     ]
+
+
+def _price(row: Mapping[str, Any]) -> str:
+    """What a defence leaves of the search, as a clause."""
+    recall, overlap = row["retrieval"]["recall@1"], row["retrieval"]["overlap@10"]
+    return (
+        f"the search finds {recall[0]:.1%} ({recall[1]:.1%} to {recall[2]:.1%}) of its targets"
+        f" first and keeps {overlap[0]:.0%} of its ten first results"
+    )
