@@ -141,6 +141,34 @@ def install_over(session: nox.Session, *plugins: str, core: str = ".") -> None:
     session.install("-q", "--no-deps", "--no-build-isolation", *words, *editable)
 
 
+def digest_of_packages() -> str:
+    """Return a digest of what decides an installation of core and all plugins."""
+    files = [
+        "constraints.txt",
+        "pyproject.toml",
+        *(f"{p}/pyproject.toml" for p in PLUGINS.values()),
+    ]
+    text = b"".join(Path(file).read_bytes() for file in files)
+    return hashlib.sha256(text + repr(TEST_TOOLS).encode()).hexdigest()
+
+
+def stamp_of_tests(session: nox.Session) -> Path:
+    """Return the file in the environment of `tests` that says what is installed there."""
+    return Path(session.virtualenv.location).parent / "tests" / "packages.sha256"
+
+
+def install_beside_tests(session: nox.Session, *tools: str) -> None:
+    """Lay the environment over that of `tests` where it is up to date, else install everything anew."""
+    stamp = stamp_of_tests(session)
+    if not stamp.is_file() or stamp.read_text() != digest_of_packages():
+        install(session, *PLUGINS, tools=(*TEST_TOOLS, *tools))
+        return
+    (below,) = stamp.parent.glob("lib/python*/site-packages")
+    (site,) = Path(session.virtualenv.location).glob("lib/python*/site-packages")
+    (site / "zz_tests.pth").write_text(f"import site; site.addsitedir({str(below)!r})\n")
+    session.install(*CONSTRAINTS, *tools)
+
+
 def oldest_core(name: str) -> str:
     """Return the oldest released core that a plugin claims to work with, as pip takes it."""
     from packaging.requirements import Requirement
@@ -164,6 +192,7 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run all fast tests with every plugin installed."""
     install(session, *PLUGINS)
+    stamp_of_tests(session).write_text(digest_of_packages())
     session.run("pytest", "-q", *SIDE_BY_SIDE, *session.posargs, env=ONE_THREAD)
 
 
@@ -263,14 +292,14 @@ def browser(session: nox.Session) -> None:
     """Open reports in the system's Chromium."""
     if not (shutil.which("chromium") and shutil.which("chromedriver")):
         session.skip("no chromium and chromedriver on the path (Debian: chromium, chromium-driver)")
-    install(session, *PLUGINS, tools=(*TEST_TOOLS, "selenium"))
-    session.run("pytest", "-q", "-m", "browser", *session.posargs)
+    install_beside_tests(session, "selenium")
+    session.run("python", "-m", "pytest", "-q", "-m", "browser", *session.posargs)
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style and types."""
-    install(session, *PLUGINS, tools=("ruff", "mypy", "scipy-stubs", "pytest"))
+    install_beside_tests(session, "ruff", "mypy", "scipy-stubs")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     modules = [str(p.parent) for p in Path("plugins").glob("*/*/*/py.typed")]
