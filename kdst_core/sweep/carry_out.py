@@ -19,12 +19,16 @@ class Progress:
         self.before = self.done = sum(map(state.is_done, state.cases))
         self.failed: set[str] = set()
 
+    @property
+    def open_cases(self) -> int:
+        """Return how many cases have not ended for good."""
+        return len(self.state.cases) - self.done - len(self.failed)
+
     def counts(self) -> Counts:
         """Return the numbers of now; only marks are looked up, so it is cheap."""
-        failed = len(self.failed)
-        open_cases = len(self.state.cases) - self.done - failed
-        running = min(len(self.state.running()), open_cases)
-        return Counts(open_cases - running, running, self.done, failed, self._left(open_cases))
+        left = self.open_cases
+        running = min(len(self.state.running()), left)
+        return Counts(left - running, running, self.done, len(self.failed), self._left(left))
 
     def _left(self, open_cases: int) -> float | None:
         """Return the seconds that are left at the rate so far."""

@@ -56,11 +56,10 @@ def _lines(progress: Progress) -> Callable[[], None]:
 
     def told() -> None:
         nonlocal printed
-        counts = progress.counts()
         now = time.monotonic()
-        if counts.queued + counts.running and now - printed < PLAIN_INTERVAL:
+        if progress.open_cases and now - printed < PLAIN_INTERVAL:
             return
-        printed = now
+        counts, printed = progress.counts(), now
         print(line(counts), file=sys.stderr, flush=True)
 
     return told
