@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 import torch
-from attrs import frozen
+from attrs import evolve, frozen
 
 from kdst_core.codecs import JsonCodec
 from kdst_core.errors import KdstError
 from kdst_core.executors import ONE_CPU
 from kdst_core.testing import BackwardExecutor, make_run
 from kdst_invert.attack import Attacker
+from kdst_invert.bench import _spread
 from kdst_invert.inputs import InvertInputs
 from kdst_invert.spread import Spread
 
@@ -104,12 +105,56 @@ def test_other_vectors_in_the_same_directory_are_refused(tmp_path: Path, elsewhe
 
 
 def test_an_endpoint_and_a_live_embedder_cannot_be_spread(hash_embedder: Any) -> None:
-    from kdst_invert.bench import _spread
-
     for inputs, objects in (
         (InvertInputs(jobs=2), {"embedder": hash_embedder}),
         (InvertInputs(jobs=2, embedder="endpoint"), {}),
     ):
         job = SimpleNamespace(inputs=inputs, objects=objects)
         with pytest.raises(KdstError, match="workers load the embedder themselves"):
-            _spread(job, "cpu")  # type: ignore[arg-type]
+            _spread(job, "cpu", 3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changes", "rows", "threads", "workers"),
+    [
+        ({}, 256, "", 3),
+        ({}, 256, "2", 2),
+        ({}, 255, "", 0),
+        ({}, 256, "1", 0),
+        ({"jobs": 1}, 500, "", 0),
+        ({"jobs": 2}, 3, "", 2),
+        ({"study": "search"}, 500, "", 0),
+        ({"embedder": "endpoint"}, 500, "", 0),
+    ],
+)
+def test_many_texts_have_a_worker_a_cpu_unless_options_say_otherwise(
+    monkeypatch: pytest.MonkeyPatch, changes: Any, rows: int, threads: str, workers: int
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    plugin = SimpleNamespace(qualified="kdst-test/oracle")
+    job = SimpleNamespace(
+        inputs=InvertInputs(**changes), objects={}, method=SimpleNamespace(plugin=plugin), seed=0
+    )
+    found = _spread(job, "cpu", rows)  # type: ignore[arg-type]
+    assert (found.place.jobs if found else 0) == workers
+    assert found is None or found.asked == ("jobs" in changes)
+    assert _spread(job, "cuda", rows) is None or "jobs" in changes  # type: ignore[arg-type]
+
+
+def test_light_work_stays_here_unless_workers_were_asked_for(
+    tmp_path: Path, oracle: Any, elsewhere: Any
+) -> None:
+    used = []
+
+    class Counted(BackwardExecutor):
+        def map_records(self, *given: Any) -> Any:
+            used.append(1)
+            return super().map_records(*given)
+
+    for asked in (True, False):
+        found = attacker(tmp_path / str(asked), oracle(TEXTS), elsewhere(Counted()))
+        assert found.spread is not None
+        found.spread = evolve(found.spread, asked=asked)
+        found.invert("x", torch.randn(10, 4), OPTIONS, "x", light=True)
+    assert len(used) == 1
