@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from attrs import field, frozen
 from torch import Tensor
 
 from kdst_core.bench import Check
@@ -22,10 +23,41 @@ ROWS, STEPS = 4, 2
 CLOSE = 1e-4
 
 
+@frozen
+class Remembering:
+    """An embedder that embeds each text once, since every check asks for much the same texts."""
+
+    embed: Embedder
+    known: dict[str, Tensor] = field(factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Of the embedder behind it."""
+        return self.embed.name
+
+    @property
+    def dimension(self) -> int:
+        """Of the embedder behind it."""
+        return self.embed.dimension
+
+    @property
+    def normalised(self) -> bool:
+        """Of the embedder behind it."""
+        return self.embed.normalised
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        """Return (n, D), new memory each time."""
+        if not texts:
+            return torch.empty(0, self.dimension)
+        if new := [text for text in dict.fromkeys(texts) if text not in self.known]:
+            self.known.update(zip(new, self.embed(new), strict=True))
+        return torch.stack([self.known[text] for text in texts])
+
+
 @cache
 def small_embedder() -> Embedder:
     """The embedder of the checks."""
-    return minilm()
+    return Remembering(minilm())
 
 
 @cache

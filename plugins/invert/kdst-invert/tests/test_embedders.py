@@ -12,6 +12,7 @@ import torch
 from tenacity import wait_none
 
 from kdst_core.errors import KdstError
+from kdst_invert.checks import Remembering
 from kdst_invert.embedders import endpoint as module
 from kdst_invert.embedders.choose import as_embedder, choose
 from kdst_invert.embedders.encoder import load_encoder, same_length
@@ -215,3 +216,23 @@ def test_a_changed_embedding_service_answer_is_refused(service: Any) -> None:
 
     with pytest.raises(KdstError, match="answered 0 vectors for 2 texts"):
         wrong(["a", "b"])
+
+
+def test_the_embedder_of_the_checks_asks_once_and_gives_memory_of_its_own(
+    hash_embedder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    plain = type(hash_embedder).__call__
+
+    def counting(self: Any, texts: Sequence[str]) -> Any:
+        asked.extend(texts)
+        return plain(self, texts)
+
+    monkeypatch.setattr(type(hash_embedder), "__call__", counting)
+    found = Remembering(hash_embedder)
+    first = found(["a", "b", "a"])
+    assert torch.equal(first, plain(hash_embedder, ["a", "b", "a"]))
+    first.zero_()
+    assert torch.equal(found(["b", "c"]), plain(hash_embedder, ["b", "c"]))
+    assert asked == ["a", "b", "c"]
+    assert found([]).shape == (0, hash_embedder.dimension)
