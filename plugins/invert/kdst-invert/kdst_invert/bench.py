@@ -45,7 +45,7 @@ class InvertBench:
         embed = (
             choose.choose(inputs, device) if live is None else choose.as_embedder(live, "embedder")
         )
-        found = source.load(inputs, embed, job.seed, job.objects)
+        found = source.load(inputs, embed, job.seed, job.objects, job.show)
         spread = _spread(job, device, len(found.vectors))
         return PreparedInvert(job, device, embed, found, found.said, spread)
 

@@ -7,6 +7,7 @@ from attrs import frozen
 
 from kdst_core.contracts import Embedder
 from kdst_core.errors import KdstError
+from kdst_core.progress import Mode, progress
 from kdst_invert.inputs import InvertInputs
 from kdst_invert.texts import Originals, checked, read_texts, read_vectors
 
@@ -35,11 +36,15 @@ class Source:
 
 
 def load(
-    inputs: InvertInputs, embed: Embedder, seed: int, live: Mapping[str, Any] | None = None
+    inputs: InvertInputs,
+    embed: Embedder,
+    seed: int,
+    live: Mapping[str, Any] | None = None,
+    show: Mode = "quiet",
 ) -> Source:
     """Read or make the vectors; KdstError for anything that cannot be inverted.
 
-    live: texts or embeddings given from Python in place of files.
+    live: texts or embeddings given from Python in place of files. show: how progress is shown.
     """
     vectors, originals = _given(inputs, live or {})
     notes = vectors is None and originals is None
@@ -49,12 +54,12 @@ def load(
     if vectors is not None and originals is not None and len(vectors) != len(originals.texts):
         raise KdstError(f"there are {len(vectors)} vectors but {len(originals.texts)} texts")
     if inputs.stage == "fit":
-        return _for_fit(inputs, embed, vectors, originals, notes)
+        return _for_fit(inputs, embed, vectors, originals, notes, show)
     rows = range(_count(inputs, vectors, originals))
     if vectors is None:
         assert originals is not None
         kept = originals.cut(rows)
-        return Source(embedded(embed, kept.texts), kept, notes)
+        return Source(embedded(embed, kept.texts, show), kept, notes)
     found, said = checked(vectors[: len(rows)], embed.normalised, inputs.embeddings)
     return Source(found, _first(originals, rows), said=tuple(said))
 
@@ -65,6 +70,7 @@ def _for_fit(
     vectors: "Tensor | None",
     originals: Originals | None,
     notes: bool,
+    show: Mode,
 ) -> Source:
     """Texts to train on, and others that are inverted; no text is on both sides."""
     if originals is None:
@@ -73,7 +79,7 @@ def _for_fit(
         from kdst_invert.notes.generate import notes as drawn
 
         training = tuple(n.text for n in drawn("train", inputs.training))
-        return Source(embedded(embed, originals.texts), originals, False, training)
+        return Source(embedded(embed, originals.texts, show), originals, False, training)
     total = len(originals.texts)
     held = min(MOST_HELD_OUT, inputs.count or MOST_HELD_OUT, int(total * inputs.holdout))
     if held < 1 or total - held < 2:
@@ -85,7 +91,7 @@ def _for_fit(
         raise KdstError("fewer than two texts are left to train on that are not held out as well")
     training = tuple(originals.texts[i] for i in rows)
     if vectors is None:
-        return Source(embedded(embed, apart.texts), apart, False, training)
+        return Source(embedded(embed, apart.texts, show), apart, False, training)
     found, said = checked(vectors, embed.normalised, inputs.embeddings)
     return Source(found[total - held :], apart, False, training, found[rows], tuple(said))
 
@@ -138,10 +144,14 @@ def held_out(count: int, seed: int) -> Originals:
     return Originals([n.text for n in found], [n.fields for n in found])
 
 
-def embedded(embed: Embedder, texts: Sequence[str]) -> "Tensor":
-    """Vectors of texts."""
+def embedded(embed: Embedder, texts: Sequence[str], show: Mode = "quiet") -> "Tensor":
+    """Vectors of texts. show: how progress is shown."""
     import torch
 
-    rows = list(texts)
-    parts = [embed(rows[i : i + AT_A_TIME]) for i in range(0, len(rows), AT_A_TIME)]
+    rows, parts = list(texts), []
+    with progress(len(rows), "embeddings", show) as advance:
+        for start in range(0, len(rows), AT_A_TIME):
+            some = rows[start : start + AT_A_TIME]
+            parts.append(embed(some))
+            advance(len(some))
     return torch.cat(parts)

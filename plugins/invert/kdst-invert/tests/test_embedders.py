@@ -19,6 +19,7 @@ from kdst_invert.embedders.encoder import load_encoder, same_length
 from kdst_invert.embedders.endpoint import Endpoint
 from kdst_invert.embedders.minilm import check_weights, minilm, package_directory
 from kdst_invert.inputs import InvertInputs
+from kdst_invert.source import embedded
 
 PAIR = ["Ann Lee, aged 40, has gout.", "A much longer text about something else entirely."]
 
@@ -236,3 +237,13 @@ def test_the_embedder_of_the_checks_asks_once_and_gives_memory_of_its_own(
     assert torch.equal(found(["b", "c"]), plain(hash_embedder, ["b", "c"]))
     assert asked == ["a", "b", "c"]
     assert found([]).shape == (0, hash_embedder.dimension)
+
+
+def test_embedding_many_texts_shows_how_far_it_is(
+    hash_embedder: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = embedded(hash_embedder, [f"text {i}" for i in range(300)], "plain")
+    assert found.shape == (300, hash_embedder.dimension)
+    assert "embeddings: 300/300" in capsys.readouterr().err
+    embedded(hash_embedder, ["a"])
+    assert capsys.readouterr().err == ""
