@@ -128,9 +128,13 @@ def shared_layer(session: nox.Session) -> Path:
 
 def lay(session: nox.Session) -> None:
     """Put the shared layer under the session's environment."""
+    lay_over(session, shared_layer(session))
+
+
+def lay_over(session: nox.Session, below: Path) -> None:
+    """Let the session's environment find what other site-packages hold, after its own."""
     (site,) = Path(session.virtualenv.location).glob("lib/python*/site-packages")
-    line = f"import site; site.addsitedir({str(shared_layer(session))!r})\n"
-    (site / "zz_shared_layer.pth").write_text(line)
+    (site / "zz_below.pth").write_text(f"import site; site.addsitedir({str(below)!r})\n")
 
 
 def install_over(session: nox.Session, *plugins: str, core: str = ".") -> None:
@@ -164,8 +168,7 @@ def install_beside_tests(session: nox.Session, *tools: str) -> None:
         install(session, *PLUGINS, tools=(*TEST_TOOLS, *tools))
         return
     (below,) = stamp.parent.glob("lib/python*/site-packages")
-    (site,) = Path(session.virtualenv.location).glob("lib/python*/site-packages")
-    (site / "zz_tests.pth").write_text(f"import site; site.addsitedir({str(below)!r})\n")
+    lay_over(session, below.resolve())
     session.install(*CONSTRAINTS, *tools)
 
 

@@ -24,12 +24,9 @@ def executor() -> Any:
 
 def jobs(otherwise: str = "") -> Any:
     """Return the option `--jobs`: 1, or None where the bench chooses; `otherwise` says how."""
-    if otherwise:
-        text = f"Workers; with 1 and without another executor, this process. Default: {otherwise}."
-        return option(None, text, min=1, where=True)
-    return option(
-        1, "Workers; with 1 and without another executor, this process.", min=1, where=True
-    )
+    said = f" Default: {otherwise}." if otherwise else ""
+    text = f"Workers; with 1 and without another executor, this process.{said}"
+    return option(None if otherwise else 1, text, min=1, where=True)
 
 
 def address() -> Any:

@@ -13,13 +13,13 @@ from kdst_invert.texts import checked, read_texts, read_vectors
 
 
 def test_object_arrays_are_refused_and_never_unpickled(tmp_path: Path) -> None:
-    class Bomb:
-        def __reduce__(self) -> tuple[object, tuple[str]]:
-            return Path.touch, (tmp_path / "exploded",)  # type: ignore[return-value]
-
     path = tmp_path / "v.npy"
-    # written as an attacker would; what is tested is that reading refuses it
-    np.save(path, np.array([Bomb(), 1], dtype=object), allow_pickle=True)
+    # the bytes of an object array whose unpickling would make a folder
+    payload = b"cos\nmkdir\n(V" + str(tmp_path / "exploded").encode() + b"\ntR."
+    with path.open("wb") as file:
+        header = {"descr": "|O", "fortran_order": False, "shape": (2,)}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(payload)
     with pytest.raises(KdstError, match="Python objects"):
         read_vectors(path)
     assert not (tmp_path / "exploded").exists()

@@ -34,8 +34,8 @@ class Vec2TextOptions:
     )
     beam: int = option(
         8,
-        "Width of the sequence beam: hypotheses corrected at a step, and candidates of each; 8 is the"
-        " paper's best.",
+        "Width b of the sequence beam: first hypotheses, and what the hypotheses and candidates of a step"
+        " follow from, see --patience; 8 is the paper's best.",
         min=1,
     )
     batch: int = option(32, "Texts decoded at a time.", min=1)

@@ -74,18 +74,18 @@ class Filter:
     ) -> Iterator[tuple[float, float | None, float]]:
         """L_i(ε), L_i(e(c, ε)) and L_i(e(c, r)) of each call; the second only if it is to be known."""
         alone = {one.alone for one in scored} if self.deciding else set()
-        known = self._scored(parts, queries, [q for q in range(len(queries)) if q not in alone])
+        known = self._known(parts, queries, [q for q in range(len(queries)) if q not in alone])
         if alone:
             could = [
                 one.alone
                 for one in scored
                 if known[one.empty] - known[one.full] >= self._tau_f(calls[one.call])
             ]
-            known |= self._scored(parts, queries, could)
+            known |= self._known(parts, queries, could)
         for one in scored:
             yield known[one.empty], known.get(one.alone), known[one.full]
 
-    def _scored(
+    def _known(
         self, parts: Sequence[Window], queries: Sequence[Query], chosen: Sequence[int]
     ) -> dict[int, float]:
         """The losses of chosen queries, by number."""
