@@ -69,8 +69,8 @@ def written_plainly(model: nn.Module) -> nn.Module:
 class Plain:
     """The published algorithm as one writes it first.
 
-    Standard layout; normalisation weights keep their gradients while samples are drawn; the graph of
-    every step is retained.
+    Standard layout; normalisation weights keep their gradients while samples are drawn; the graphs of
+    every step and of the logits it returns are retained.
     """
 
     def __init__(self, model: nn.Module, options: TeaOptions, generator: Generator) -> None:
@@ -97,10 +97,9 @@ class Plain:
         again = torch.rand(count, generator=self.generator) < self.options.reinit
         x = torch.where(again[:, None, None, None], fresh, self.buffer[rows]).requires_grad_()
         for _ in range(self.options.sgld_steps):
-            energy = self.model(x).logsumexp(1).sum()
-            (gradient,) = torch.autograd.grad(energy, x, retain_graph=True)
+            gradient = torch.autograd.grad(self.model(x).logsumexp(1).sum(), x, retain_graph=True)
             noise = torch.randn(x.shape, generator=self.generator, dtype=self.dtype)
-            x.data += self.options.sgld_lr * gradient + self.options.sgld_std * noise
+            x.data += self.options.sgld_lr * gradient[0] + self.options.sgld_std * noise
         self.buffer[rows] = x.detach()
         return x.detach()
 
@@ -111,8 +110,7 @@ class Plain:
         self.adam.zero_grad()
         loss.backward()
         self.adam.step()
-        with torch.no_grad():
-            logits: Tensor = self.model(x)
+        logits: Tensor = self.model(x)
         return logits
 
 

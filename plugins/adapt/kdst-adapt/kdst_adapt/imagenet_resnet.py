@@ -7,6 +7,8 @@ convolution, as in all three.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kdst_adapt.normrelu import norm_relu
+
 LAYERS = {
     "resnet18": (2, 2, 2, 2),
     "resnet34": (3, 4, 6, 3),
@@ -33,10 +35,9 @@ class Basic(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_planes, H, W) to (B, planes, H/stride, W/stride)."""
-        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        out = self.bn2(self.conv2(out))
-        out += x if self.downsample is None else self.downsample(x)
-        return F.relu(out, inplace=True)
+        out = norm_relu(self.bn1, self.conv1(x))
+        short = x if self.downsample is None else self.downsample(x)
+        return norm_relu(self.bn2, self.conv2(out), short)
 
 
 class Bottleneck(nn.Module):
@@ -57,11 +58,10 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_planes, H, W) to (B, 4·planes, H/stride, W/stride)."""
-        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        out = F.relu(self.bn2(self.conv2(out)), inplace=True)
-        out = self.bn3(self.conv3(out))
-        out += x if self.downsample is None else self.downsample(x)
-        return F.relu(out, inplace=True)
+        out = norm_relu(self.bn1, self.conv1(x))
+        out = norm_relu(self.bn2, self.conv2(out))
+        short = x if self.downsample is None else self.downsample(x)
+        return norm_relu(self.bn3, self.conv3(out), short)
 
 
 def shortcut(in_planes: int, planes: int, stride: int) -> nn.Module | None:
@@ -94,7 +94,7 @@ class ImageNetResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) to logits (B, num_classes)."""
-        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        out = norm_relu(self.bn1, self.conv1(x))
         out = F.max_pool2d(out, 3, 2, 1)
         out = self.layer4(self.layer3(self.layer2(self.layer1(out))))
         logits: Tensor = self.fc(out.mean((2, 3)))

@@ -1,8 +1,11 @@
 """The CIFAR residual networks of He et al. (2016), section 4.2, with parameter-free shortcuts."""
 
+from typing import Any
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from kdst_adapt.normrelu import norm_relu
 
 DEPTHS = {"resnet20": 3, "resnet32": 5, "resnet44": 7, "resnet56": 9}
 """Residual blocks in each of the three stages."""
@@ -22,16 +25,40 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_planes, H, W) to (B, planes, H/stride, W/stride)."""
-        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        out = self.bn2(self.conv2(out))
-        out += self._shortcut(x)  # in place, as no gradient needs what BatchNorm returned
-        return F.relu(out, inplace=True)
+        out = norm_relu(self.bn1, self.conv1(x))
+        return norm_relu(self.bn2, self.conv2(out), self._shortcut(x))
 
     def _shortcut(self, x: Tensor) -> Tensor:
         if self.stride == 1 and self.padding == 0:
             return x
-        # a 1×1 pooling subsamples as slicing does, with a faster gradient
-        return F.pad(F.avg_pool2d(x, 1, self.stride), (0, 0, 0, 0, *(2 * (self.padding,))))
+        short: Tensor = _Subsample.apply(x, self.stride, self.padding)  # type: ignore[no-untyped-call]
+        return short
+
+
+class _Subsample(torch.autograd.Function):
+    """Every `stride`-th pixel, and `padding` channels of zeros on each side.
+
+    Slicing and padding do the same; their gradient goes over memory four times, this one twice.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, stride: int, padding: int) -> Tensor:
+        ctx.stride, ctx.channels = stride, slice(padding, padding + x.shape[1])
+        ctx.like = x.shape, x.stride()
+        kept = x[:, :, ::stride, ::stride]
+        last = x.is_contiguous(memory_format=torch.channels_last)
+        layout = torch.channels_last if last else torch.contiguous_format
+        batch, channels, height, width = kept.shape
+        shape = (batch, channels + 2 * padding, height, width)
+        y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=layout).zero_()
+        y[:, ctx.channels] = kept
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None]:
+        dx = g.new_empty_strided(*ctx.like).zero_()
+        dx[:, :, :: ctx.stride, :: ctx.stride] = g[:, ctx.channels]
+        return dx, None, None
 
 
 class ResNet(nn.Module):
@@ -64,7 +91,7 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_channels, H, W) to logits (B, num_classes)."""
-        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        out = norm_relu(self.bn1, self.conv1(x))
         out = self.layer3(self.layer2(self.layer1(out)))
         logits: Tensor = self.linear(out.mean((2, 3)))
         return logits

@@ -1,7 +1,8 @@
 """The wide residual network of Zagoruyko and Komodakis (2016) for 32×32 images."""
 
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from kdst_adapt.normrelu import norm_relu
 
 
 class WideBlock(nn.Module):
@@ -18,8 +19,8 @@ class WideBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_planes, H, W) to (B, planes, H/stride, W/stride)."""
-        active = F.relu(self.bn1(x), inplace=True)
-        out = self.conv2(F.relu(self.bn2(self.conv1(active)), inplace=True))
+        active = norm_relu(self.bn1, x)
+        out: Tensor = self.conv2(norm_relu(self.bn2, self.conv1(active)))
         return out + (x if self.convShortcut is None else self.convShortcut(active))
 
 
@@ -53,6 +54,6 @@ class WideResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) to logits (B, num_classes)."""
         out = self.block3(self.block2(self.block1(self.conv1(x))))
-        out = F.relu(self.bn1(out), inplace=True)
+        out = norm_relu(self.bn1, out)
         logits: Tensor = self.fc(out.mean((2, 3)))
         return logits

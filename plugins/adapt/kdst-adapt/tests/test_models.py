@@ -216,11 +216,14 @@ def test_the_imagenet_c_layout_is_read_file_by_file(tmp_path: Path) -> None:
         )  # fmt: skip
 
 
-def test_the_parameter_free_shortcut_is_slicing_and_zeros() -> None:
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_parameter_free_shortcut_is_slicing_and_zeros(layout: torch.memory_format) -> None:
     from kdst_adapt.resnet import Block
 
-    x = torch.rand(2, 4, 8, 6)
+    x = torch.rand(2, 4, 8, 6).contiguous(memory_format=layout).requires_grad_()
     out = Block(4, 8, 2)._shortcut(x)
-    assert torch.equal(out[:, 2:6], x[:, :, ::2, ::2])
-    assert not out[:, :2].any()
-    assert not out[:, 6:].any()
+    sliced = nn.functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 2, 2))
+    g = torch.rand_like(out)
+    assert torch.equal(out, sliced)
+    assert torch.equal(*(torch.autograd.grad(y, x, g)[0] for y in (out, sliced)))
+    assert out.is_contiguous(memory_format=layout)

@@ -1,0 +1,175 @@
+"""Loops over images laid out channels last, compiled by numba and kept on disk.
+
+Every loop takes values `first` to `last`, whole pixels, of flat arrays (B·H·W·C,), and a table (k, C)
+with a row of numbers for each of k coefficients. Rows are repeated to some 512 values, so that the
+innermost loop is long enough for the processor's vectors whatever C is.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+
+_numba: Any = numba  # its type hints are too few to check against
+WIDTH = 512
+ROWS = 256
+"""Rows whose sums are added in the precision of the values before they go on in float64."""
+
+
+def _compiled(function: Callable[..., Any]) -> Any:
+    # sums may be reordered, so that they vectorise; infinite and not-a-number values stay as they are
+    options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+    try:
+        return _numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # numba finds no directory that it may write to
+        return _numba.njit(**options)(function)
+
+
+@_compiled
+def _wide(table: np.ndarray) -> np.ndarray:
+    kinds, channels = table.shape
+    width = channels * (-(-WIDTH // channels))
+    wide = np.empty((kinds, width), table.dtype)
+    for kind in range(kinds):
+        for j in range(width):
+            wide[kind, j] = table[kind, j % channels]
+    return wide
+
+
+@_compiled
+def _add_up(part: np.ndarray, total: np.ndarray) -> None:
+    channels = total.shape[1]
+    for kind in range(len(part)):
+        for j in range(part.shape[1]):
+            total[kind, j % channels] += part[kind, j]
+            part[kind, j] = 0
+
+
+@_compiled
+def moments(first: int, last: int, table: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Return (2, C): Σ (z - pivot) and Σ (z - pivot)²; table: pivot."""
+    wide = _wide(table)
+    pivot, width = wide[0], wide.shape[1]
+    total = np.zeros((2, table.shape[1]))
+    part = np.zeros((2, width), z.dtype)
+    sums, squares = part[0], part[1]
+    for row, start in enumerate(range(first, last, width)):
+        zs = z[start : min(start + width, last)]
+        for j in range(len(zs)):
+            d = zs[j] - pivot[j]
+            sums[j] += d
+            squares[j] += d * d
+        if row % ROWS == ROWS - 1:
+            _add_up(part, total)
+    _add_up(part, total)
+    return total
+
+
+@_compiled
+def normalise(first: int, last: int, table: np.ndarray, z: np.ndarray, y: np.ndarray) -> None:
+    """Write y = max(0, scale · z + shift); table: scale, shift."""
+    wide = _wide(table)
+    scale, shift, width = wide[0], wide[1], wide.shape[1]
+    zero = z.dtype.type(0)
+    for start in range(first, last, width):
+        stop = min(start + width, last)
+        zs, ys = z[start:stop], y[start:stop]
+        for j in range(len(zs)):
+            value = scale[j] * zs[j] + shift[j]
+            ys[j] = zero if value < zero else value
+
+
+@_compiled
+def normalise_added(
+    first: int, last: int, table: np.ndarray, z: np.ndarray, r: np.ndarray, y: np.ndarray
+) -> None:
+    """Write y = max(0, scale · z + shift + r); table: scale, shift."""
+    wide = _wide(table)
+    scale, shift, width = wide[0], wide[1], wide.shape[1]
+    zero = z.dtype.type(0)
+    for start in range(first, last, width):
+        stop = min(start + width, last)
+        zs, rs, ys = z[start:stop], r[start:stop], y[start:stop]
+        for j in range(len(zs)):
+            value = scale[j] * zs[j] + shift[j] + rs[j]
+            ys[j] = zero if value < zero else value
+
+
+@_compiled
+def gradients(first: int, last: int, table: np.ndarray, z: np.ndarray, g: np.ndarray) -> np.ndarray:
+    """Return (2, C): Σ g' and Σ g' · (z - mean), where g' is g where scale · z + shift > 0, else 0.
+
+    table: scale, shift, mean.
+    """
+    wide = _wide(table)
+    scale, shift, mean, width = wide[0], wide[1], wide[2], wide.shape[1]
+    total = np.zeros((2, table.shape[1]))
+    part = np.zeros((2, width), z.dtype)
+    sums, products = part[0], part[1]
+    zero = z.dtype.type(0)
+    for row, start in enumerate(range(first, last, width)):
+        stop = min(start + width, last)
+        zs, gs = z[start:stop], g[start:stop]
+        for j in range(len(zs)):
+            value = gs[j] if scale[j] * zs[j] + shift[j] > zero else zero
+            sums[j] += value
+            products[j] += value * (zs[j] - mean[j])
+        if row % ROWS == ROWS - 1:
+            _add_up(part, total)
+    _add_up(part, total)
+    return total
+
+
+@_compiled
+def back(first: int, last: int, table: np.ndarray, z: np.ndarray, g: np.ndarray) -> None:
+    """Overwrite g by scale · g' + slope · z + offset; table: scale, shift, slope, offset."""
+    wide = _wide(table)
+    scale, shift, slope, offset = wide[0], wide[1], wide[2], wide[3]
+    width = wide.shape[1]
+    zero = z.dtype.type(0)
+    for start in range(first, last, width):
+        stop = min(start + width, last)
+        zs, gs = z[start:stop], g[start:stop]
+        for j in range(len(zs)):
+            value = gs[j] if scale[j] * zs[j] + shift[j] > zero else zero
+            gs[j] = scale[j] * value + slope[j] * zs[j] + offset[j]
+
+
+@_compiled
+def gradients_added(
+    first: int, last: int, table: np.ndarray, z: np.ndarray, y: np.ndarray, g: np.ndarray
+) -> np.ndarray:
+    """Overwrite g by 0 where y is 0; return (2, C): Σ g and Σ g · (z - mean); table: mean."""
+    wide = _wide(table)
+    mean, width = wide[0], wide.shape[1]
+    total = np.zeros((2, table.shape[1]))
+    part = np.zeros((2, width), z.dtype)
+    sums, products = part[0], part[1]
+    zero = z.dtype.type(0)
+    for row, start in enumerate(range(first, last, width)):
+        stop = min(start + width, last)
+        zs, ys, gs = z[start:stop], y[start:stop], g[start:stop]
+        for j in range(len(zs)):  # a loop of its own, as one that also sums would not vectorise
+            gs[j] = gs[j] if ys[j] > zero else zero
+        for j in range(len(zs)):
+            sums[j] += gs[j]
+            products[j] += gs[j] * (zs[j] - mean[j])
+        if row % ROWS == ROWS - 1:
+            _add_up(part, total)
+    _add_up(part, total)
+    return total
+
+
+@_compiled
+def back_added(
+    first: int, last: int, table: np.ndarray, z: np.ndarray, g: np.ndarray, dz: np.ndarray
+) -> None:
+    """Write dz = scale · g + slope · z + offset; table: scale, slope, offset."""
+    wide = _wide(table)
+    scale, slope, offset, width = wide[0], wide[1], wide[2], wide.shape[1]
+    for start in range(first, last, width):
+        stop = min(start + width, last)
+        zs, gs, ds = z[start:stop], g[start:stop], dz[start:stop]
+        for j in range(len(zs)):
+            ds[j] = scale[j] * gs[j] + slope[j] * zs[j] + offset[j]
