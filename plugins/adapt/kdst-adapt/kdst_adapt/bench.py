@@ -50,6 +50,7 @@ class PreparedAdapt:
     def execute(self, run: Run) -> Outcome:
         """Run the stream through the baselines and the method, and write curves and pictures."""
         from kdst_adapt import alarms, study, summarize
+        from kdst_adapt.memory import kept_memory
         from kdst_adapt.protocol import run_stream
 
         name = self.job.method.name
@@ -59,7 +60,8 @@ class PreparedAdapt:
         self.probe.check(predictors)
         shifts, chosen = self.stream.shifts, self.job.inputs.study
         digest = model_digest(self.model)
-        traces = run_stream(self.stream, methods, predictors, run, digest, self.probe)
+        with kept_memory():
+            traces = run_stream(self.stream, methods, predictors, run, digest, self.probe)
         metrics = summarize.metrics(traces, shifts, name)
         metrics |= study.metrics(chosen, traces, name, shifts, self.probe.found)
         names = [*(b for b in BASELINES if b != name), name]
