@@ -149,8 +149,8 @@ def test_methods_that_draw_nothing_run_once_on_data_that_draw_nothing(tmp_path: 
 
 
 def test_a_killed_comparison_continues_and_leaves_no_worker(tmp_path: Path) -> None:
-    words = ["compare", "tea", "norm", "--seeds", "0-2", "--images", "200", "--types", "fog"]
-    words += ["--jobs", "2", "--out", "c", "--sgld-steps", "30"]
+    words = ["compare", "tea", "norm", "--seeds", "0-2", "--images", "100", "--types", "fog"]
+    words += ["--jobs", "2", "--out", "c", "--sgld-steps", "15"]
     command = [sys.executable, "-m", "kdst_core", *words]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 200

@@ -128,7 +128,7 @@ LONG = [
 def test_a_killed_run_resumes_to_the_metrics_of_an_uninterrupted_one(
     tmp_path: Path, profile: str
 ) -> None:
-    options = [*LONG, "--buffer-size", "500", "--profile", profile, "--images", "250"]
+    options = [*LONG, "--buffer-size", "500", "--profile", profile, "--images", "150"]
     assert _interrupted(tmp_path, options, signal.SIGKILL) == -signal.SIGKILL
     assert not (tmp_path / "r/result.json").exists()
     done = kdst("run", "tea", *options, "--out", "r", "--resume", cwd=tmp_path)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdst_adapt.kit import adaptable_copy
+from kdst_adapt.kit import adaptable_copy, in_layout, lay_out, memory_format
 from kdst_core.contracts import Diagnostics
 
 
@@ -16,13 +16,15 @@ class Fixed:
 
     def __init__(self, model: nn.Module, device: str) -> None:
         self.model, self.device = model, device
+        self._format = memory_format(model)  # as methods have it: cost is relative to `source`
+        lay_out(model, self._format)
         self.dtype = next((p.dtype for p in model.parameters()), torch.get_default_dtype())
         self._logits = torch.empty(0)
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> Tensor:
         """Return logits (B, num_classes) for images (B, C, H, W), dtype of x."""
-        self._logits = self.model(x.to(self.device, self.dtype))
+        self._logits = self.model(in_layout(x.to(self.device, self.dtype), self._format))
         return self._logits.to(x.dtype)
 
     def reset(self) -> None:

@@ -50,6 +50,17 @@ def memory_format(model: nn.Module) -> torch.memory_format:
     return torch.contiguous_format if grouped else torch.channels_last
 
 
+def in_layout(x: Tensor, layout: torch.memory_format) -> Tensor:
+    """Return images or kernels (N, C, H, W) in a layout, anything else as it is."""
+    return x.contiguous(memory_format=layout) if x.dim() == 4 else x
+
+
+def lay_out(model: nn.Module, layout: torch.memory_format) -> None:
+    """Put the parameters of a model into a layout."""
+    for parameter in model.parameters():
+        parameter.data = in_layout(parameter.data, layout)
+
+
 def entropy(logits: Tensor) -> Tensor:
     """Return the entropy (B,) in nats of the softmax of logits (B, C)."""
     return -(logits.softmax(1) * logits.log_softmax(1)).sum(1)
@@ -104,8 +115,7 @@ class OnlineAdapter(ABC, Generic[Options]):
         self.model = adaptable_copy(request.model, device, batch_statistics=batch_statistics)
         standard = options.layout == "standard"
         self._format = torch.contiguous_format if standard else memory_format(self.model)
-        for parameter in self.model.parameters():
-            parameter.data = self.arrange(parameter.data)
+        lay_out(self.model, self._format)
         named = self.choose(select_parameters(self.model, options.params))
         self.parameters = list(named.values())
         self.requires_grad(True)
@@ -119,7 +129,7 @@ class OnlineAdapter(ABC, Generic[Options]):
 
     def arrange(self, x: Tensor) -> Tensor:
         """Return images (B, C, H, W) in the layout in which the model computes fastest."""
-        return x.contiguous(memory_format=self._format) if x.dim() == 4 else x
+        return in_layout(x, self._format)
 
     @abstractmethod
     def update(self, x: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 import kdst_core
-from kdst_adapt import models
+from kdst_adapt import baselines, models
 from kdst_adapt.digits import model as digits
 from kdst_adapt.digits import train
 from kdst_adapt.inputs import AdaptInputs
@@ -31,6 +32,20 @@ def test_the_shipped_weights_have_their_recorded_accuracy() -> None:
 @pytest.mark.parametrize("name", ["source", "norm"])
 def test_baselines_conform(name: str) -> None:
     check_plugin(name)
+
+
+@pytest.mark.parametrize("baseline", [baselines.source, baselines.norm])
+def test_baselines_run_in_the_layout_of_methods_which_cost_relative_to_them(
+    baseline: Callable[[nn.Module, str], baselines.Fixed],
+) -> None:
+    layouts = []
+    net = ResNet(3)
+    net.conv1.register_forward_pre_hook(
+        lambda _, inputs: layouts.append(inputs[0].is_contiguous(memory_format=torch.channels_last))
+    )
+    baseline(net, "cpu").predict(torch.rand(2, 3, 8, 8))
+    assert layouts == [True]
+    assert net.conv1.weight.is_contiguous()
 
 
 def test_source_is_the_model_in_evaluation_mode(tmp_path: Path) -> None:
