@@ -196,11 +196,12 @@ def alone(name: str, batch: int, rounds: int) -> None:
     )
 
 
-def measure_accuracy(data: str, weights: Path, runs: Path, jobs: int) -> None:
+def measure_accuracy(data: str, weights: Path, runs: Path, jobs: int, batch: int) -> None:
     """Print the accuracy of both profiles over 5 severities and 3 seeds, and the paired difference."""
     command = [sys.executable, "-m", "kdst_core", "compare", "tea:profile=published"]
     command += ["tea:profile=fast", "--seeds", "0-2", "--severity", "1-5", "--data", data]
-    command += ["--model", "resnet20", "--weights", str(weights), "--threads", "1"]
+    command += ["--model", "resnet20", "--weights", str(weights), "--batch-size", str(batch)]
+    command += ["--threads", "1"]
     subprocess.run([*command, "--runs", str(runs), "--jobs", str(jobs)], check=True)
 
 
@@ -221,7 +222,7 @@ def main() -> None:
     if args.alone:
         alone(args.alone, args.batch, args.rounds)
     elif args.accuracy:
-        measure_accuracy(args.data, args.weights, args.runs, args.jobs)
+        measure_accuracy(args.data, args.weights, args.runs, args.jobs, args.batch)
     else:
         check_equality()
         if args.only != "alone":
