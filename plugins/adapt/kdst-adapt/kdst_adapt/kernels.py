@@ -18,7 +18,7 @@ ROWS = 256
 
 
 def _compiled(function: Callable[..., Any]) -> Any:
-    # sums may be reordered, so that they vectorise; infinite and not-a-number values stay as they are
+    # a product and a sum may be rounded at once, nothing else is relaxed
     options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
     try:
         return _numba.njit(cache=True, **options)(function)

@@ -38,7 +38,7 @@ class Block(nn.Module):
 class _Subsample(torch.autograd.Function):
     """Every `stride`-th pixel, and `padding` channels of zeros on each side.
 
-    Slicing and padding do the same; their gradient goes over memory four times, this one twice.
+    Slicing and padding do the same; this makes one tensor each way, without copies between.
     """
 
     @staticmethod
