@@ -1,11 +1,12 @@
 """TEA against a plain rendering of the published algorithm: time, peak memory, accuracy of the fast profile.
 
-`python benchmarks/adapt_tea.py [--rounds 3] [--only together|alone]` first checks in float64 that the
-plain rendering and the published profile return the same logits from the same draws. Then it measures a
-batch of the plain rendering, of `profile=published` and of `profile=fast` on one thread: together, in
-turns in one process, which keeps freed memory for all three, and alone, each in a process of its own,
-where only ours does. The plain rendering has a network written the usual way too: ReLU makes a new
-tensor, the shortcut subsamples by slicing. ResNet-20 with random weights, 32×32 images, batches of 200.
+`python benchmarks/adapt_tea.py [--rounds 3] [--only together|alone] [--keep]` first checks in float64
+that the plain rendering and the published profile return the same logits from the same draws. Then it
+measures a batch of the plain rendering, of `profile=published` and of `profile=fast` on one thread:
+together, in turns in one process, and alone, each in a process of its own. Ours runs as the bench runs
+it, keeping the memory that it frees; `--keep` lets the plain rendering keep its own too. The plain
+rendering has a network written the usual way: ReLU makes a new tensor, the shortcut subsamples by
+slicing. ResNet-20 with random weights, 32×32 images, batches of 200.
 
 `--accuracy --data cifar10-c:DIR --weights FILE` compares the accuracy of the published and the fast
 profile over all severities and three seeds, paired, by `kdst compare`; runs are kept under `--runs`.
@@ -17,7 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -146,7 +147,12 @@ def check_equality() -> None:
     assert gap < 1e-10
 
 
-def measure_time(batch: int, rounds: int) -> None:
+def memory_of(name: str, keep: bool) -> AbstractContextManager[None]:
+    """Keep the memory that a contestant frees; that of the plain rendering only if `keep`."""
+    return nullcontext() if name == "plain" and not keep else kept_memory()
+
+
+def measure_time(batch: int, rounds: int, keep: bool) -> None:
     """Print the median CPU time of a batch of each, measured in turns, after a small batch of each."""
     model, x = network(), torch.rand(batch, *SHAPE)
     names = ("plain", "published", "fast")
@@ -156,9 +162,10 @@ def measure_time(batch: int, rounds: int) -> None:
         method.predict(x[:8])
     for _ in range(rounds):
         for name, method in methods.items():
-            started = time.process_time()
-            method.predict(x)
-            times[name].append(time.process_time() - started)
+            with memory_of(name, keep):
+                started = time.process_time()
+                method.predict(x)
+                times[name].append(time.process_time() - started)
     plain = statistics.median(times["plain"])
     for name, seconds in times.items():
         median = statistics.median(seconds)
@@ -166,21 +173,19 @@ def measure_time(batch: int, rounds: int) -> None:
         print(f"{name:<10} {median:7.2f} s CPU a batch ({spread})   {plain / median:5.2f} x faster")
 
 
-def measure_alone(batch: int, rounds: int) -> None:
+def measure_alone(batch: int, rounds: int, keep: bool) -> None:
     """Print peak memory and the CPU time of a batch of each in a process of its own, one at a time."""
     for name in ("plain", "published", "fast"):
         command = [sys.executable, __file__, "--alone", name]
         command += ["--batch", str(batch), "--rounds", str(rounds)]
+        command += ["--keep"] * keep
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         print(f"{name:<10} {done.stdout.strip()}")
 
 
-def alone(name: str, batch: int, rounds: int) -> None:
-    """Print this process's CPU time of a batch and its peak memory (Linux).
-
-    The plain rendering runs as any script does, ours as the bench runs it, which keeps freed memory.
-    """
-    with nullcontext() if name == "plain" else kept_memory():
+def alone(name: str, batch: int, rounds: int, keep: bool) -> None:
+    """Print this process's CPU time of a batch and its peak memory (Linux)."""
+    with memory_of(name, keep):
         method = contestant(name, network(), options_of(name))
         method.predict(torch.rand(8, *SHAPE))
         times = []
@@ -216,20 +221,20 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--alone", default="")
+    parser.add_argument("--keep", action="store_true")
     parser.add_argument("--only", choices=("together", "alone"))
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.alone:
-        alone(args.alone, args.batch, args.rounds)
+        alone(args.alone, args.batch, args.rounds, args.keep)
     elif args.accuracy:
         measure_accuracy(args.data, args.weights, args.runs, args.jobs, args.batch)
     else:
         check_equality()
         if args.only != "alone":
-            with kept_memory():
-                measure_time(args.batch, args.rounds)
+            measure_time(args.batch, args.rounds, args.keep)
         if args.only != "together":
-            measure_alone(args.batch, args.rounds)
+            measure_alone(args.batch, args.rounds, args.keep)
 
 
 if __name__ == "__main__":

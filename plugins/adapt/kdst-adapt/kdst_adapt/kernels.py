@@ -82,18 +82,26 @@ def normalise(first: int, last: int, table: np.ndarray, z: np.ndarray, y: np.nda
 
 @_compiled
 def normalise_added(
-    first: int, last: int, table: np.ndarray, z: np.ndarray, r: np.ndarray, y: np.ndarray
+    first: int,
+    last: int,
+    table: np.ndarray,
+    z: np.ndarray,
+    r: np.ndarray,
+    y: np.ndarray,
+    on: np.ndarray,
 ) -> None:
-    """Write y = max(0, scale · z + shift + r); table: scale, shift."""
+    """Write y = max(0, scale · z + shift + r), and where it is not 0 into `on`; table: scale, shift."""
     wide = _wide(table)
     scale, shift, width = wide[0], wide[1], wide.shape[1]
     zero = z.dtype.type(0)
     for start in range(first, last, width):
         stop = min(start + width, last)
-        zs, rs, ys = z[start:stop], r[start:stop], y[start:stop]
+        zs, rs, ys, ons = z[start:stop], r[start:stop], y[start:stop], on[start:stop]
         for j in range(len(zs)):
             value = scale[j] * zs[j] + shift[j] + rs[j]
             ys[j] = zero if value < zero else value
+        for j in range(len(zs)):  # a loop of its own, as values of two sizes would not vectorise
+            ons[j] = ys[j] > zero
 
 
 @_compiled
@@ -138,9 +146,9 @@ def back(first: int, last: int, table: np.ndarray, z: np.ndarray, g: np.ndarray)
 
 @_compiled
 def gradients_added(
-    first: int, last: int, table: np.ndarray, z: np.ndarray, y: np.ndarray, g: np.ndarray
+    first: int, last: int, table: np.ndarray, z: np.ndarray, on: np.ndarray, g: np.ndarray
 ) -> np.ndarray:
-    """Overwrite g by 0 where y is 0; return (2, C): Σ g and Σ g · (z - mean); table: mean."""
+    """Overwrite g by 0 where not `on`; return (2, C): Σ g and Σ g · (z - mean); table: mean."""
     wide = _wide(table)
     mean, width = wide[0], wide.shape[1]
     total = np.zeros((2, table.shape[1]))
@@ -149,9 +157,9 @@ def gradients_added(
     zero = z.dtype.type(0)
     for row, start in enumerate(range(first, last, width)):
         stop = min(start + width, last)
-        zs, ys, gs = z[start:stop], y[start:stop], g[start:stop]
+        zs, ons, gs = z[start:stop], on[start:stop], g[start:stop]
         for j in range(len(zs)):  # a loop of its own, as one that also sums would not vectorise
-            gs[j] = gs[j] if ys[j] > zero else zero
+            gs[j] = gs[j] if ons[j] else zero
         for j in range(len(zs)):
             sums[j] += gs[j]
             products[j] += gs[j] * (zs[j] - mean[j])

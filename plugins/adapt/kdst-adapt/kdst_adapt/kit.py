@@ -158,9 +158,12 @@ class OnlineAdapter(ABC, Generic[Options]):
         for parameter in self.parameters:
             parameter.requires_grad_(wanted)
 
+    def accumulate(self, loss: Tensor) -> None:
+        """Add a scalar to the loss of the next step, and let go of its graph."""
+        loss.backward()
+
     def step(self, loss: Tensor) -> None:
-        """Take one step of the optimiser on a scalar loss."""
-        self.optimizer.zero_grad()
+        """Take one step of the optimiser on a scalar loss, and what was accumulated before."""
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad()

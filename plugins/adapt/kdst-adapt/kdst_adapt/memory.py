@@ -17,7 +17,7 @@ def kept_memory() -> Iterator[None]:
 
     By itself glibc returns blocks of megabytes to the system, which clears every page of them before
     the next layer may write: a tenth of the time of adaptation on a CPU. What is free at the end of the
-    body goes back.
+    body goes back, and glibc returns blocks as it does of itself once it has freed some of the largest.
     """
     if platform.libc_ver()[0] != "glibc":
         yield
@@ -28,4 +28,5 @@ def kept_memory() -> Iterator[None]:
     try:
         yield
     finally:
+        libc.mallopt(TRIM_THRESHOLD, 2 * LARGEST)
         libc.malloc_trim(0)

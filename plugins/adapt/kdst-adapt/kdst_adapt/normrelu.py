@@ -61,10 +61,13 @@ class _NormReLU(torch.autograd.Function):
         shift = bias.detach().numpy() - mean * scale
         y = torch.empty_like(x)
         if residual is None:
+            on = None  # follows from z
             _in_pieces(kernels.normalise, [scale, shift], z, _flat(y))
         else:
-            _in_pieces(kernels.normalise_added, [scale, shift], z, _flat(residual), _flat(y))
-        ctx.save_for_backward(x, y if residual is not None else None)
+            on = torch.empty(len(z), dtype=torch.bool)
+            images = _flat(residual), _flat(y), on.numpy()
+            _in_pieces(kernels.normalise_added, [scale, shift], z, *images)
+        ctx.save_for_backward(x, on)
         ctx.statistics = mean, inverse, scale, shift
         return y
 
@@ -73,19 +76,19 @@ class _NormReLU(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         from kdst_adapt import kernels
 
-        x, y = ctx.saved_tensors
+        x, on = ctx.saved_tensors
         mean, inverse, scale, shift = ctx.statistics
         z, count = _flat(x), x.numel() // x.shape[1]
         # overwritten: every layer that these networks have after a ReLU makes a gradient of its own
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         g = _flat(gradient)
-        if y is None:
+        if on is None:
             first, second = sum(_in_pieces(kernels.gradients, [scale, shift, mean], z, g))
         else:
-            first, second = sum(_in_pieces(kernels.gradients_added, [mean], z, _flat(y), g))
+            first, second = sum(_in_pieces(kernels.gradients_added, [mean], z, on.numpy(), g))
         slope = -scale * inverse**2 * second / count
         offset = -scale * first / count - slope * mean
-        if y is None:
+        if on is None:
             dx, added = gradient, None
             _in_pieces(kernels.back, [scale, shift, slope, offset], z, g)
         else:

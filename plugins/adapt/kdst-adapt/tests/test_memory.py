@@ -1,6 +1,7 @@
 """Memory that a process keeps."""
 
 import platform
+import resource
 import subprocess
 import sys
 
@@ -27,3 +28,43 @@ def test_freed_memory_is_taken_again_without_the_system() -> None:
     done = subprocess.run([sys.executable, "-c", COUNT], capture_output=True, text=True, check=True)
     faults, kept = map(int, done.stdout.split())
     assert kept < faults / 10
+
+
+AFTERWARDS = """
+import ctypes
+import os
+from kdst_adapt.memory import kept_memory
+
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.memset.argtypes = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t
+libc.free.argtypes = (ctypes.c_void_p,)
+
+statm = os.open("/proc/self/statm", os.O_RDONLY)
+
+def resident():
+    return int(os.pread(statm, 100, 0).split()[1])
+
+def work():  # blocks without anything small between them, which would hold them back
+    blocks = [libc.malloc(20 << 20) for _ in range(10)]
+    for block in blocks:
+        libc.memset(block, 1, 20 << 20)
+    full = resident()
+    for block in reversed(blocks):
+        libc.free(block)
+    return full - resident()
+
+with kept_memory():
+    print(work())
+print(work())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has these parameters")
+def test_what_is_freed_afterwards_goes_back_to_the_system() -> None:
+    command = [sys.executable, "-c", AFTERWARDS]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    during, after = map(int, done.stdout.split())
+    half = (100 << 20) // resource.getpagesize()
+    assert during < half < after

@@ -45,12 +45,12 @@ class Tea(OnlineAdapter[TeaOptions]):
     def update(self, x: Tensor) -> Tensor:
         """One step on the loss mean E(x) - mean E(x̃), with samples x̃ of the model."""
         fake = self.sample(len(x))
+        energy_fake = -self.model(fake).logsumexp(1).mean()
+        self.accumulate(-energy_fake)  # before the other graph is made: half the memory
         logits = self.model(x)
         energy_real = -logits.logsumexp(1).mean()
-        energy_fake = -self.model(fake).logsumexp(1).mean()
-        loss = energy_real - energy_fake
-        self.step(loss)
-        self.record("loss", loss)
+        self.step(energy_real)
+        self.record("loss", energy_real - energy_fake)
         self.record("energy of samples", energy_fake)
         self.record("samples", fake[:SHOWN])
         return logits.detach()

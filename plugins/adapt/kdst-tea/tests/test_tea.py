@@ -1,6 +1,7 @@
 """TEA as an algorithm: against a plain rendering of it, and through resets."""
 
 import copy
+import weakref
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,29 @@ def test_tea_equals_a_plain_rendering_of_the_algorithm_in_float64(tmp_path: Path
     tea = adapt(request, options, make_run(tmp_path))
     for x, expected in zip(data, plain_tea(model, data, 3, options), strict=True):
         assert (tea.predict(x) - expected).abs().max() < 1e-10
+
+
+def test_no_more_than_one_graph_is_held_at_a_time(tmp_path: Path) -> None:
+    request = AdaptRequest(small_network(), 5, SHAPE, torch.Generator().manual_seed(3))
+    tea = adapt(request, TeaOptions(buffer_size=20, sgld_steps=1), make_run(tmp_path))
+    alive: weakref.WeakSet[nn.Identity] = weakref.WeakSet()
+    held: list[int] = []
+
+    def pack(tensor: Tensor) -> nn.Identity:
+        box = nn.Identity()
+        box.tensor = tensor.detach()
+        alive.add(box)
+        held.append(sum(b.tensor.numel() for b in alive))
+        return box
+
+    x = batches(1, 6, torch.float32)[0]
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda box: box.tensor):
+        tea.model(x).logsumexp(1).mean()
+        one = max(held)
+        held.clear()
+        tea.predict(x)
+    assert held
+    assert max(held) < 1.2 * one
 
 
 def test_corrected_reset_replays_a_fresh_run_bit_for_bit(tmp_path: Path) -> None:
