@@ -1,6 +1,8 @@
 """Streams: the published layouts, folders, files, corruptions on the fly."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from sklearn.datasets import load_digits
 
 from kdst_adapt import corruptions, data
+from kdst_adapt.digits import data as digits
 from kdst_adapt.inputs import AdaptInputs
 
 
@@ -168,3 +172,19 @@ def test_all_names_every_corruption() -> None:
     shifts = data.load(AdaptInputs(corrupt=["all"]), seed=0)
     assert [s.name for s in shifts] == list(corruptions.CORRUPTIONS)
     assert len(shifts) == 15
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_the_digits_are_those_of_scikit_learn(found: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not found:
+        monkeypatch.setattr(digits, "find_spec", lambda name: None)
+    scans, target = digits._scans()
+    theirs = load_digits()
+    assert np.array_equal(scans, theirs.images)
+    assert np.array_equal(target, theirs.target)
+
+
+def test_the_digits_are_read_without_importing_scikit_learn() -> None:
+    code = "import sys; from kdst_adapt.digits.data import load; load(True)"
+    code += "; sys.exit('sklearn' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,5 +1,8 @@
 """The handwritten digits that ship with scikit-learn, enlarged from 8×8 to 32×32."""
 
+from importlib.util import find_spec
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,16 +21,32 @@ def load(train: bool) -> Arrays:
     are mixed by one fixed permutation before the split.
     """
     from PIL import Image
-    from sklearn.datasets import load_digits
 
-    scans = load_digits()
-    order = np.random.default_rng(0).permutation(len(scans.target))
+    scans, target = _scans()
+    order = np.random.default_rng(0).permutation(len(target))
     part = order[:TRAIN] if train else order[TRAIN:]
     enlarged = [
-        Image.fromarray((scans.images[i] / 16).astype(np.float32)).resize(
+        Image.fromarray((scans[i] / 16).astype(np.float32)).resize(
             (SIZE, SIZE), Image.Resampling.BICUBIC
         )
         for i in part
     ]
     images = np.clip(np.stack([np.asarray(e) for e in enlarged]), 0, 1)[..., None]
-    return images, scans.target[part].astype(np.int64)
+    return images, target[part].astype(np.int64)
+
+
+def _scans() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return scans (N, 8, 8) of 0 to 16 and labels (N,).
+
+    The file is read without importing scikit-learn, which takes longer than importing torch.
+    """
+    spec = find_spec("sklearn")
+    for folder in (spec and spec.submodule_search_locations) or []:
+        file = Path(folder, "datasets", "data", "digits.csv.gz")
+        if file.is_file():
+            table = np.loadtxt(file, delimiter=",")
+            return table[:, :-1].reshape(-1, 8, 8), table[:, -1].astype(np.int64)
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    return digits.images, digits.target
