@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 
 import kdst_core
+from kdst_core import report
+from kdst_core.bench import ReportContent, Stat
+from tests.test_report import RESULT
 
 pytestmark = pytest.mark.browser
 
@@ -100,3 +103,15 @@ def test_colours_follow_the_theme(driver: Any, page: Path) -> None:
         seen.append(driver.execute_script(script))
     assert seen[0][0] != seen[1][0]
     assert seen[0][1] != seen[1][1]
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_long_word_stays_within_its_card(driver: Any, tmp_path: Path, width: int) -> None:
+    name = "tea:profile=published"
+    stats = [Stat("most accurate", name, name, strong=True), Stat("cheapest", name, "of two")]
+    html = report.page(RESULT, ReportContent(name * 4, stats, ()), "kdst compare", "Comparison")
+    (tmp_path / "report.html").write_text(html)
+    open_page(driver, tmp_path / "report.html", width, "light")
+    script = "return [...document.querySelectorAll('.lead, .stat b')].map(e =>"
+    script += "e.scrollWidth - e.clientWidth)"
+    assert max(driver.execute_script(script)) <= 0
