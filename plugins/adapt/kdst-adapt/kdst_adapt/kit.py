@@ -220,7 +220,8 @@ class OnlineAdapter(ABC, Generic[Options]):
         )
 
     def reset_parameters(self) -> None:
-        """Put parameters and optimiser back to the start."""
+        """Put parameters and optimiser back to the start; what was accumulated is dropped."""
+        self.optimizer.zero_grad()
         with torch.no_grad():
             for parameter, start in zip(self.parameters, self.start, strict=True):
                 parameter.copy_(start)
