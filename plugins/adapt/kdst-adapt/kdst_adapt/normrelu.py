@@ -2,7 +2,7 @@
 
 Between its convolutions, adaptation on a CPU waits for memory. torch reads and writes a layer's output
 for each of the three, forward and backward; the kernels here go over it once to take sums and once to
-write. torch's own operations do the work on other devices and layouts.
+write. torch's own operations do the work on other devices and layouts, and on images too small to gain.
 """
 
 from collections.abc import Callable
@@ -14,6 +14,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+SMALLEST = 1 << 18
+"""Values of the smallest images that are worth the kernels; what is in cache anyway torch does as fast."""
 
 
 def norm_relu(norm: nn.BatchNorm2d, x: Tensor, residual: Tensor | None = None) -> Tensor:
@@ -31,7 +34,8 @@ def norm_relu(norm: nn.BatchNorm2d, x: Tensor, residual: Tensor | None = None) -
 def _fits(norm: nn.BatchNorm2d, x: Tensor) -> bool:
     """Return whether the kernels compute it: CPU, channels last, by the batch, no hook to be called."""
     return (
-        x.device.type == "cpu"
+        x.numel() >= SMALLEST
+        and x.device.type == "cpu"
         and x.dtype in (torch.float32, torch.float64)
         and x.is_contiguous(memory_format=torch.channels_last)
         and not x.is_contiguous()

@@ -14,6 +14,12 @@ from kdst_adapt.kit import use_batch_statistics
 from kdst_adapt.normrelu import norm_relu
 
 
+@pytest.fixture(autouse=True)
+def of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the kernels take images that are too small to gain."""
+    monkeypatch.setattr(normrelu, "SMALLEST", 0)
+
+
 def layer(channels: int, dtype: torch.dtype = torch.float64) -> nn.BatchNorm2d:
     """A BatchNorm of drawn weights that normalises by the batch."""
     norm = nn.BatchNorm2d(channels)
@@ -78,12 +84,19 @@ def test_float32_keeps_its_digits_with_any_number_of_threads(threads: int) -> No
         assert (mine - other).norm() <= 2e-4 * other.norm()
 
 
-@pytest.mark.parametrize("case", ["hook", "standard layout", "training statistics", "no weights"])
-def test_what_the_kernels_do_not_do_is_left_to_torch(case: str) -> None:
+@pytest.mark.parametrize(
+    "case", ["hook", "standard layout", "training statistics", "no weights", "small"]
+)
+def test_what_the_kernels_do_not_do_is_left_to_torch(
+    case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.manual_seed(0)
+    monkeypatch.setattr(normrelu, "_in_pieces", None)  # a kernel would fail
     norm, x, calls = layer(4), images(3, 4, 5, 5), []
     if case == "hook":
         norm.register_forward_hook(lambda *_: calls.append(1))
+    elif case == "small":
+        monkeypatch.setattr(normrelu, "SMALLEST", x.numel() + 1)
     elif case == "standard layout":
         x = x.contiguous()
     elif case == "training statistics":
