@@ -90,7 +90,8 @@ def test_memory_is_constant_over_200_batches(name: str, tmp_path: Path) -> None:
     options = cheap.get(name, {})
     request = small_request(model=small_network())
     predictor = method.call(request, method.description.options(**options), make_run(tmp_path))
-    batches = small_batches(4)
+    # MEMO makes a step for every image
+    batches = [x[:2] if name == "memo" else x for x in small_batches(4)]
     sizes = []
     for number in range(200):
         predictor.predict(batches[number % 4])
