@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-SMALLEST = 1 << 18
+SMALLEST = 1 << 17
 """Values of the smallest images that are worth the kernels; what is in cache anyway torch does as fast."""
 
 
