@@ -164,7 +164,7 @@ class OnlineAdapter(ABC, Generic[Options]):
 
     def step(self, loss: Tensor) -> None:
         """Take one step of the optimiser on a scalar loss, and what was accumulated before."""
-        loss.backward()
+        self.accumulate(loss)
         self.optimizer.step()
         self.optimizer.zero_grad()
 
