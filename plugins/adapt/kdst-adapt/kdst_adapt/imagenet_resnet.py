@@ -7,7 +7,7 @@ convolution, as in all three.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdst_adapt.normrelu import norm_relu
+from kdst_adapt.normrelu import norm_relu, twin
 
 LAYERS = {
     "resnet18": (2, 2, 2, 2),
@@ -36,7 +36,7 @@ class Basic(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_planes, H, W) to (B, planes, H/stride, W/stride)."""
         out = norm_relu(self.bn1, self.conv1(x))
-        short = x if self.downsample is None else self.downsample(x)
+        short = twin(x) if self.downsample is None else self.downsample(x)
         return norm_relu(self.bn2, self.conv2(out), short)
 
 
@@ -60,7 +60,7 @@ class Bottleneck(nn.Module):
         """(B, in_planes, H, W) to (B, 4·planes, H/stride, W/stride)."""
         out = norm_relu(self.bn1, self.conv1(x))
         out = norm_relu(self.bn2, self.conv2(out))
-        short = x if self.downsample is None else self.downsample(x)
+        short = twin(x) if self.downsample is None else self.downsample(x)
         return norm_relu(self.bn3, self.conv3(out), short)
 
 

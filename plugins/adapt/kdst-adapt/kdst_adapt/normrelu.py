@@ -23,12 +23,22 @@ def norm_relu(norm: nn.BatchNorm2d, x: Tensor, residual: Tensor | None = None) -
     """Return ReLU(norm(x) + residual) of images (B, C, H, W)."""
     if _fits(norm, x):
         args = (x, norm.weight, norm.bias, residual, norm.eps)
-        y: Tensor = _NormReLU.apply(*args)  # type: ignore[no-untyped-call]
-        return y
+        y, other = _NormReLU.apply(*args)  # type: ignore[no-untyped-call]
+        y.twin = other
+        result: Tensor = y
+        return result
     y = norm(x)
     if residual is not None:
         y += residual  # in place, as no gradient needs what BatchNorm returned
     return F.relu(y, inplace=True)
+
+
+def twin(x: Tensor) -> Tensor:
+    """Return x for the shortcut around what else x goes to; the values are the same.
+
+    Where `norm_relu` made x, its gradients from the two arrive apart, and are added on the way.
+    """
+    return getattr(x, "twin", x)
 
 
 def _fits(norm: nn.BatchNorm2d, x: Tensor) -> bool:
@@ -47,79 +57,89 @@ def _fits(norm: nn.BatchNorm2d, x: Tensor) -> bool:
 
 
 class _NormReLU(torch.autograd.Function):
-    """ReLU((x - mean) / sqrt(var + eps) · weight + bias + residual), mean and var of each channel."""
+    """ReLU((x - mean) / sqrt(var + eps) · weight + bias + residual), mean and var of each channel.
+
+    It is returned under two names, each of which has a gradient of its own.
+    """
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None, eps: float
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         from kdst_adapt import kernels
 
+        ctx.set_materialize_grads(False)
         z, channels = _flat(x), x.shape[1]
         count = len(z) // channels
         pivot = z[:channels]  # a value of each channel, so that a large mean costs no digits
-        first, second = sum(_in_pieces(kernels.moments, [pivot], z)) / count
-        mean, variance = pivot + first, second - first**2
-        inverse = 1 / np.sqrt(variance + eps)
-        scale = weight.detach().numpy() * inverse
-        shift = bias.detach().numpy() - mean * scale
+        total = sum(_in_pieces(kernels.moments, pivot[None], z))
+        affine = weight.detach().numpy(), bias.detach().numpy()
+        statistics = kernels.scales(total, count, pivot, *affine, eps)
+        table = statistics.astype(z.dtype)
         y = torch.empty_like(x)
         if residual is None:
             on = None  # follows from z
-            _in_pieces(kernels.normalise, [scale, shift], z, _flat(y))
+            _in_pieces(kernels.normalise, table, z, _flat(y))
         else:
             on = torch.empty(len(z), dtype=torch.bool)
             images = _flat(residual), _flat(y), on.numpy()
-            _in_pieces(kernels.normalise_added, [scale, shift], z, *images)
+            _in_pieces(kernels.normalise_added, table, z, *images)
         ctx.save_for_backward(x, on)
-        ctx.statistics = mean, inverse, scale, shift
-        return y
+        ctx.statistics = statistics
+        return y, y.detach()
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(
+        ctx: Any, gradient: Tensor | None, other: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
         from kdst_adapt import kernels
 
         x, on = ctx.saved_tensors
-        mean, inverse, scale, shift = ctx.statistics
-        z, count = _flat(x), x.numel() // x.shape[1]
+        if gradient is None:
+            gradient, other = other, None
+        if gradient is None:
+            return (None,) * 5
         # overwritten: every layer that these networks have after a ReLU makes a gradient of its own
         gradient = gradient.contiguous(memory_format=torch.channels_last)
-        g = _flat(gradient)
+        if on is None and other is not None:
+            gradient, other = gradient.add_(other), None
+        z, g = _flat(x), _flat(gradient)
+        count, table = len(z) // x.shape[1], ctx.statistics.astype(z.dtype)
         if on is None:
-            first, second = sum(_in_pieces(kernels.gradients, [scale, shift, mean], z, g))
+            total = sum(_in_pieces(kernels.gradients, table, z, g))
         else:
-            first, second = sum(_in_pieces(kernels.gradients_added, [mean], z, on.numpy(), g))
-        slope = -scale * inverse**2 * second / count
-        offset = -scale * first / count - slope * mean
+            h = None if other is None else _flat(other)
+            total = sum(_in_pieces(kernels.gradients_added, table, z, on.numpy(), g, h))
+        table = kernels.slopes(total, count, ctx.statistics).astype(z.dtype)
         if on is None:
             dx, added = gradient, None
-            _in_pieces(kernels.back, [scale, shift, slope, offset], z, g)
+            _in_pieces(kernels.back, table, z, g)
         else:
             dx, added = torch.empty_like(x), gradient
-            _in_pieces(kernels.back_added, [scale, slope, offset], z, g, _flat(dx))
-        of_weight, of_bias = (torch.from_numpy(v).to(x.dtype) for v in (second * inverse, first))
+            _in_pieces(kernels.back_added, table, z, g, _flat(dx))
+        if not any(ctx.needs_input_grad[1:3]):
+            return dx, None, None, added, None
+        total[1] *= ctx.statistics[3]
+        of_bias, of_weight = torch.from_numpy(total).to(x.dtype)
         return dx, of_weight, of_bias, added, None
 
 
 def _flat(x: Tensor) -> np.ndarray:
     """Return the values of images channel by channel, pixel by pixel, (B·H·W·C,); a view if they lie so."""
-    return x.detach().permute(0, 2, 3, 1).reshape(-1).numpy()
+    return x.detach().permute(0, 2, 3, 1).numpy().reshape(-1)
 
 
 def _in_pieces(
-    kernel: Callable[..., Any], table: list[np.ndarray], z: np.ndarray, *images: np.ndarray
+    kernel: Callable[..., Any], table: np.ndarray, z: np.ndarray, *images: np.ndarray | None
 ) -> list[Any]:
     """Call a kernel on as many ranges of whole pixels as torch has threads; return what it returns."""
-    rows = np.empty((len(table), len(table[0])), z.dtype)
-    for row, values in zip(rows, table, strict=True):
-        row[:] = values
-    channels, threads = rows.shape[1], torch.get_num_threads()
-    size = -(-len(z) // (channels * threads)) * channels
-    ranges = [(first, min(first + size, len(z))) for first in range(0, len(z), size)]
+    values, channels, threads = len(z), table.shape[1], torch.get_num_threads()
+    size = -(-values // (channels * threads)) * channels
+    ranges = [(first, min(first + size, values)) for first in range(0, values, size)]
     if len(ranges) == 1:
-        return [kernel(0, len(z), rows, z, *images)]
-    jobs = [_pool(threads).submit(kernel, *piece, rows, z, *images) for piece in ranges]
+        return [kernel(0, values, table, z, *images)]
+    jobs = [_pool(threads).submit(kernel, *piece, table, z, *images) for piece in ranges]
     return [job.result() for job in jobs]
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdst_adapt.normrelu import norm_relu
+from kdst_adapt.normrelu import norm_relu, twin
 
 DEPTHS = {"resnet20": 3, "resnet32": 5, "resnet44": 7, "resnet56": 9}
 """Residual blocks in each of the three stages."""
@@ -25,26 +25,28 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_planes, H, W) to (B, planes, H/stride, W/stride)."""
+        x, short = self._fork(x)
         out = norm_relu(self.bn1, self.conv1(x))
-        return norm_relu(self.bn2, self.conv2(out), self._shortcut(x))
+        return norm_relu(self.bn2, self.conv2(out), short)
 
-    def _shortcut(self, x: Tensor) -> Tensor:
+    def _fork(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return x for the convolutions, and what the shortcut makes of it."""
         if self.stride == 1 and self.padding == 0:
-            return x
-        short: Tensor = _Subsample.apply(x, self.stride, self.padding)  # type: ignore[no-untyped-call]
-        return short
+            return x, twin(x)
+        x, short = _Subsample.apply(x, self.stride, self.padding)  # type: ignore[no-untyped-call]
+        return x, short
 
 
 class _Subsample(torch.autograd.Function):
-    """Every `stride`-th pixel, and `padding` channels of zeros on each side.
+    """Images, and of them every `stride`-th pixel with `padding` channels of zeros on each side.
 
-    Slicing and padding do the same; this makes one tensor each way, without copies between.
+    Slicing and padding do the same; this makes one tensor forward, and none backward, where the gradient
+    of the few pixels is added to that of all.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, stride: int, padding: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, stride: int, padding: int) -> tuple[Tensor, Tensor]:
         ctx.stride, ctx.channels = stride, slice(padding, padding + x.shape[1])
-        ctx.like = x.shape, x.stride()
         kept = x[:, :, ::stride, ::stride]
         last = x.is_contiguous(memory_format=torch.channels_last)
         layout = torch.channels_last if last else torch.contiguous_format
@@ -52,12 +54,12 @@ class _Subsample(torch.autograd.Function):
         shape = (batch, channels + 2 * padding, height, width)
         y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=layout).zero_()
         y[:, ctx.channels] = kept
-        return y
+        return x, y
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None]:
-        dx = g.new_empty_strided(*ctx.like).zero_()
-        dx[:, :, :: ctx.stride, :: ctx.stride] = g[:, ctx.channels]
+    def backward(ctx: Any, dx: Tensor, g: Tensor) -> tuple[Tensor, None, None]:
+        # overwritten: a convolution makes a gradient of its own
+        dx[:, :, :: ctx.stride, :: ctx.stride] += g[:, ctx.channels]
         return dx, None, None
 
 

@@ -222,9 +222,13 @@ def test_the_parameter_free_shortcut_is_slicing_and_zeros(layout: torch.memory_f
     from kdst_adapt.resnet import Block
 
     x = torch.rand(2, 4, 8, 6).contiguous(memory_format=layout).requires_grad_()
-    out = Block(4, 8, 2)._shortcut(x)
+    same, out = Block(4, 8, 2)._fork(x)
     sliced = nn.functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 2, 2))
-    g = torch.rand_like(out)
+    g, h = torch.rand_like(out), torch.rand_like(x)
+    assert torch.equal(same, x)
     assert torch.equal(out, sliced)
-    assert torch.equal(*(torch.autograd.grad(y, x, g)[0] for y in (out, sliced)))
     assert out.is_contiguous(memory_format=layout)
+    alone = (torch.autograd.grad(y, x, g, retain_graph=True)[0] for y in (out, sliced))
+    assert torch.equal(*alone)
+    both = torch.autograd.grad([same, out], x, [h.clone(), g])[0]
+    assert torch.equal(both, h + torch.autograd.grad(sliced, x, g)[0])

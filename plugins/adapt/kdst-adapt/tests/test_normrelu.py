@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from kdst_adapt import normrelu
 from kdst_adapt.kit import use_batch_statistics
-from kdst_adapt.normrelu import norm_relu
+from kdst_adapt.normrelu import norm_relu, twin
 
 
 @pytest.fixture(autouse=True)
@@ -34,13 +34,22 @@ def images(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
     return torch.randn(*shape, dtype=dtype).contiguous(memory_format=torch.channels_last)
 
 
-def outcome(norm: nn.BatchNorm2d, x: Tensor, r: Tensor | None, plain: bool) -> list[Tensor]:
-    """Output, and gradients of input, residual, weight and bias, of a loss that weighs pixels apart."""
+def outcome(
+    norm: nn.BatchNorm2d, x: Tensor, r: Tensor | None, plain: bool, names: str = "first"
+) -> list[Tensor]:
+    """Output, and gradients of input, residual, weight and bias, of a loss that weighs pixels apart.
+
+    names: under which of its two names the loss has the output.
+    """
     inputs = [t.clone().requires_grad_() for t in (x, r) if t is not None]
     added = inputs[1] if r is not None else 0
     y = F.relu(norm(inputs[0]) + added) if plain else norm_relu(norm, *inputs)
     weights = torch.linspace(-1, 2, y.numel(), dtype=y.dtype).view_as(y)
-    loss = (y * y * weights).sum()
+    loss = torch.zeros((), dtype=y.dtype)
+    if names != "second":
+        loss = loss + (y * y * weights).sum()
+    if names != "first":
+        loss = loss + (twin(y) ** 3 * weights.flip(0)).sum()
     return [y.detach(), *torch.autograd.grad(loss, [*inputs, norm.weight, norm.bias])]
 
 
@@ -48,14 +57,16 @@ def outcome(norm: nn.BatchNorm2d, x: Tensor, r: Tensor | None, plain: bool) -> l
 @given(
     shape=st.tuples(st.integers(1, 6), st.integers(2, 40), st.integers(2, 9), st.integers(1, 9)),
     added=st.booleans(),
+    names=st.sampled_from(["first", "second", "both"]),
     seed=st.integers(0, 999),
 )
 def test_it_equals_torch_in_float64(
-    shape: tuple[int, int, int, int], added: bool, seed: int
+    shape: tuple[int, int, int, int], added: bool, names: str, seed: int
 ) -> None:
     torch.manual_seed(seed)
     norm, x, r = layer(shape[1]), 3 * images(*shape) + 1, images(*shape)
-    ours, theirs = (outcome(norm, x, r if added else None, plain) for plain in (False, True))
+    residual = r if added else None
+    ours, theirs = (outcome(norm, x, residual, plain, names) for plain in (False, True))
     for mine, other in zip(ours, theirs, strict=True):
         scale = other.abs().max().clamp(1)
         assert (mine - other).abs().max() <= 1e-10 * scale
@@ -65,6 +76,32 @@ def test_the_kernels_are_used_and_hand_on_the_layout() -> None:
     y = norm_relu(layer(16), images(2, 16, 4, 4).requires_grad_(), images(2, 16, 4, 4))
     assert "_NormReLU" in type(y.grad_fn).__name__
     assert y.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_the_gradients_of_both_names_are_added_by_the_kernel() -> None:
+    """None of the two is changed, but the first, which belongs to the layer."""
+    torch.manual_seed(0)
+    norm, x, r = layer(16), images(2, 16, 4, 4), images(2, 16, 4, 4).requires_grad_()
+    y = norm_relu(norm, x, r)
+    assert twin(y) is not y
+    assert twin(x) is x
+    assert twin(y).data_ptr() == y.data_ptr()
+    g, h = images(2, 16, 4, 4), images(2, 16, 4, 4)
+    kept = h.clone()
+    dr = torch.autograd.grad([y, twin(y)], r, [g.clone(), h])[0]
+    assert torch.equal(dr, (g + h) * (y > 0))
+    assert torch.equal(h, kept)
+
+
+def test_a_bias_learns_beside_a_frozen_weight() -> None:
+    torch.manual_seed(0)
+    norm, x = layer(8), images(2, 8, 4, 4)
+    norm.weight.requires_grad_(False)
+    ours, theirs = (
+        torch.autograd.grad(y.pow(2).sum(), norm.bias)[0]
+        for y in (norm_relu(norm, x), F.relu(norm(x)))
+    )
+    assert (ours - theirs).abs().max() < 1e-10
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -121,7 +158,7 @@ def test_the_pieces_of_several_threads_are_whole_pixels(monkeypatch: pytest.Monk
     ranges: list[tuple[int, int]] = []
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     z = images(1, 3, 3, 3).permute(0, 2, 3, 1).reshape(-1).numpy()
-    normrelu._in_pieces(lambda a, b, *_: ranges.append((a, b)), [z[:3]], z)
+    normrelu._in_pieces(lambda a, b, *_: ranges.append((a, b)), z[None, :3], z)
     ranges.sort()
     assert ranges[0][0] == 0
     assert ranges[-1][1] == len(z)
