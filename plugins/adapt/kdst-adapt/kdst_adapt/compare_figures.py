@@ -11,7 +11,8 @@ from kdst_core.bench import Contender, Figure, Stat
 from kdst_core.errors import KdstError
 
 DASHES: tuple[Any, ...] = ("-", (0, (4, 2)), (0, (1, 1.5)))
-"""Line styles, so that more methods than colours can be told apart."""
+MARKERS = ("o", "s", "^")
+"""Line styles and points, so that more methods than colours can be told apart, in the legend too."""
 WINDOW = 1.5
 """Points below the best from which on methods are drawn at the lower edge of the axis."""
 ALMOST = 0.5
@@ -214,11 +215,13 @@ def _heat_map(contenders: Sequence[Contender]) -> Figure:
 
 
 def _style(number: int) -> dict[str, Any]:
-    """Return colour and line style of a method."""
-    colours = charts.SERIES
+    """Return colour, line style and points of a method."""
+    again, colour = divmod(number, len(charts.SERIES))
     return {
-        "color": colours[number % len(colours)],
-        "ls": DASHES[number // len(colours) % len(DASHES)],
+        "color": charts.SERIES[colour],
+        "ls": DASHES[again % len(DASHES)],
+        "marker": MARKERS[again % len(MARKERS)],
+        "ms": 3 + again % len(MARKERS),
     }
 
 
@@ -230,13 +233,11 @@ def _stream(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
         near = {n: line for n, line in lines.items() if max(line) > top - 10 * WINDOW}
         for number, (name, line) in enumerate(lines.items()):
             if name in near:
-                axes.plot(
-                    range(1, len(line) + 1), line, label=name, marker="o", ms=3, **_style(number)
-                )
+                axes.plot(range(1, len(line) + 1), line, label=name, **_style(number))
         axes.set_xlabel("batch of the stream")
         axes.set_ylabel("accuracy, %")
         axes.xaxis.get_major_locator().set_params(integer=True)
-        fig.legend(loc="outside upper left", ncols=4, handlelength=1.6, fontsize=9)
+        fig.legend(loc="outside upper left", ncols=4, handlelength=2, fontsize=9)
         picture = charts.svg(fig, "stream")
     caption = "Mean over streams and seeds of each batch's accuracy, in the order of the stream."
     left = [n for n in lines if n not in near]
@@ -260,12 +261,12 @@ def _reliability(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
             bins = runs[0]["reliability"]
             kept = [k for k, n in enumerate(bins["counts"]) if n]
             x, y = ([bins[key][k] for k in kept] for key in ("confidence", "accuracy"))
-            axes.plot(x, y, label=name, marker="o", ms=3, **_style(number))
+            axes.plot(x, y, label=name, **_style(number))
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1)
         axes.set_xlabel("confidence")
         axes.set_ylabel("accuracy")
-        fig.legend(loc="outside upper left", ncols=4, handlelength=1.6, fontsize=9)
+        fig.legend(loc="outside upper left", ncols=4, handlelength=2, fontsize=9)
         picture = charts.svg(fig, "reliability")
     caption = (
         "Ten bins of confidence over all streams of the first seed; below the dashed line a method is"
