@@ -10,9 +10,12 @@ from kdst_core import charts
 from kdst_core.bench import Contender, Figure, Stat
 from kdst_core.errors import KdstError
 
-DASHES: tuple[Any, ...] = ("-", (0, (4, 2)), (0, (1, 1.5)))
-MARKERS = ("o", "s", "^")
-"""Line styles and points, so that more methods than colours can be told apart, in the legend too."""
+LINES: tuple[tuple[Any, str, int], ...] = (
+    ("-", "o", 3),
+    ((0, (4, 2)), "s", 4),
+    ((0, (1, 1.5)), "^", 5),
+)
+"""Dashes, points and their size: more methods than colours can be told apart, in the legend too."""
 WINDOW = 1.5
 """Points below the best from which on methods are drawn at the lower edge of the axis."""
 ALMOST = 0.5
@@ -217,12 +220,8 @@ def _heat_map(contenders: Sequence[Contender]) -> Figure:
 def _style(number: int) -> dict[str, Any]:
     """Return colour, line style and points of a method."""
     again, colour = divmod(number, len(charts.SERIES))
-    return {
-        "color": charts.SERIES[colour],
-        "ls": DASHES[again % len(DASHES)],
-        "marker": MARKERS[again % len(MARKERS)],
-        "ms": 3 + again % len(MARKERS),
-    }
+    dashes, marker, size = LINES[again % len(LINES)]
+    return {"color": charts.SERIES[colour], "ls": dashes, "marker": marker, "ms": size}
 
 
 def _stream(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:

@@ -1,4 +1,4 @@
-"""BatchNorm by the statistics of the batch, an addition and ReLU in one pass over memory each way.
+"""BatchNorm by the statistics of the batch, an addition and ReLU in two passes over memory each way.
 
 Between its convolutions, adaptation on a CPU waits for memory. torch reads and writes a layer's output
 for each of the three, forward and backward; the kernels here go over it once to take sums and once to

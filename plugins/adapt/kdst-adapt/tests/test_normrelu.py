@@ -1,4 +1,4 @@
-"""BatchNorm, addition and ReLU in one pass: the same as torch's operations, outputs and gradients."""
+"""BatchNorm, addition and ReLU as kernels: the same as torch's operations, outputs and gradients."""
 
 from itertools import pairwise
 

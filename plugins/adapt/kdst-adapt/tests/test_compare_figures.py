@@ -1,0 +1,9 @@
+"""Figures of a comparison: methods can be told apart."""
+
+from kdst_adapt.compare_figures import _style
+
+
+def test_methods_of_one_colour_have_points_of_their_own() -> None:
+    """Dashes alone do not show in a legend, where a point covers the short line."""
+    styles = [_style(number) for number in range(18)]
+    assert len({(style["color"], style["marker"]) for style in styles}) == 18
