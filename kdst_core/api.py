@@ -259,6 +259,7 @@ def _result(
         "artifacts": dict(outcome.artifacts),
         "warnings": list(outcome.warnings),
         "command": reproduce(chosen, resolved),
+        **outcome.extra,
     }
 
 

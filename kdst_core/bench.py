@@ -38,7 +38,7 @@ class Outcome:
 
     metrics: flat, name to finite number. artifacts: name to path relative to the run directory.
     input: the whole protocol, for the result. warnings: sentences for terminal, result and report.
-    summary: lines for the terminal.
+    summary: lines for the terminal. extra: further keys of the result, such as what was checked.
     """
 
     metrics: Mapping[str, float]
@@ -46,6 +46,7 @@ class Outcome:
     input: Mapping[str, Any]
     warnings: Sequence[str] = ()
     summary: Sequence[str] = ()
+    extra: Mapping[str, Any] = field(factory=dict)
 
 
 @frozen

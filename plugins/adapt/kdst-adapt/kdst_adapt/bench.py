@@ -29,6 +29,7 @@ from kdst_core.rundir import Run, write_atomically
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from kdst_adapt.audit import Finding
     from kdst_adapt.probe import Probe
     from kdst_adapt.protocol import Stream, Trace
 
@@ -46,10 +47,11 @@ class PreparedAdapt:
     stream: "Stream"
     source: "list[tuple[Tensor, Tensor]] | None"
     probe: "Probe"
+    findings: "list[Finding]"
 
     def execute(self, run: Run) -> Outcome:
         """Run the stream through the baselines and the method, and write curves and pictures."""
-        from kdst_adapt import alarms, study, summarize
+        from kdst_adapt import alarms, audit, study, summarize
         from kdst_adapt.memory import kept_memory
         from kdst_adapt.protocol import run_stream
 
@@ -69,18 +71,22 @@ class PreparedAdapt:
             metrics=metrics,
             artifacts=self._artifacts(run, traces, names),
             input=self._protocol(),
-            warnings=alarms.warnings(
-                traces[name],
-                shifts,
-                name,
-                updates="gradients" in self.job.method.description.needs,
-                batch_norm=name != "source" and has_batch_norm(self.model),
-                largest=max(self.stream.batch_size, self.job.inputs.window or 0),
-            ),
+            warnings=[
+                *audit.warnings(self.findings),
+                *alarms.warnings(
+                    traces[name],
+                    shifts,
+                    name,
+                    updates="gradients" in self.job.method.description.needs,
+                    batch_norm=name != "source" and has_batch_norm(self.model),
+                    largest=max(self.stream.batch_size, self.job.inputs.window or 0),
+                ),
+            ],
             summary=[
                 *summarize.lines(metrics, shifts, names),
                 *study.lines(chosen, metrics, shifts),
             ],
+            extra={"audit": audit.plain(self.findings)},
         )
 
     def _predictor(self, method: Method, run: Run) -> Any:
@@ -155,7 +161,7 @@ class AdaptBench:
         )  # spinning threads thrash a busy machine
         import numpy as np
 
-        from kdst_adapt import data, models, settings, study
+        from kdst_adapt import audit, data, models, settings, study
         from kdst_adapt.protocol import Stream
 
         inputs: AdaptInputs = job.inputs
@@ -188,7 +194,9 @@ class AdaptBench:
             check_batch_size(model, stream)
         check_method(job, model)
         probe = study.probe(inputs, stream, classes)
-        return PreparedAdapt(job, device, model, classes, stream, self._source(job, size), probe)
+        findings = audit.of_stream(stream, classes)
+        source = self._source(job, size)
+        return PreparedAdapt(job, device, model, classes, stream, source, probe, findings)
 
     def _source(self, job: Job, size: int) -> "list[tuple[Tensor, Tensor]] | None":
         """Return source batches, or None; KdstError when the method needs them and has none."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kdst_adapt import pictures, study
+from kdst_adapt import audit, pictures, study
 from kdst_core import charts
 from kdst_core.bench import Figure, ReportContent, Stat, Table
 from kdst_core.errors import KdstError
@@ -27,6 +27,8 @@ def content(result: Mapping[str, Any], directory: Path) -> ReportContent:
     blocks += study.figures(result, curves["shifts"], directory)
     blocks += _samples(result, directory)
     blocks.append(_table(result, curves["shifts"], names))
+    if result.get("audit"):
+        blocks.append(audit.table(result["audit"]))
     return ReportContent(_subtitle(result), _stats(result, names), blocks)
 
 

@@ -1,0 +1,58 @@
+"""The audit of a run: what it finds of order and labels, and where it shows."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import kdst_core
+from kdst_adapt import audit
+from kdst_adapt.data import Shift
+from kdst_adapt.protocol import Stream
+
+
+def network(classes: int = 10) -> nn.Module:
+    """A network with one BatchNorm layer and random weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        layers = [nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1)]
+        return nn.Sequential(*layers, nn.Flatten(), nn.Linear(8, classes)).eval()
+
+
+def stream(labels: np.ndarray, order: str = "stored") -> Stream:
+    """A stream of labels in batches of 10."""
+    images = np.zeros((len(labels), 4, 4, 3), np.uint8)
+    return Stream([Shift("fog", 5, images, labels)], 10, order, "shift", 0)
+
+
+def order(found: list[audit.Finding]) -> audit.Finding:
+    """The finding on the order of a stream."""
+    return next(f for f in found if f.what == "order")
+
+
+def test_a_stream_in_class_order_is_named_and_a_shuffled_one_is_not() -> None:
+    labels = np.repeat(np.arange(10), 20)
+    told = order(audit.of_stream(stream(labels), 10))
+    assert told.state == "warning" and "fog.5 hold 1.0 of 10 classes" in told.sentence
+    assert order(audit.of_stream(stream(labels, "shuffled"), 10)).state == "ok"
+
+
+@pytest.mark.parametrize("classes", [1, 1000])
+def test_batches_that_cannot_hold_more_classes_are_no_fault(classes: int) -> None:
+    assert order(audit.of_stream(stream(np.arange(100) % classes), 1000)).state == "ok"
+
+
+def test_audit_goes_into_result_warnings_and_report(tmp_path: Path) -> None:
+    labels = np.repeat(np.arange(5), 8)
+    images = np.random.default_rng(0).random((40, 8, 8, 3)).astype(np.float32)
+    result = kdst_core.run(
+        "norm", model=network(), data=(images, labels), batch_size=8, out=tmp_path
+    )
+    found: list[dict[str, Any]] = result.data["audit"]
+    assert {f["state"] for f in found} <= {"ok", "mended", "warning"}
+    told = [f["sentence"] for f in found if f["state"] != "ok"]
+    assert told and set(told) <= set(result.warnings)
+    assert "Audit" in result.report.read_text(encoding="utf-8")
