@@ -93,11 +93,11 @@ class Scene(Protocol):
     def render(self, camera: Camera) -> Render:
         """Render one view without gradients."""
 
-    def save(self, path: Path, box: "Tensor | None" = None) -> None:
+    def save(self, path: Path, box: "Tensor | None" = None) -> "Sequence[str] | None":
         """Write the scene; the suffix of the path chooses the format.
 
         box: two opposite corners (2, 3) in the capture's coordinates; only what lies inside is
-        written.
+        written. Returns sentences on what the file does not hold, or None.
         """
 
     def splats(self) -> Splats:
@@ -109,6 +109,8 @@ class Scene(Protocol):
 
 class Reconstruction(Protocol):
     """A fit under way: iterate over it for (iteration, scene), iterations counted from 1.
+
+    It may have `notes`, sentences that a user should read beside the figures.
 
     A scene is the live one: render or save it before asking for the next iteration.
     """

@@ -46,7 +46,8 @@ class GradientControl:
     """
 
     def __init__(self, options: Options, scene_scale: float) -> None:
-        self.options = options
+        options = options.scheduled()
+        self.options: Any = options
         self.strategy = _CappedStrategy(
             cap_max=options.cap_max,
             prune_opa=options.min_opacity,
@@ -85,7 +86,9 @@ class McmcControl:
     """
 
     def __init__(self, options: Options, generator: torch.Generator, device: str) -> None:
-        self.options, self.generator = options, generator
+        options = options.scheduled()
+        self.options: Any = options
+        self.generator = generator
         self.strategy = MCMCStrategy(
             cap_max=options.cap_max,
             noise_lr=options.noise_lr,

@@ -28,7 +28,7 @@ def neighbour_distances(points: Tensor) -> Tensor:
 
 def from_points(points: Tensor, colors: Tensor, options: Options) -> Parameters:
     """Isotropic Gaussians at points (P, 3) with colours (P, 3) in [0, 1] (section 5.1)."""
-    count = len(points)
+    settings, count = options.scheduled(), len(points)
     sh = torch.zeros(count, (options.sh_degree + 1) ** 2, 3)
     sh[:, 0] = (colors - 0.5) / C0
     quats = torch.zeros(count, 4)
@@ -36,9 +36,9 @@ def from_points(points: Tensor, colors: Tensor, options: Options) -> Parameters:
     return {
         "means": points.clone(),
         "quats": quats,
-        "scales": (neighbour_distances(points) * options.init_scale).log()[:, None].repeat(1, 3),
+        "scales": (neighbour_distances(points) * settings.init_scale).log()[:, None].repeat(1, 3),
         "opacities": torch.full(
-            (count,), math.log(options.init_opacity / (1 - options.init_opacity))
+            (count,), math.log(settings.init_opacity / (1 - settings.init_opacity))
         ),
         "sh": sh,
     }

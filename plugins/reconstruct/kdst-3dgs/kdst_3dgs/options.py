@@ -1,12 +1,24 @@
 """The options of training, with the paper's names and defaults."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import attrs
 
 from kdst_core import option
 
 PAPER_ITERATIONS = 30_000
+PUBLISHED: dict[bool, dict[str, Any]] = {
+    False: {"init_opacity": 0.1, "init_scale": 1.0, "opacity_reg": 0.0, "scale_reg": 0.0}
+    | {"refine_stop_iter": 15_000},
+    True: {"init_opacity": 0.5, "init_scale": 0.1, "opacity_reg": 0.01, "scale_reg": 0.01}
+    | {"refine_stop_iter": 25_000},
+}
+"""Values of the papers for what depends on the strategy, by whether it is mcmc."""
+IGNORED = {
+    True: ("reset_every", "grow_grad2d", "grow_scale3d", "prune_scale3d"),
+    False: ("noise_lr",),
+}
+"""Options that density control does not read, by whether it is mcmc."""
 
 
 @attrs.frozen
@@ -29,9 +41,13 @@ class Options:
     )
     init_num_points: int = option(100_000, "Points of a random start.", min=1)
     init_extent: float = option(3.0, "Half side of a random start, in scene extents.", above=0)
-    init_opacity: float = option(0.1, "Opacity at the start.", above=0, max=0.99)
-    init_scale: float = option(
-        1.0, "Size at the start, in mean distances to 3 neighbours.", above=0
+    init_opacity: float | None = option(
+        None, "Opacity at the start. Default: .1, or .5 by mcmc.", above=0, max=0.99
+    )
+    init_scale: float | None = option(
+        None,
+        "Size at the start, in mean distances to 3 neighbours. Default: 1, or .1 by mcmc.",
+        above=0,
     )
     init_fill: int = option(
         40,
@@ -52,14 +68,22 @@ class Options:
         " gradients; or Markov chain Monte Carlo.",
     )
     cap_max: int = option(1_000_000, "Most Gaussians, whatever the strategy.", min=1)
-    refine_start_iter: int = option(500, "Density control starts after this iteration.", min=0)
-    refine_stop_iter: int = option(
-        15_000,
-        "Density control stops here (25,000 in the MCMC paper), and at the latest after two thirds"
-        " of the run, so that its last changes settle.",
+    refine_start_iter: int | None = option(
+        None,
+        "Density control starts after this iteration. Default: 500, or a third of a short run.",
         min=0,
     )
-    refine_every: int = option(100, "Iterations between refinements.", min=1)
+    refine_stop_iter: int | None = option(
+        None,
+        "Density control stops here, and at the latest after two thirds of the run, so that its last"
+        " changes settle. Default: 15,000, or 25,000 by mcmc.",
+        min=0,
+    )
+    refine_every: int | None = option(
+        None,
+        "Iterations between refinements. Default: 100, or a ninth of a short run.",
+        min=1,
+    )
     reset_every: int = option(3000, "Iterations between opacity resets; 0 for none.", min=0)
     grow_grad2d: float = option(
         0.0,
@@ -85,12 +109,12 @@ class Options:
     antialiased: bool = option(
         False, "Lower opacities for what the screen filter adds (Mip-Splatting, eq. 9)."
     )
-    opacity_reg: float = option(
-        0.0, "Weight of the mean opacity in the loss (.01 in the MCMC paper).", min=0
+    opacity_reg: float | None = option(
+        None, "Weight of the mean opacity in the loss. Default: 0, or .01 by mcmc.", min=0
     )
-    scale_reg: float = option(
-        0.0,
-        "Weight of the mean scale, in scene extents, in the loss (.01 in the MCMC paper).",
+    scale_reg: float | None = option(
+        None,
+        "Weight of the mean scale, in scene extents, in the loss. Default: 0, or .01 by mcmc.",
         min=0,
     )
     drop_rate: float = option(
@@ -119,7 +143,64 @@ class Options:
     @property
     def density_control_end(self) -> int:
         """Iteration at which density control stops."""
-        return min(self.refine_stop_iter, 2 * self.iterations // 3)
+        stop = self.refine_stop_iter
+        limit = PUBLISHED[self.strategy == "mcmc"]["refine_stop_iter"] if stop is None else stop
+        return min(int(limit), 2 * self.iterations // 3)
+
+    def scheduled(self) -> Any:
+        """Return the options, with nothing left open, that a run of `iterations` is carried out with.
+
+        What was left open takes the strategy's published value (MCMC: Kheradmand et al. 2024,
+        section 4), and density control begins after a third of a short run.
+        """
+        published = PUBLISHED[self.strategy == "mcmc"] | {
+            "refine_start_iter": min(500, max(1, self.iterations // 3)),
+            "refine_every": max(1, min(100, self.iterations // 9)),
+        }
+        left_open = {n: v for n, v in published.items() if getattr(self, n) is None}
+        return attrs.evolve(self, **left_open) if left_open else self
+
+    @property
+    def refines(self) -> bool:
+        """Whether density control acts at all in a run of `iterations`."""
+        o = self.scheduled()
+        first = (o.refine_start_iter // o.refine_every + 1) * o.refine_every
+        return bool(first < min(o.density_control_end, o.iterations))
+
+    def unused(self) -> list[str]:
+        """Return a sentence for every option that was set and never acts in this run.
+
+        `iterations` is the number that the run has.
+        """
+        mcmc, defaults = self.strategy == "mcmc", Options()
+        reasons = dict.fromkeys(IGNORED[mcmc], f"--strategy {self.strategy} does not read it")
+        if self.init != "random":
+            reasons |= dict.fromkeys(("init_num_points", "init_extent"), "it is for --init random")
+        if self.init != "sfm":
+            reasons["init_fill"] = "it is for --init sfm"
+        if self.init.lower().endswith(".ply"):
+            reasons |= dict.fromkeys(("init_opacity", "init_scale"), "the .ply says it")
+        if not self.exposure:
+            reasons["exposure_lr"] = "it is for --exposure"
+        if not self.num_downscales:
+            reasons["resolution_schedule"] = "it is for --num-downscales"
+        if self.sh_degree_interval >= self.iterations:
+            reasons["sh_degree"] = (
+                f"the harmonics begin at iteration {self.sh_degree_interval:,}"
+                f" (--sh-degree-interval) of {self.iterations:,}"
+            )
+        if self.reset_every >= self.density_control_end:
+            reasons["reset_every"] = (
+                f"density control ends at iteration {self.density_control_end:,}"
+            )
+        changed = (n for n in reasons if getattr(self, n) != getattr(defaults, n))
+        said = [f"--{n.replace('_', '-')} has no effect: {reasons[n]}." for n in changed]
+        if not self.refines:
+            said.append(
+                f"Density control never acts in {self.iterations:,} iterations: the number of"
+                " Gaussians stays that of the start."
+            )
+        return said
 
     def __attrs_post_init__(self) -> None:
         if self.init not in ("sfm", "random") and not self.init.lower().endswith(".ply"):

@@ -1,9 +1,12 @@
-"""Splat files: the .ply that every viewer reads, in and out; .splat and compressed .ply out."""
+"""Splat files: the .ply that every viewer reads, in and out; .splat and compressed .ply out.
+
+A .ply is read in each of its three forms: little-endian, big-endian and text.
+"""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +28,21 @@ _KINDS |= {
     "ushort": "<u2",
 }
 _KINDS |= {"int": "<i4", "int32": "<i4", "uint": "<u4", "uint32": "<u4"}
+_KINDS |= {"int16": "<i2", "uint16": "<u2"}
+_FORMS = {"binary_little_endian": "<", "binary_big_endian": ">", "ascii": ""}
+OPAQUE = 20.0
+"""Largest opacity logit: its opacity differs from 1 by less than float32 resolves."""
+FLAT = -30.0
+"""Smallest log scale: a Gaussian that is flat in one direction, as surfels are."""
+
+
+class _Header(NamedTuple):
+    """What the header of a .ply says of its vertices; start: position of the first."""
+
+    vertices: int
+    fields: Any
+    start: int
+    form: str
 
 
 class SplatFileError(ValueError):
@@ -60,20 +78,18 @@ def read_ply(path: Path) -> Parameters:
     Raises SplatFileError naming the fields that are missing, or where the file ends early.
     """
     data = path.read_bytes()
-    count, fields, start = _header(data, path)
-    missing = [name for name in _REQUIRED if name not in fields.names]
+    header = _header(data, path)
+    count, names = header.vertices, header.fields.names
+    missing = [name for name in _REQUIRED if name not in names]
     if missing:
         raise SplatFileError(
             f"{path.name} lacks {', '.join(missing)}: it is not a Gaussian splat .ply "
             "(a point cloud or a compressed one?). Export it again as uncompressed splats."
         )
-    rest = sum(name.startswith("f_rest_") for name in fields.names)
+    rest = sum(name.startswith("f_rest_") for name in names)
     if rest not in (0, 9, 24, 45):
         raise SplatFileError(f"{path.name} has {rest} f_rest fields; 0, 9, 24 or 45 are allowed.")
-    if len(data) - start < count * fields.itemsize:
-        there = (len(data) - start) // fields.itemsize
-        raise SplatFileError(f"{path.name} is truncated: {there} of {count} Gaussians are there.")
-    table = np.frombuffer(data, fields, count, start)
+    table = _table(data, header, path)
 
     def column(*names: str) -> Any:
         return np.stack([table[name].astype(np.float32) for name in names], -1)
@@ -85,17 +101,52 @@ def read_ply(path: Path) -> Parameters:
     arrays = {
         "means": column("x", "y", "z"),
         "quats": column(*(f"rot_{i}" for i in range(4))),
-        "scales": column(*(f"scale_{i}" for i in range(3))),
-        "opacities": table["opacity"].astype(np.float32),
+        "scales": _at_least(column(*(f"scale_{i}" for i in range(3))), FLAT),
+        "opacities": _within(table["opacity"].astype(np.float32), OPAQUE),
         "sh": np.ascontiguousarray(sh),
     }
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
+def _within(logits: Any, limit: float) -> Any:
+    """Replace infinite logits by finite ones that are drawn the same; others stay."""
+    return np.where(np.isinf(logits), np.sign(logits) * np.float32(limit), logits)
+
+
+def _at_least(logs: Any, limit: float) -> Any:
+    """Replace logarithms of 0 by a finite one that is drawn the same; others stay."""
+    return np.where(np.isneginf(logs), np.float32(limit), logs)
+
+
+def _table(data: bytes, header: _Header, path: Path) -> Any:
+    """The vertices as a structured array (N,); SplatFileError where the file ends early."""
+    count, fields, start, form = header
+    if form == "ascii":
+        rows = data[start:].decode("ascii", "replace").splitlines()[:count]
+        there = len(rows)
+    else:
+        there = (len(data) - start) // fields.itemsize
+    if there < count:
+        raise SplatFileError(f"{path.name} is truncated: {there} of {count} Gaussians are there.")
+    if form != "ascii":
+        return np.frombuffer(data, fields, count, start)
+    try:
+        numbers = np.array([row.split() for row in rows], np.float64)
+        numbers = numbers.reshape(count, len(fields.names))
+    except ValueError:
+        raise SplatFileError(
+            f"{path.name}: a line does not hold {len(fields.names)} numbers, as its header says."
+        ) from None
+    table = np.zeros(count, fields)
+    for number, name in enumerate(fields.names):
+        table[name] = numbers[:, number]
+    return table
+
+
 def read_settings(path: Path) -> dict[str, Any]:
     """What `ply_bytes` got as `settings`; empty for a file that something else wrote."""
     with path.open("rb") as file:
-        head = file.read(65_536).split(b"end_header\n")[0].decode("ascii", "replace")
+        head = file.read(65_536).split(b"end_header")[0].decode("ascii", "replace")
     for line in head.splitlines():
         if line.startswith(_SETTINGS):
             try:
@@ -105,14 +156,16 @@ def read_settings(path: Path) -> dict[str, Any]:
     return {}
 
 
-def _header(data: bytes, path: Path) -> tuple[int, Any, int]:
-    """Number of vertices, their record type and the position of the first."""
-    end = data.find(b"end_header\n", 0, 65_536)
-    if not data.startswith(b"ply") or end < 0:
+def _header(data: bytes, path: Path) -> _Header:
+    """Read the header; its lines end as on any system."""
+    end = data.find(b"end_header", 0, 65_536)
+    stop = data.find(b"\n", end) + 1 if end >= 0 else 0
+    if not data.startswith(b"ply") or not stop or data[end + 10 : stop].strip():
         raise SplatFileError(f"{path.name} is not a .ply file.")
     lines = [line.split() for line in data[:end].decode("ascii", "replace").splitlines()]
-    if ["format", "binary_little_endian", "1.0"] not in lines:
-        raise SplatFileError(f"{path.name} is not binary little-endian, the only format read.")
+    form = next((line[1] for line in lines if line[:1] == ["format"] and len(line) == 3), "none")
+    if form not in _FORMS:
+        raise SplatFileError(f"{path.name} has the format {form}; {', '.join(_FORMS)} are read.")
     elements = [line for line in lines if line[:1] == ["element"]]
     if not elements or elements[0][1] != "vertex" or not elements[0][2].isdigit():
         raise SplatFileError(f"{path.name} does not begin with vertices, as splat files do.")
@@ -126,26 +179,24 @@ def _header(data: bytes, path: Path) -> tuple[int, Any, int]:
     if len(set(names)) < len(names):
         raise SplatFileError(f"{path.name} names a field twice.")
     kinds = np.dtype([(line[2], _KINDS[line[1]]) for line in properties])
-    return int(elements[0][2]), kinds, end + len(b"end_header\n")
+    if form == "binary_big_endian":
+        kinds = kinds.newbyteorder(">")
+    return _Header(int(elements[0][2]), kinds, stop, form)
 
 
 def write_splats(
     parameters: Parameters, path: Path, settings: Mapping[str, Any] | None = None
-) -> None:
+) -> list[str]:
     """Write .compressed.ply, .ply or .splat, as the name of `path` says, in one step.
 
-    Only .ply keeps `settings`.
-
-    Raises SplatFileError for another ending.
+    Returns sentences that say what the file does not hold: Gaussians with values that are not
+    finite, and what of `settings` changes a picture, which only .ply keeps. Raises SplatFileError
+    for another ending, or where no Gaussian is finite.
     """
     name = path.name.lower()
-    finite = torch.stack(
-        [
-            p.detach().isfinite().flatten(1).all(1) if p.ndim > 1 else p.isfinite()
-            for p in parameters.values()
-        ]
-    ).all(0)
-    kept = {key: p.detach().cpu()[finite.cpu()] for key, p in parameters.items()}
+    kept, lost = _finite(parameters)
+    if not len(kept["means"]):
+        raise SplatFileError(f"{path.name}: no Gaussian has finite values.")
     if name.endswith((".compressed.ply", ".splat")):
         data = _gsplat_bytes(kept, "splat" if name.endswith(".splat") else "ply_compressed")
     elif name.endswith(".ply"):
@@ -154,6 +205,42 @@ def write_splats(
         raise SplatFileError(f"{path.name}: write .ply, .compressed.ply or .splat.")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, data)
+    said = [f"{path.name}: {lost} Gaussians with values that are not finite were left out."]
+    compact = name.endswith((".compressed.ply", ".splat"))
+    return said * bool(lost) + (_not_kept(path.name, settings or {}) if compact else [])
+
+
+def _finite(parameters: Parameters) -> tuple[Parameters, int]:
+    """The Gaussians with finite numbers, and how many others there were.
+
+    What is infinite and drawn all the same, full opacity or no extent, becomes finite first.
+    """
+    whole = {name: p.detach().cpu() for name, p in parameters.items()}
+    logits, logs = whole["opacities"], whole["scales"]
+    whole["opacities"] = torch.where(logits.isinf(), logits.sign() * OPAQUE, logits)
+    whole["scales"] = torch.where(logs.isneginf(), logs.new_tensor(FLAT), logs)
+    finite = torch.stack([p.isfinite().flatten(1).all(1) for p in map(_rows, whole.values())])
+    kept = finite.all(0)
+    return {name: p[kept] for name, p in whole.items()}, int((~kept).sum())
+
+
+def _rows(values: Tensor) -> Tensor:
+    """Values (N, ...) with at least two axes."""
+    return values if values.ndim > 1 else values[:, None]
+
+
+def _not_kept(name: str, settings: Mapping[str, Any]) -> list[str]:
+    """Sentences on settings that change a picture and have no place in a compact file."""
+    said = []
+    if settings.get("antialiased"):
+        said.append(
+            f"{name} cannot say that its opacities are meant for the antialiasing filter:"
+            " other viewers draw it denser. Turn their antialiasing on, or use scene.ply."
+        )
+    if any(settings.get("background", ())):
+        shade = ", ".join(f"{value:.2g}" for value in settings["background"])
+        said.append(f"{name} cannot hold the background ({shade}): set it in the viewer.")
+    return said
 
 
 def _gsplat_bytes(parameters: Parameters, kind: Any) -> bytes:

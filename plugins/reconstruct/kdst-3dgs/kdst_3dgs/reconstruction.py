@@ -31,10 +31,11 @@ class GaussianScene:
         drawn = self.scene.render(camera.viewmat, camera.K, *size, exposure)
         return Render(*(image.cpu() for image in drawn))
 
-    def save(self, path: Path, box: torch.Tensor | None = None) -> None:
-        """Write .ply, .compressed.ply or .splat in the capture's coordinates."""
+    def save(self, path: Path, box: torch.Tensor | None = None) -> list[str]:
+        """Write .ply, .compressed.ply or .splat in the capture's coordinates; return sentences on
+        what the file does not hold."""
         try:
-            self.scene.save(path, box)
+            return self.scene.save(path, box)
         except SplatFileError as e:
             raise KdstError(str(e)) from e
 
@@ -54,7 +55,8 @@ class GaussianScene:
 class GaussianReconstruction:
     """Training under way; the next item is (iteration, scene), iterations counted from 1.
 
-    Exposures are used when every view has one. Raises KdstError for a capture that cannot be
+    Exposures are used when every view has one. notes: sentences on what a user should know of the
+    settings and of what was chosen. Raises KdstError for a capture that cannot be
     trained on.
     """
 
@@ -79,6 +81,7 @@ class GaussianReconstruction:
         except ValueError as e:
             raise KdstError(str(e)) from e
         self._steps = self.trainer.run()
+        self.notes = attrs.evolve(options, iterations=count).unused() + self.trainer.notes
 
     @property
     def iterations(self) -> int:

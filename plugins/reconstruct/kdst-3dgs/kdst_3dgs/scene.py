@@ -148,10 +148,11 @@ class Scene:
             torch.sigmoid(world["opacities"]),
         )
 
-    def save(self, path: str | Path, box: Tensor | None = None) -> None:
+    def save(self, path: str | Path, box: Tensor | None = None) -> list[str]:
         """Write .ply, .compressed.ply or .splat; `box` (2, 3) crops to its corners.
 
-        Raises SplatFileError when nothing lies inside the box.
+        Returns sentences on what the file does not hold. Raises SplatFileError when nothing lies
+        inside the box.
         """
         world = self.in_capture_coordinates()
         if box is not None:
@@ -163,7 +164,7 @@ class Scene:
                     f" {_box(world['means'].amin(0), world['means'].amax(0))}."
                 )
             world = {name: p[inside] for name, p in world.items()}
-        write_splats(world, Path(path), self._settings())
+        return write_splats(world, Path(path), self._settings())
 
     def _settings(self) -> dict[str, Any]:
         """What a render depends on besides the Gaussians."""

@@ -68,8 +68,11 @@ class Trainer:
             raise ValueError(f"Training runs on the CPU or on CUDA, not on {device}.")
         if not options.iterations:
             options = attrs.evolve(options, iterations=PAPER_ITERATIONS)
-        self.options, self.generator, self.device = options, generator, device
+        options = options.scheduled()
+        self.options: Any = options
+        self.generator, self.device = generator, device
         self.threads = options.threads or None
+        self.notes: list[str] = []
         frame = prepare_views(images, intrinsics, viewmats, points, masks, tracks)
         self.views, self.extent = frame.views, 1.0
         points, origin, unit = frame.points, frame.origin, frame.unit

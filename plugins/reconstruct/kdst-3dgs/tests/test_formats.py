@@ -25,6 +25,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
         width=64,
         iterations=150,
         sh_degree_interval=20,
+        refine_start_iter=500,
         threads=1,
         flight_frames=0,
     )
@@ -126,3 +127,58 @@ def test_compressed_files_hold_the_positions_of_the_ply(scene: Path, tmp_path: P
     assert len(found) == len(means)
     apart, _ = cKDTree(means).query(found)
     assert apart.max() < 5e-3
+
+
+def written_as(path: Path, form: str, newline: str) -> Path:
+    """A copy of a binary .ply in another form."""
+    head, _, body = path.read_bytes().partition(b"end_header\n")
+    names = [line.split()[2] for line in head.decode().splitlines() if line.startswith("property")]
+    values = np.frombuffer(body, "<f4").reshape(-1, len(names))
+    lines = head.decode().replace("binary_little_endian", form).splitlines()
+    if form == "ascii":
+        text = newline.join(" ".join(f"{v:.9g}" for v in row) for row in values) + newline
+        body = text.encode()
+    elif form == "binary_big_endian":
+        body = values.astype(">f4").tobytes()
+    copy = path.with_name(f"{form}.ply")
+    copy.write_bytes(newline.join([*lines, "end_header", ""]).encode() + body)
+    return copy
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("form", ["binary_little_endian", "binary_big_endian", "ascii"])
+def test_every_form_of_ply_is_read(scene: Path, tmp_path: Path, form: str, newline: str) -> None:
+    plain = tmp_path / "plain.ply"
+    plain.write_bytes(scene.read_bytes())
+    one, other = GaussianScene.load(plain), GaussianScene.load(written_as(plain, form, newline))
+    for name, values in one.scene.parameters.items():
+        assert torch.equal(values, other.scene.parameters[name]), name
+    assert torch.equal(one.scene.background, other.scene.background)
+
+
+def test_what_is_drawn_is_exported_with_finite_numbers(scene: Path, tmp_path: Path) -> None:
+    opened = GaussianScene.load(scene)
+    parameters = opened.scene.parameters
+    parameters["opacities"][:5] = torch.inf
+    parameters["scales"][5:8, 2] = -torch.inf
+    parameters["means"][9] = torch.nan
+    said = opened.save(tmp_path / "copy.ply")
+    table = fields(tmp_path / "copy.ply")
+    assert len(table["x"]) == len(opened) - 1
+    assert np.isfinite(columns(table, "opacity", "scale_2")).all()
+    assert columns(table, "opacity")[:5].min() > 10
+    assert len(said) == 1
+    assert "1 Gaussians with values that are not finite" in said[0]
+
+
+def test_compact_files_say_that_they_cannot_hold_the_antialiasing(
+    scene: Path, tmp_path: Path
+) -> None:
+    opened = GaussianScene.load(scene)
+    opened.scene.background = torch.zeros(3)
+    assert opened.save(tmp_path / "a.splat") == []
+    opened.scene.antialiased = True
+    assert opened.save(tmp_path / "a.ply") == []
+    for name in ("a.splat", "a.compressed.ply"):
+        (sentence,) = opened.save(tmp_path / name)
+        assert "antialiasing" in sentence

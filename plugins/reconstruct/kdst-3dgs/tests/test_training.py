@@ -287,7 +287,7 @@ def test_a_ply_can_be_trained_on(capture, tmp_path):
         (lambda data: data.replace(b"float nx", b"float x"), "names a field twice"),
         (lambda data: data[:-100], "truncated: 14[0-9] of 150 Gaussians"),
         (lambda data: b"solid" + data, "is not a .ply file"),
-        (lambda data: data.replace(b"little", b"big___"), "not binary little-endian"),
+        (lambda data: data.replace(b"little", b"big___"), "has the format binary_big____endian"),
         (lambda data: data.replace(b"f_rest_44", b"g_rest_44"), "44 f_rest fields"),
     ],
 )

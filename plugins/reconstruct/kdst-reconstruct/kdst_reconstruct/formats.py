@@ -66,9 +66,10 @@ def export(
         if name == "scene.ply":
             continue
         try:
-            scene.save(folder / name, *([corners(crop)] if crop else []))
+            said = scene.save(folder / name, *([corners(crop)] if crop else []))
         except KdstError as e:
             warnings.append(f"{name} was not written: {e}")
         else:
             written.append(name)
+            warnings.extend(said or ())
     return written

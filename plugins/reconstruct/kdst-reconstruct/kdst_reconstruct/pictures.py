@@ -1,6 +1,13 @@
-"""Pictures of held-out views: photograph, render, error map."""
+"""Pictures of held-out views: photograph, render, error map.
+
+pycolmap's extension holds some functions of zlib under zlib's own names. Where it is imported before
+anything else that needs zlib, the system's zlib calls these, and compressing corrupts memory. Then
+a process of its own, without pycolmap, compresses the pictures.
+"""
 
 import io
+import subprocess
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -57,8 +64,31 @@ def _bytes(image: Tensor) -> Any:
     return (image.clamp(0, 1) * 255).round().to(torch.uint8).contiguous().numpy()
 
 
-def _png(image: object) -> bytes:
+def _png(image: Any) -> bytes:
     """Return PNG bytes of a PIL image."""
+    if _zlib_is_broken():
+        return _png_elsewhere(image)
     buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=True)  # type: ignore[attr-defined]
+    image.save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
+
+
+def _zlib_is_broken() -> bool:
+    """Return whether pycolmap was imported before all that loads the system's zlib."""
+    if "pycolmap" not in sys.modules:
+        return False
+    order = list(sys.modules)
+    before = order[: order.index("pycolmap")]
+    return "zlib" not in before and "PIL._imaging" not in before
+
+
+def _png_elsewhere(image: Any) -> bytes:
+    """Return PNG bytes of a PIL image, compressed by another Python."""
+    program = (
+        "import sys; from PIL import Image; mode, width, height = sys.argv[1:];"
+        " size = int(width), int(height);"
+        " Image.frombytes(mode, size, sys.stdin.buffer.read())"
+        ".save(sys.stdout.buffer, 'PNG', optimize=True)"
+    )
+    command = [sys.executable, "-c", program, image.mode, *map(str, image.size)]
+    return subprocess.run(command, input=image.tobytes(), capture_output=True, check=True).stdout

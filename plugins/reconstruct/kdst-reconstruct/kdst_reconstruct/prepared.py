@@ -60,7 +60,7 @@ class PreparedReconstruct:
         scored = self._view_scores(scene, heldout)
         if lpips:
             metrics["lpips.holdout"] = sum(view["lpips"] for view in scored) / len(scored)
-        warnings = self._warnings(metrics)
+        warnings = [*getattr(reconstruction, "notes", ()), *self._warnings(metrics)]
         return Outcome(
             metrics=metrics,
             artifacts=self._artifacts(run, scene, trace, heldout, scored, warnings),
@@ -150,7 +150,7 @@ class PreparedReconstruct:
         from kdst_reconstruct.opened import Views
 
         folder = run.artifacts
-        scene.save(folder / "scene.ply")
+        warnings.extend(scene.save(folder / "scene.ply") or ())
         write_atomically(folder / "trace.json", json.dumps({**asdict(trace), "views": scored}))
         names = ["scene.ply", "trace.json"]
         if self.holdout:

@@ -37,6 +37,7 @@ def command(scene: Path, out: Path | None, kind: str | None, crop: str | None, m
     opened = open_scene(scene, method)
     if file.resolve() == opened.path.resolve():
         raise click.UsageError(f"--out {file} is the scene itself; give another file")
-    opened.scene.save(file, box)
+    for sentence in opened.scene.save(file, box) or ():
+        click.echo(sentence, err=True)
     size = file.stat().st_size
     click.echo(f"{file}: {size / 1e6:.1f} MB")
