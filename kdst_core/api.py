@@ -25,6 +25,7 @@ from kdst_core.options import (
     plain,
 )
 from kdst_core.progress import Mode
+from kdst_core.received import check_artifacts, parse_result
 from kdst_core.rundir import CONFIG, RESULT, Run, default_directory
 
 SCHEMA = 1
@@ -282,15 +283,12 @@ def reproduce(chosen: Command, resolved: Mapping[str, Any]) -> str:
 
 
 def load_result(directory: Path) -> Result:
-    """Return a finished run from its directory; KdstError when there is none."""
+    """Return a finished run from its directory; KdstError when there is none, or what it holds is no
+    result or an artifact is no regular file of the run."""
     path = directory / RESULT
     if not path.is_file():
         state = "an unfinished run" if (directory / CONFIG).is_file() else "no run"
         raise KdstError(f"{directory} holds {state}: {RESULT} is missing")
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:
-        raise KdstError(f"cannot read {path}: {e}") from e
-    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-        raise KdstError(f"{path} is not a result of schema {SCHEMA}")
+    data = parse_result(path, SCHEMA)
+    check_artifacts(directory, data["artifacts"])
     return Result(directory, data)

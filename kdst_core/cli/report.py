@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from kdst_core.errors import KdstError
+
 
 @click.command(short_help="Make a run's report again.")
 @click.argument("run", type=click.Path(path_type=Path))
@@ -13,4 +15,13 @@ def command(run: Path) -> None:
 
     result = api.load_result(run)
     bench = registry.load_bench(result.data["capability"])
-    click.echo(f"Report: {report.write(result.data, run, bench)}")
+    try:
+        page = report.write(result.data, run, bench)
+    except (KdstError, OSError):
+        raise
+    except Exception as e:
+        reason = str(e)[:200] or "empty"
+        raise KdstError(
+            f"{run} holds a result or an artifact that does not fit ({type(e).__name__}: {reason})"
+        ) from e
+    click.echo(f"Report: {page}")

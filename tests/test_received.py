@@ -1,0 +1,116 @@
+"""A run directory that somebody sent: whatever it holds, it is read as data and refused in a line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from kdst_core import api
+from kdst_core.cli.report import command
+from kdst_core.errors import KdstError
+
+RESULT: dict[str, Any] = {
+    "schema": 1, "method": "m", "capability": "adapt", "plugin": "kdst-m", "plugin_version": "1.0",
+    "core_version": "0.1.0", "seed": 0, "device": "cpu", "options": {}, "input": {}, "seconds": 1.5,
+    "metrics": {"accuracy.mean": 0.5, "nll.mean": None}, "artifacts": {"c": "artifacts/c.json"},
+    "warnings": [], "command": "kdst run m",
+}  # fmt: skip
+
+
+@pytest.fixture
+def received(tmp_path: Path) -> Path:
+    """A run whose files are as kdst writes them."""
+    (tmp_path / "artifacts").mkdir()
+    (tmp_path / "artifacts" / "c.json").write_text("{}")
+    write(tmp_path, RESULT)
+    return tmp_path
+
+
+def write(run: Path, result: Any) -> None:
+    (run / "result.json").write_text(json.dumps(result))
+
+
+def test_a_result_as_kdst_writes_it_is_read(received: Path) -> None:
+    assert api.load_result(received).data == RESULT
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("capability", "adapt2 evil-package"), ("method", "--index-url"), ("plugin", "a b"),
+        ("plugin", ["kdst-m"]), ("plugin_version", "1; rm"), ("metrics", "x"), ("metrics", None),
+        ("metrics", {"accuracy.mean": "high"}), ("metrics", {"accuracy.mean": 10**400}),
+        ("seconds", "1"), ("seconds", True), ("options", []), ("input", 3), ("warnings", "none"),
+        ("warnings", [1]), ("artifacts", ["a"]), ("artifacts", {"c": 1}), ("device", "\ud800"),
+        ("command", {}), ("seed", 1.5),
+    ],
+)  # fmt: skip
+def test_a_value_that_does_not_fit_is_refused_by_name(received: Path, key: str, value: Any) -> None:
+    write(received, {**RESULT, key: value})
+    with pytest.raises(KdstError, match=f"{key!r} must be") as refused:
+        api.load_result(received)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("key", [k for k in RESULT if k != "schema"])
+def test_a_key_that_is_missing_is_named(received: Path, key: str) -> None:
+    write(received, {k: v for k, v in RESULT.items() if k != key})
+    with pytest.raises(KdstError, match=f"{key!r} is missing"):
+        api.load_result(received)
+
+
+@pytest.mark.parametrize(
+    "text", ['{"schema":1,"x":' + "[" * 99_999 + "]" * 99_999 + "}", '{"schema":1,"x":NaN}', "[1]", "{"]
+)  # fmt: skip
+def test_text_that_is_no_result_is_refused(received: Path, text: str) -> None:
+    (received / "result.json").write_text(text)
+    with pytest.raises(KdstError):
+        api.load_result(received)
+
+
+def test_links_are_refused_and_never_followed(received: Path) -> None:
+    (received / "artifacts" / "deep").mkdir()
+    (received / "artifacts" / "deep" / "p.png").symlink_to("/etc/hostname")
+    with pytest.raises(KdstError, match="no regular file"):
+        api.load_result(received)
+
+
+def test_a_linked_folder_or_result_is_refused(received: Path) -> None:
+    (received / "artifacts").rename(received / "elsewhere")
+    (received / "artifacts").symlink_to("elsewhere")
+    with pytest.raises(KdstError, match="is a link"):
+        api.load_result(received)
+    (received / "result.json").rename(received / "other.json")
+    (received / "result.json").symlink_to("other.json")
+    with pytest.raises(KdstError, match="is a link"):
+        api.load_result(received)
+
+
+def test_an_artifact_outside_the_run_or_of_another_type_is_refused(received: Path) -> None:
+    write(received, {**RESULT, "artifacts": {"c": "../c.json"}})
+    with pytest.raises(KdstError, match="outside the run"):
+        api.load_result(received)
+    write(received, RESULT)
+    (received / "artifacts" / "p.png").write_text("a key")
+    with pytest.raises(KdstError, match="not the png file"):
+        api.load_result(received)
+
+
+def test_no_capability_of_a_file_becomes_an_install_instruction(received: Path) -> None:
+    write(received, {**RESULT, "capability": "evil-package"})
+    done = CliRunner().invoke(command, [str(received)])
+    assert isinstance(done.exception, KdstError)
+    assert "install" not in str(done.exception)
+
+
+def test_artifacts_that_do_not_fit_are_the_files_fault(received: Path, monkeypatch: Any) -> None:
+    def broken(*_: Any) -> None:
+        raise KeyError("methods")
+
+    monkeypatch.setattr("kdst_core.registry.load_bench", lambda _: None)
+    monkeypatch.setattr("kdst_core.report.write", broken)
+    done = CliRunner().invoke(command, [str(received)])
+    assert isinstance(done.exception, KdstError)
+    assert "does not fit (KeyError: 'methods')" in str(done.exception)
