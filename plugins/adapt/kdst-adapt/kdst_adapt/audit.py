@@ -71,6 +71,14 @@ def of_stream(stream: Stream, classes: int) -> list[Finding]:
     return [*found, Finding("order", "warning", sentence)]
 
 
+def of_files(shifts: Sequence[Shift], named: str, doubt: str) -> list[Finding]:
+    """Return findings on class folders: how their logits were found, and what was not read."""
+    found = [Finding("classes", "ok", named)] if named else []
+    found += [Finding("classes", "warning", doubt)] if doubt else []
+    notes = dict.fromkeys(note for s in shifts for note in s.notes)
+    return [*found, *(Finding("files", "mended", note) for note in notes)]
+
+
 def _spread(stream: Stream, shift: Shift) -> tuple[float, float, int]:
     """Return classes a batch, as many as of a shuffled stream are expected, and classes of the stream."""
     batches = stream.rows(shift)

@@ -45,13 +45,13 @@ class PreparedAdapt:
     model: "nn.Module"
     num_classes: int
     stream: "Stream"
-    source: "list[tuple[Tensor, Tensor]] | None"
+    source: "Sequence[tuple[Tensor, Tensor]] | None"
     probe: "Probe"
     findings: "list[Finding]"
 
     def execute(self, run: Run) -> Outcome:
         """Run the stream through the baselines and the method, and write curves and pictures."""
-        from kdst_adapt import alarms, audit, study, summarize
+        from kdst_adapt import alarms, audit, corrupted, study, summarize
         from kdst_adapt.memory import kept_memory
         from kdst_adapt.protocol import run_stream
 
@@ -85,6 +85,7 @@ class PreparedAdapt:
             summary=[
                 *summarize.lines(metrics, shifts, names),
                 *study.lines(chosen, metrics, shifts),
+                *filter(None, [corrupted.KEPT.line()]),
             ],
             extra={"audit": audit.plain(self.findings)},
         )
@@ -112,6 +113,7 @@ class PreparedAdapt:
         first = self.stream.shifts[0]
         return {
             "batch_size": self.stream.batch_size,
+            "order": self.stream.order,
             "shifts": [s.key for s in self.stream.shifts],
             "images_per_shift": [sum(map(len, self.stream.rows(s))) for s in self.stream.shifts],
             "image_shape": list(first.input_shape),
@@ -162,6 +164,7 @@ class AdaptBench:
         import numpy as np
 
         from kdst_adapt import audit, data, models, settings, study
+        from kdst_adapt import classes as labelling
         from kdst_adapt.protocol import Stream
 
         inputs: AdaptInputs = job.inputs
@@ -173,10 +176,12 @@ class AdaptBench:
                 "Give --model resnet20|32|44|56 with --weights FILE, or --model module.path:factory"
             )
         model = models.load(inputs, job.objects.get("model"))
-        shifts = settings.arrange(shifts, inputs.setting)
-        study.check(inputs.study, shifts, job.method.name)
         count = data.cut(np.arange(len(shifts[0].labels)), 2)[0]
         classes = models.num_classes(model, shifts[0].batch(count)[0], device)
+        shifts, named, doubt = labelling.assign(shifts, classes, model, inputs.classes)
+        files = audit.of_files(shifts, named, doubt)
+        shifts = settings.arrange(shifts, inputs.setting)
+        study.check(inputs.study, shifts, job.method.name)
         for shift in shifts:
             check_labels(shift.labels, classes, shift.key)
         size = inputs.batch_size or (50 if inputs.data == "digits" else 200)
@@ -184,7 +189,7 @@ class AdaptBench:
         stream = Stream(
             shifts,
             size,
-            inputs.order,
+            data.order(inputs, live="data" in job.objects),
             inputs.reset,
             job.seed,
             inputs.dirichlet,
@@ -194,15 +199,15 @@ class AdaptBench:
             check_batch_size(model, stream)
         check_method(job, model)
         probe = study.probe(inputs, stream, classes)
-        findings = audit.of_stream(stream, classes)
-        source = self._source(job, size)
+        findings = [*audit.of_stream(stream, classes), *files]
+        source = self._source(job, size, model, classes, shifts[0].input_shape)
         return PreparedAdapt(job, device, model, classes, stream, source, probe, findings)
 
-    def _source(self, job: Job, size: int) -> "list[tuple[Tensor, Tensor]] | None":
+    def _source(
+        self, job: Job, size: int, model: "nn.Module", classes: int, shape: tuple[int, int, int]
+    ) -> "Sequence[tuple[Tensor, Tensor]] | None":
         """Return source batches, or None; KdstError when the method needs them and has none."""
-        import numpy as np
-
-        from kdst_adapt import data
+        from kdst_adapt import source_data
         from kdst_adapt.digits import data as digits
 
         inputs: AdaptInputs = job.inputs
@@ -211,13 +216,15 @@ class AdaptBench:
             if "source" not in job.method.description.needs:
                 return None
             if inputs.data != "digits" or "data" in job.objects:
-                raise KdstError(f"{job.method.name} needs source data: --source npz:FILE")
+                raise KdstError(
+                    f"{job.method.name} needs source data: --source npz:FILE or folder:DIR"
+                )
             live = digits.load(train=True)
-        if live is None and not inputs.source.startswith("npz:"):
-            raise KdstError(f"--source {inputs.source!r} is not understood; give npz:FILE")
-        clean = AdaptInputs(data=inputs.source)
-        shift = data.load(clean, job.seed, live)[0]
-        return [shift.batch(rows) for rows in data.cut(np.arange(len(shift.labels)), size)]
+        shift = source_data.load(inputs, live, job.seed, model, classes, shape)
+        check_labels(shift.labels, classes, "--source")
+        return source_data.Batches(
+            shift, size, job.seed, shuffled=source_data.in_folders(inputs, live)
+        )
 
     def report(self, result: Mapping[str, Any], directory: Path) -> ReportContent:
         """Build the report of a run."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kdst_adapt.data import order
 from kdst_adapt.inputs import AdaptInputs
 from kdst_adapt.measures import CORRECT
 from kdst_adapt.protocol import Stream, Trace
@@ -16,7 +17,7 @@ from kdst_core.errors import KdstError
 
 PROTOCOL = (
     *("data", "shifts", "images_per_shift", "image_shape", "corrupt", "model_digest", "batch_size"),
-    *("order", "setting", "reset", "window", "dirichlet", "imbalance"),
+    *("order", "setting", "reset", "window", "dirichlet", "imbalance", "resize", "crop"),
 )
 """What must be equal in the inputs of results that are compared."""
 FEW = 6
@@ -28,7 +29,7 @@ def seeded(inputs: AdaptInputs) -> bool:
     random = (
         inputs.setting == "mixed" or inputs.dirichlet is not None or inputs.imbalance is not None
     )
-    return inputs.data == "digits" or bool(inputs.corrupt) or inputs.order != "stored" or random
+    return inputs.data == "digits" or bool(inputs.corrupt) or order(inputs) != "stored" or random
 
 
 def pack(trace: Trace, stream: Stream) -> bytes:

@@ -1,7 +1,8 @@
 """The fifteen common corruptions of Hendrycks and Dietterich (2019), applied to one image at a time.
 
-Each has five severities and two published sets of parameters: CIFAR-10-C's, made for 32×32 images, and
-ImageNet-C's, made for 224×224. Images whose shorter side is below 128 get the first.
+Each has five severities and three published sets of parameters: CIFAR-10-C's, made for 32×32 images,
+Tiny-ImageNet-C's, made for 64×64, and ImageNet-C's, made for 224×224. Images whose shorter side is
+below 48 get the first, those below 128 the second.
 A corruption draws from a generator of its own for each image, so that the result depends on the seed,
 the image's index, the type and the severity, and on nothing else.
 """
@@ -30,7 +31,33 @@ def defocus_blur(x: Image, c: tuple[float, ...], rng: Rng) -> Image:
     """Convolve with a disk of radius c0 whose edge is softened by a Gaussian of c1."""
     from scipy.ndimage import convolve
 
-    return convolve(x, _disk(*c)[:, :, None], mode="mirror")
+    disk = _disk(*c)
+    if np.count_nonzero(disk) < SPARSE:
+        return convolve(x, disk[:, :, None], mode="mirror")
+    return _convolved(x, disk)
+
+
+SPARSE = 64
+"""Kernels with fewer values are summed directly, others go through Fourier transforms."""
+
+
+def _convolved(x: Image, kernel: NDArray[np.float64]) -> Image:
+    """Return the convolution with a square kernel by Fourier transforms, edges mirrored."""
+    from scipy import fft
+
+    reach = len(kernel) // 2
+    height, width = x.shape[:2]
+    if reach >= min(height, width):
+        from scipy.ndimage import convolve
+
+        return convolve(x, kernel[:, :, None], mode="mirror")
+    planes = np.pad(
+        np.moveaxis(x, -1, 0).astype(np.float64), ((0, 0), *[(reach, reach)] * 2), "reflect"
+    )
+    size = [fft.next_fast_len(n, real=True) for n in planes.shape[1:]]
+    product = fft.rfft2(planes, size) * fft.rfft2(kernel, size)
+    out = fft.irfft2(product, size)[:, 2 * reach :, 2 * reach :][:, :height, :width]
+    return np.moveaxis(out, 0, -1).astype(x.dtype)
 
 
 def _disk(radius: float, alias: float) -> NDArray[np.float64]:
@@ -80,39 +107,45 @@ CORRUPTIONS: dict[str, Effect] = {
     "gaussian_noise": (
         gaussian_noise,
         ((0.04,), (0.06,), (0.08,), (0.09,), (0.10,)),
+        ((0.04,), (0.08,), (0.12,), (0.15,), (0.18,)),
         ((0.08,), (0.12,), (0.18,), (0.26,), (0.38,)),
     ),
     "impulse_noise": (
         impulse_noise,
         ((0.01,), (0.02,), (0.03,), (0.05,), (0.07,)),
+        ((0.01,), (0.02,), (0.05,), (0.08,), (0.14,)),
         ((0.03,), (0.06,), (0.09,), (0.17,), (0.27,)),
     ),
     "defocus_blur": (
         defocus_blur,
         ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1)),
+        ((0.5, 0.6), (1, 0.1), (1.5, 0.1), (2.5, 0.01), (3, 0.1)),
         ((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5)),
     ),
     "fog": (
         fog,
         ((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)),
+        ((0.4, 3), (0.7, 3), (1, 2.5), (1.5, 2), (2, 1.75)),
         ((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)),
     ),
     "contrast": (
         contrast,
         ((0.75,), (0.5,), (0.4,), (0.3,), (0.15,)),
         ((0.4,), (0.3,), (0.2,), (0.1,), (0.05,)),
+        ((0.4,), (0.3,), (0.2,), (0.1,), (0.05,)),
     ),
     "pixelate": (
         pixelate,
         ((0.95,), (0.9,), (0.85,), (0.75,), (0.65,)),
+        ((0.9,), (0.8,), (0.7,), (0.6,), (0.5,)),
         ((0.6,), (0.5,), (0.4,), (0.3,), (0.25,)),
     ),
     **EFFECTS,
 }
-"""Function, CIFAR-10-C's five severities, ImageNet-C's five severities."""
+"""Function, and the five severities of CIFAR-10-C, of Tiny-ImageNet-C and of ImageNet-C."""
 
-SMALL = 128
-"""Images with a shorter side below this get CIFAR-10-C's parameters."""
+MIDDLE, LARGE = 48, 128
+"""Shorter sides from which on images get Tiny-ImageNet-C's and ImageNet-C's parameters."""
 
 DIGITS: dict[str, Severities] = {
     "gaussian_noise": ((0.2,), (0.3,), (0.4,), (0.5,), (0.6,)),
@@ -136,8 +169,9 @@ def check(name: str) -> str:
 
 def severities(name: str, shape: tuple[int, ...]) -> Severities:
     """Return the published parameters for images of shape (H, W, C)."""
-    _, cifar, imagenet = CORRUPTIONS[check(name)]
-    return cifar if min(shape[:2]) < SMALL else imagenet
+    _, cifar, tiny, imagenet = CORRUPTIONS[check(name)]
+    side = min(shape[:2])
+    return cifar if side < MIDDLE else tiny if side < LARGE else imagenet
 
 
 def corrupt(

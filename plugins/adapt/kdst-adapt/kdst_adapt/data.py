@@ -2,6 +2,7 @@
 
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +12,26 @@ from attrs import evolve, frozen
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kdst_adapt import corruptions
+from kdst_adapt import corrupted, corruptions, folders, objects, pixels
 from kdst_adapt.corruption_effects import Severities
+from kdst_adapt.files import Files
 from kdst_adapt.inputs import AdaptInputs
 from kdst_core.errors import KdstError, did_you_mean
 
 Array = NDArray[Any]
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
+LEVELS = {"1", "2", "3", "4", "5"}
+FOLDERS = ("folder", "imagenet-c")
+"""Kinds of data that lie class by class: shuffled by default, and N images are taken across classes."""
 
 
 @frozen
 class Shift:
-    """One stream: images (N, H, W, C), uint8 or float in [0, 1], and labels (N,).
+    """One stream: images (N, H, W, C), whole numbers to 255 or floats in [0, 1], and labels (N,).
 
     corruption: type and severity applied on the fly, or None when the images are already shifted.
-    table: parameters of the corruption where they are not the published ones.
+    table: parameters of the corruption where they are not the published ones. rows: numbers of the
+    images that are taken, in their order, None for all. names: of classes that labels count, where
+    they are not logits yet. notes: what a reader must know of the source.
     """
 
     name: str
@@ -35,6 +41,9 @@ class Shift:
     corruption: tuple[str, int] | None = None
     table: Severities | None = None
     seed: int = 0
+    rows: Array | None = None
+    names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -49,18 +58,12 @@ class Shift:
 
     def batch(self, rows: Array) -> tuple[Tensor, Tensor]:
         """Return images (B, C, H, W) float32 in [0, 1] and labels (B,) of the given rows."""
-        raw = np.asarray(self.images[rows])
-        x = (raw / np.float32(255) if raw.dtype == np.uint8 else raw).astype(np.float32)
+        places = np.asarray(rows) if self.rows is None else self.rows[rows]
+        raw = np.asarray(self.images[places])
+        x = (raw / np.float32(255) if raw.dtype.kind in "iu" else raw).astype(np.float32)
         if self.corruption:
             name, severity = self.corruption
-            x = np.stack(
-                [
-                    corruptions.corrupt(
-                        image, name, severity, seed=self.seed, index=int(row), table=self.table
-                    )
-                    for image, row in zip(x, rows, strict=True)
-                ]
-            )
+            x = corrupted.batch(x, name, severity, seed=self.seed, places=places, table=self.table)
         images = torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2)))
         return images, torch.from_numpy(np.asarray(self.labels[rows]).astype(np.int64))
 
@@ -71,15 +74,17 @@ def load(inputs: AdaptInputs, seed: int, live: Any = None) -> list[Shift]:
     live: a pair of arrays (images, labels) given from Python in place of a name.
     """
     severities = parse_severities(inputs.severity)
+    kind, _, place = inputs.data.partition(":")
     if live is not None:
-        shifts = [_clean(*_check_arrays(_to_arrays(live), "the data given"))]
+        _check_frame(inputs, "")
+        shifts = [_clean(*objects.read(live))]
     else:
-        kind, _, place = inputs.data.partition(":")
         if kind not in LOADERS or bool(place) == (kind == "digits"):
             raise KdstError(
                 f"--data {inputs.data!r} is not understood.{did_you_mean(kind, LOADERS)}\n"
                 "Give digits, cifar10-c:DIR, cifar100-c:DIR, imagenet-c:DIR, folder:DIR or npz:FILE"
             )
+        _check_frame(inputs, kind)
         shifts = LOADERS[kind](Path(place), inputs, severities)
     if inputs.corrupt:
         wanted = list(corruptions.CORRUPTIONS) if inputs.corrupt == ["all"] else inputs.corrupt
@@ -87,8 +92,28 @@ def load(inputs: AdaptInputs, seed: int, live: Any = None) -> list[Shift]:
     shifts = _chosen_types(shifts, inputs.types)
     shifts = [evolve(s, seed=seed) for s in shifts]
     if inputs.images is not None:
-        shifts = [_first(s, inputs.images) for s in shifts]
+        across = live is None and kind in FOLDERS
+        shifts = [_taken(s, inputs.images, across=across) for s in shifts]
     return shifts
+
+
+def order(inputs: AdaptInputs, *, live: bool = False) -> str:
+    """Return the order of the images: as the options say, else shuffled for folders of classes."""
+    if inputs.order is not None:
+        return inputs.order
+    in_folders = not live and inputs.data.partition(":")[0] in FOLDERS
+    return "shuffled" if in_folders else "stored"
+
+
+def _check_frame(inputs: AdaptInputs, kind: str) -> None:
+    """Raise KdstError for --resize and --crop that do not fit the data or each other."""
+    given = [f for f, v in (("--resize", inputs.resize), ("--crop", inputs.crop)) if v is not None]
+    if given and kind not in FOLDERS:
+        raise KdstError(f"{given[0]} is for folder:DIR and imagenet-c:DIR, whose images are files")
+    if inputs.resize and inputs.crop and inputs.crop > inputs.resize:
+        raise KdstError(
+            f"--crop {inputs.crop} is larger than --resize {inputs.resize}; at most the same is allowed"
+        )
 
 
 def parse_severities(text: str) -> list[int]:
@@ -131,11 +156,29 @@ def _chosen_types(shifts: list[Shift], types: list[str]) -> list[Shift]:
     return [s for name in dict.fromkeys(types) for s in shifts if s.name == name]
 
 
-def _first(shift: Shift, count: int) -> Shift:
-    """Return the first images of a shift; KdstError when it has fewer."""
+def _taken(shift: Shift, count: int, *, across: bool) -> Shift:
+    """Return so many images of a shift, the first, or the first of each class in turn.
+
+    KdstError when it has fewer.
+    """
     if count > len(shift.labels):
         raise KdstError(f"--images {count}: {shift.key} has only {len(shift.labels)} images")
-    return evolve(shift, images=shift.images[:count], labels=shift.labels[:count])
+    rows = across_classes(shift.labels, count) if across else np.arange(count)
+    return evolve(shift, rows=rows, labels=shift.labels[rows])
+
+
+def across_classes(labels: Array, count: int) -> Array:
+    """Return `count` rows in their order, taken from all classes alike.
+
+    With fewer rows than classes, the classes lie evenly between the first and the last.
+    """
+    classes, inverse = np.unique(labels, return_inverse=True)
+    rank = np.empty(len(labels), np.int64)
+    for label in range(len(classes)):
+        mine = np.flatnonzero(inverse == label)
+        rank[mine] = np.arange(len(mine))
+    turn = np.argsort(np.argsort(np.arange(len(classes)) * 0.6180339887498949 % 1))
+    return np.sort(np.lexsort((turn[inverse], rank))[:count])
 
 
 def _clean(images: Array, labels: Array) -> Shift:
@@ -160,15 +203,19 @@ def _digits(_place: Path, inputs: AdaptInputs, severities: list[int]) -> list[Sh
 
 def _cifar_c(place: Path, inputs: AdaptInputs, severities: list[int]) -> list[Shift]:
     """The published layout: TYPE.npy of shape (5·N, 32, 32, 3), severity blocks in order, labels.npy."""
-    files = sorted(p for p in _directory(place).glob("*.npy") if p.name != "labels.npy")
+    files = sorted(
+        p
+        for p in _directory(place).glob("*.npy")
+        if p.name != "labels.npy" and not folders.hidden(p.name)
+    )
     if not files:
         raise KdstError(f"{place} holds no TYPE.npy; is this the unpacked data set?")
     labels = _npy(place / "labels.npy")
     shifts = []
     for severity in severities:
         for file in files:
-            images = _npy(file)
-            if images.ndim != 4 or images.shape[-1] != 3 or len(images) % 5:
+            images = pixels.channels_last(_npy(file), str(file))
+            if len(images) % 5:
                 raise KdstError(f"{file}: shape {images.shape} is not (5·N, height, width, 3)")
             count = len(images) // 5
             block = slice((severity - 1) * count, severity * count)
@@ -178,9 +225,9 @@ def _cifar_c(place: Path, inputs: AdaptInputs, severities: list[int]) -> list[Sh
                     f" severity in {file.name}; {count} or {5 * count} are allowed"
                 )
             part = labels[block] if len(labels) == 5 * count else labels
-            shifts.append(
-                Shift(file.stem, severity, images[block], _check_labels(part, str(place)))
-            )
+            pixels.check_range(images[block], str(file), block.start)
+            checked = pixels.check_labels(part, str(place / "labels.npy"))
+            shifts.append(Shift(file.stem, severity, images[block], checked))
     return shifts
 
 
@@ -203,65 +250,53 @@ def _directory(place: Path) -> Path:
 
 
 def _folder(place: Path, inputs: AdaptInputs, severities: list[int]) -> list[Shift]:
-    """One folder a class, in alphabetical order of the class names."""
-    classes = sorted(p for p in _directory(place).iterdir() if p.is_dir())
-    found = [
-        (path, label)
-        for label, folder in enumerate(classes)
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in IMAGE_SUFFIXES
+    """One folder a class, numbered by name until the classes are known; images stay in their files."""
+    found = folders.scan(place)
+    frame = folders.Frame(inputs.resize, inputs.crop)
+    folders.check_files(found.paths, frame)
+    images: Any = Files(found.paths, partial(folders.read, frame=frame))
+    return [
+        Shift("clean", 0, images, found.labels, names=found.names, notes=found.notes),
     ]
-    if not found:
-        raise KdstError(
-            f"{place} holds no images; expected one folder a class with PNG or JPEG files"
-        )
-    return [_clean(_read_images([p for p, _ in found]), np.array([n for _, n in found]))]
-
-
-def _read_images(paths: list[Path]) -> Array:
-    """Return the images (N, H, W, 3) of files; KdstError when they differ in size."""
-    from PIL import Image
-
-    images: list[Array] = []
-    for path in paths:
-        try:
-            with Image.open(path) as file:
-                images.append(np.asarray(file.convert("RGB")))
-        except (OSError, SyntaxError) as e:
-            raise KdstError(f"{path} cannot be read as an image ({e})") from e
-        if images[-1].shape != images[0].shape:
-            size = "×".join(map(str, images[-1].shape[1::-1]))
-            first = "×".join(map(str, images[0].shape[1::-1]))
-            raise KdstError(
-                f"{path} has {size} pixels, {paths[0].name} has {first};"
-                " all images must have one size"
-            )
-    return np.stack(images)
 
 
 def _imagenet_c(place: Path, inputs: AdaptInputs, severities: list[int]) -> list[Shift]:
-    """The published layout of ImageNet-C: TYPE/SEVERITY/CLASS/IMAGE.JPEG, classes in alphabetical order.
+    """The published layout of ImageNet-C: TYPE/SEVERITY/CLASS/IMAGE.
 
-    Types may stand in the groups that the archives unpack to, such as noise/gaussian_noise.
+    Types may stand in the groups that the archives unpack to, such as noise/gaussian_noise, and `place`
+    may be a type itself. Only the severities that are asked for need be there.
     """
-    from kdst_adapt.files import Files
-
-    places = sorted({p.parent for p in (*_directory(place).glob("*/1"), *place.glob("*/*/1"))})
-    if inputs.types:
-        places = [p for p in places if p.name in inputs.types]
-    if not places:
+    frame = folders.Frame(inputs.resize, inputs.crop)
+    types = [t for t in _types(place) if not inputs.types or t.name in inputs.types]
+    if not types:
         raise KdstError(f"{place} holds no TYPE/SEVERITY/CLASS folders of ImageNet-C")
     shifts = []
     for severity in severities:
-        for folder in places:
-            classes = sorted(p for p in _directory(folder / str(severity)).iterdir() if p.is_dir())
-            found = [(f, n) for n, c in enumerate(classes) for f in sorted(c.iterdir())]
-            kept = [(f, n) for f, n in found if f.suffix.lower() in IMAGE_SUFFIXES]
-            if not kept:
-                raise KdstError(f"{folder / str(severity)} holds no images")
-            images: Any = Files([f for f, _ in kept], _read_images)
-            shifts.append(Shift(folder.name, severity, images, np.array([n for _, n in kept])))
+        for folder in types:
+            if not (folder / str(severity)).is_dir():
+                there = ", ".join(p.name for p in folders.subfolders(folder) if p.name in LEVELS)
+                raise KdstError(
+                    f"{folder} has no severity {severity}; it has {there}.\nGive --severity {there}"
+                )
+            found = folders.scan(folder / str(severity))
+            images: Any = Files(found.paths, partial(folders.read, frame=frame))
+            more = {"names": found.names, "notes": found.notes}
+            shifts.append(Shift(folder.name, severity, images, found.labels, **more))
     return shifts
+
+
+def _types(place: Path) -> list[Path]:
+    """Return the folders of types: those whose folders are named 1 to 5, at most one group down."""
+
+    def is_type(folder: Path) -> bool:
+        inner = {p.name for p in folders.subfolders(folder)}
+        return bool(inner) and inner <= LEVELS
+
+    if is_type(place):
+        return [place]
+    groups = folders.subfolders(place)
+    inner = [t for g in groups if not is_type(g) for t in folders.subfolders(g) if is_type(t)]
+    return sorted([*(g for g in groups if is_type(g)), *inner])
 
 
 def _npz(place: Path, inputs: AdaptInputs, severities: list[int]) -> list[Shift]:
@@ -284,55 +319,7 @@ def read_npz(place: Path) -> tuple[Array, Array]:
         raise KdstError(f"{place} does not exist") from None
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as e:
         raise KdstError(f"{place} cannot be read; it may be cut short ({e})") from e
-    return _check_arrays(arrays, str(place))
-
-
-def _to_arrays(live: Any) -> tuple[Array, Array]:
-    """Return arrays (N, H, W, C) and (N,) of a pair of tensors or arrays given from Python."""
-    try:
-        images, labels = live
-    except (TypeError, ValueError):
-        raise KdstError("data must be a name or a pair (images, labels)") from None
-    if isinstance(images, Tensor):
-        images = images.detach().cpu().movedim(1, -1).numpy()
-    return np.asarray(images), np.asarray(labels)
-
-
-def _check_arrays(arrays: tuple[Array, Array], place: str) -> tuple[Array, Array]:
-    """Return images as (N, H, W, C) and their labels; KdstError for a wrong shape, range or NaN."""
-    images, labels = arrays
-    if images.ndim == 3:
-        images = images[..., None]
-    if images.ndim != 4 or not len(images):
-        raise KdstError(f"{place}: images have shape {images.shape}, not (N, height, width[, C])")
-    if len(images) != len(labels):
-        raise KdstError(f"{place}: {len(images)} images but {len(labels)} labels")
-    if images.dtype != np.uint8:
-        _check_range(images, place)
-    return images, _check_labels(labels, place)
-
-
-def _check_range(images: Array, place: str) -> None:
-    """Raise KdstError for pixels that are no numbers in [0, 1]."""
-    if images.dtype.kind != "f":
-        raise KdstError(f"{place}: images are {images.dtype}; uint8 or float in [0, 1] is allowed")
-    bad = np.flatnonzero(~np.isfinite(images).reshape(len(images), -1).all(1))
-    if len(bad):
-        raise KdstError(
-            f"{place}: image {bad[0]} has NaN or infinite pixels ({len(bad)} such images)"
-        )
-    low, high = images.min(), images.max()
-    if low < 0 or high > 1:
-        raise KdstError(f"{place}: pixels reach from {low:g} to {high:g}; floats must be in [0, 1]")
-
-
-def _check_labels(labels: Array, place: str) -> Array:
-    """Return labels; KdstError unless they are whole numbers from 0."""
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise KdstError(f"{place}: labels must be whole numbers of shape (N,), not {labels.dtype}")
-    if len(labels) and labels.min() < 0:
-        raise KdstError(f"{place}: label {labels.min()} is below 0")
-    return labels
+    return pixels.check(*arrays, str(place))
 
 
 LOADERS: dict[str, Callable[[Path, AdaptInputs, list[int]], list[Shift]]] = {

@@ -38,7 +38,7 @@ class AdaptInputs:
         [], "Mean of each channel. Default: ImageNet's for built-in networks, none for a factory."
     )
     std: list[float] = option([], "Standard deviation of each channel, used with --mean.")
-    source: str = option("", "npz:FILE of source data, for methods that need it.")
+    source: str = option("", "npz:FILE or folder:DIR of source data, for methods that need it.")
     batch_size: int | None = option(
         None, "Images a batch. Default: 200, for the embedded digits 50.", min=1
     )
@@ -49,10 +49,30 @@ class AdaptInputs:
         min=1,
     )
     images: int | None = option(
-        None, "Only the first N images of every stream. Default: all.", min=1
+        None,
+        "Only N images of every stream: the first, of folder: and imagenet-c: so many of each class"
+        " alike. Default: all.",
+        min=1,
     )
-    order: Literal["stored", "shuffled"] = option(
-        "stored", "Order of the images: as stored, or shuffled by the seed."
+    order: Literal["stored", "shuffled"] | None = option(
+        None,
+        "Order of the images: stored, or shuffled by the seed. Default: shuffled for folder: and"
+        " imagenet-c:, which lie class by class, else stored.",
+    )
+    resize: int | None = option(
+        None,
+        "Shorter side in pixels to which images of folder: and imagenet-c: are resized (bilinear)."
+        " Default: as they are.",
+        min=1,
+    )
+    crop: int | None = option(
+        None, "Side of the square cut from their middle, after --resize. Default: none.", min=1
+    )
+    classes: Path | None = option(
+        None,
+        "Which logit the class folders have: a line NAME NUMBER each, or the names in the order of the"
+        " logits; or JSON. Default: by the model's own names, ImageNet's WordNet ids, or numbers, else"
+        " in alphabetical order.",
     )
     reset: Literal["shift", "never"] = option(
         "shift", "Reset the method at every shift (type and severity), or never (continual)."

@@ -37,13 +37,13 @@ def kinds(inputs: AdaptInputs, shifts: Sequence[Shift], seed: int) -> dict[str, 
     """Return clean images where there are any, and unrelated ones: those given, or coloured fractals."""
     found: dict[str, Shift] = {}
     if inputs.clean:
-        found["clean"] = _given("--clean", inputs.clean, shifts[0], seed)
+        found["clean"] = _given("--clean", inputs.clean, inputs, shifts[0], seed)
     elif inputs.data == "digits":
         from kdst_adapt.digits import data as digits
 
         found["clean"] = Shift("clean", 0, *digits.load(train=False))
     if inputs.unrelated:
-        found["unrelated"] = _given("--unrelated", inputs.unrelated, shifts[0], seed)
+        found["unrelated"] = _given("--unrelated", inputs.unrelated, inputs, shifts[0], seed)
     else:
         count = min(MOST, max(len(s.labels) for s in shifts))
         images = fractals(count, shifts[0].input_shape, seed)
@@ -51,11 +51,13 @@ def kinds(inputs: AdaptInputs, shifts: Sequence[Shift], seed: int) -> dict[str, 
     return found
 
 
-def _given(flag: str, name: str, like: Shift, seed: int) -> Shift:
+def _given(flag: str, name: str, inputs: AdaptInputs, like: Shift, seed: int) -> Shift:
     """Return images of a file or folder; KdstError when their shape is not that of the streams."""
     if name.partition(":")[0] not in ("npz", "folder"):
         raise KdstError(f"{flag} {name!r} is not understood; give npz:FILE or folder:DIR")
-    shift = data.load(AdaptInputs(data=name), seed)[0]
+    framed = name.startswith("folder:")
+    resize, crop = (inputs.resize, inputs.crop) if framed else (None, None)
+    shift = data.load(AdaptInputs(data=name, resize=resize, crop=crop), seed)[0]
     if shift.input_shape != like.input_shape:
         got, wanted = ("×".join(map(str, s.input_shape)) for s in (shift, like))
         raise KdstError(f"{flag}: images of {got} (C×H×W), those of the streams are {wanted}")

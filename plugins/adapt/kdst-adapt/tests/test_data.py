@@ -152,7 +152,7 @@ def test_batches_cover_every_image_once_and_none_is_single(
 @pytest.mark.parametrize("name", corruptions.CORRUPTIONS)
 def test_published_severities_are_five_and_the_strongest_changes_most(name: str) -> None:
     _, *tables = corruptions.CORRUPTIONS[name]
-    assert [len(t) for t in tables] == [5, 5]
+    assert [len(t) for t in tables] == [5, 5, 5]
     y, x = np.mgrid[0:32, 0:32] / 31
     photo = np.stack([0.5 + 0.4 * np.sin(12 * x + 5 * y), x * y, 0.8 - 0.6 * y], 2)
     change = [

@@ -9,6 +9,8 @@ from torch.nn import functional
 
 GREY = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in brightness."""
+MOVE = 1 / 8
+"""Largest shift in shares of the sides: the authors' 1/16 is one of images padded to twice their side."""
 
 
 def augment(x: Tensor, generator: Generator, *, flip: bool = False) -> Tensor:
@@ -30,7 +32,7 @@ def augment(x: Tensor, generator: Generator, *, flip: bool = False) -> Tensor:
     ]
     for number in torch.randperm(len(colours), generator=generator).tolist():
         x = colours[number](x).clamp(0, 1)
-    move = (draw(-1 / 16, 1 / 16), draw(-1 / 16, 1 / 16))
+    move = (draw(-MOVE, MOVE), draw(-MOVE, MOVE))
     x = _affine(x, math.radians(draw(-15, 15)), draw(0.9, 1.1), move)
     x = _blur(x, draw(0.001, 0.5))
     if flip and draw(0, 1) < 0.5:

@@ -1,0 +1,178 @@
+"""Which logit the classes of a folder have: by a file, by the model's names, by ImageNet's ids, by number."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from attrs import evolve
+from torch import nn
+
+from kdst_adapt.data import Shift
+from kdst_core.errors import KdstError
+
+WORDNET = re.compile(r"(n\d{8})(?![0-9A-Za-z])")
+IMAGENET = 1000
+Logits = Mapping[str, int]
+
+
+@cache
+def imagenet() -> dict[str, int]:
+    """Return the logit of each of ImageNet's 1,000 WordNet ids, which stand in their sorted order."""
+    ids = files("kdst_adapt").joinpath("imagenet_ids.txt").read_text(encoding="ascii").split()
+    return {name: number for number, name in enumerate(ids)}
+
+
+def assign(
+    shifts: Sequence[Shift], count: int, model: nn.Module, file: Path | None
+) -> tuple[list[Shift], str, str]:
+    """Return the shifts with labels that are logits, a sentence that says how, and one of doubt or ''.
+
+    count: number of the model's logits. file: a mapping of names to logits. Shifts without names of
+    classes keep their labels. KdstError where a name has no logit.
+    """
+    names = sorted({n for s in shifts for n in s.names})
+    if not names:
+        if file is not None:
+            raise KdstError("--classes is for folders of images; these data hold their labels")
+        return list(shifts), "", ""
+    given = read(file) if file is not None else {}
+    logits, how = _logits(names, given, count, _names_of(model))
+    doubt = ""
+    if how == "alphabetical order" and len(names) < count:
+        doubt = (
+            f"The {len(names)} class folders were numbered 0 to {len(names) - 1} by name, the model has"
+            f" {count} classes; unless these are its first classes, the labels are wrong. Name the"
+            " folders by the model's labels, or give --classes FILE."
+        )
+    moved = [_relabel(s, logits) for s in shifts]
+    return moved, f"{len(names)} class folders have their logits by {how}.", doubt
+
+
+def _relabel(shift: Shift, logits: Logits) -> Shift:
+    """Return a shift whose labels are logits."""
+    table = np.array([logits[n] for n in shift.names], np.int64)
+    return evolve(shift, labels=table[shift.labels], names=())
+
+
+def _logits(
+    names: Sequence[str], given: Logits, count: int, own: Sequence[str]
+) -> tuple[dict[str, int], str]:
+    """Return the logit of each name, and by what rule those that the file leaves open have theirs."""
+    rest = [n for n in names if n not in given]
+    found = {n: given[n] for n in names if n in given}
+    _check(found, count)
+    if not rest:
+        return found, "the file of --classes"
+    rules = {
+        "the model's own names": _by_names(rest, own),
+        "ImageNet's WordNet ids": _by_wordnet(rest) if count == IMAGENET else {},
+        "their numbers": {n: int(n) for n in rest if n.isdecimal()},
+    }
+    for how, mine in rules.items():
+        if len(mine) == len(rest):
+            _check(mine, count)
+            return found | mine, how
+    best = max(rules, key=lambda r: len(rules[r]))
+    if given or 2 * len(rules[best]) >= len(rest):
+        lost = [n for n in rest if n not in rules[best]]
+        raise KdstError(
+            f"{len(lost)} class folders have no logit by name ({', '.join(lost[:5])}).\n"
+            "Rename them, or name them in --classes FILE: a line each, NAME and number"
+        )
+    return {n: k for k, n in enumerate(names)}, "alphabetical order"
+
+
+def _check(logits: Logits, count: int) -> None:
+    """Raise KdstError for a logit that the model does not have, and for two names of one logit."""
+    for name, number in logits.items():
+        if not 0 <= number < count:
+            raise KdstError(
+                f"class folder {name!r} has label {number}, the model has {count} classes (labels 0 to"
+                f" {count - 1}).\nGive --classes FILE: a line a folder, NAME and number"
+            )
+
+
+def _by_wordnet(names: Sequence[str]) -> dict[str, int]:
+    """Return the logits of names that begin with a WordNet id of ImageNet."""
+    ids = {n: m[1] for n in names if (m := WORDNET.match(n))}
+    return {n: imagenet()[i] for n, i in ids.items() if i in imagenet()}
+
+
+def _by_names(names: Sequence[str], own: Sequence[str]) -> dict[str, int]:
+    """Return the logits of names that are labels of the model, whole or up to a comma."""
+    known: dict[str, int | None] = {}
+    for number, label in enumerate(own):
+        for form in {_plain(label), _plain(label.split(",")[0])}:
+            known[form] = None if form in known else number
+    for number, label in enumerate(own):
+        known[_plain(label)] = number
+    found = {n: known.get(_plain(n)) for n in names}
+    return {n: k for n, k in found.items() if k is not None}
+
+
+def _plain(name: str) -> str:
+    """Return a name without case and with one kind of gap."""
+    return " ".join(re.split(r"[\s_\-]+", name.strip().lower()))
+
+
+def _names_of(model: nn.Module) -> list[str]:
+    """Return the labels that a model carries, in the order of its logits; none where it has none."""
+    for module in model.modules():
+        table = getattr(getattr(module, "config", None), "id2label", None)
+        if isinstance(table, Mapping) and table:
+            return [str(table[k]) for k in sorted(table, key=int)]
+        for attribute in ("class_names", "label_names", "categories", "classes"):
+            own = getattr(module, attribute, None)
+            if isinstance(own, list | tuple) and own and all(isinstance(n, str) for n in own):
+                return list(own)
+    return []
+
+
+def read(path: Path) -> dict[str, int]:
+    """Return the logit of each name in a file.
+
+    JSON, {"NAME": number}, {"number": "NAME"} or {"number": ["ID", "NAME"]}, or ["NAME", …]; or text,
+    a line `NAME number` each, or the names alone in the order of the logits. KdstError for others.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text) if path.suffix.lower() == ".json" else None
+    except (OSError, ValueError) as e:
+        raise KdstError(f"--classes {path} cannot be read: {e}") from e
+    found = _from_lines(text) if content is None else _from_json(content)
+    if not found:
+        raise KdstError(f"--classes {path} names no class; a line each is NAME and number")
+    return found
+
+
+def _from_json(content: Any) -> dict[str, int]:
+    """Return names and logits of a JSON value, {} where it is of another form."""
+    pairs = enumerate(content) if isinstance(content, list) else ()
+    pairs = content.items() if isinstance(content, dict) else pairs
+    found: dict[str, int] = {}
+    for key, value in pairs:
+        if isinstance(value, int):
+            found[str(key)] = value
+        elif str(key).isdecimal():
+            for name in value if isinstance(value, list) else [value]:
+                found.setdefault(str(name), int(key))
+    return found
+
+
+def _from_lines(text: str) -> dict[str, int]:
+    """Return names and logits of the lines of a text."""
+    lines = [line.strip() for line in text.splitlines() if line.strip() and line[0] != "#"]
+    pairs = [re.fullmatch(r"(.+?)[\s,;:=]+(\d+)", line) for line in lines]
+    if lines and all(pairs):
+        return {m[1]: int(m[2]) for m in pairs if m}
+    found: dict[str, int] = {}
+    for number, line in enumerate(lines):
+        id_ = WORDNET.match(line)
+        for name in {line, id_[1]} if id_ else {line}:
+            found.setdefault(name, number)
+    return found
