@@ -1,6 +1,7 @@
 """`kdst_core.run`: one run from Python, on the same path as the command `kdst run`."""
 
 import json
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 from attrs import frozen
 
 from kdst_core import __version__, registry, report
-from kdst_core.bench import Bench, Extends, Job, Outcome, Prepared
+from kdst_core.bench import Bench, Extends, Job, Outcome, Prepared, ReportContent
 from kdst_core.errors import KdstError, did_you_mean
 from kdst_core.method import Method, load
 from kdst_core.options import (
@@ -26,7 +27,7 @@ from kdst_core.options import (
 )
 from kdst_core.progress import Mode
 from kdst_core.received import check_artifacts, parse_result
-from kdst_core.rundir import CONFIG, RESULT, Run, default_directory
+from kdst_core.rundir import CONFIG, REPORT, RESULT, Run, default_directory, write_atomically
 
 SCHEMA = 1
 
@@ -48,9 +49,9 @@ class Result:
     summary: tuple[str, ...] = ()
 
     @property
-    def metrics(self) -> Mapping[str, float]:
-        """Flat metrics, name to number; rates are fractions, times are seconds."""
-        metrics: Mapping[str, float] = self.data["metrics"]
+    def metrics(self) -> Mapping[str, Any]:
+        """Flat metrics, name to number, None where it cannot be told; rates are fractions."""
+        metrics: Mapping[str, float | None] = self.data["metrics"]
         return metrics
 
     @property
@@ -232,11 +233,26 @@ def _carry_out(
         active.write_environment([*dict.fromkeys(packages), "torch", "numpy"])
         outcome = prepared.execute(active)
         data = _result(chosen, resolved, active, outcome)
-        report.write(data, active.dir, chosen.bench)
+        _write_report(data, active, chosen)
         active.finish(data, extensible=isinstance(chosen.bench, Extends))
         return outcome, data
     except OSError as e:
         raise KdstError(f"cannot write to {active.dir}: {e.strerror or e}") from e
+
+
+def _write_report(data: Mapping[str, Any], active: Run, chosen: Command) -> None:
+    """Write the report; one whose charts cannot show a null figure never costs the result."""
+    try:
+        report.write(data, active.dir, chosen.bench)
+    except (KdstError, OSError):
+        raise
+    except Exception:
+        if all(v is not None for v in data["metrics"].values()):
+            raise
+        empty = ReportContent("Figures that are not finite cannot be drawn.", (), ())
+        title = data["method"]
+        page = report.page(data, empty, f"kdst run {title}", title)
+        write_atomically(active.dir / REPORT, page)
 
 
 def _result(
@@ -244,6 +260,8 @@ def _result(
 ) -> dict[str, Any]:
     """Return the content of `result.json`."""
     method = chosen.method
+    metrics = {k: _finite(v) for k, v in sorted(outcome.metrics.items())}
+    lost = [k for k, v in outcome.metrics.items() if v is not None and metrics[k] is None]
     return {
         "schema": SCHEMA,
         "method": method.name,
@@ -256,12 +274,25 @@ def _result(
         "options": resolved[method.name],
         "input": {**resolved["input"], **outcome.input},
         "seconds": round(active.seconds, 3),
-        "metrics": dict(sorted(outcome.metrics.items())),
+        "metrics": metrics,
         "artifacts": dict(outcome.artifacts),
-        "warnings": list(outcome.warnings),
+        "warnings": [*outcome.warnings, *_not_finite(lost)],
         "command": reproduce(chosen, resolved),
         **outcome.extra,
     }
+
+
+def _finite(value: float | None) -> float | None:
+    """Return a figure as JSON can hold it: null where it is not finite."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _not_finite(names: Sequence[str]) -> list[str]:
+    """Return the warning about figures that are not finite."""
+    if not names:
+        return []
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return [f"Not finite, so null in the result: {', '.join(names[:3])}{more}."]
 
 
 def reproduce(chosen: Command, resolved: Mapping[str, Any]) -> str:

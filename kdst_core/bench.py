@@ -36,12 +36,13 @@ class Job:
 class Outcome:
     """What a run measured.
 
-    metrics: flat, name to finite number. artifacts: name to path relative to the run directory.
+    metrics: flat, name to number; None where a figure cannot be told. One that is not finite is kept as
+    null, with a warning. artifacts: name to path relative to the run directory.
     input: the whole protocol, for the result. warnings: sentences for terminal, result and report.
     summary: lines for the terminal. extra: further keys of the result, such as what was checked.
     """
 
-    metrics: Mapping[str, float]
+    metrics: Mapping[str, float | None]
     artifacts: Mapping[str, str]
     input: Mapping[str, Any]
     warnings: Sequence[str] = ()

@@ -4,6 +4,7 @@ typed-settings reads the class and converts the values; this module decides wher
 (flags beat environment beats TOML) and says in one line what is wrong with one.
 """
 
+import math
 import os
 import re
 import tomllib
@@ -18,6 +19,12 @@ from kdst_core.errors import KdstError, did_you_mean
 
 METADATA_KEY, WHERE = "typed-settings", "where"
 RESERVED = frozenset({"KDST_DISABLE", "KDST_ONLY", "KDST_OBSERVE", "KDST_TRACE", "KDST_TEST_DATA"})
+LARGEST = 2**63 - 1
+"""The largest whole number that every generator, array and file format takes."""
+DEEPEST = 20
+"""Tables within tables of one option, from which on nothing can be meant."""
+SHOWN = 60
+"""Characters of a wrong value that a message repeats."""
 
 Validator = Callable[[Any, Any, Any], None]
 
@@ -178,8 +185,10 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as e:
         raise KdstError(f"cannot read configuration {path}: {e.strerror}") from e
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+    except ValueError as e:
         raise KdstError(f"configuration {path} is not valid TOML: {e}") from e
+    except RecursionError:
+        raise KdstError(f"configuration {path} is nested too deeply") from None
 
 
 def from_toml(
@@ -216,6 +225,8 @@ def _leaves(
     content: Mapping[str, Any], known: Mapping[str, Item], prefix: str = ""
 ) -> Iterable[tuple[str, Any]]:
     """Flatten nested tables to dotted keys; a table that is an option's own value stays whole."""
+    if prefix.count(".") > DEEPEST:
+        raise KdstError(f"option {prefix[:SHOWN]}… is nested too deeply; no option is")
     for key, value in content.items():
         path = prefix + key.replace("-", "_")
         if isinstance(value, dict) and path not in known:
@@ -258,7 +269,19 @@ def _convert(item: Item, given: Given, converter: Any) -> Any:
             return converter.structure(given.value, item.type)
     except Exception as e:
         allowed = type_name(item.type)
-        raise KdstError(f"{given.origin}: {given.value!r} is not {allowed}") from e
+        shown = repr(given.value)
+        shown = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}…"
+        raise KdstError(f"{given.origin}: {shown} is not {allowed}{_limit(e)}") from e
+
+
+def _limit(error: BaseException | None) -> str:
+    """Return which limit a number broke, '' where it is none of size; a list's items are causes."""
+    while error is not None:
+        if isinstance(error, OverflowError):
+            return f" that can be computed with: {error}"
+        inner = getattr(error, "exceptions", ())
+        error = inner[0] if inner else error.__cause__ or error.__context__
+    return ""
 
 
 def _converter() -> Any:
@@ -273,17 +296,23 @@ def _converter() -> Any:
 
 
 def _to_int(value: Any, _cls: type) -> int:
-    """Convert to int; a bool or a fraction is an error."""
+    """Convert to int; a bool, a fraction or more than 63 bits is an error."""
     if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
         raise ValueError(value)
-    return int(value)
+    number = int(value)
+    if abs(number) > LARGEST:
+        raise OverflowError(f"whole numbers go up to {LARGEST}")
+    return number
 
 
 def _to_float(value: Any, _cls: type) -> float:
-    """Convert to float; a bool is an error."""
+    """Convert to float; a bool, NaN or infinity is an error."""
     if isinstance(value, bool):
         raise ValueError(value)
-    return float(value)
+    number = float(value)
+    if not math.isfinite(number):
+        raise OverflowError("it must be finite")
+    return number
 
 
 def _to_str(value: Any, _cls: type) -> str:

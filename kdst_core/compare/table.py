@@ -80,7 +80,7 @@ def rows(
 ) -> list[Row]:
     """Return one row a method, in the order given."""
     values = [
-        tuple(over_seeds([r["metrics"][c.metric] for r in who.results]) for c in wanted)
+        tuple(over_seeds([figure(r["metrics"][c.metric]) for r in who.results]) for c in wanted)
         for who in contenders
     ]
     leader = best(values, wanted, 0)
@@ -93,10 +93,20 @@ def rows(
     return found
 
 
+def figure(value: float | None) -> float:
+    """Return a figure of a result; NaN where it could not be told."""
+    return math.nan if value is None else value
+
+
 def best(values: Sequence[Sequence[Value]], wanted: Sequence[Column], column: int) -> int:
     """Return the number of the row that is best in a column."""
     sign = 1 if wanted[column].better == "higher" else -1
-    return max(range(len(values)), key=lambda row: sign * values[row][column].mean)
+
+    def rank(row: int) -> float:
+        mean = values[row][column].mean
+        return -math.inf if math.isnan(mean) else sign * mean
+
+    return max(range(len(values)), key=rank)
 
 
 def best_cells(found: Sequence[Row], wanted: Sequence[Column]) -> set[tuple[int, int]]:
@@ -104,6 +114,8 @@ def best_cells(found: Sequence[Row], wanted: Sequence[Column]) -> set[tuple[int,
     cells = set()
     for column, about in enumerate(wanted):
         top = found[best([r.values for r in found], wanted, column)].values[column]
+        if math.isnan(top.mean):
+            continue
         shown = number(Value(top.mean, None), about)
         cells |= {
             (row, column)
@@ -115,6 +127,8 @@ def best_cells(found: Sequence[Row], wanted: Sequence[Column]) -> set[tuple[int,
 
 def number(value: Value, column: Column, plus_minus: str = " ± ") -> str:
     """Return a value as text, with its interval where there is one."""
+    if math.isnan(value.mean):
+        return "–"
     text = f"{column.scale * value.mean:.{column.digits}f}"
     if value.half is not None:
         text += f"{plus_minus}{column.scale * value.half:.{column.digits}f}"
@@ -141,7 +155,8 @@ def to_csv(groups: Mapping[str, Sequence[Row]], wanted: Sequence[Column]) -> str
         for row in found:
             cells: list[Any] = [variant, row.label]
             for value in row.values:
-                cells += [value.mean, "" if value.half is None else value.half]
+                mean = "" if math.isnan(value.mean) else value.mean
+                cells += [mean, "" if value.half is None else value.half]
             t = row.test
             cells += ["", "", "", ""] if t is None else [t.difference, t.low, t.high, t.p]
             writer.writerow(cells)

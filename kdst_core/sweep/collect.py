@@ -115,7 +115,10 @@ def over_seeds(found: Sequence[Finished], wanted: Sequence[Column]) -> list[tabl
     return [
         table.Row(
             name,
-            tuple(table.over_seeds([f.result["metrics"][c.metric] for f in group]) for c in wanted),
+            tuple(
+                table.over_seeds([table.figure(f.result["metrics"][c.metric]) for f in group])
+                for c in wanted
+            ),
             None,
         )
         for name, group in groups.items()

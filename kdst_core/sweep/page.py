@@ -80,7 +80,7 @@ def _figure(capability: str, group: Sequence[Finished], column: Column, axis: st
             place = str(collect.rows([one])[0][axis])
         else:
             continue
-        value = column.scale * one.result["metrics"][column.metric]
+        value = column.scale * table.figure(one.result["metrics"][column.metric])
         label = "cases" if axis == "method" else one.case.name or one.case.method
         lines.setdefault(label, {}).setdefault(place, []).append(value)
     places = _ordered({place for line in lines.values() for place in line})

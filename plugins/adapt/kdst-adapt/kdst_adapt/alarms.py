@@ -14,6 +14,8 @@ SELDOM = 0.1
 """Share of batches with an update below which a method hardly adapts."""
 SMALL_BATCH = 16
 """Batches smaller than this give BatchNorm poor statistics."""
+ONLY_UPDATE = "{} predicts before its only update of a stream, so it cannot differ from norm."
+"""Said in place of a difference that cannot exist."""
 KEPT, RESETS = "share kept", "resets"
 """Scalars by which a method tells what its filter kept of a batch, and how often it reset itself."""
 

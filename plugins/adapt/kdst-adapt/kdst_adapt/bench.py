@@ -67,12 +67,14 @@ class PreparedAdapt:
         metrics = summarize.metrics(traces, shifts, name)
         metrics |= study.metrics(chosen, traces, name, shifts, self.probe.found)
         names = [*(b for b in BASELINES if b != name), name]
+        same = summarize.equals_norm(traces, name)
         return Outcome(
             metrics=metrics,
             artifacts=self._artifacts(run, traces, names),
             input=self._protocol(),
             warnings=[
                 *audit.warnings(self.findings),
+                *([alarms.ONLY_UPDATE.format(name)] if same else []),
                 *alarms.warnings(
                     traces[name],
                     shifts,
@@ -83,7 +85,7 @@ class PreparedAdapt:
                 ),
             ],
             summary=[
-                *summarize.lines(metrics, shifts, names),
+                *summarize.lines(metrics, shifts, names, same=same),
                 *study.lines(chosen, metrics, shifts),
                 *filter(None, [corrupted.KEPT.line()]),
             ],

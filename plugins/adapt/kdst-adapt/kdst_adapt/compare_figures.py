@@ -36,7 +36,7 @@ def stats(contenders: Sequence[Contender]) -> list[Stat]:
     ranked = sorted(contenders, key=lambda c: -_metric(c, "accuracy.mean"))
     top = ranked[0]
     near = [c for c in ranked if _points(c) >= _points(top) - ALMOST]
-    cheap = min(near, key=lambda c: _metric(c, "cost_x_source"))
+    cheap = min(near, key=lambda c: _metric(c, "cost_x_source")) if _timed(near) else top
     found = [_stat("most accurate", top, strong=True)]
     if cheap is not top:
         gap = f", {_points(top) - _points(cheap):.2f} points below the best"
@@ -51,14 +51,20 @@ def stats(contenders: Sequence[Contender]) -> list[Stat]:
 
 def _stat(what: str, who: Contender, more: str = "", *, strong: bool = False) -> Stat:
     """Return a method with its accuracy and cost."""
-    cost = f"{_metric(who, 'cost_x_source'):.1f}× the time of source"
-    note = f"{_points(who):.1f} % mean accuracy at {cost}{more}"
+    cost = f" at {_metric(who, 'cost_x_source'):.1f}× the time of source" if _timed([who]) else ""
+    note = f"{_points(who):.1f} % mean accuracy{cost}{more}"
     return Stat(what, who.label, note, strong=strong)
 
 
 def _metric(who: Contender, name: str) -> float:
-    """Return the mean of a metric over seeds."""
-    return sum(r["metrics"][name] for r in who.results) / len(who.results)
+    """Return the mean of a metric over seeds; NaN where it could not be told."""
+    values = [r["metrics"][name] for r in who.results]
+    return math.nan if None in values else sum(values) / len(values)
+
+
+def _timed(contenders: Sequence[Contender]) -> bool:
+    """Return whether enough batches were timed of every method to tell its cost."""
+    return not any(math.isnan(_metric(c, "cost_x_source")) for c in contenders)
 
 
 def _points(who: Contender) -> float:
@@ -70,7 +76,7 @@ def figures(contenders: Sequence[Contender]) -> list[Figure]:
     """Return all figures."""
     curves = {c.label: [_curves(c, n) for n in range(len(c.results))] for c in contenders}
     return [
-        _frontier(contenders),
+        *([_frontier(contenders)] if _timed(contenders) else []),
         _heat_map(contenders),
         _stream(curves),
         _reliability(curves),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -17,11 +17,32 @@ from kdst_adapt.corruption_effects import Severities
 from kdst_adapt.files import Files
 from kdst_adapt.inputs import AdaptInputs
 from kdst_core.errors import KdstError, did_you_mean
+from kdst_core.sealed import Sealed, seal
 
 Array = NDArray[Any]
 LEVELS = {"1", "2", "3", "4", "5"}
 FOLDERS = ("folder", "imagenet-c")
 """Kinds of data that lie class by class: shuffled by default, and N images are taken across classes."""
+
+
+@frozen
+class Labels:
+    """Labels (N,) that no call of a method can reach."""
+
+    kept: Sealed
+    dtype: str
+
+    def read(self) -> Array:
+        """Return the labels; RuntimeError while a method works."""
+        return np.frombuffer(self.kept.read(), self.dtype).copy()
+
+
+def put_away(labels: Any) -> Labels:
+    """Return labels (N,) sealed; those that are sealed already as they are."""
+    if isinstance(labels, Labels):
+        return labels
+    array = np.ascontiguousarray(labels)
+    return Labels(seal(array.tobytes()), array.dtype.str)
 
 
 @frozen
@@ -37,13 +58,18 @@ class Shift:
     name: str
     severity: int
     images: Array
-    labels: Array
+    _labels: Any = field(converter=put_away)
     corruption: tuple[str, int] | None = None
     table: Severities | None = None
     seed: int = 0
     rows: Array | None = None
     names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> Array:
+        """The labels (N,), read anew; RuntimeError while a method works."""
+        return self._labels.read()
 
     @property
     def key(self) -> str:

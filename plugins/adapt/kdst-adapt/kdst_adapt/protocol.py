@@ -16,6 +16,7 @@ from kdst_core.contracts import OnlinePredictor
 from kdst_core.errors import KdstError
 from kdst_core.method import Method, failure
 from kdst_core.rundir import Run
+from kdst_core.sealed import closed
 
 READINGS = ("", "before_update.", "after_update.")
 """Prefixes of metrics: the logits that the method returns, and both readings of them."""
@@ -124,9 +125,9 @@ def run_stream(
                     continue
                 if index == 0:
                     _begin_shift(traces, predictors, reset=stream.begins(number))
-                x, labels = shift.batch(rows)
+                x = shift.batch(rows)[0]
                 for name, predictor in predictors.items():
-                    _batch(methods[name], predictor, traces[name], x, labels, run.device)
+                    _batch(methods[name], predictor, traces[name], x, shift, rows, run.device)
                 right = measures.accuracy(traces[main].records[-1][-1][:, 0])
                 run.log("accuracy", right, step, shift=shift.key, batch=index, method=main)
                 if index == len(batches) - 1:
@@ -156,21 +157,27 @@ def _batch(
     predictor: OnlinePredictor,
     trace: Trace,
     x: Tensor,
-    labels: Tensor,
+    shift: Shift,
+    rows: Any,
     device: str,
 ) -> None:
-    """Predict one batch, timed, and keep its records; diagnostics are outside the timed part."""
+    """Predict one batch, timed, and keep its records; diagnostics are outside the timed part.
+
+    Labels are read when the method has returned, so that no frame of its call holds them.
+    """
     try:
-        _synchronize(device)
-        started = time.perf_counter()
-        logits = predictor.predict(x)
-        _synchronize(device)
-        trace.seconds.append(time.perf_counter() - started)
-        shown = predictor.diagnostics
+        with closed():
+            _synchronize(device)
+            started = time.perf_counter()
+            logits = predictor.predict(x)
+            _synchronize(device)
+            trace.seconds.append(time.perf_counter() - started)
+            shown = predictor.diagnostics
     except (KdstError, OSError):
         raise
     except Exception as e:
         raise failure(method.plugin, e) from e
+    labels = torch.from_numpy(shift.labels[rows].astype(np.int64))
     readings = (logits, shown.before_update, shown.after_update)
     trace.records[-1].append(torch.stack([measures.record(r, labels) for r in readings], 1))
     trace.updates += shown.updates

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kdst_adapt import audit, pictures, study
+from kdst_adapt.alarms import ONLY_UPDATE
 from kdst_core import charts
 from kdst_core.bench import Figure, ReportContent, Stat, Table
 from kdst_core.errors import KdstError
@@ -75,7 +76,10 @@ def _stats(result: Mapping[str, Any], names: Sequence[str]) -> list[Stat]:
         )
         for name in names
     ]
-    if names[-1] != "norm":
+    only_update = ONLY_UPDATE.format(names[-1])
+    if only_update in result["warnings"]:
+        stats.append(Stat(f"{names[-1]} over norm", "–", only_update))
+    elif names[-1] != "norm":
         gap, low, high = (
             100 * result["metrics"][f"difference.norm.accuracy.{k}"]
             for k in ("mean", "low", "high")
@@ -84,8 +88,8 @@ def _stats(result: Mapping[str, Any], names: Sequence[str]) -> list[Stat]:
         stats.append(Stat(f"{names[-1]} over norm", f"{gap:+.2f}", note))
     seconds = _value(result, names[-1], "seconds_per_batch")
     note = f"the time of source; {seconds:.3g} s a batch"
-    cost = _value(result, names[-1], "cost_x_source")
-    stats.append(Stat("cost", f"{cost:.1f}×", note))
+    cost = result["metrics"][_prefix(result, names[-1]) + "cost_x_source"]
+    stats.append(Stat("cost", "–" if cost is None else f"{cost:.1f}×", note))
     return stats
 
 
