@@ -44,6 +44,7 @@ class EditRequest:
     negative_prompt, num_steps, guidance: of sampling, with a deterministic DDIM scheduler.
     path: the inversion of `source_image`, or None.
     max_rows: the most rows one call of the UNet may have, or None.
+    confine: (h, w), 1 in the latents that edits may change, 0 where they stay the source; or None.
     """
 
     pipeline: Any
@@ -57,6 +58,7 @@ class EditRequest:
     guidance: float = 7.5
     path: SourcePath | None = None
     max_rows: int | None = None
+    confine: "Tensor | None" = None
 
 
 @frozen
@@ -104,7 +106,7 @@ class Edit:
     reconstruction: (3, H, W) in [0, 1], the source as the model draws it in the same run.
     attention: word of the source prompt to its mean cross-attention map (h, w).
     notes: sentences that explain the edit, for terminal and report. warnings: why it may be without
-    effect.
+    effect. learned: words of the targets that the method taught the model.
     """
 
     images: Sequence[EditedImage]
@@ -114,3 +116,4 @@ class Edit:
     warnings: Sequence[str] = ()
     alignments: Sequence[TokenAlignment] = ()
     sheets: Sequence[ContactSheet] = ()
+    learned: Sequence[str] = ()

@@ -37,8 +37,11 @@ class EditBench:
             pipeline = loading.pipeline(inputs, job.objects.get("model"), device)
             loading.check_prompts(pipeline, [source, *targets, inputs.negative_prompt])
             image, notes = loading.image(pipeline, inputs, job.objects.get("image"))
-            mask = loading.mask(inputs.mask, loading.size(pipeline, inputs, image))
-        return PreparedEdit(job, device, pipeline, source, targets, image, mask, tuple(notes))
+            size = loading.size(pipeline, inputs, image)
+            mask, more = loading.mask(inputs, size, job.objects.get("image"))
+            loading.check_steps(pipeline, inputs.steps)
+        told = (*notes, *more)
+        return PreparedEdit(job, device, pipeline, source, targets, image, mask, told)
 
     def report(self, result: Mapping[str, Any], directory: Path) -> ReportContent:
         """Build the report of a run."""

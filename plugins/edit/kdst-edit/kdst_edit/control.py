@@ -105,7 +105,7 @@ class Control:
         """The latents (B, C, h, w) of all branches after a step, as the rules leave them."""
         self.call = None
         self._kept.clear()
-        for rule in self.rules:
+        for rule in sorted(self.rules, key=lambda rule: rule.order):
             latents = rule.after_step(step, latents)
         return latents
 

@@ -1,6 +1,7 @@
 """The bench's own options: which model, what to edit towards what, and how it is sampled."""
 
 from pathlib import Path
+from typing import Literal
 
 from attrs import frozen
 
@@ -28,13 +29,17 @@ class EditInputs:
         "Prompts to edit towards, separated by |. Default: the source prompt, for methods that edit"
         f" it without other words; {DEFAULT_TARGET} where --source is left out, too.",
     )
-    negative_prompt: str = option("", "Prompt to stay away from.")
+    negative_prompt: str = option("", "Prompt to stay away from; empty is none.")
     image: Path | None = option(None, "Edit this photograph instead of a generated image.")
     size: int | None = option(
         None, "Side in pixels, the shorter one of a photograph. Default: the model's own.", min=8
     )
     mask: Path | None = option(
         None, "Image, white where the edit is wanted; preservation is measured outside it."
+    )
+    confine: bool = option(
+        False,
+        "Confine the edit to --mask: outside it the source is put back after every step.",
     )
     inversion: Kind = option(
         "direct",
@@ -50,9 +55,16 @@ class EditInputs:
     inversions: Path | None = option(
         None, "Directory that keeps inversions for later runs. Default: in the run's own."
     )
-    steps: int = option(50, "Steps of DDIM sampling, and of inversion.", min=2, max=1000)
+    steps: int = option(50, "Steps of DDIM sampling, and of inversion.", min=1, max=1000)
     guidance: float | None = option(
-        None, "Guidance scale; 1 is none. Default: 7.5, and 3 on tiny.", min=1
+        None,
+        "Guidance scale; up to 1 is none (0 for Turbo models). Default: 7.5, and 3 on tiny.",
+        min=0,
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = option(
+        "auto",
+        "Precision of UNet and text encoders. auto: float32 on the CPU, that of the saved weights"
+        " elsewhere. Latents, autoencoder and inversion are float32 always.",
     )
     max_rows: int = option(16, "Most rows of one call of the UNet; fewer need less memory.", min=1)
     baseline: bool = option(

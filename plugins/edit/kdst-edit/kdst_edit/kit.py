@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import attrs
 from torch import Tensor
 
 from kdst_core.contracts import Edit, EditedImage, EditRequest, RunServices
 from kdst_edit.latents import decode
 from kdst_edit.layers import Layers, map_factor
-from kdst_edit.rules import Rule, SourceReset, StoreMaps
+from kdst_edit.rules import Confine, Rule, SourceReset, StoreMaps
 from kdst_edit.sampling import Branch, sample
 from kdst_edit.words import unique_words
 
+NO_RULE = "No control acts with these options, at any step: the edit is sampling without control."
 Masks = Callable[[], Tensor | None]
 
 
@@ -23,10 +25,29 @@ def source_branch(request: EditRequest) -> Branch:
     return Branch(path.prompt, request.negative_prompt, guidance)
 
 
+def aligned_branch(request: EditRequest) -> Branch:
+    """The branch of the source for methods that read the words of the source prompt in it.
+
+    A real image that is put back on its path after each step can be read with any words; another gets
+    back under the prompt that it was inverted with only.
+    """
+    branch, path = source_branch(request), request.path
+    if path is None or not path.resets:
+        return branch
+    return attrs.evolve(branch, prompt=request.source_prompt)
+
+
 def carried_out(request: EditRequest, end: int | None = None, begin: int = 0) -> range:
     """The steps from `begin` to before `end` that sampling carries out; some inversions skip the first."""
     start = request.path.start if request.path else 0
     return range(max(begin, start), request.num_steps if end is None else end)
+
+
+def shares(request: EditRequest, begin: float = 0.0, end: float = 1.0) -> range:
+    """The steps between two shares of those that are carried out, rounded down, as absolute numbers."""
+    first = carried_out(request).start
+    count = request.num_steps - first
+    return range(first + int(begin * count), first + int(end * count))
 
 
 def target_branches(request: EditRequest) -> list[Branch]:
@@ -44,13 +65,15 @@ def edit_with(
 ) -> Edit:
     """Sample the source and one edit a target from the same noise under `rules`.
 
-    A real image's source is put back on its path where the inversion asks for it, and the words' maps are
-    kept for the report. branches: the source and the edits, where they are
+    A real image's source is put back on its path where the inversion asks for it, a mask confines the
+    edits where the request has one, and the words' maps are kept for the report. A warning says
+    when there is no rule. branches: the source and the edits, where they are
     not those of the request. masks: called after sampling, (E, H, W) in [0, 1] of what may change.
     """
     branches = branches or [source_branch(request), *target_branches(request)]
     words = word_maps(request)
-    used = [*rules, words, *resets(request)]
+    given = list(rules)
+    used = [*given, words, *resets(request)]
     images = decode(request.pipeline, sample_request(request, branches, used, run))
     shown = masks() if masks else None
     maps = [attention_of(request, words, i, b.prompt) for i, b in enumerate(branches)]
@@ -58,7 +81,7 @@ def edit_with(
         EditedImage(image, branch.prompt, None if shown is None else shown[i], maps[i + 1])
         for i, (image, branch) in enumerate(zip(images[1:], branches[1:], strict=True))
     ]
-    return Edit(edited, images[0], maps[0])
+    return Edit(edited, images[0], maps[0], warnings=() if given else (NO_RULE,))
 
 
 def sample_request(
@@ -83,10 +106,14 @@ def sample_request(
 
 
 def resets(request: EditRequest) -> list[Rule]:
-    """The rule that Direct Inversion adds, where the source asks for it."""
-    if request.path is None or not request.path.resets:
-        return []
-    return [SourceReset(path=request.path.latents)]
+    """The rules that a request asks for: Direct Inversion's, and the mask that confines the edits."""
+    found: list[Rule] = []
+    if request.path is not None and request.path.resets:
+        found.append(SourceReset(path=request.path.latents))
+    if request.confine is not None:
+        path = None if request.path is None else request.path.latents
+        found.append(Confine(inside=request.confine, path=path))
+    return found
 
 
 def word_maps(request: EditRequest) -> StoreMaps:

@@ -1,7 +1,7 @@
 """What an image and a prompt are to a pipeline: latents, text conditioning, levels of noise."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -9,6 +9,9 @@ from attrs import field, frozen
 from torch import Tensor
 
 from kdst_core.errors import KdstError
+
+DISTILLED = frozenset({"LCMScheduler", "TCDScheduler"})
+"""Schedulers whose models DDIM does not sample."""
 
 
 @frozen
@@ -43,11 +46,25 @@ class Conditioning:
 
 
 def condition(
-    pipeline: Any, prompts: Sequence[str], size: tuple[int, int], *, gradients: bool = False
+    pipeline: Any,
+    prompts: Sequence[str],
+    size: tuple[int, int],
+    *,
+    negative: Collection[int] = (),
+    gradients: bool = False,
 ) -> Conditioning:
-    """Encode `prompts` for images of `size` (H, W) pixels, as the pipeline itself does."""
+    """Encode `prompts` for images of `size` (H, W) pixels, as the pipeline itself does.
+
+    negative: which of them are negative prompts. Where these are empty, SDXL has zeros in their place
+    if its configuration says so (`force_zeros_for_empty_prompt`).
+    """
     with torch.set_grad_enabled(gradients):
-        return _condition(pipeline, list(prompts), size)
+        found = _condition(pipeline, list(prompts), size)
+    none = [i for i in negative if not prompts[i].strip()]
+    if none and found.added and pipeline.config.get("force_zeros_for_empty_prompt", False):
+        found.embeddings[none] = 0
+        found.added["text_embeds"][none] = 0
+    return found
 
 
 def _condition(pipeline: Any, prompts: list[str], size: tuple[int, int]) -> Conditioning:
@@ -69,8 +86,9 @@ def encode(pipeline: Any, image: Tensor) -> Tensor:
     """Latents (1, C, h, w) of an image (3, H, W) in [0, 1]: the mean of the posterior, scaled."""
     vae = pipeline.vae
     pixels = 2 * image[None].to(vae.device, vae.dtype) - 1
-    shift = vae.config.get("shift_factor") or 0.0
-    latents: Tensor = (vae.encode(pixels).latent_dist.mode() - shift) * vae.config.scaling_factor
+    mean, deviation = _statistics(pipeline, pixels)
+    found = vae.encode(pixels).latent_dist.mode()
+    latents: Tensor = (found - mean) * vae.config.scaling_factor / deviation
     return latents
 
 
@@ -78,10 +96,24 @@ def encode(pipeline: Any, image: Tensor) -> Tensor:
 def decode(pipeline: Any, latents: Tensor) -> Tensor:
     """Images (B, 3, H, W) in [0, 1] of latents (B, C, h, w)."""
     vae = pipeline.vae
-    shift = vae.config.get("shift_factor") or 0.0
-    pixels = vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor + shift).sample
+    latents = latents.to(vae.dtype)
+    mean, deviation = _statistics(pipeline, latents)
+    pixels = vae.decode(latents * deviation / vae.config.scaling_factor + mean).sample
     images: Tensor = (pixels.float() / 2 + 0.5).clamp(0, 1)
     return images
+
+
+def _statistics(pipeline: Any, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of the autoencoder's latents (1, C or 1, 1, 1), as the pipeline uses them.
+
+    SDXL's reads them where both are there; that of Stable Diffusion 1 and 2 does not.
+    """
+    config = pipeline.vae.config
+    both = [config.get("latents_mean"), config.get("latents_std")]
+    if _second_encoder(pipeline) is None or any(x is None for x in both):
+        both = [[config.get("shift_factor") or 0.0], [1.0]]
+    mean, deviation = (torch.as_tensor(x).to(like).view(1, -1, 1, 1) for x in both)
+    return mean, deviation
 
 
 def latent_factor(pipeline: Any) -> int:
@@ -110,6 +142,11 @@ def ddim(pipeline: Any) -> Any:
     scheduler: Any = DDIMScheduler
     config = pipeline.scheduler.config
     kind = config.get("prediction_type", "epsilon")
+    if type(pipeline.scheduler).__name__ in DISTILLED:
+        raise KdstError(
+            f"the model's scheduler {type(pipeline.scheduler).__name__} draws noise anew in every step"
+            " and is made for distilled models; edits need a deterministic one, as DDIM"
+        )
     if "beta_schedule" not in config or kind not in ("epsilon", "v_prediction"):
         name = type(pipeline.scheduler).__name__
         raise KdstError(f"the model's scheduler {name} (predicts {kind}) cannot be run as DDIM")

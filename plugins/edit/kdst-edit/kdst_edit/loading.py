@@ -1,16 +1,15 @@
 """What a run needs, loaded and checked: pipeline, photograph, mask, prompts that fit."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from kdst_core.errors import KdstError
 from kdst_edit import images, models
 from kdst_edit.inputs import EditInputs
-from kdst_edit.latents import native_size, size_multiple
+from kdst_edit.inversion.schedule import set_steps
+from kdst_edit.latents import ddim, native_size, size_multiple
 from kdst_edit.words import token_ids
 
 
@@ -22,7 +21,13 @@ def pipeline(inputs: EditInputs, live: Any, device: str) -> Any:
     missing = [part for part in parts if getattr(live, part, None) is None]
     if missing:
         raise KdstError(f"model must be a diffusers text-to-image pipeline; it has no {missing[0]}")
+    models.check_parts(live, type(live).__name__)
     return live.to(device)
+
+
+def check_steps(pipeline: Any, count: int) -> None:
+    """Raise KdstError when the model has no levels of noise for so many steps."""
+    set_steps(ddim(pipeline), count)
 
 
 def check_prompts(pipeline: Any, prompts: Sequence[str]) -> None:
@@ -69,19 +74,26 @@ def size(pipeline: Any, inputs: EditInputs, image: Tensor | None) -> tuple[int, 
     return side, side
 
 
-def mask(path: Path | None, size: tuple[int, int]) -> Tensor | None:
-    """Where (H, W) the edit is wanted: the white of an image file, brought to a size."""
-    if path is None:
-        return None
-    from PIL import Image, UnidentifiedImageError
+def mask(
+    inputs: EditInputs, size: tuple[int, int], live: Any = None
+) -> tuple[Tensor | None, Sequence[str]]:
+    """Where (H, W) the edit is wanted, of an image file, and what was changed to fit it.
 
-    try:
-        with Image.open(path) as opened:
-            picture = opened.convert("L").resize((size[1], size[0]), Image.Resampling.NEAREST)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as e:
-        raise KdstError(f"--mask {path} cannot be read as an image") from e
-    white = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8) >= 128
-    white = white.reshape(size)
+    The mask has the shape of the photograph's file or of the images of the run (H, W).
+    Raises KdstError for a mask of another shape, or one without a region.
+    """
+    if inputs.mask is None:
+        if inputs.confine:
+            raise KdstError("--confine needs --mask, an image that is white where the edit may act")
+        return None, ()
+    shapes = [size]
+    if inputs.image is not None and live is None:
+        shapes.append(images.upright_size(inputs.image))
+    white, notes = images.read_mask(inputs.mask, size, shapes)
     if not white.any() or white.all():
-        raise KdstError(f"--mask {path} is all {'white' if white.any() else 'black'}")
-    return white
+        told = " ".join(("", *notes))
+        raise KdstError(
+            f"--mask {inputs.mask} is all {'white' if white.any() else 'black'}; white is where the"
+            f" edit may act.{told}"
+        )
+    return white, notes

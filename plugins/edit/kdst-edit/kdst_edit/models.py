@@ -15,7 +15,9 @@ SUPPORTED = "Stable Diffusion 1.x, 2.x and XL can be edited"
 
 
 def load(name: str, device: str = "cpu") -> Any:
-    """Return a pipeline in evaluation mode and float32, on `device`, without a safety checker.
+    """Return a pipeline in evaluation mode, on `device`, without a safety checker.
+
+    Text encoders keep the dtype that they were saved in; `precision.computing_in` casts all parts.
 
     name: `tiny`, a directory that a diffusers pipeline was saved in, or a hub id such as
     `owner/model` or `owner/model@revision`. Weights are read from safetensors files only, and no
@@ -25,10 +27,9 @@ def load(name: str, device: str = "cpu") -> Any:
     source, revision = (str(folder), None) if folder else _hub_id(name)
     index = _index(folder) if folder else _hub_index(source, revision)
     check_index(index, name)
-    if folder:
-        _check_weights(folder)
-    pipeline = _read(index, source, revision, name)
-    _check_channels(pipeline, name)
+    variant = _check_weights(folder, index) if folder else None
+    pipeline = _read(index, source, revision, variant, name)
+    check_parts(pipeline, name)
     for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
         part.eval().requires_grad_(False)
     return _moved(pipeline, device)
@@ -124,20 +125,42 @@ def check_index(index: Mapping[str, Any], name: str) -> None:
         raise KdstError(f"model {name} has no {missing[0]}; {SUPPORTED}")
 
 
-def _check_weights(folder: Path) -> None:
-    """Raise KdstError when a part of a directory lacks its weights."""
-    for part in ("unet", "vae", "text_encoder"):
+def _check_weights(folder: Path, index: Mapping[str, Any]) -> str | None:
+    """The variant to read (`fp16`), where a part has no other weights; KdstError when it has none."""
+    variants = dict[str, None]()
+    parts = ["unet", "vae", "text_encoder"]
+    parts += ["text_encoder_2"] if isinstance(index.get("text_encoder_2"), list) else []
+    for part in parts:
         here = folder / part
         if not (here / "config.json").is_file():
             raise KdstError(f"{folder} is incomplete: {part}/config.json is missing")
-        if not any(here.glob("*.safetensors")):
+        names = [path.name.removesuffix(".safetensors") for path in here.glob("*.safetensors")]
+        if not names:
             raise KdstError(
                 f"{here} has no .safetensors weights. Other formats can run code when they are read;"
-                " convert the model first"
+                f" convert the model first, where you trust it:\n{_conversion(folder)}"
             )
+        if all("." in name for name in names):
+            variants |= dict.fromkeys(name.split(".")[1].split("-")[0] for name in names)
+    if len(variants) > 1:
+        raise KdstError(
+            f"{folder} has weights of several variants ({', '.join(variants)}); keep those of one"
+        )
+    return next(iter(variants), None)
 
 
-def _read(index: Mapping[str, Any], source: str, revision: str | None, name: str) -> Any:
+def _conversion(folder: Path) -> str:
+    """The command that writes a pipeline's weights as safetensors."""
+    target = f"{folder.resolve()}-safetensors"
+    return (
+        'python -c "import diffusers; diffusers.DiffusionPipeline.from_pretrained('
+        f"'{folder}', use_safetensors=False).save_pretrained('{target}')\""
+    )
+
+
+def _read(
+    index: Mapping[str, Any], source: str, revision: str | None, variant: str | None, name: str
+) -> Any:
     """Load the weights with the pipeline class that the parts ask for."""
     with quiet():
         from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
@@ -149,6 +172,7 @@ def _read(index: Mapping[str, Any], source: str, revision: str | None, name: str
             return cls.from_pretrained(
                 source,
                 revision=revision,
+                variant=variant,
                 use_safetensors=True,
                 low_cpu_mem_usage=importlib.util.find_spec("accelerate") is not None,
                 **extra,
@@ -158,8 +182,16 @@ def _read(index: Mapping[str, Any], source: str, revision: str | None, name: str
             raise KdstError(f"model {name} cannot be loaded: {reason[:200]}") from e
 
 
-def _check_channels(pipeline: Any, name: str) -> None:
-    """Raise KdstError for a UNet that expects more than the noisy latents, as inpainting does."""
+def check_parts(pipeline: Any, name: str) -> None:
+    """Raise KdstError for a UNet that expects more than the noisy latents and a text.
+
+    Inpainting and instruct-pix2pix models take images, latent consistency models the guidance.
+    """
+    if pipeline.unet.config.get("time_cond_proj_dim") is not None:
+        raise KdstError(
+            f"model {name} is a latent consistency model (its UNet takes the guidance as an input);"
+            f" it cannot be sampled by DDIM, which edits need. {SUPPORTED}"
+        )
     given, wanted = pipeline.vae.config.latent_channels, pipeline.unet.config.in_channels
     if given != wanted:
         raise KdstError(

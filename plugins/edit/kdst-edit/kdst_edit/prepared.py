@@ -12,6 +12,7 @@ from kdst_core.rundir import Run, write_atomically
 from kdst_edit.inputs import EditInputs
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from kdst_core.contracts import Edit, EditRequest
@@ -47,15 +48,23 @@ class PreparedEdit:
 
     def execute(self, run: Run) -> Outcome:
         """Carry out the run."""
+        from kdst_edit.precision import computing_in
         from kdst_edit.quiet import quiet
 
-        with quiet():
+        with quiet(), computing_in(self.pipeline, self.dtype):
             path = self._invert(run)
             request = self._request(path)
             edit = self.job.method.call(request, self.job.options, run)
             check_result(edit, request)
             plain = self._plain(request, run)
             return self._outcome(run, path, edit, plain)
+
+    @property
+    def dtype(self) -> "torch.dtype":
+        """The precision of UNet and text encoders."""
+        from kdst_edit.precision import chosen
+
+        return chosen(self.inputs.dtype, self.pipeline, self.device)
 
     def _invert(self, run: Run) -> "Inversion | None":
         """The inversion of the photograph, if there is one."""
@@ -66,6 +75,7 @@ class PreparedEdit:
         from kdst_edit.inversion.cache import Cache
         from kdst_edit.inversion.invert import invert
         from kdst_edit.inversion.settings import InversionSettings
+        from kdst_edit.precision import computing_in
 
         inputs = self.inputs
         settings = InversionSettings(
@@ -77,15 +87,16 @@ class PreparedEdit:
             skip=inputs.skip,
         )
         prompt = inputs.inversion_prompt
-        return invert(
-            self.pipeline,
-            self.image,
-            self.source if prompt is None else prompt,
-            settings,
-            generator=torch.Generator().manual_seed(self.job.seed),
-            cache=Cache(inputs.inversions or run.dir / "inversions"),
-            progress=run.progress,
-        )
+        with computing_in(self.pipeline, torch.float32):
+            return invert(
+                self.pipeline,
+                self.image,
+                self.source if prompt is None else prompt,
+                settings,
+                generator=torch.Generator().manual_seed(self.job.seed),
+                cache=Cache(inputs.inversions or run.dir / "inversions"),
+                progress=run.progress,
+            )
 
     def _request(self, path: "Inversion | None") -> "EditRequest":
         """What the method is asked."""
@@ -109,13 +120,28 @@ class PreparedEdit:
             self.image,
             self.targets,
             generator,
-            latents.to(self.device, self.pipeline.unet.dtype),
+            latents.to(self.device, torch.float32),
             negative_prompt=self.inputs.negative_prompt,
             num_steps=self.inputs.steps,
             guidance=self.guidance,
             path=path,
             max_rows=self.inputs.max_rows,
+            confine=self._confined(latents),
         )
+
+    def _confined(self, latents: "Tensor") -> "Tensor | None":
+        """Which latents (h, w) edits may change: those of which the mask covers half or more."""
+        if self.mask is None or not self.inputs.confine:
+            return None
+        from torch.nn.functional import adaptive_avg_pool2d
+
+        size = (latents.shape[-2], latents.shape[-1])
+        inside = adaptive_avg_pool2d(self.mask[None, None].float(), size)[0, 0] >= 0.5
+        if not inside.any():
+            raise KdstError(
+                f"--mask {self.inputs.mask} is too small for --confine: no latent is half covered"
+            )
+        return inside.float()
 
     def _plain(self, request: "EditRequest", run: Run) -> "list[Shown]":
         """The targets sampled from the same noise without control."""
@@ -165,18 +191,46 @@ class PreparedEdit:
             metrics,
             {name: f"artifacts/{name}" for name in ["scores.json", *names]},
             protocol,
-            warnings=[*self.notes, *edit.warnings],
-            summary=[*edit.notes, *summary(metrics)],
+            warnings=self._warnings(edit, plain, metrics),
+            summary=[*edit.notes, *summary(metrics), *self._confinement()],
         )
+
+    def _warnings(
+        self, edit: "Edit", plain: "list[Shown]", metrics: Mapping[str, float]
+    ) -> list[str]:
+        """What was changed to fit the model, and what had no effect."""
+        from kdst_edit import audit
+
+        prompts = [self.source, *self.targets, self.inputs.negative_prompt]
+        found = [
+            *self.notes,
+            *audit.options(self.inputs, self.guidance, self.image is not None, self.source),
+            *edit.warnings,
+            *audit.words(self.pipeline.tokenizer, prompts, edit.learned),
+            *audit.outcome(edit, [shown.image for shown in plain], metrics),
+        ]
+        return list(dict.fromkeys(found))
+
+    def _confinement(self) -> list[str]:
+        """What --confine did."""
+        if self.mask is None or not self.inputs.confine:
+            return []
+        outside = 1 - float(self.mask.float().mean())
+        return [
+            f"confined to the mask: {outside:.0%} of the picture was put back after every step, so the"
+            " edit cannot continue there"
+        ]
 
     def _protocol(self, path: "Inversion | None", region: str) -> dict[str, Any]:
         """Everything that decides what was measured."""
         from kdst_edit.latents import digest
+        from kdst_edit.precision import stated
 
         found: dict[str, Any] = {
             "source": self.source,
             "target": " | ".join(self.targets),
             "guidance": self.guidance,
+            "dtype": stated(self.dtype),
             "region": region,
             "model_digest": digest(self.pipeline)[:16],
         }

@@ -39,8 +39,11 @@ class Rule:
     """One change to what the UNet computes, or to the latents between steps.
 
     layers: which layers, usually a `Layers`. steps: at which steps, from 0, usually a `range`.
-    branches: which edits, from 1; None for all. fired: how often it acted.
+    branches: which edits, from 1; None for all. fired: how often it acted. order: rules with a lower
+    one change the latents earlier in a step; among equals, those given first.
     """
+
+    order: ClassVar[int] = 0
 
     layers: Choice = nowhere
     steps: Collection[int] = ALWAYS
@@ -219,8 +222,11 @@ class StoreMaps(Rule):
 class SourceReset(Rule):
     """After each step the source is put back on the path of its inversion (Direct Inversion).
 
-    path: latents (N + 1, C, h, w), path[i] before step i.
+    Before any other rule reads the source, as in the authors' code. path: latents (N + 1, C, h, w),
+    path[i] before step i.
     """
+
+    order: ClassVar[int] = -1
 
     path: Tensor
 
@@ -228,5 +234,26 @@ class SourceReset(Rule):
         """Put the source's row back."""
         latents = latents.clone()
         latents[0] = self.path[step + 1].to(latents)
+        self.fired += 1
+        return latents
+
+
+@define(eq=False, kw_only=True)
+class Confine(Rule):
+    """After each step, and after all other rules, edits are the source outside a mask.
+
+    inside: (h, w), 1 where edits may differ. path: latents (N + 1, C, h, w) of the inverted source,
+    or None for the source's branch.
+    """
+
+    order: ClassVar[int] = 1
+    inside: Tensor
+    path: Tensor | None = None
+
+    def after_step(self, step: int, latents: Tensor) -> Tensor:
+        """Put the source back outside the mask."""
+        latents, inside = latents.clone(), self.inside.to(latents)
+        source = latents[0] if self.path is None else self.path[step + 1].to(latents)
+        latents[1:] = torch.where(inside > 0, latents[1:], source)
         self.fired += 1
         return latents

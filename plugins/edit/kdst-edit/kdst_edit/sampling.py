@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @frozen
 class Branch:
-    """One image to sample. guidance 1 samples without the negative prompt, at half the cost."""
+    """One image to sample. guidance up to 1 samples without the negative prompt, at half the cost."""
 
     prompt: str
     negative: str = ""
@@ -25,7 +25,7 @@ class Branch:
     @property
     def guided(self) -> bool:
         """Whether the branch needs a row for the negative prompt."""
-        return self.guidance != 1
+        return self.guidance > 1
 
 
 @torch.no_grad()
@@ -47,14 +47,15 @@ def sample(
     where sampling begins, the noise that is added and the negative embeddings. max_rows: bound on
     the rows of one call of the UNet. advance: told 1 after each step.
     """
+    from kdst_edit.inversion.schedule import set_steps
     from kdst_edit.latents import ddim
 
     scheduler = ddim(pipeline)
-    scheduler.set_timesteps(num_steps, device=latents.device)
+    start, corrected = path.start if path else 0, _corrected(scheduler, num_steps, path)
+    set_steps(scheduler, num_steps, latents.device)
     rows = branch_rows(branches)
     texts = _texts(pipeline, branches, rows, latents.shape[-2:])
     x = latents.expand(len(branches), -1, -1, -1).clone()
-    start = path.start if path else 0
     with Control(pipeline.unet, rules, (x.shape[-2], x.shape[-1])) as control:
         for step, t in enumerate(scheduler.timesteps):
             if step < start:
@@ -65,6 +66,8 @@ def sample(
                 predicted.append(_predict(pipeline, scheduler, x, t, part, rows, texts, path, step))
             out = guide(torch.cat(predicted), rows, branches)
             x = scheduler.step(out, t, x, **_noise(path, step, x)).prev_sample
+            if step in corrected and path is not None and path.noises is not None:
+                x = x + path.noises[step].to(x)
             x = control.after_step(step, x)
             if advance:
                 advance(1)
@@ -109,7 +112,9 @@ def _texts(
         branches[r.branch].prompt if r.conditional else branches[r.branch].negative for r in rows
     ]
     scale = latent_factor(pipeline)
-    return condition(pipeline, prompts, (latent[0] * scale, latent[1] * scale))
+    negative = [i for i, row in enumerate(rows) if not row.conditional]
+    size = (latent[0] * scale, latent[1] * scale)
+    return condition(pipeline, prompts, size, negative=negative)
 
 
 def _predict(
@@ -131,8 +136,9 @@ def _predict(
             if not rows[number].conditional:
                 words[i] = path.negative[step].to(words)
     inputs = scheduler.scale_model_input(x[[rows[i].branch for i in part]], t)
+    inputs = inputs.to(here["encoder_hidden_states"].dtype)
     out: Tensor = pipeline.unet(inputs, t, **here, return_dict=False)[0]
-    return out
+    return out.to(x.dtype)
 
 
 def _noise(path: SourcePath | None, step: int, x: Tensor) -> dict[str, Any]:
@@ -140,3 +146,14 @@ def _noise(path: SourcePath | None, step: int, x: Tensor) -> dict[str, Any]:
     if path is None or path.noises is None:
         return {}
     return {"eta": 1.0, "variance_noise": path.noises[step].to(x).expand_as(x)}
+
+
+def _corrected(scheduler: Any, num_steps: int, path: SourcePath | None) -> set[int]:
+    """The steps that add no noise, in which the maps of an edit-friendly inversion hold a correction."""
+    if path is None or path.noises is None:
+        return set()
+    from kdst_edit.inversion.friendly import MIN_SIGMA
+    from kdst_edit.inversion.schedule import Schedule
+
+    steps = Schedule.of(scheduler, num_steps).steps
+    return {i for i, step in enumerate(steps) if step.sigma <= MIN_SIGMA}

@@ -7,7 +7,7 @@ from attrs import frozen
 from torch import Tensor
 
 from kdst_edit import attributes, measures
-from kdst_edit.words import split
+from kdst_edit.words import bare, split
 
 Maps = Mapping[str, Tensor]
 
@@ -24,7 +24,8 @@ class Shown:
 def changed_words(source: str, target: str) -> tuple[list[str], list[str]]:
     """The words of each prompt that the other does not have."""
     old, new = split(source), split(target)
-    return [w for w in old if w not in new], [w for w in new if w not in old]
+    before, after = ({bare(word) for word in words} for words in (old, new))
+    return [w for w in old if bare(w) not in after], [w for w in new if bare(w) not in before]
 
 
 def region(shown: Shown, words: Sequence[str]) -> Tensor | None:

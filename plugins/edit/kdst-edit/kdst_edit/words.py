@@ -11,6 +11,32 @@ def split(prompt: str) -> list[str]:
     return prompt.split()
 
 
+def bare(word: str) -> str:
+    """A word without case and without the punctuation around it; itself where nothing else is left."""
+    at = [i for i, sign in enumerate(word) if sign.isalnum()]
+    return (word[at[0] : at[-1] + 1] if at else word).casefold()
+
+
+def find(prompt: str, name: str) -> list[int]:
+    """Which words of a prompt, from 0, a name means: `cat` all of them, `cat#2` the second one."""
+    words = [bare(word) for word in split(prompt)]
+    found = [i for i, word in enumerate(words) if word == bare(name)]
+    base, _, number = name.rpartition("#")
+    if found or not base or not number.isdecimal():
+        return found
+    found = [i for i, word in enumerate(words) if word == bare(base)]
+    return found[int(number) - 1 : int(number)] if int(number) else []
+
+
+def unknown_words(tokenizer: Any, prompt: str) -> list[str]:
+    """The words of a prompt that the tokenizer reads as its token for unknown words."""
+    ids, unknown = token_ids(tokenizer, prompt), tokenizer.unk_token_id
+    if unknown is None or unknown == tokenizer.eos_token_id:
+        return []
+    words = zip(split(prompt), positions(tokenizer, prompt), strict=True)
+    return [word for word, at in words if any(ids[p] == unknown for p in at)]
+
+
 def token_ids(tokenizer: Any, prompt: str) -> list[int]:
     """The ids of a prompt, begin and end included, without padding.
 
@@ -30,10 +56,13 @@ def token_texts(tokenizer: Any, prompt: str) -> list[str]:
     return [tokenizer.decode([i]).strip() or "·" for i in token_ids(tokenizer, prompt)]
 
 
-def positions(tokenizer: Any, prompt: str) -> list[list[int]]:
-    """For each word of a prompt, the positions of its tokens, counted with the begin token as 0."""
+def positions(tokenizer: Any, prompt: str, *, punctuation: bool = True) -> list[list[int]]:
+    """For each word of a prompt, the positions of its tokens, counted with the begin token as 0.
+
+    punctuation: with the tokens of the punctuation around a word.
+    """
     encoded = tokenizer(prompt, return_offsets_mapping=True)
-    spans = _spans(prompt)
+    spans = _spans(prompt) if punctuation else [_inner(prompt, *span) for span in _spans(prompt)]
     found: list[list[int]] = [[] for _ in spans]
     for at, (start, end) in enumerate(encoded.offset_mapping):
         for word, (first, last) in enumerate(spans):
@@ -50,6 +79,12 @@ def _spans(prompt: str) -> list[tuple[int, int]]:
         spans.append((at, at + len(word)))
         at += len(word)
     return spans
+
+
+def _inner(prompt: str, start: int, end: int) -> tuple[int, int]:
+    """A word's start and end without the punctuation around it."""
+    at = [i for i in range(start, end) if prompt[i].isalnum()]
+    return (at[0], at[-1] + 1) if at else (start, end)
 
 
 def unique_words(tokenizer: Any, prompt: str) -> dict[str, Sequence[int]]:

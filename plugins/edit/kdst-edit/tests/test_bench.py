@@ -107,7 +107,7 @@ def test_default_prompts_are_those_of_the_tiny_model() -> None:
         ({"source": DEFAULT_SOURCE, "reweight": ["red=9"]}, "--wide"),
         ({"tau": ["2"]}, r"in \[0, 1\]"),
         ({"self_tau": 1.5}, "at most 1"),
-        ({"guidance": 0.5}, "at least 1"),
+        ({"guidance": -0.5}, "at least 0"),
         ({"size": 30}, "divisible by"),
         ({"model": "nowhere", "source": "a"}, "no model"),
         ({"mask": "nowhere.png"}, "--mask"),

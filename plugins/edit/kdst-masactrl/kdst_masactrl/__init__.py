@@ -50,7 +50,8 @@ def edit(request: "EditRequest", options: MasactrlOptions, run: "RunServices") -
 
     layers = [x.name for x in find_layers(request.pipeline.unet) if x.kind == "self"]
     chosen = set(layers[round(options.first_layer * len(layers)) :])
-    steps = carried_out(request, begin=round(options.start * request.num_steps))
+    there = carried_out(request)
+    steps = there[round(options.start * len(there)) :]
     if not chosen or not steps:
         raise KdstError(
             "--start and --first-layer leave no step or no layer to control; lower them"

@@ -17,7 +17,7 @@ class P2pOptions:
     kind: Literal["auto", "swap", "refine"] = option(
         "auto",
         "swap (same number of words), refine (words added or removed), or auto: swap where the"
-        " numbers of words agree.",
+        " numbers of words agree and every word that both prompts have stays in its place.",
     )
     tau: list[str] = option(
         ["0.8"],
@@ -36,7 +36,11 @@ class P2pOptions:
         " the null-text notebook (32x32 of 64x64), 4 as in the first one.",
         min=1,
     )
-    reweight: list[str] = option([], "WORD=C: multiply the attention of a word by C, in [-2, 2].")
+    reweight: list[str] = option(
+        [],
+        "WORD=C: multiply the attention of a word by C, in [-2, 2]. Words are given without"
+        " punctuation, in any case; WORD#2 is the second of several.",
+    )
     wide: bool = option(False, "Allow weights C outside [-2, 2].")
     blend: list[str] = option(
         ["auto"],

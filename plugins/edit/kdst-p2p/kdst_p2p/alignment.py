@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from kdst_core.errors import KdstError
-from kdst_edit.words import positions, split, token_ids
+from kdst_edit.words import find, positions, split, token_ids
 
 Profile = Literal["corrected", "published"]
 
@@ -14,10 +14,11 @@ Profile = Literal["corrected", "published"]
 def word_indices(text: str, word: str | int, tokenizer: Any) -> list[int]:
     """Positions of the tokens of a word, the begin token being 0.
 
-    word: the word as it stands between spaces, every occurrence of it; or its number, from 0.
+    word: its name, every occurrence of it (`cat`) or one (`cat#2`), without the punctuation that
+    stands at it; or its number, from 0.
     """
-    words, at = split(text), positions(tokenizer, text)
-    chosen = [word] if isinstance(word, int) else [i for i, w in enumerate(words) if w == word]
+    at = positions(tokenizer, text, punctuation=False)
+    chosen = [word] if isinstance(word, int) else find(text, word)
     return [position for i in chosen for position in at[i]]
 
 
@@ -29,7 +30,8 @@ def replace_mapper(
     Rows are source tokens, columns target tokens; T is `max_tokens`. A word takes the attention of
     the word in its place, spread evenly where their numbers of tokens differ. After the last swapped
     word the authors' code pairs target position j with source position j; `corrected` pairs equal
-    words also where earlier words differ in their numbers of tokens.
+    words also where earlier words differ in their numbers of tokens, and gives columns for which no
+    source token is left the last one, which is padding.
 
     Raises KdstError when the prompts have different numbers of words.
     """
@@ -37,7 +39,7 @@ def replace_mapper(
     if len(old) != len(new):
         raise KdstError(
             f"a swap needs prompts with the same number of words, not {len(old)} and {len(new)}:"
-            f" {source!r}, {target!r}.\nUse --edit refine to add or remove words"
+            f" {source!r}, {target!r}.\nUse --kind refine to add or remove words"
         )
     _check_length(tokenizer, (source, target), max_tokens)
     mapper = torch.zeros(max_tokens, max_tokens)
@@ -54,6 +56,8 @@ def replace_mapper(
         i, j = rows[-1] + 1, columns[-1] + 1
     rest = max_tokens - max(i, j)
     _pair(mapper, j if profile == "published" else i, j, rest)
+    if profile == "corrected":
+        mapper[-1, j + rest :] = 1
     return mapper
 
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from kdst_core.contracts import TokenAlignment
-from kdst_edit.words import positions, split, token_ids, token_texts
+from kdst_edit.words import find, split, token_ids, token_texts
 from kdst_p2p import P2pOptions
-from kdst_p2p.alignment import refine_mapper, replace_mapper
+from kdst_p2p.alignment import refine_mapper, replace_mapper, word_indices
 from kdst_p2p.schedule import cross_alphas
 from kdst_p2p.settings import Setting
 
@@ -75,7 +75,7 @@ def no_effect(
 
 def _unheard(source: str, setting: Setting, tokenizer: Any, num_steps: int) -> list[str]:
     """What cannot act in one edit."""
-    acting = {w: c for w, c in setting.weights.items() if w in split(setting.prompt) and c != 1}
+    acting = {w: c for w, c in setting.weights.items() if find(setting.prompt, w) and c != 1}
     same_text = split(setting.prompt) == split(source)
     same_ids = token_ids(tokenizer, source) == token_ids(tokenizer, setting.prompt)
     found = []
@@ -92,11 +92,7 @@ def _unheard(source: str, setting: Setting, tokenizer: Any, num_steps: int) -> l
         for word, c in setting.weights.items()
         if c == 1
     ]
-    return (
-        found
-        + _never_injected(setting, acting, tokenizer, num_steps)
-        + _unknown(setting, tokenizer)
-    )
+    return found + _never_injected(setting, acting, tokenizer, num_steps)
 
 
 def _never_injected(
@@ -105,22 +101,8 @@ def _never_injected(
     """Weights whose tau leaves no step, since c acts only while the source's maps are injected."""
     prompts, most = [setting.prompt, setting.prompt], tokenizer.model_max_length
     alphas = cross_alphas(prompts, num_steps, setting.tau, tokenizer, most)[:num_steps]
-    at = dict(zip(split(setting.prompt), positions(tokenizer, setting.prompt), strict=True))
     return [
         f"The weight of {word!r} cannot have an effect: its tau leaves no step in which it acts."
         for word in acting
-        if not alphas[..., at[word]].any()
-    ]
-
-
-def _unknown(setting: Setting, tokenizer: Any) -> list[str]:
-    """Words that the tokenizer does not know."""
-    ids, unknown = token_ids(tokenizer, setting.prompt), tokenizer.unk_token_id
-    if unknown is None or unknown == tokenizer.eos_token_id:
-        return []
-    words = zip(split(setting.prompt), positions(tokenizer, setting.prompt), strict=True)
-    return [
-        f"The model does not know the word {word!r}; it is read like any other unknown word."
-        for word, at in words
-        if any(ids[p] == unknown for p in at)
+        if not alphas[..., word_indices(setting.prompt, word, tokenizer)].any()
     ]

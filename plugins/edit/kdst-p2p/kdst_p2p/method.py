@@ -9,7 +9,7 @@ from attrs import field, frozen
 from torch import Tensor
 
 from kdst_core.contracts import Edit, EditRequest, RunServices
-from kdst_edit.kit import carried_out, edit_with
+from kdst_edit.kit import aligned_branch, carried_out, edit_with, shares, target_branches
 from kdst_edit.layers import Layer, Layers, factors_of, find_layers, map_factor
 from kdst_edit.rules import CopyQK, EditCrossMap, Rule, StoreMaps
 from kdst_edit.words import split
@@ -25,18 +25,24 @@ from kdst_p2p.sweep import contact_sheet
 
 def edit_prompt_to_prompt(request: EditRequest, options: P2pOptions, run: RunServices) -> Edit:
     """Edit the source towards each target, all from one noise."""
-    source = request.path.prompt if request.path else request.source_prompt
+    source = request.source_prompt
     settings = settings_of(source, request.targets, options)
     rules = rules_of(request, source, settings, options)
     blends = [rule for rule in rules if isinstance(rule, LocalBlend)]
     tokenizer = request.pipeline.tokenizer
     sheet = contact_sheet(request, source, settings[0], options, run, rules_of)
-    edit = edit_with(request, rules, run, masks=lambda: _shown(blends, len(settings)))
+    branches = [aligned_branch(request), *target_branches(request)]
+    edit = edit_with(
+        request, rules, run, branches=branches, masks=lambda: _shown(blends, len(settings))
+    )
     aligned = alignments(source, settings, tokenizer, options)
     return attrs.evolve(
         edit,
         notes=explanation(aligned, settings) if options.explain else (),
-        warnings=no_effect(source, settings, tokenizer, request.num_steps),
+        warnings=[
+            *edit.warnings,
+            *no_effect(source, settings, tokenizer, len(carried_out(request))),
+        ],
         alignments=aligned,
         sheets=[sheet] if sheet else (),
     )
@@ -173,9 +179,9 @@ def _cross_edit(
     """The tensors of the edits of some branches, all of one kind."""
     tokenizer, device = request.pipeline.tokenizer, request.latents.device
     most, chosen = tokenizer.model_max_length, [settings[b - 1] for b in branches]
-    alphas = [
-        cross_alphas([source, s.prompt], request.num_steps, s.tau, tokenizer, most) for s in chosen
-    ]
+    there = carried_out(request)
+    alphas = [cross_alphas([source, s.prompt], len(there), s.tau, tokenizer, most) for s in chosen]
+    before = alphas[0].new_zeros(there.start, *alphas[0].shape[1:])
     weights = [
         equalizer(s.prompt, list(s.weights), list(s.weights.values()), tokenizer, most)
         for s in chosen
@@ -196,7 +202,7 @@ def _cross_edit(
             torch.stack([kept for _, kept in pairs]).to(device),
         )
     return CrossEdit(
-        torch.cat(alphas, 1).to(device),
+        torch.cat([torch.cat([before, each]) for each in alphas], 1).to(device),
         {branch: row for row, branch in enumerate(branches)},
         torch.cat(weights).to(device) if any(s.weights for s in chosen) else None,
         replace,
@@ -211,7 +217,7 @@ def self_rules(
     factors = [f for f in factors_of(request.pipeline.unet, "self") if f >= options.self_factor]
     rules: list[Rule] = []
     for share in sorted({setting.self_tau for setting in settings}):
-        steps = carried_out(request, int(share * request.num_steps))
+        steps = shares(request, end=share)
         branches = [b for b, setting in enumerate(settings, 1) if setting.self_tau == share]
         if steps and factors:
             layers = Layers("self", factors=factors)
@@ -246,7 +252,7 @@ def _blend(
     at = [_tokens(prompt, words, tokenizer) for prompt in prompts]
     minus = [_tokens(prompt, options.subtract, tokenizer) for prompt in prompts]
     tokens = sorted({position for row in (*at, *minus) for position in row})
-    begin = min(int(options.blend_start * request.num_steps), request.num_steps - 1)
+    begin = min(shares(request, begin=options.blend_start).start, request.num_steps - 1)
     published = options.profile == "published"
     store = StoreMaps(
         layers=_stored_layers(request),

@@ -1,12 +1,13 @@
 """Options as text become what the method computes with; KdstError says what does not fit."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from attrs import frozen
 
 from kdst_core.errors import KdstError, did_you_mean
-from kdst_edit.words import split
+from kdst_edit.words import bare, find, split
 from kdst_p2p import P2pOptions
 from kdst_p2p.schedule import DEFAULT, Window
 
@@ -40,13 +41,20 @@ def kind_of(source: str, target: str, wanted: str) -> Kind:
     """How a target's tokens are aligned with the source's."""
     old, new = split(source), split(target)
     if wanted == "auto":
-        return "swap" if len(old) == len(new) else "refine"
+        return "swap" if _in_place(old, new) else "refine"
     if wanted == "swap" and len(old) != len(new):
         raise KdstError(
             f"a swap needs prompts with the same number of words, not {len(old)} and {len(new)}"
             f" ({source!r}, {target!r}).\nUse --kind refine to add or remove words"
         )
     return "swap" if wanted == "swap" else "refine"
+
+
+def _in_place(old: Sequence[str], new: Sequence[str]) -> bool:
+    """Whether a swap pairs every word that both prompts have with itself."""
+    before, after = [bare(word) for word in old], [bare(word) for word in new]
+    paired = Counter(a for a, b in zip(before, after, strict=False) if a == b)
+    return len(old) == len(new) and paired == Counter(before) & Counter(after)
 
 
 def parse_tau(entries: Iterable[str]) -> dict[str, Window]:
@@ -94,9 +102,9 @@ def _number(flag: str, entry: str, text: str) -> float:
 
 def check_words(flag: str, words: Iterable[str], prompts: Sequence[str]) -> None:
     """Raise KdstError for a word that is in none of the prompts."""
-    known = dict.fromkeys(word for prompt in prompts for word in split(prompt))
+    known = dict.fromkeys(bare(word) for prompt in prompts for word in split(prompt))
     for word in words:
-        if word not in known:
+        if not any(find(prompt, word) for prompt in prompts):
             raise KdstError(
                 f"{flag}: {word!r} is not a word of {' or '.join(map(repr, prompts))}."
                 f"{did_you_mean(word, known)}"

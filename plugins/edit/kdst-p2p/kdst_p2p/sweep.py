@@ -6,7 +6,7 @@ import attrs
 
 from kdst_core.contracts import ContactSheet, EditRequest, RunServices
 from kdst_core.errors import KdstError
-from kdst_edit.kit import resets, sample_request, source_branch
+from kdst_edit.kit import aligned_branch, resets, sample_request
 from kdst_edit.latents import decode
 from kdst_edit.rules import Rule
 from kdst_edit.sampling import Branch
@@ -51,7 +51,7 @@ def contact_sheet(
     ]
     targets = [Branch(s.prompt, request.negative_prompt, request.guidance) for s in grid]
     rules = [*rules_of(request, source, grid, options), *resets(request)]
-    branches = [source_branch(request), *targets]
+    branches = [aligned_branch(request), *targets]
     latents = sample_request(request, branches, rules, run, label="contact sheet")
     images = decode(request.pipeline, latents[1:]).cpu()
     return ContactSheet(

@@ -11,7 +11,7 @@ from attrs import frozen
 
 from kdst_core.contracts import EditRequest
 from kdst_core.errors import KdstError
-from kdst_edit.kit import carried_out
+from kdst_edit.kit import shares
 from kdst_edit.layers import Layer, Layers, Place, factors_of
 from kdst_edit.rules import CopyFeature, CopyQK, Rule
 from kdst_pnp import PnpOptions
@@ -22,13 +22,12 @@ UP: tuple[Place, ...] = ("up",)
 def rules(request: EditRequest, options: PnpOptions) -> list[Rule]:
     """The rules of an edit; one with an empty window is left out.
 
-    Both change the rows of the negative prompt too, as published. The share of the steps is rounded
-    down, as the authors' newer code does.
+    Both change the rows of the negative prompt too, as published. The share is one of the steps that
+    are carried out, rounded down, as in the authors' newer code.
     """
-    unet, steps = request.pipeline.unet, request.num_steps
+    unet = request.pipeline.unet
     features = Features(feature_factors(unet, options), options.feature_block)
-    ends = (int(steps * share) for share in (options.pnp_f_t, options.pnp_attn_t))
-    until_f, until_a = (carried_out(request, end) for end in ends)
+    until_f, until_a = (shares(request, end=x) for x in (options.pnp_f_t, options.pnp_attn_t))
     found: list[Rule] = []
     if until_f:
         found.append(CopyFeature(layers=features, steps=until_f, rows="all"))

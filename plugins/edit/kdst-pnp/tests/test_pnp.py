@@ -173,8 +173,10 @@ def test_shares_outside_zero_to_one_are_refused(name: str, value: float) -> None
 
 
 def test_steps_that_an_inversion_skips_are_not_asked_for(tiny: Any, tmp_path: Path) -> None:
+    """Shares are of the four steps that are left, not of all ten."""
     path = SourcePath(torch.randn(11, 3, 32, 32), prompt="", guidance=1.0, start=6, resets=True)
     asked = attrs.evolve(request(tiny, 10), path=path, latents=path.latents[6:7])
-    (features,) = rules(asked, PnpOptions())
-    assert features.steps == range(6, 8)
+    features, attention = rules(asked, PnpOptions())
+    assert features.steps == range(6, 9)
+    assert attention.steps == range(6, 8)
     assert len(edit(asked, PnpOptions(), make_run(tmp_path)).images) == 1

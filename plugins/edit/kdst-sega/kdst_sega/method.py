@@ -12,7 +12,14 @@ from attrs import define, field
 from torch import Tensor
 
 from kdst_core.contracts import Edit, EditedImage, EditRequest, RunServices
-from kdst_edit.kit import attention_of, resets, sample_request, source_branch, word_maps
+from kdst_edit.kit import (
+    attention_of,
+    carried_out,
+    resets,
+    sample_request,
+    source_branch,
+    word_maps,
+)
 from kdst_edit.latents import decode
 from kdst_edit.rules import Rule
 from kdst_edit.sampling import Branch
@@ -71,7 +78,7 @@ def concepts(source: str, target: str, kind: str) -> dict[str, float]:
 def edit_by_concepts(request: EditRequest, options: Options, run: RunServices) -> Edit:
     """Sample the source and, from the same noise and prompt, one guided edit a target."""
     branches, rules, edits = [source_branch(request)], list[Rule](), list[int]()
-    sizes = step_sizes(request)
+    sizes, there = step_sizes(request), carried_out(request)
     for target in request.targets:
         edits.append(len(branches))
         prompt, negative = request.source_prompt, request.negative_prompt
@@ -88,7 +95,7 @@ def edit_by_concepts(request: EditRequest, options: Options, run: RunServices) -
                 concepts={first + 1 + i: sign for i, sign in enumerate(found.values())},
                 options=options,
                 sizes=sizes,
-                begin=round(options.warmup * request.num_steps),
+                begin=there.start + round(options.warmup * len(there)),
             )
         )
     words = word_maps(request)

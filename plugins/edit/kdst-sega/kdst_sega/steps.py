@@ -2,6 +2,7 @@
 
 from kdst_core.contracts import EditRequest
 from kdst_core.errors import KdstError
+from kdst_edit.inversion.schedule import set_steps
 from kdst_edit.latents import ddim
 
 
@@ -11,7 +12,7 @@ def step_sizes(request: EditRequest) -> list[float]:
     Raises KdstError where the first level has no signal: its step does not depend on the estimate.
     """
     scheduler = ddim(request.pipeline)
-    scheduler.set_timesteps(request.num_steps)
+    set_steps(scheduler, request.num_steps)
     back = scheduler.config.num_train_timesteps // request.num_steps
     noisy = request.path is not None and request.path.noises is not None
     sizes = []

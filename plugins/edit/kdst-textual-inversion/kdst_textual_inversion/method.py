@@ -41,7 +41,13 @@ def edit_with_new_word(
         for image, target in zip(edit.images, request.targets, strict=True)
     ]
     warnings = _without(said, options)
-    return attrs.evolve(edit, images=images, notes=(*edit.notes, *notes), warnings=warnings)
+    return attrs.evolve(
+        edit,
+        images=images,
+        notes=(*edit.notes, *notes),
+        warnings=warnings,
+        learned=(word,),
+    )
 
 
 def _train(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from attrs import frozen
 from torch import Tensor
 
@@ -22,7 +23,8 @@ def key(parts: Mapping[str, Any]) -> str:
     for name, value in sorted(parts.items()):
         if isinstance(value, Tensor):
             found.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-            found.update(value.detach().cpu().contiguous().numpy().tobytes())
+            flat = value.detach().cpu().contiguous().reshape(-1)
+            found.update(flat.view(torch.uint8).numpy().tobytes())
         else:
             found.update(f"{name} {json.dumps(value, sort_keys=True)}".encode())
     return found.hexdigest()[:32]

@@ -23,9 +23,9 @@ class Denoiser:
     guidance: float = 1.0
 
     def __call__(self, x: Tensor, timestep: int) -> Tensor:
-        """The guided output for `x` (1, C, h, w), without gradients; one row when guidance is 1."""
+        """The guided output for `x` (1, C, h, w), without gradients; one row up to guidance 1."""
         with torch.no_grad():
-            if self.guidance == 1.0:
+            if self.guidance <= 1.0:
                 return self.output(x, timestep, self.positive)
             both = self.output(x.expand(2, -1, -1, -1), timestep, self.negative + self.positive)
             without, told = both.chunk(2)

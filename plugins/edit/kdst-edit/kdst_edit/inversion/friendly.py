@@ -10,10 +10,15 @@ from torch import Tensor
 
 from kdst_edit.inversion.ddim import Advance
 from kdst_edit.inversion.denoise import Predict
-from kdst_edit.inversion.schedule import Schedule
+from kdst_edit.inversion.schedule import Schedule, Step
 
 MIN_SIGMA = 1e-6
-"""Below this a step adds no noise, so no noise map can correct it."""
+"""Below this a step adds no noise; its map then holds the correction itself."""
+
+
+def scale(step: Step) -> float:
+    """What the map of a step is multiplied by when it is added: σ, or 1 where the step has no noise."""
+    return step.sigma if step.sigma > MIN_SIGMA else 1.0
 
 
 def invert(
@@ -26,8 +31,8 @@ def invert(
     """Latents (N+1, C, h, w) and noise maps z (N, C, h, w) of `image` (1, C, h, w).
 
     noise: (N, C, h, w), drawn independently for each step, which is what makes the maps carry the
-    layout. Latents are those that sampling with z passes through, so the last one can differ from
-    `image` where the last step adds no noise.
+    layout. Latents are those that sampling with z passes through; the last one is `image`, also
+    where the last step adds no noise, since its map is then what is missing.
     """
     levels = [
         math.sqrt(s.alpha) * image[0] + math.sqrt(1 - s.alpha) * n
@@ -36,9 +41,9 @@ def invert(
     targets = [*levels[1:], image[0]]
     x, path, maps = levels[0][None], [levels[0]], []
     for step, target in zip(schedule.steps, targets, strict=True):
-        mean, sigma = step.mean_and_sigma(x, predict(x, step.timestep))
-        z = (target - mean) / sigma if sigma > MIN_SIGMA else torch.zeros_like(mean)  # equation 5
-        x = mean + sigma * z
+        mean, _ = step.mean_and_sigma(x, predict(x, step.timestep))
+        z = (target - mean) / scale(step)  # equation 5
+        x = mean + scale(step) * z
         path.append(x[0])
         maps.append(z[0])
         advance(1)
@@ -51,6 +56,6 @@ def resample(
     """Sample from `start` (1, C, h, w), the latents before step `first`, with noise maps z."""
     x = start
     for step, z in zip(schedule.steps[first:], maps[first:], strict=True):
-        mean, sigma = step.mean_and_sigma(x, predict(x, step.timestep))
-        x = mean + sigma * z
+        mean, _ = step.mean_and_sigma(x, predict(x, step.timestep))
+        x = mean + scale(step) * z
     return x

@@ -81,7 +81,7 @@ class _Work:
         generator: torch.Generator | None,
     ) -> "_Work":
         """Encode image and prompt, and draw noise where it will be needed."""
-        words = condition(pipeline, ["", prompt], (image.shape[1], image.shape[2]))
+        words = condition(pipeline, ["", prompt], (image.shape[1], image.shape[2]), negative=[0])
         latents = encode(pipeline, image)
         count = settings.steps if settings.kind == "ddpm" else 0
         drawn = torch.randn(

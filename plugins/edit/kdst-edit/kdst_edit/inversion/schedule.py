@@ -11,6 +11,8 @@ from typing import Any
 from attrs import frozen
 from torch import Tensor
 
+from kdst_core.errors import KdstError
+
 
 @frozen
 class Step:
@@ -60,12 +62,22 @@ class Step:
         p, q = self.between(self.alpha, self.alpha_prev)
         return (x_prev - q * output) / p
 
+    @property
+    def variance(self) -> float:
+        """σ² of the stochastic step: DDIM, equation 16 with η = 1."""
+        kept = (1 - self.alpha_prev) / (1 - self.alpha)
+        return max(kept * (1 - self.alpha / self.alpha_prev), 0.0)
+
+    @property
+    def sigma(self) -> float:
+        """The deviation of the noise that the stochastic step adds."""
+        return math.sqrt(self.variance)
+
     def mean_and_sigma(self, x: Tensor, output: Tensor) -> tuple[Tensor, float]:
         """Mean and σ of the stochastic step from α to α_prev: DDIM, equation 12 with η = 1."""
         x0, epsilon = self.x0_and_epsilon(x, output, self.alpha)
-        variance = (1 - self.alpha_prev) / (1 - self.alpha) * (1 - self.alpha / self.alpha_prev)
-        along = math.sqrt(max(1 - self.alpha_prev - variance, 0.0))
-        return math.sqrt(self.alpha_prev) * x0 + along * epsilon, math.sqrt(max(variance, 0.0))
+        along = math.sqrt(max(1 - self.alpha_prev - self.variance, 0.0))
+        return math.sqrt(self.alpha_prev) * x0 + along * epsilon, self.sigma
 
     def split(self, parts: int, alphas: Tensor, span: int, final: float) -> "list[Step]":
         """The same step in up to `parts` finer ones, from the noisiest; `span` timesteps long."""
@@ -75,6 +87,23 @@ class Step:
         levels[0], levels[-1] = self.alpha, self.alpha_prev
         pairs = zip(marks, levels, levels[1:], strict=False)
         return [Step(t, a, b, self.prediction) for t, a, b in pairs if t >= 0 and a != b]
+
+
+def set_steps(scheduler: Any, count: int, device: Any = None) -> None:
+    """Set the timesteps of a DDIM scheduler; KdstError when it has no levels for so many steps."""
+    levels = scheduler.config.num_train_timesteps
+    if count <= levels:
+        scheduler.set_timesteps(count, device=device)
+        seen = scheduler.timesteps
+        if len(seen) == count and bool((seen >= 0).all()) and bool((seen < levels).all()):
+            return
+    spacing = f"{scheduler.config.timestep_spacing} spacing"
+    offset = scheduler.config.steps_offset
+    fewer = levels // 2 if count > levels // 2 else max(count - 1, 1)
+    raise KdstError(
+        f"--steps {count} does not fit the model's {levels} levels of noise ({spacing},"
+        f" offset {offset}); give another number of steps, such as {fewer}"
+    )
 
 
 @frozen
@@ -92,7 +121,7 @@ class Schedule:
         A step ends where the scheduler ends it, `num_train_timesteps // count` below its timestep,
         which for `trailing` and `linspace` is not always where the next one begins.
         """
-        scheduler.set_timesteps(count)
+        set_steps(scheduler, count)
         span = scheduler.config.num_train_timesteps // count
         kind = scheduler.config.prediction_type
         alphas = scheduler.alphas_cumprod.double()

@@ -1,0 +1,91 @@
+"""What cannot have an effect, or did not have the one that was wanted, as sentences for the user."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from kdst_edit.inputs import EditInputs
+from kdst_edit.words import unknown_words
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from kdst_core.contracts import Edit
+
+EQUAL = 0.5 / 255
+"""Images that differ by less are the same files."""
+WORSE = 1.0
+"""Decibels below sampling without control from which a run says that it kept less."""
+
+
+def options(inputs: EditInputs, guidance: float, photograph: bool, source: str) -> list[str]:
+    """Options of the bench that have no effect beside the others."""
+    found = []
+    null_text = photograph and inputs.inversion == "null-text"
+    if inputs.negative_prompt and guidance <= 1:
+        found.append(
+            f"--negative-prompt has no effect: guidance {guidance:g} samples without a negative prompt."
+        )
+    elif inputs.negative_prompt and null_text:
+        found.append(
+            "--negative-prompt has no effect: null-text inversion puts its own embeddings in the"
+            " place of the negative prompt. Choose another --inversion to use it."
+        )
+    if null_text and guidance <= 1:
+        found.append(
+            f"Null-text inversion has nothing to optimise at guidance {guidance:g}; this is DDIM"
+            " inversion."
+        )
+    said = inputs.inversion_prompt
+    if not photograph:
+        given = {"--inversion-prompt": said, "--inversions": inputs.inversions}
+        unused = [name for name, value in given.items() if value is not None]
+        unused += ["--inversion"] if inputs.inversion != "direct" else []
+        found += [f"{name} has no effect: there is no --image to invert." for name in unused]
+        return found
+    if said is not None and said != source and inputs.inversion in ("ddim", "null-text"):
+        found.append(
+            f"The source is drawn with the inversion prompt {said!r} under --inversion"
+            f" {inputs.inversion}, so its attention is not that of the source prompt; with direct or"
+            " ddpm it is."
+        )
+    if inputs.inversion == "ddpm" and (inputs.substeps > 1 or inputs.fixed_point):
+        found.append("--substeps and --fixed-point have no effect: ddpm takes no steps back.")
+    return found
+
+
+def words(tokenizer: Any, prompts: Sequence[str], learned: Sequence[str]) -> list[str]:
+    """Words of the prompts that the model does not know, except those a method taught it."""
+    unknown = dict.fromkeys(w for p in prompts for w in unknown_words(tokenizer, p))
+    return [
+        f"The model does not know the word {word!r}; it is read like any other unknown word."
+        for word in unknown
+        if word not in learned
+    ]
+
+
+def outcome(edit: "Edit", plain: "Sequence[Tensor]", metrics: Mapping[str, float]) -> list[str]:
+    """What the images say: an edit that changed nothing, or that no control changed."""
+    found = []
+    told = " ".join(edit.warnings)
+    for number, shown in enumerate(edit.images):
+        image = shown.image.cpu()
+        if _same(image, edit.reconstruction.cpu()) and "cannot have an effect" not in told:
+            found.append(f"The edit {shown.prompt!r} is the source image, unchanged.")
+        elif plain and _same(image, plain[number]) and "without control" not in told:
+            found.append(
+                f"The edit {shown.prompt!r} is what sampling without control gives: no control had an"
+                " effect on it."
+            )
+    name = "beyond_edge_psnr" if "beyond_edge_psnr" in metrics else "background_psnr"
+    kept, free = metrics.get(name), metrics.get(f"plain.{name}")
+    if kept is not None and free is not None and kept < free - WORSE:
+        found.append(
+            f"The background was kept worse than without control ({kept:.1f} dB, without control"
+            f" {free:.1f} dB); change the method's options, or use another method."
+        )
+    return found
+
+
+def _same(image: "Tensor", other: "Tensor") -> bool:
+    """Whether two images are the same picture."""
+    return bool((image - other).abs().max() < EQUAL)
