@@ -107,15 +107,34 @@ def zoom_blur(x: Image, c: tuple[float, ...], rng: Rng) -> Image:
 
 def _enlarged(x: Image, factor: float) -> Image:
     """Return the middle of an image, enlarged by a factor with linear interpolation."""
-    height, width = x.shape[:2]
-    out = np.moveaxis(x, -1, 0).astype(np.float64)
-    for axis, side in ((1, height), (2, width)):
-        at = (np.arange(side) - (side - 1) / 2) / factor + (side - 1) / 2
-        low = np.clip(at.astype(int), 0, max(side - 2, 0))
-        share = (at - low)[:, None] if axis == 1 else at - low
-        high = np.minimum(low + 1, side - 1)
-        out = np.take(out, low, axis) * (1 - share) + np.take(out, high, axis) * share
-    return np.moveaxis(out, 0, -1).astype(x.dtype)
+    height, width, channels = x.shape
+    low, share = _between(height, factor)
+    rows = x.reshape(height, -1).astype(np.float64)
+    out = np.ascontiguousarray(
+        _lerp(rows, low, share).reshape(height, width, channels).swapaxes(0, 1)
+    )
+    low, share = _between(width, factor)
+    out = _lerp(out.reshape(width, -1), low, share).reshape(width, height, channels)
+    return np.ascontiguousarray(out.swapaxes(0, 1).astype(x.dtype))
+
+
+def _between(side: int, factor: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return, for each line of the enlarged image, the line below its place and the share of the next."""
+    at = (np.arange(side) - (side - 1) / 2) / factor + (side - 1) / 2
+    low = np.clip(at.astype(np.int64), 0, max(side - 2, 0))
+    return low, at - low
+
+
+def _lerp(
+    lines: NDArray[np.float64], low: NDArray[np.int64], share: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return lines (n, …) between those numbered `low` and the next ones."""
+    out = lines[low]
+    step = lines[np.minimum(low + 1, len(lines) - 1)]
+    step -= out
+    step *= share[:, None]
+    out += step
+    return out
 
 
 def snow(x: Image, c: tuple[float, ...], rng: Rng) -> Image:
