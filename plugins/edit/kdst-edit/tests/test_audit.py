@@ -1,0 +1,156 @@
+"""What has no effect is named, masks are fitted, and pipelines are sampled as their own does."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from kdst_core.errors import KdstError
+from kdst_edit import audit, layouts
+from kdst_edit.checks import small_pipeline
+from kdst_edit.control import Control
+from kdst_edit.images import read, read_mask
+from kdst_edit.inputs import EditInputs
+from kdst_edit.inversion.friendly import invert, resample
+from kdst_edit.inversion.schedule import Schedule, set_steps
+from kdst_edit.latents import condition, ddim
+from kdst_edit.models import check_parts, load
+from kdst_edit.precision import computing_in
+from kdst_edit.rules import Confine, SourceReset
+from kdst_edit.sampling import Branch, sample
+from kdst_edit.words import find, positions
+
+
+@pytest.mark.parametrize("layout", layouts.LAYOUTS)
+@pytest.mark.parametrize("guidance", [0.0, 1.0, 5.0])
+def test_sampling_without_control_is_the_stock_pipeline_s(
+    layout: layouts.Layout, guidance: float
+) -> None:
+    pipeline = layouts.build(layout, latent_size=8)
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.scheduler = ddim(pipeline)
+    noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    ours = sample(pipeline, noise, [Branch("a cat", guidance=guidance)], num_steps=3)
+    own = {"num_inference_steps": 3, "guidance_scale": guidance, "output_type": "latent"}
+    theirs = pipeline("a cat", latents=noise, **own).images
+    assert (ours - theirs).abs().max() < 1e-4 * theirs.abs().max()
+
+
+def test_an_empty_negative_prompt_is_zeros_where_sdxl_says_so() -> None:
+    pipeline = layouts.build("sdxl", latent_size=8)
+    found = condition(pipeline, ["", ""], (64, 64), negative=[0])
+    assert not found.embeddings[0].any()
+    assert not found.added["text_embeds"][0].any()
+    assert found.embeddings[1].any()
+
+
+def test_latent_consistency_models_are_refused() -> None:
+    pipeline = layouts.build("sd15", latent_size=8)
+    pipeline.unet.register_to_config(time_cond_proj_dim=8)
+    with pytest.raises(KdstError, match="latent consistency"):
+        check_parts(pipeline, "it")
+
+
+def test_half_precision_variants_are_found_and_all_parts_are_cast(tmp_path: Path) -> None:
+    layouts.build("sd15", latent_size=8).to(torch.float16).save_pretrained(
+        tmp_path / "model", variant="fp16"
+    )
+    pipeline = load(str(tmp_path / "model"))
+    kept = pipeline.text_encoder.dtype
+    with computing_in(pipeline, torch.bfloat16):
+        assert pipeline.unet.dtype == pipeline.text_encoder.dtype == torch.bfloat16
+        assert pipeline.vae.dtype == torch.float32
+        noise = torch.randn(1, 4, 8, 8)
+        assert sample(pipeline, noise, [Branch("a cat")], num_steps=1).dtype == torch.float32
+    assert pipeline.text_encoder.dtype == kept
+
+
+def test_steps_that_the_levels_do_not_hold_are_refused() -> None:
+    scheduler = ddim(layouts.build("sd15", latent_size=8))
+    with pytest.raises(KdstError, match="--steps 1000"):
+        set_steps(scheduler, 1000)
+    set_steps(scheduler, 999)
+
+
+def test_edit_friendly_maps_are_exact_where_the_last_step_has_no_noise() -> None:
+    from diffusers import DDIMScheduler
+
+    scheduler = DDIMScheduler(timestep_spacing="linspace", set_alpha_to_one=False)
+    schedule = Schedule.of(scheduler, 5)
+    image, noise = torch.rand(1, 4, 4, 4).double(), torch.randn(5, 4, 4, 4).double()
+
+    def network(x: torch.Tensor, timestep: int) -> torch.Tensor:
+        return torch.tanh(x + timestep / 1000)
+
+    path, maps = invert(network, schedule, image, noise)
+    assert torch.allclose(resample(network, schedule, path[:1], maps), image, atol=1e-9)
+
+
+def test_the_source_is_reset_first_and_edits_are_confined_last() -> None:
+    path = torch.randn(2, 3, 4, 4)
+    inside = torch.zeros(4, 4)
+    inside[:2] = 1
+    rules = [Confine(inside=inside), SourceReset(path=path)]
+    with Control(small_pipeline().unet, rules, (4, 4)) as control:
+        before = torch.randn(2, 3, 4, 4)
+        after = control.after_step(0, before)
+    assert torch.equal(after[0], path[1])
+    assert torch.equal(after[1, :, :2], before[1, :, :2])
+    assert torch.equal(after[1, :, 2:], path[1, :, 2:])
+
+
+def test_words_are_found_without_punctuation_and_case_and_by_number() -> None:
+    prompt = 'a Cat, and "a cat"'
+    assert find(prompt, "cat") == find(prompt, "CAT,") == [1, 4]
+    assert find(prompt, "cat#2") == [4]
+    assert find(prompt, "cat#3") == find(prompt, "cat#0") == find(prompt, "dog") == []
+    tokenizer = layouts.letter_tokenizer()
+    whole, inner = (positions(tokenizer, "cat, x", punctuation=p)[0] for p in (True, False))
+    assert inner == whole[:3]
+    assert len(whole) == 4
+
+
+@pytest.mark.parametrize(
+    ("given", "guidance", "message"),
+    [
+        ({"negative_prompt": "a ring", "inversion": "null-text"}, 3.0, "--negative-prompt"),
+        ({"negative_prompt": "a ring"}, 1.0, "--negative-prompt"),
+        ({"inversion": "ddim", "inversion_prompt": ""}, 3.0, "inversion prompt"),
+        ({"inversion": "ddpm", "fixed_point": 2}, 3.0, "--fixed-point"),
+    ],
+)
+def test_options_without_effect_are_named(
+    given: dict[str, Any], guidance: float, message: str
+) -> None:
+    (told,) = audit.options(EditInputs(**given), guidance, True, "a disc")
+    assert message in told
+    assert audit.options(EditInputs(), 3.0, True, "a disc") == []
+
+
+def test_unknown_words_are_named_unless_a_method_taught_them() -> None:
+    tokenizer = small_pipeline().tokenizer
+    assert "'bleu'" in audit.words(tokenizer, ["a bleu disc"], [])[0]
+    assert audit.words(tokenizer, ["a bleu disc"], ["bleu"]) == []
+
+
+def test_a_mask_is_upright_and_paint_on_a_transparent_layer_counts(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = 6
+    layer = Image.new("RGBA", (48, 32), (255, 255, 255, 0))
+    layer.paste((255, 255, 255, 255), (0, 0, 16, 32))
+    layer.save(tmp_path / "mask.png", exif=exif)
+    white, notes = read_mask(tmp_path / "mask.png", (48, 32), [(48, 32)])
+    assert white[:16].all()
+    assert not white[16:].any()
+    assert "transparent" in " ".join(notes)
+    with pytest.raises(KdstError, match="proportions"):
+        read_mask(tmp_path / "mask.png", (32, 32), [(32, 32)])
+
+
+def test_an_unusable_colour_profile_is_named(tmp_path: Path) -> None:
+    grey = Image.fromarray(np.full((32, 32, 3), 128, np.uint8))
+    grey.save(tmp_path / "a.png", icc_profile=b"no profile")
+    assert "colour profile" in read(tmp_path / "a.png", 4, 32).notes[0]
