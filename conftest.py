@@ -1,6 +1,27 @@
 """Tests compute on one thread: small tensors are fastest so, and results do not depend on the machine."""
 
+import importlib.util
 import os
+
+import pytest
 
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that answers for the processor."""
+    parser.addoption(
+        "--auto-precision",
+        choices=("float32", "bfloat16"),
+        help="what precision `auto` is in this process, whatever the processor multiplies faster",
+    )
+
+
+@pytest.fixture(autouse=True)
+def _auto_precision(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Force the choice of `auto` where the option asks for it."""
+    wanted = request.config.getoption("--auto-precision")
+    if wanted and importlib.util.find_spec("kdst_invert"):
+        answer = "kdst_invert.precision.bfloat16_pays"
+        monkeypatch.setattr(answer, lambda *_, **__: wanted == "bfloat16")

@@ -210,7 +210,7 @@ def slow(session: nox.Session) -> None:
 def core(session: nox.Session) -> None:
     """Run the core's own tests without any plugin, so without torch."""
     install(session)
-    session.run("pytest", "-q", "tests/test_options.py", "tests/test_core_alone.py")
+    session.run("pytest", "-q", *SIDE_BY_SIDE, "tests", *session.posargs)
 
 
 @nox.session(python=PYTHONS)

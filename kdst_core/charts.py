@@ -1,5 +1,6 @@
 """Charts for reports: matplotlib figures as inline SVG that follow the reader's theme."""
 
+import importlib.util
 import io
 import re
 from collections.abc import Iterator
@@ -13,6 +14,11 @@ SERIES = ("#a3a3a2", "#5b8fd1", "#d1660b", "#2f8f5b", "#8a5bd1", "#c23b6b")
 """Colours of series; each is a theme variable in the page, `--series-0` onwards."""
 INK, MUTED, GRID = "#1f1f1e", "#6b6b6a", "#dededd"
 """Colours of text, secondary text and grid; `--ink`, `--muted`, `--grid` in the page."""
+
+
+def available() -> bool:
+    """Return whether charts can be drawn: matplotlib comes with benches, not with the core."""
+    return importlib.util.find_spec("matplotlib") is not None
 
 
 @contextmanager

@@ -24,6 +24,8 @@ from kdst_core.errors import KdstError
 from kdst_core.options import Given
 from tests.fakes import kdst
 
+pytestmark = pytest.mark.plugins
+
 SMALL = ["--images", "40", "--types", "fog,contrast", "--batch-size", "20"]
 
 

@@ -34,6 +34,8 @@ from kdst_core import registry
 from kdst_core.cli import cli
 from kdst_core.cli.compare import methods_command
 
+pytestmark = pytest.mark.plugins
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 QUICK = ("tutorial.md",)

@@ -193,6 +193,7 @@ def test_shards_are_numbered_and_digested_by_content() -> None:
     assert shards[0].digest == Shard(7, [0, 1]).digest != shards[1].digest
 
 
+@pytest.mark.plugins
 def test_help_names_executors_and_observers() -> None:
     assert "--executor" in kdst("compare", "--help").stdout
     assert "--observe" in kdst("run", "tent", "--help").stdout

@@ -182,6 +182,7 @@ def test_two_processes_on_one_directory_make_one_run(fake: Path) -> None:
     assert [json.loads(e)["step"] for e in events] == [1, 2, 3]
 
 
+@pytest.mark.plugins
 def test_a_clock_that_goes_backwards_changes_nothing(fake: Path) -> None:
     (fake / "sitecustomize.py").write_text(
         "import itertools, time\n"

@@ -26,10 +26,12 @@ def test_help_and_plugins_import_nothing_heavy(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("name", ADDED)
+@pytest.mark.plugins
 def test_the_help_of_a_command_that_a_package_adds_imports_nothing_heavy(name: str) -> None:
     test_help_and_plugins_import_nothing_heavy([name, "--help"])
 
 
+@pytest.mark.plugins
 def test_help_imports_no_package_that_adds_a_command() -> None:
     code = (
         "import sys\nfrom kdst_core import cli\nsys.argv = ['kdst', '--help']\n"
@@ -41,6 +43,7 @@ def test_help_imports_no_package_that_adds_a_command() -> None:
     assert done.stdout.splitlines()[-1] == "IMPORTED []"
 
 
+@pytest.mark.plugins
 def test_the_help_of_a_method_imports_no_torch() -> None:
     code = (
         "import sys\nfrom kdst_core import cli\nsys.argv = ['kdst', 'run', 'tea', '--help']\n"

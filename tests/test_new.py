@@ -25,6 +25,7 @@ from tests.fakes import kdst
         ("norm", "installed already, by kdst-adapt"),
     ],
 )
+@pytest.mark.plugins
 def test_a_name_that_will_not_do_is_refused_in_one_line(
     tmp_path: Path, name: str, words: str
 ) -> None:
@@ -72,6 +73,7 @@ def test_nothing_is_left_when_writing_fails_half_way(
 
 
 @pytest.mark.parametrize("licence", scaffold.LICENCES)
+@pytest.mark.plugins
 def test_text_of_the_user_is_quoted_and_the_licence_is_whole(tmp_path: Path, licence: str) -> None:
     author, summary = 'Ada "Countess" <ada@example.org>', 'Says "a\\b" to {{ all }}.'
     plan = scaffold.plan("adapt", "mine", tmp_path, licence, author, summary)

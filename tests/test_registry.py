@@ -15,6 +15,7 @@ from kdst_core.cli.plugins import command
 from tests.fakes import GOOD, install, kdst
 
 
+@pytest.mark.plugins
 def test_plugins_lists_faulty_plugins_with_the_reasons_metadata_shows(faulty_plugins: Path) -> None:
     done = kdst("plugins", path=faulty_plugins)
     assert done.returncode == 0
@@ -43,6 +44,7 @@ def test_plugins_json_is_machine_readable(faulty_plugins: Path) -> None:
         ("taa", ["no method 'taa'", "Did you mean 'tea'"]),
     ],
 )
+@pytest.mark.plugins
 def test_run_says_in_two_lines_what_is_wrong(
     faulty_plugins: Path, tmp_path: Path, name: str, words: list[str]
 ) -> None:
@@ -58,6 +60,7 @@ def test_run_says_in_two_lines_what_is_wrong(
     assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").iterdir())
 
 
+@pytest.mark.plugins
 def test_a_qualified_name_chooses_between_packages(faulty_plugins: Path, tmp_path: Path) -> None:
     options = ["--images", "20", "--types", "contrast", "--sgld-steps", "1", "--buffer-size", "20"]
     done = kdst("run", "kdst-tea/tea", *options, "--out", "r", path=faulty_plugins, cwd=tmp_path)
@@ -70,6 +73,7 @@ def test_a_module_that_does_not_exist_is_listed_as_such(tmp_path: Path) -> None:
     assert "module no_such_module_at_all was not found" in kdst("plugins", path=tmp_path).stdout
 
 
+@pytest.mark.plugins
 def test_doctor_finds_what_metadata_cannot_show(faulty_plugins: Path) -> None:
     done = kdst("doctor", path=faulty_plugins)
     assert done.returncode == 1
@@ -78,6 +82,7 @@ def test_doctor_finds_what_metadata_cannot_show(faulty_plugins: Path) -> None:
     assert "ok      kdst-adapt/norm" in done.stdout
 
 
+@pytest.mark.plugins
 def test_available_lists_what_is_not_installed_with_the_command_that_installs_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -100,12 +105,14 @@ def test_every_method_of_the_repository_is_in_the_catalogue() -> None:
                 assert registry.CATALOGUE.get(name) == project["name"]
 
 
+@pytest.mark.plugins
 def test_disable_and_only_hide_methods(tmp_path: Path) -> None:
     assert "norm" not in kdst("plugins", KDST_DISABLE="norm").stdout.split()
     assert kdst("plugins", KDST_ONLY="norm").stdout.split()[0] == "norm"
     assert "switched off" in kdst("run", "norm", KDST_DISABLE="norm").stderr
 
 
+@pytest.mark.plugins
 def test_doctor_finds_a_package_that_is_installed_twice(tmp_path: Path) -> None:
     install(tmp_path, "kdst-tea", name="tea", module="kdst_tea", code=None)
     done = kdst("doctor", path=tmp_path)
@@ -113,6 +120,7 @@ def test_doctor_finds_a_package_that_is_installed_twice(tmp_path: Path) -> None:
     assert "STALE   kdst-tea is installed 2 times: 0.1.0 in" in done.stdout
 
 
+@pytest.mark.plugins
 def test_baselines_run_even_where_they_are_switched_off(tmp_path: Path) -> None:
     options = ["--images", "20", "--types", "contrast,contrast", "--out", "r"]
     done = kdst("run", "norm", *options, cwd=tmp_path, KDST_ONLY="norm")
@@ -123,6 +131,7 @@ def test_baselines_run_even_where_they_are_switched_off(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("words", ["kdst run ", "kdst info ", "kdst check "])
+@pytest.mark.plugins
 def test_completion_names_methods_though_one_is_broken(faulty_plugins: Path, words: str) -> None:
     env = {"COMP_WORDS": words, "COMP_CWORD": "2", "_KDST_COMPLETE": "bash_complete"}
     code = "import sys; sys.argv[0] = 'kdst'; from kdst_core.cli import cli; cli(prog_name='kdst')"
@@ -136,6 +145,7 @@ def test_completion_names_methods_though_one_is_broken(faulty_plugins: Path, wor
     assert {"plain,norm", "plain,broken"} <= set(done.stdout.split()), done.stderr
 
 
+@pytest.mark.plugins
 def test_trace_prints_every_hook_call(tmp_path: Path) -> None:
     options = ["--images", "20", "--types", "contrast", "--out", "r"]
     done = kdst("run", "norm", *options, cwd=tmp_path, KDST_TRACE="1")
@@ -144,6 +154,7 @@ def test_trace_prints_every_hook_call(tmp_path: Path) -> None:
     assert "kdst:   returned Fixed" in done.stderr
 
 
+@pytest.mark.plugins
 def test_an_observer_that_is_asked_for_wraps_the_calls_of_methods(tmp_path: Path) -> None:
     code = (
         "import pluggy, sys\n"

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -24,6 +23,7 @@ def new_run(path: Path) -> Run:
     return Run(path, seed=0, device="cpu", show="quiet")
 
 
+@pytest.mark.plugins
 def test_the_directory_of_a_run_holds_what_the_design_says(tmp_path: Path) -> None:
     done = kdst("run", "tea", *SMALL, "--out", "r", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -39,6 +39,7 @@ def test_the_directory_of_a_run_holds_what_the_design_says(tmp_path: Path) -> No
     assert [e["step"] for e in events] == [1, 2, 3, 4]
 
 
+@pytest.mark.plugins
 def test_the_same_seed_gives_the_same_result_file(tmp_path: Path) -> None:
     results = []
     for name in ("a", "b"):
@@ -50,6 +51,7 @@ def test_the_same_seed_gives_the_same_result_file(tmp_path: Path) -> None:
     assert results[0] == results[1]
 
 
+@pytest.mark.plugins
 def test_python_and_command_give_the_same_metrics(tmp_path: Path) -> None:
     kdst("run", "norm", "--images", "60", "--types", "fog", "--out", "c", cwd=tmp_path)
     result = kdst_core.run("norm", out=tmp_path / "p", images=60, types=["fog"])
@@ -58,6 +60,7 @@ def test_python_and_command_give_the_same_metrics(tmp_path: Path) -> None:
     assert command.keys() == result.metrics.keys()
 
 
+@pytest.mark.plugins
 def test_the_resolved_configuration_repeats_the_run(tmp_path: Path) -> None:
     kdst("run", "tea", *SMALL, "--seed", "3", "--out", "a", cwd=tmp_path)
     again = kdst("run", "tea", "--config", "a/config.toml", "--out", "b", cwd=tmp_path)
@@ -68,6 +71,7 @@ def test_the_resolved_configuration_repeats_the_run(tmp_path: Path) -> None:
     assert first["command"] == second["command"]
 
 
+@pytest.mark.plugins
 def test_flags_beat_environment_beats_toml(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text("[tea]\nsgld_steps = 4\nlr = 0.5\n[run]\nseed = 7\n")
     options = ["--images", "20", "--types", "fog", "--buffer-size", "20", "--config", "c.toml"]
@@ -80,6 +84,7 @@ def test_flags_beat_environment_beats_toml(tmp_path: Path) -> None:
     assert result["seed"] == 7
 
 
+@pytest.mark.plugins
 def test_a_word_after_the_method_is_its_data(tmp_path: Path) -> None:
     done = kdst("run", "norm", "cifar10-c:nowhere", cwd=tmp_path)
     assert done.returncode == 2
@@ -90,6 +95,7 @@ def test_a_word_after_the_method_is_its_data(tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.plugins
 def test_a_bad_variable_breaks_the_run_and_not_the_help() -> None:
     assert kdst("run", "tea", "--help", KDST_TEA_LR="fast").returncode == 0
     done = kdst("run", "tea", KDST_TEA_LR="fast")
@@ -97,26 +103,37 @@ def test_a_bad_variable_breaks_the_run_and_not_the_help() -> None:
     assert "environment variable KDST_TEA_LR: 'fast' is not a number" in done.stderr
 
 
-def _events(path: Path) -> int:
-    return len(path.read_text().splitlines()) if path.exists() else 0
+AT_STEP = """
+import os, signal, sys
+from kdst_core.cli import main
+from kdst_core.rundir import Run
+from kdst_adapt.protocol import Clock
+
+Clock.due = lambda self: True
+sign, step, log = int(sys.argv.pop(1)), int(sys.argv.pop(1)), Run.log
+if sign == signal.SIGINT:
+    signal.signal(sign, signal.default_int_handler)
+
+def logged(self, name, value, at, **context):
+    log(self, name, value, at, **context)
+    if at == step:
+        os.kill(os.getpid(), sign)
+
+Run.log = logged
+main()
+"""
+"""The command, which saves after each step and gets a signal from itself once it has logged a given one."""
 
 
-def _interrupted(directory: Path, options: list[str], sign: signal.Signals) -> int:
-    """Start a run, send a signal once a checkpoint and a few more batches are there."""
-    command = [sys.executable, "-m", "kdst_core", "run", "tea", *options, "--out", "r"]
-    process = subprocess.Popen(
-        command, cwd=directory, stderr=subprocess.PIPE, stdout=subprocess.PIPE
+def _interrupted(
+    directory: Path, options: list[str], sign: signal.Signals, step: int
+) -> "subprocess.CompletedProcess[str]":
+    """Carry out a run that sends itself a signal at a step."""
+    command = [sys.executable, "-c", AT_STEP, str(int(sign)), str(step), "run", "tea", *options]
+    command += ["--out", "r"]
+    return subprocess.run(
+        command, cwd=directory, capture_output=True, text=True, timeout=300, check=False
     )
-    deadline = time.monotonic() + 120
-    checkpoint, events = directory / "r/checkpoint.json", directory / "r/events.jsonl"
-    while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    seen = _events(events)
-    while _events(events) < seen + 1 and process.poll() is None:
-        time.sleep(0.01)
-    os.kill(process.pid, sign)
-    process.communicate(timeout=60)
-    return process.returncode
 
 
 LONG = [
@@ -125,11 +142,14 @@ LONG = [
 
 
 @pytest.mark.parametrize("profile", ["published", "corrected"])
+@pytest.mark.plugins
 def test_a_killed_run_resumes_to_the_metrics_of_an_uninterrupted_one(
     tmp_path: Path, profile: str
 ) -> None:
     options = [*LONG, "--buffer-size", "500", "--profile", profile, "--images", "150"]
-    assert _interrupted(tmp_path, options, signal.SIGKILL) == -signal.SIGKILL
+    killed = _interrupted(tmp_path, options, signal.SIGKILL, step=8)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert (tmp_path / "r/checkpoint.json").exists()
     assert not (tmp_path / "r/result.json").exists()
     done = kdst("run", "tea", *options, "--out", "r", "--resume", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -145,31 +165,16 @@ def test_a_killed_run_resumes_to_the_metrics_of_an_uninterrupted_one(
     assert not list((tmp_path / "r").glob("checkpoint*"))
 
 
-def _heed_ctrl_c() -> None:
-    """Undo what a process started in a shell's background inherits: that Ctrl-C is ignored."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
+@pytest.mark.plugins
 def test_ctrl_c_ends_with_130_and_says_how_to_continue(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "kdst_core", "run", "tea", *LONG, "--out", "r"]
-    process = subprocess.Popen(
-        command,
-        cwd=tmp_path,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        preexec_fn=_heed_ctrl_c,
-    )
-    while not _events(tmp_path / "r/events.jsonl") and process.poll() is None:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "Traceback" not in errors
-    assert "--out r --resume" in errors
+    stopped = _interrupted(tmp_path, LONG, signal.SIGINT, step=2)
+    assert stopped.returncode == 130
+    assert "Traceback" not in stopped.stderr
+    assert "--out r --resume" in stopped.stderr
     assert not (tmp_path / "r/result.json").exists()
 
 
+@pytest.mark.plugins
 def test_a_finished_run_is_never_overwritten(tmp_path: Path) -> None:
     options = ["--images", "20", "--types", "fog", "--out", "r"]
     assert kdst("run", "norm", *options, cwd=tmp_path).returncode == 0
@@ -194,6 +199,7 @@ def test_resuming_with_other_options_is_refused_and_names_them(tmp_path: Path) -
         new_run(tmp_path / "r").open({"tea": {"lr": 0.1}, "run": {"seed": 0}}, resume=False)
 
 
+@pytest.mark.plugins
 def test_a_directory_with_other_files_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "r").mkdir()
     (tmp_path / "r/thesis.tex").write_text("years of work")
@@ -203,6 +209,7 @@ def test_a_directory_with_other_files_is_left_alone(tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "r").iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.plugins
 def test_a_directory_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = kdst("run", "norm", "--images", "20", "--out", "file/r", cwd=tmp_path)
@@ -212,6 +219,7 @@ def test_a_directory_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.plugins
 def test_a_full_disk_is_one_line_and_leaves_no_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,7 +60,12 @@ def _sentence(state: State, failed: int) -> str:
 
 
 def _figures(capability: str, group: Sequence[Finished], column: Column) -> list[Figure]:
-    """Return a picture of the first column for each option that varies, or by method where none does."""
+    """Return a picture of the first column for each option that varies, or by method where none does.
+
+    There is none where nothing is installed that draws.
+    """
+    if not charts.available():
+        return []
     axes: dict[str, set[str]] = {}
     for one in group:
         for key, value in one.case.varied.items():

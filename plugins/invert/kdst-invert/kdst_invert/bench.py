@@ -15,6 +15,7 @@ from kdst_core.executors.place import here, place
 from kdst_core.method import Method
 from kdst_core.rundir import Run
 from kdst_invert.inputs import InvertInputs
+from kdst_invert.precision import Precision, precision_of
 from kdst_invert.prepared import PreparedInvert
 from kdst_invert.spread import Spread
 
@@ -46,7 +47,8 @@ class InvertBench:
             choose.choose(inputs, device) if live is None else choose.as_embedder(live, "embedder")
         )
         found = source.load(inputs, embed, job.seed, job.objects, job.show)
-        spread = _spread(job, device, len(found.vectors))
+        precision = precision_of(embed) or "auto"
+        spread = _spread(job, device, len(found.vectors), precision)
         return PreparedInvert(job, device, embed, found, found.said, spread)
 
     def report(self, result: Mapping[str, Any], directory: Path) -> ReportContent:
@@ -70,8 +72,11 @@ class InvertBench:
         return invert_checks(method)
 
 
-def _spread(job: Job, device: str, rows: int) -> Spread | None:
-    """What sends blocks to workers, where options ask for that or it pays; KdstError where it cannot be."""
+def _spread(job: Job, device: str, rows: int, precision: Precision = "auto") -> Spread | None:
+    """What sends blocks to workers, where options ask for that or it pays; KdstError where it cannot be.
+
+    precision: of the embedder in this process, which all workers take, whatever their processors.
+    """
     inputs: InvertInputs = job.inputs
     where, one_process = place(inputs), "embedder" in job.objects or inputs.embedder == "endpoint"
     if where is not None and one_process:
@@ -85,7 +90,8 @@ def _spread(job: Job, device: str, rows: int) -> Spread | None:
         where = here(MOST_WORKERS)
     if where is None:
         return None
-    return Spread(where, job.method.plugin.qualified, inputs, device, job.seed, asked)
+    name = job.method.plugin.qualified
+    return Spread(where, name, inputs, device, job.seed, asked, precision)
 
 
 bench = InvertBench()

@@ -11,6 +11,7 @@ from kdst_core.contracts import Embedder, Training
 from kdst_core.rundir import Run, write_atomically
 from kdst_invert.attack import Attacked, Attacker, with_option
 from kdst_invert.inputs import InvertInputs
+from kdst_invert.precision import precision_of
 from kdst_invert.source import Source
 
 if TYPE_CHECKING:
@@ -153,6 +154,7 @@ class PreparedInvert:
             "embedder_name": self.embed.name,
             "dimension": self.embed.dimension,
             "normalised": self.embed.normalised,
+            "embedder_precision": precision_of(self.embed),
             "rows": attacked.rows,
             "notes": self.source.notes,
             "texts_known": self.source.originals is not None,

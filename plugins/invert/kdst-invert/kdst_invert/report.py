@@ -61,9 +61,11 @@ def _subtitle(result: Mapping[str, Any]) -> str:
     """Say in one sentence what was inverted."""
     given = result["input"]
     what = "held-out notes of the embedded kind" if given["notes"] else "texts"
+    precision = given.get("embedder_precision")
+    computed = f", computed in {precision}" if precision else ""
     return (
         f"{given['rows']} embeddings of {what}, made by {given['embedder_name']}"
-        f" (D = {given['dimension']}), turned back into text."
+        f" (D = {given['dimension']}{computed}), turned back into text."
     )
 
 

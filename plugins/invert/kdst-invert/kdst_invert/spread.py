@@ -15,6 +15,7 @@ from kdst_core.executors.records import Shard, read_records, run_records
 from kdst_core.options import plain
 from kdst_core.progress import Advance
 from kdst_invert.inputs import InvertInputs
+from kdst_invert.precision import Precision
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,7 +25,10 @@ VECTORS = "vectors.npy"
 
 @frozen
 class Inverting:
-    """A factory of workers, each with embedder and inverter. vectors: the file (N, D) of all rows."""
+    """A factory of workers, each with embedder and inverter.
+
+    vectors: the file (N, D) of all rows. precision: of the embedder, one for all workers.
+    """
 
     method: str
     options: Any
@@ -32,6 +36,7 @@ class Inverting:
     device: str
     seed: int
     vectors: Path
+    precision: Precision = "auto"
 
     def __call__(self) -> Callable[[Mapping[str, Any]], list[dict[str, Any]]]:
         """Return the function of one worker, from a block to the lines of its rows."""
@@ -41,7 +46,7 @@ class Inverting:
         from kdst_core.method import load
         from kdst_invert.embedders import choose
 
-        embed = choose.choose(self.inputs, self.device)
+        embed = choose.choose(self.inputs, self.device, self.precision)
         blocks = Blocks()
         request = InvertRequest(
             torch.from_numpy(np.load(self.vectors, mmap_mode="c")),
@@ -90,7 +95,7 @@ class Worker:
 
 @frozen
 class Spread:
-    """Sends blocks of vectors to workers. asked: whether options asked for that."""
+    """Sends blocks of vectors to workers. asked: whether options asked for that. precision: of theirs."""
 
     place: Place
     method: str
@@ -98,6 +103,7 @@ class Spread:
     device: str
     seed: int
     asked: bool = True
+    precision: Precision = "auto"
 
     def invert(
         self,
@@ -110,7 +116,9 @@ class Spread:
         """Yield the records of all blocks in order, once all of them are there."""
         file = (directory / VECTORS).resolve()
         _keep(vectors, file)
-        factory = Inverting(self.method, options, self.inputs, self.device, self.seed, file)
+        factory = Inverting(
+            self.method, options, self.inputs, self.device, self.seed, file, self.precision
+        )
         shards = [
             Shard(n, {"start": rows.start, "stop": rows.stop}) for n, rows in enumerate(blocks)
         ]
@@ -134,7 +142,10 @@ class Spread:
     def _identity(self, options: Any, vectors: "Tensor") -> str:
         """A digest of what decides the records, besides the blocks."""
         text = json.dumps(
-            [self.method, plain(options), plain(self.inputs), self.device, self.seed],
+            [
+                *(self.method, plain(options), plain(self.inputs)),
+                *(self.device, self.seed, self.precision),
+            ],
             sort_keys=True,
         )
         found = hashlib.sha256(text.encode())

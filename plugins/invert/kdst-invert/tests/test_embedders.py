@@ -19,6 +19,7 @@ from kdst_invert.embedders.encoder import load_encoder, same_length
 from kdst_invert.embedders.endpoint import Endpoint
 from kdst_invert.embedders.minilm import check_weights, minilm, package_directory
 from kdst_invert.inputs import InvertInputs
+from kdst_invert.precision import precision_of, settled
 from kdst_invert.source import embedded
 
 PAIR = ["Ann Lee, aged 40, has gout.", "A much longer text about something else entirely."]
@@ -48,7 +49,7 @@ def test_mean_pooling_is_the_mean_over_all_tokens(embed: Any) -> None:
 
 def test_poolings_differ_and_are_what_they_say(embed: Any) -> None:
     folder = package_directory()
-    cls = load_encoder(folder, name="x", pooling="cls", normalised=False)
+    cls = load_encoder(folder, name="x", pooling="cls", normalised=False, precision="float32")
     ids = torch.tensor([embed.tokenizer(PAIR[0])["input_ids"]])
     with torch.inference_mode():
         first = cls.model(input_ids=ids).last_hidden_state[0, 0]
@@ -247,3 +248,15 @@ def test_embedding_many_texts_shows_how_far_it_is(
     assert "embeddings: 300/300" in capsys.readouterr().err
     embedded(hash_embedder, ["a"])
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("pays", "wanted"), [(True, "bfloat16"), (False, "float32")])
+def test_auto_is_what_one_function_answers_and_the_encoder_says_it(
+    monkeypatch: pytest.MonkeyPatch, pays: bool, wanted: str
+) -> None:
+    monkeypatch.setattr("kdst_invert.precision.bfloat16_pays", lambda *_, **__: pays)
+    assert settled("auto", "cpu") == settled("auto", "cpu", training=True) == wanted
+    assert settled("float32", "cpu") == "float32"
+    assert precision_of(minilm()) == wanted
+    assert precision_of(minilm(precision="float32")) == "float32"
+    assert precision_of(len) is None

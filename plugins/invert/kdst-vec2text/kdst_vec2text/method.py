@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from kdst_invert.precision import settled
 from kdst_vec2text.fit import FitSettings, Services, Texts, fit, forget, split
 from kdst_vec2text.inversion import InversionSettings, invert_block
 from kdst_vec2text.pair import Vec2Text, load_corrector
@@ -27,7 +28,7 @@ def invert_request(
     model.check_embedder(request.embed)
     said = notes(model, options)
     if request.training is not None:
-        said += cut_texts(model, request.training.texts)
+        said += cut_texts(model, request.training.texts) + trained_in(run.device)
     dtype = torch.bfloat16 if options.precision == "bfloat16" else torch.float32
     return _blocks(model.to(run.device, dtype), request, settings(options), said)
 
@@ -54,6 +55,16 @@ def cut_texts(model: Vec2Text, texts: Sequence[str]) -> tuple[str, ...]:
     return (
         f"{cut} of {len(texts)} training texts have more than {longest} tokens and were cut;"
         " --max-seq-length sets more",
+    )
+
+
+def trained_in(device: str) -> tuple[str, ...]:
+    """What a user must know of the precision of a fit, which the device decides."""
+    if settled("auto", device, training=True) == "float32":
+        return ()
+    return (
+        "the networks were trained in bfloat16, which this device multiplies faster;"
+        " others train in float32, to slightly other weights",
     )
 
 

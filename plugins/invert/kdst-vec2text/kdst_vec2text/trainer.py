@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from attrs import frozen
 
+from kdst_invert.precision import Precision, settled
 from kdst_vec2text.examples import NO_LABEL, Examples
 from kdst_vec2text.models import Inverter
 
@@ -40,7 +41,7 @@ class TrainSettings:
     stop_after: int | None = 3
     noise: float = 0.0
     seed: int = 0
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Precision = "auto"
 
 
 @frozen
@@ -219,18 +220,11 @@ def evaluate(network: Inverter, examples: Examples, settings: TrainSettings) -> 
     return Score(loss / max(tokens, 1), exact / max(len(examples), 1))
 
 
-def autocast(network: Inverter, precision: str) -> torch.autocast:
+def autocast(network: Inverter, precision: Precision) -> torch.autocast:
     """Mixed precision on the network's device where it is asked for, or where it pays."""
     kind = next(network.parameters()).device.type
-    enabled = precision == "bfloat16" or (precision == "auto" and bfloat16_pays(kind))
+    enabled = settled(precision, kind, training=True) == "bfloat16"
     return torch.autocast(kind, dtype=torch.bfloat16, enabled=enabled)
-
-
-def bfloat16_pays(kind: str) -> bool:
-    """Whether a kind of device multiplies bfloat16 faster than float32."""
-    if kind == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    return kind == "cpu" and bool(torch.cpu._is_amx_tile_supported())
 
 
 def _cuda_devices(network: Inverter) -> list[int]:

