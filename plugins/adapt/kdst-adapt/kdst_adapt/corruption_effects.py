@@ -101,46 +101,18 @@ def _moved(
 
 def zoom_blur(x: Image, c: tuple[float, ...], rng: Rng) -> Image:
     """Average the image with itself enlarged by factors from 1 up to below c0 in steps of c1."""
+    from kdst_adapt.enlarge import enlarged
+
     factors = np.arange(1, c[0], c[1])
-    return (x + sum(_enlarged(x, f) for f in factors)) / (len(factors) + 1)
-
-
-def _enlarged(x: Image, factor: float) -> Image:
-    """Return the middle of an image, enlarged by a factor with linear interpolation."""
-    height, width, channels = x.shape
-    low, share = _between(height, factor)
-    rows = x.reshape(height, -1).astype(np.float64)
-    out = np.ascontiguousarray(
-        _lerp(rows, low, share).reshape(height, width, channels).swapaxes(0, 1)
-    )
-    low, share = _between(width, factor)
-    out = _lerp(out.reshape(width, -1), low, share).reshape(width, height, channels)
-    return np.ascontiguousarray(out.swapaxes(0, 1).astype(x.dtype))
-
-
-def _between(side: int, factor: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return, for each line of the enlarged image, the line below its place and the share of the next."""
-    at = (np.arange(side) - (side - 1) / 2) / factor + (side - 1) / 2
-    low = np.clip(at.astype(np.int64), 0, max(side - 2, 0))
-    return low, at - low
-
-
-def _lerp(
-    lines: NDArray[np.float64], low: NDArray[np.int64], share: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return lines (n, …) between those numbered `low` and the next ones."""
-    out = lines[low]
-    step = lines[np.minimum(low + 1, len(lines) - 1)]
-    step -= out
-    step *= share[:, None]
-    out += step
-    return out
+    return (x + sum(enlarged(x, f) for f in factors)) / (len(factors) + 1)
 
 
 def snow(x: Image, c: tuple[float, ...], rng: Rng) -> Image:
     """Let smeared flakes fall over a whitened image."""
+    from kdst_adapt.enlarge import enlarged
+
     mean, spread, zoom, threshold, radius, sigma, kept = c
-    flakes = _enlarged(rng.normal(mean, spread, (*x.shape[:2], 1)), zoom)
+    flakes = enlarged(rng.normal(mean, spread, (*x.shape[:2], 1)), zoom)
     flakes = np.where(flakes < threshold, 0, flakes)
     flakes = np.clip(_smear(flakes, radius, sigma, rng.uniform(-135, -45)), 0, 1)
     white = np.maximum(x, x.mean(2, keepdims=True) * 1.5 + 0.5)

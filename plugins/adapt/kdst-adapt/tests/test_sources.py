@@ -190,6 +190,7 @@ def test_smearing_and_enlarging_equal_interpolation_point_by_point() -> None:
     from scipy.ndimage import map_coordinates, shift
 
     from kdst_adapt import corruption_effects as effects
+    from kdst_adapt.enlarge import enlarged as enlarge
 
     x = np.random.default_rng(0).random((30, 21, 2))
     weights = np.exp(-(np.arange(9) ** 2) / 18)
@@ -201,7 +202,7 @@ def test_smearing_and_enlarging_equal_interpolation_point_by_point() -> None:
     axes = [(np.arange(n) - (n - 1) / 2) / 1.7 + (n - 1) / 2 for n in (30, 21)]
     grid = np.meshgrid(*axes, indexing="ij")
     enlarged = map_coordinates(x[..., 0], grid, order=1, mode="nearest")
-    assert np.allclose(effects._enlarged(x, 1.7)[..., 0], enlarged, atol=1e-12)
+    assert np.allclose(enlarge(x, 1.7)[..., 0], enlarged, atol=1e-12)
 
 
 def test_wide_disks_and_wide_smoothing_equal_the_direct_sums() -> None:
