@@ -10,6 +10,9 @@ import torch
 from attrs import frozen
 from torch import Generator, Tensor
 
+UNIT = 1e-3
+"""How far from 1 the mean length of normalised vectors may be by rounding."""
+
 
 class Defence(Protocol):
     """name: for tables and files. strength: the number that is varied, as text."""
@@ -39,7 +42,7 @@ class StoredOnly:
 
 @frozen
 class Gaussian(StoredOnly):
-    """e + λ N(0, I), the defence of the paper (section 7)."""
+    """e + λ m N(0, I), the defence of the paper (section 7); m is the mean length of the vectors."""
 
     scale: float
     name: str = "gaussian"
@@ -51,12 +54,12 @@ class Gaussian(StoredOnly):
 
     def protect(self, e: Tensor, generator: Generator) -> Tensor:
         """Add noise to every coordinate."""
-        return e + self.scale * torch.randn(e.shape, generator=generator)
+        return e + self.scale * mean_length(e) * torch.randn(e.shape, generator=generator)
 
 
 @frozen
 class Laplace(StoredOnly):
-    """Laplace noise of standard deviation λ on every coordinate."""
+    """Laplace noise of standard deviation λ m on every coordinate; m is the mean length."""
 
     scale: float
     name: str = "laplace"
@@ -71,7 +74,7 @@ class Laplace(StoredOnly):
         u = torch.rand(e.shape, generator=generator, dtype=torch.float64) - 0.5
         u = u.clamp(min=-0.5 + 1e-12)
         noise = -u.sign() * torch.log1p(-2 * u.abs()) * (self.scale / math.sqrt(2))
-        return e + noise.float()
+        return e + mean_length(e) * noise.float()
 
 
 @frozen
@@ -151,6 +154,12 @@ def learned_rotation(known: Tensor, stored: Tensor) -> Tensor:
     """
     u, _, v = torch.linalg.svd(stored.double().T @ known.double())
     return (u @ v).float()
+
+
+def mean_length(e: Tensor) -> float:
+    """Mean length of vectors (N, D), by which noise is scaled; 1 where all have length 1."""
+    found = float(e.norm(dim=1).mean()) if len(e) else 1.0
+    return 1.0 if abs(found - 1) < UNIT else found
 
 
 def unit(e: Tensor) -> Tensor:

@@ -46,6 +46,14 @@ class InvertInputs:
         " key is read from OPENAI_API_KEY.",
     )
     endpoint_model: str | None = option(None, "Name of the model at the endpoint.")
+    endpoint_batch: int = option(
+        64, "Texts a request to the endpoint; halved where it answers 413 (too large).", min=1
+    )
+    dimensions: int | None = option(
+        None,
+        "Length of the vectors that the endpoint is asked for. Default: the model's own.",
+        min=1,
+    )
     calls: int | None = option(
         None, "Most texts that the endpoint may embed in this run; it must be given.", min=1
     )

@@ -12,7 +12,18 @@ from kdst_core.errors import KdstError
 if TYPE_CHECKING:
     from torch import Tensor
 
-COLUMNS = {"embedding": ("embedding", "embeddings", "vector"), "text": ("text", "texts")}
+TEXT_COLUMNS = (
+    "text",
+    "texts",
+    "document",
+    "documents",
+    "content",
+    "page_content",
+    "chunk",
+    "sentence",
+)
+"""Names under which exports of vector stores keep the texts."""
+COLUMNS = {"embedding": ("embedding", "embeddings", "vector", "vectors"), "text": TEXT_COLUMNS}
 UNIT = 1e-3
 """How far from 1 the length of a normalised vector may be."""
 CHECKED = 4096
@@ -42,7 +53,7 @@ def read_texts(path: Path) -> Originals:
     Raises KdstError for a file without texts, an empty text, or a line that is not what it must be.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = _lines(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as e:
         raise KdstError(f"cannot read the texts {path}: {e}") from e
     if path.suffix == ".jsonl":
@@ -57,6 +68,12 @@ def read_texts(path: Path) -> Originals:
     if not texts:
         raise KdstError(f"{path} holds no texts; give one a line")
     return Originals(texts, fields if any(fields) else ())
+
+
+def _lines(content: str) -> list[str]:
+    """Lines that end with a newline; other separators of Unicode may stand inside a text."""
+    lines = content.split("\n")  # reading has turned \r\n and \r into \n
+    return lines[:-1] if lines[-1] == "" else lines
 
 
 def _row(path: Path, number: int, line: str) -> tuple[str, Mapping[str, str]]:

@@ -116,3 +116,11 @@ def test_the_smallest_lambda_that_protects_counts_both_attackers() -> None:
     rows += [row(0.1, "clean", 0.0, 0.8), row(0.1, "adaptive", 0.01, 0.8)]
     assert "is 0.1" in protects(rows)[0]
     assert "80.0%" in protects(rows)[0]
+
+
+def test_noise_is_relative_to_the_mean_length() -> None:
+    e = unit(torch.randn(50, 16, generator=torch.Generator().manual_seed(0)))
+    for defence in (Gaussian(0.1), Laplace(0.1)):
+        short = defence.protect(e, torch.Generator().manual_seed(1))
+        long = defence.protect(20 * e, torch.Generator().manual_seed(1))
+        assert torch.allclose(long / 20, short, atol=1e-5)

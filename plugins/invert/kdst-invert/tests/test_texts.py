@@ -112,3 +112,8 @@ def test_json_lines_hold_text_and_fields(tmp_path: Path) -> None:
     path.write_text('{"txt": "a"}\n')
     with pytest.raises(KdstError, match="line 1"):
         read_texts(path)
+
+
+def test_only_a_newline_ends_a_text(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_bytes("\ufeffone\r\ntwo\u2028still two\x0b\n".encode())
+    assert read_texts(tmp_path / "t.txt").texts == ["one", "two\u2028still two\x0b"]

@@ -161,4 +161,6 @@ def _endpoint(inputs: InvertInputs) -> Embedder:
         inputs.calls,
         key=os.environ.get(KEY),
         normalised=inputs.normalise,
+        batch=inputs.endpoint_batch,
+        dimensions=inputs.dimensions,
     )

@@ -1,10 +1,15 @@
 """An OpenAI-compatible embeddings service: a budget, back-off, and answers kept on disk."""
 
+import base64
 import hashlib
 import json
+import math
+import struct
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,8 +30,24 @@ BUSY = (408, 409, 425, 429, 500, 502, 503, 504)
 """Statuses after which the same request may succeed."""
 
 
+TOO_LARGE = 413
+"""Status of a service that takes fewer texts a request."""
+SPENT = ("insufficient_quota", "billing_hard_limit_reached")
+"""Codes of an account without credit, for which waiting is of no use."""
+LONGEST_ASKED = 300.0
+"""Seconds that a service may ask to be left alone before the run stops instead."""
+
+
 class TryAgain(Exception):
-    """The service did not answer this time."""
+    """The service did not answer this time; after: seconds that it asks to be left alone."""
+
+    def __init__(self, reason: str, after: float = 0.0) -> None:
+        super().__init__(reason)
+        self.after = after
+
+
+class TooLarge(Exception):
+    """The service takes fewer texts a request; said: its own words."""
 
 
 @define
@@ -40,6 +61,8 @@ class Endpoint:
     dimension: int = 0
     normalised: bool = False
     cache: Path | None = None
+    batch: int = BATCH
+    dimensions: int | None = None
     wait: Callable[[Any], float] = WAIT
     calls: int = 0
     known: dict[str, list[float]] = field(factory=dict, repr=False)
@@ -54,11 +77,14 @@ class Endpoint:
         key: str | None = None,
         normalised: bool | None = None,
         cache: Path | None = None,
+        batch: int = BATCH,
+        dimensions: int | None = None,
     ) -> "Endpoint":
         """Ask once to learn the dimension; KdstError when the address cannot be asked."""
         if urlsplit(address).scheme not in ("http", "https"):
             raise KdstError(f"--endpoint {address!r} must begin with https:// or http://")
         found = cls(address.rstrip("/"), model, budget, key, cache=cache)
+        found.batch, found.dimensions = batch, dimensions
         found.recall()
         vectors = found(["a"])
         found.dimension = vectors.shape[1]
@@ -80,10 +106,18 @@ class Endpoint:
                 f" {len(fresh)} more are wanted.\nWhat was found is saved; continue with --resume"
                 " and a higher --calls in a new run"
             )
-        for start in range(0, len(fresh), BATCH):
-            part = fresh[start : start + BATCH]
-            self._keep(part, self._ask(part))
+        while fresh:
+            part, size = fresh[: self.batch], self.batch
+            try:
+                answered = self._ask(part)
+            except TooLarge as e:
+                if len(part) == 1:
+                    raise KdstError(f"the endpoint {self.address} refuses one text: {e}") from e
+                self.batch = min(size, len(part)) // 2
+                continue
             self.calls += len(part)
+            self._keep(part, answered)
+            fresh = fresh[len(part) :]
         vectors = torch.tensor([self.known[_digest(t)] for t in texts], dtype=torch.float32)
         return torch.nn.functional.normalize(vectors, dim=1) if self.normalised else vectors
 
@@ -125,7 +159,7 @@ class Endpoint:
         """One request, tried again with random, growing waits."""
         retrying = Retrying(
             stop=stop_after_attempt(ATTEMPTS),
-            wait=self.wait,
+            wait=self._pause,
             retry=retry_if_exception_type(TryAgain),
             reraise=True,
         )
@@ -137,36 +171,97 @@ class Endpoint:
                 "What was found is saved; continue later with the same command and --out RUN --resume"
             ) from e
 
+    def _pause(self, state: Any) -> float:
+        """Seconds to the next attempt: a random, growing wait, but never less than was asked for."""
+        error = state.outcome.exception() if state.outcome is not None else None
+        return max(self.wait(state), getattr(error, "after", 0.0))
+
+    def _body(self, texts: Sequence[str]) -> bytes:
+        """What is posted."""
+        body: dict[str, Any] = {"model": self.model, "input": list(texts)}
+        if self.dimensions is not None:
+            body["dimensions"] = self.dimensions
+        return json.dumps(body).encode()
+
     def _request(self, texts: Sequence[str]) -> list[list[float]]:
         """Post texts; TryAgain for a passing trouble, KdstError for one that will stay."""
-        body = json.dumps({"model": self.model, "input": list(texts)}).encode()
         headers = {"Content-Type": "application/json"}
         if self.key:
             headers["Authorization"] = f"Bearer {self.key}"
-        request = urllib.request.Request(f"{self.address}/embeddings", body, headers)
+        request = urllib.request.Request(f"{self.address}/embeddings", self._body(texts), headers)
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
                 content = answer.read()
         except urllib.error.HTTPError as e:
-            if e.code in BUSY:
-                raise TryAgain(f"status {e.code}") from e
-            said = e.read(200).decode(errors="replace").strip()
-            raise KdstError(f"the endpoint {self.address} refuses: status {e.code} {said}") from e
+            raise _refusal(e, self.address) from e
         except (urllib.error.URLError, TimeoutError, ConnectionError) as e:
             raise TryAgain(str(getattr(e, "reason", e))) from e
         return _vectors(content, len(texts), self.address)
 
 
-def _vectors(content: bytes, count: int, address: str) -> list[list[float]]:
-    """The vectors of an answer, in the order that was asked."""
+def _refusal(error: urllib.error.HTTPError, address: str) -> Exception:
+    """What a status other than success means: wait, send fewer texts, or stop."""
+    said = error.read(2000).decode(errors="replace").strip()
+    if any(code in said for code in SPENT):
+        return KdstError(
+            f"the endpoint {address} says that the account's quota is spent: {said[:200]}\n"
+            "Add credit; then continue with the same command and --out RUN --resume"
+        )
+    if error.code == TOO_LARGE:
+        return TooLarge(f"status {error.code} {said[:200]}")
+    after = _seconds(error.headers.get("Retry-After"))
+    if error.code in BUSY and after <= LONGEST_ASKED:
+        return TryAgain(f"status {error.code}", after)
+    wait = f"; it asks to wait {after:.0f} s" if after else ""
+    return KdstError(f"the endpoint {address} refuses: status {error.code} {said[:200]}{wait}")
+
+
+def _seconds(value: str | None) -> float:
+    """Seconds of a Retry-After header, which gives them as a number or as a date; 0 without one."""
+    if value is None:
+        return 0.0
     try:
-        rows = sorted(json.loads(content)["data"], key=lambda row: row["index"])
-        found = [[float(x) for x in row["embedding"]] for row in rows]
-    except (ValueError, KeyError, TypeError) as e:
+        found = float(value)
+    except ValueError:
+        try:
+            found = parsedate_to_datetime(value).timestamp() - time.time()
+        except ValueError:
+            return 0.0
+    return max(found, 0.0) if math.isfinite(found) else 0.0
+
+
+def _vectors(content: bytes, count: int, address: str) -> list[list[float]]:
+    """The vectors of an answer, in the order that was asked.
+
+    An object with `data` as that API answers, with or without `index`, numbers or base64; or a bare
+    list of vectors as text-embeddings-inference answers on its own route.
+    """
+    try:
+        answer = json.loads(content)
+        rows = answer["data"] if isinstance(answer, dict) else answer
+        if isinstance(answer, dict) and all("index" in row for row in rows):
+            rows = sorted(rows, key=lambda row: int(row["index"]))
+            if [int(row["index"]) for row in rows] != list(range(len(rows))):
+                raise KdstError(f"the endpoint {address} answered an index twice or left one out")
+        found = [_numbers(row["embedding"] if isinstance(row, dict) else row) for row in rows]
+    except (ValueError, KeyError, TypeError, struct.error) as e:
         raise KdstError(f"the endpoint {address} answered something else than embeddings") from e
     if len(found) != count or len({len(v) for v in found}) != 1:
         raise KdstError(f"the endpoint {address} answered {len(found)} vectors for {count} texts")
+    if not all(math.isfinite(x) for v in found for x in v):
+        raise KdstError(
+            f"the endpoint {address} answered NaN or infinity in place of a number.\n"
+            "Such vectors are not used; mend the service, then continue with --out RUN --resume"
+        )
     return found
+
+
+def _numbers(given: Any) -> list[float]:
+    """One vector: a list of numbers, or little-endian float32 in base64."""
+    if isinstance(given, str):
+        content = base64.b64decode(given, validate=True)
+        return list(struct.unpack(f"<{len(content) // 4}f", content))
+    return [float(x) for x in given]
 
 
 def _digest(text: str) -> str:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from kdst_invert.prepared import PreparedInvert
 
 LAMBDAS = (0.0, 0.001, 0.003, 0.01, 0.03, 0.06, 0.1)
-"""Strengths of Gaussian noise; λ is per coordinate of a vector of length 1."""
+"""Strengths of Gaussian noise; λ is per coordinate, relative to the mean length of the vectors."""
 OTHERS: tuple[Defence, ...] = (
     Laplace(0.01),
     Laplace(0.03),
