@@ -38,8 +38,9 @@ def computing_in(pipeline: Any, dtype: torch.dtype) -> Iterator[None]:
 
     Autoencoders overflow in float16, and half precision shows in what they give back.
     """
-    parts = {name: getattr(pipeline, name, None) for name in PARTS}
-    before = {name: part.dtype for name, part in parts.items() if part is not None}
+    found = {name: getattr(pipeline, name, None) for name in PARTS}
+    parts: dict[str, Any] = {name: part for name, part in found.items() if part is not None}
+    before = {name: part.dtype for name, part in parts.items()}
     try:
         for name in before:
             parts[name].to(torch.float32 if name == "vae" else dtype)
