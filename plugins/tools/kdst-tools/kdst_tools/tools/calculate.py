@@ -7,6 +7,8 @@ from kdst_tools.tools.arithmetic import evaluate
 from kdst_tools.tools.kit import FunctionTool, refuse_argument
 
 DECIMALS = 2
+SMALL_DIGITS = 2
+"""Significant digits of a value that two decimals would round to 0."""
 MAX_ANSWER = 40
 """Digits of an answer."""
 
@@ -36,7 +38,8 @@ EXAMPLES = (
 def calculator(text: str) -> str:
     """Return the value of an expression rounded to two decimals, or a text that starts with `error:`.
 
-    Computed exactly and rounded once, halves away from zero; `0.30` is written `0.3`.
+    Computed exactly and rounded once, halves away from zero; `0.30` is written `0.3`. What is not 0 is
+    never written as 0: a value below half a hundredth has two significant digits.
     """
     try:
         return written(evaluate(text))
@@ -46,13 +49,25 @@ def calculator(text: str) -> str:
 
 def written(value: Fraction) -> str:
     """Return a number to two decimals, without zeros at its end; ValueError for a very long one."""
-    scaled = abs(value) * 10**DECIMALS
-    whole = (2 * scaled.numerator + scaled.denominator) // (2 * scaled.denominator)
-    if whole >= 10**MAX_ANSWER:
+    decimals = DECIMALS
+    if value and not rounded(value, decimals):
+        while not rounded(value, decimals):
+            decimals += 1
+            if decimals > MAX_ANSWER:
+                raise ValueError("too small")
+        decimals += SMALL_DIGITS - len(str(rounded(value, decimals + 1))) + 1
+    whole = rounded(value, decimals)
+    if whole >= 10 ** (MAX_ANSWER + decimals - DECIMALS):
         raise ValueError("too large")
-    before, after = divmod(whole, 10**DECIMALS)
-    text = f"{before}.{after:0{DECIMALS}}".rstrip("0").rstrip(".")
+    before, after = divmod(whole, 10**decimals)
+    text = f"{before}.{after:0{decimals}}".rstrip("0").rstrip(".")
     return f"-{text}" if value < 0 and whole else text
+
+
+def rounded(value: Fraction, decimals: int) -> int:
+    """Return |value| · 10^decimals rounded to a whole number, halves away from zero."""
+    scaled = abs(value) * 10**decimals
+    return (2 * scaled.numerator + scaled.denominator) // (2 * scaled.denominator)
 
 
 def make(argument: str | None) -> Tool:

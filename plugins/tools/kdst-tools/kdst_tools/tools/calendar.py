@@ -32,13 +32,18 @@ EXAMPLES = (
 
 _MONTHS = {name.lower(): i for i, name in enumerate(months.month_name) if name}
 _MONTHS |= {name.lower(): i for i, name in enumerate(months.month_abbr) if name}
+_MONTHS["sept"] = 9
 _STEP = re.compile(r"(.*?)\s*([-+−])\s*(\d+)\s*(day|week|month|year)s?", re.IGNORECASE)
 _WRITTEN = (
-    re.compile(r"(?P<day>\d{1,2})(?:st|nd|rd|th)?\s+(?P<month>[a-z]+)\.?,?\s+(?P<year>\d{4})"),
+    re.compile(
+        r"(?P<day>\d{1,2})(?:st|nd|rd|th)?\s+(?:of\s+)?(?P<month>[a-z]+)\.?,?\s+(?P<year>\d{4})"
+    ),
     re.compile(r"(?P<month>[a-z]+)\.?\s+(?P<day>\d{1,2})(?:st|nd|rd|th)?,?\s+(?P<year>\d{4})"),
-    re.compile(r"(?P<year>\d{4})-(?P<month>\d{1,2})-(?P<day>\d{1,2})"),
+    re.compile(r"(?P<year>\d{4})([-/])(?P<month>\d{1,2})\2(?P<day>\d{1,2})"),
 )
-_WEEKDAY = re.compile(r"(?:mon|tues|wednes|thurs|fri|satur|sun)day,?\s+")
+_WEEKDAY = re.compile(
+    r"(?:(?:mon|tues|wednes|thurs|fri|satur|sun)day|(?:mon|tues?|wed|thu(?:rs?)?|fri|sat|sun)\.?),?\s+"
+)
 
 
 def make(argument: str | None) -> Tool:
@@ -66,7 +71,8 @@ def answer(asked: str, today: date | None) -> str:
         return written(moved(_day(step[1], today), sign * _count(step[3]), step[4].lower()))
     left, minus, right = re.sub(" − ", " - ", text).partition(" - ")
     if minus:
-        return f"{(_day(left, today) - _day(right, today)).days} days"
+        days = (_day(left, today) - _day(right, today)).days
+        return f"{days} day" if abs(days) == 1 else f"{days} days"
     return written(_day(text, today))
 
 
