@@ -18,6 +18,15 @@ COMMAND_CATALOGUE = dict.fromkeys(("export", "render", "view"), "kdst-reconstruc
 """Published commands outside the core and the package of each, for 'not installed' messages."""
 
 
+RESERVED_NAMES = ("input", "run")
+"""Tables of every configuration, so that no method can have their names."""
+
+
+def is_name(name: str) -> bool:
+    """Return whether something that is registered may have a name: none looks like a flag or a path."""
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) is not None
+
+
 class Entry(NamedTuple):
     """A line of an `entry_points.txt`: its name and the object that it stands for."""
 
@@ -41,7 +50,7 @@ def listed(group: str) -> list[Entry]:
         key = re.sub(r"[-_.]+", "_", name.partition("-")[0]).lower()
         if key not in seen:
             seen.add(key)
-            found += _entries(os.path.join(folder, name, "entry_points.txt"), group)
+            found += _entries(_text(folder, name), group)
     return sorted(found)
 
 
@@ -50,6 +59,8 @@ def _metadata_folders() -> Iterator[tuple[str, str]]:
     for folder in sys.path:
         try:
             names = sorted(os.listdir(folder or "."))
+        except NotADirectoryError:
+            names = _zipped(folder)
         except OSError:
             continue
         for name in names:
@@ -57,13 +68,33 @@ def _metadata_folders() -> Iterator[tuple[str, str]]:
                 yield folder or ".", name
 
 
-def _entries(path: str, group: str) -> list[Entry]:
-    """Return the entry points of a group in one file; none where there is no file."""
+def _zipped(archive: str) -> list[str]:
+    """Return the folders of metadata at the top of an archive on sys.path."""
+    import zipfile
+
     try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read()
-    except (OSError, ValueError):
+        with zipfile.ZipFile(archive) as file:
+            return sorted({name.partition("/")[0] for name in file.namelist()})
+    except (OSError, zipfile.BadZipFile):
         return []
+
+
+def _text(folder: str, name: str) -> str:
+    """Return the entry points of a folder of metadata; what is not UTF-8 is replaced."""
+    try:
+        if os.path.isfile(folder):
+            import zipfile
+
+            with zipfile.ZipFile(folder) as archive:
+                return archive.read(f"{name}/entry_points.txt").decode("utf-8", "replace")
+        with open(os.path.join(folder, name, "entry_points.txt"), "rb") as file:
+            return file.read().decode("utf-8", "replace")
+    except (OSError, KeyError, ValueError):
+        return ""
+
+
+def _entries(text: str, group: str) -> list[Entry]:
+    """Return the entry points of a group whose lines are right."""
     if f"[{group}]" not in text:
         return []
     found, inside = [], False
@@ -72,7 +103,8 @@ def _entries(path: str, group: str) -> list[Entry]:
             inside = line == f"[{group}]"
         elif inside and "=" in line and not line.startswith(("#", ";")):
             name, _, value = line.partition("=")
-            found.append(Entry(name.strip(), value.strip()))
+            if is_name(name.strip()):
+                found.append(Entry(name.strip(), value.strip()))
     return found
 
 
@@ -82,12 +114,27 @@ def find_source(module: str) -> Any | None:
     spec = None
     for depth in range(1, module.count(".") + 2):
         name = ".".join(module.split(".")[:depth])
-        finders = (f for f in sys.meta_path if hasattr(f, "find_spec"))
-        spec = next((s for f in finders if (s := f.find_spec(name, path, None))), None)
+        spec = next((s for f in sys.meta_path if (s := _found(f, name, path))), None)
         if spec is None:
             return None
         path = spec.submodule_search_locations
+        path = None if path is None else list(path)
     return spec
+
+
+def _found(finder: Any, name: str, path: Any) -> Any | None:
+    """Return what one finder knows of a module, None where it fails.
+
+    The finder of paths asks for the parents of a namespace package, which are not imported, unless it is
+    given the last part of the name alone.
+    """
+    import importlib.machinery
+
+    last = finder is importlib.machinery.PathFinder
+    try:
+        return finder.find_spec(name.rpartition(".")[2] if last else name, path, None)
+    except Exception:
+        return None
 
 
 def first_line(module: str) -> str:

@@ -4,7 +4,7 @@ import importlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from importlib.metadata import Distribution, EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Any
 
 from attrs import evolve, field, frozen
@@ -13,6 +13,8 @@ from kdst_core import __version__
 from kdst_core.entries import COMMAND_CATALOGUE, COMMANDS, first_line
 from kdst_core.entries import find_source as find_source
 from kdst_core.errors import KdstError, did_you_mean
+from kdst_core.installed import Package, entry_points, misfits, module_problem, packages
+from kdst_core.installed import core_requirement as core_requirement
 
 GROUP = "kdst."
 BENCHES = "kdst.benches"
@@ -69,10 +71,12 @@ def discover(*, disabled_too: bool = False) -> list[Plugin]:
 
     disabled_too: whether those that KDST_DISABLE or KDST_ONLY switch off are in it.
     """
+    known = packages()
     found = [
-        _plugin(entry, capability)
-        for capability in CAPABILITIES
-        for entry in entry_points(group=GROUP + capability)
+        _plugin(entry, fault, package, known)
+        for package in known.values()
+        for entry, fault in package.entries()
+        if entry.group.removeprefix(GROUP) in CAPABILITIES
     ]
     chosen = (p for p in found if disabled_too or _enabled(p))
     found = sorted({p.qualified: p for p in chosen}.values(), key=_order)
@@ -91,12 +95,13 @@ def _order(plugin: Plugin) -> tuple[int, str, str]:
     return CAPABILITIES.index(plugin.capability), plugin.name, plugin.package
 
 
-def _plugin(entry: EntryPoint, capability: str) -> Plugin:
-    """Describe one entry point from metadata alone."""
-    dist = entry.dist
-    package, version = (dist.name, dist.version) if dist else ("unknown", "")
-    problems = [p for p in (_version_problem(dist), _module_problem(entry)) if p]
-    return Plugin(entry.name, capability, package, version, entry, tuple(problems))
+def _plugin(entry: EntryPoint, fault: str, package: Package, known: dict[str, Package]) -> Plugin:
+    """Describe one entry point from metadata alone. fault: what is wrong with its line."""
+    module = "" if fault else module_problem(entry)
+    problems = (fault, *misfits(package, known, __version__), module)
+    name, capability = entry.name, entry.group.removeprefix(GROUP)
+    told = tuple(p for p in problems if p)
+    return Plugin(name, capability, package.name, package.version, entry, told)
 
 
 def _enabled(plugin: Plugin) -> bool:
@@ -111,35 +116,12 @@ def _names(variable: str) -> set[str]:
     return {n.strip() for n in os.environ.get(variable, "").split(",") if n.strip()}
 
 
-def core_requirement(dist: Distribution) -> Any | None:
-    """Return the `packaging` requirement on kdst-core of a distribution, or None."""
-    lines = [line for line in dist.requires or () if "kdst" in line and "core" in line]
-    if not lines:
-        return None
-    from packaging.requirements import Requirement
-    from packaging.utils import canonicalize_name
-
-    parsed = (Requirement(line) for line in lines)
-    return next((r for r in parsed if canonicalize_name(r.name) == "kdst-core"), None)
-
-
-def _version_problem(dist: Distribution | None) -> str | None:
-    """Say when a package asks for another kdst-core than this one."""
-    requirement = core_requirement(dist) if dist else None
-    if requirement is None or requirement.specifier.contains(__version__, prereleases=True):
-        return None
-    return f"needs kdst-core {requirement.specifier}, this is {__version__}"
-
-
-def _module_problem(entry: EntryPoint) -> str | None:
-    """Say when the module of an entry point does not exist; its parents are not imported."""
-    return None if find_source(entry.module) else f"module {entry.module} was not found"
-
-
 def summary(plugin: Plugin) -> str:
     """Return one line about a method, without importing it."""
-    dist = plugin.entry.dist
-    return first_line(plugin.entry.module) or ((dist.metadata["Summary"] or "") if dist else "")
+    module = plugin.entry.value.partition(":")[0].strip()
+    known: Any = plugin.entry.dist
+    line = first_line(module)
+    return line or Package(plugin.package, plugin.version, known).summary()
 
 
 def _with_duplicates(plugin: Plugin, found: list[Plugin]) -> Plugin:

@@ -44,11 +44,11 @@ def install(
 
 
 ALONE = '''
-"""Hides every entry point but those of packages whose names begin with fake."""
+"""Hides every package but those whose names begin with fake."""
 import importlib.metadata as metadata
 
-everything = metadata.entry_points
-metadata.entry_points = lambda **kw: [e for e in everything(**kw) if e.dist.name.startswith("fake")]
+everything = metadata.distributions
+metadata.distributions = lambda **kw: (d for d in everything(**kw) if d.name.startswith("fake"))
 '''
 
 

@@ -1,0 +1,156 @@
+"""What installed packages say of themselves, read so that a faulty package harms only itself.
+
+`importlib.metadata.entry_points` ends with the first file that it cannot read; here what is wrong with
+one package is a problem of that package.
+"""
+
+import re
+from collections.abc import Iterator
+from importlib.metadata import Distribution, EntryPoint, distributions
+from typing import Any
+
+from attrs import frozen
+
+from kdst_core.entries import RESERVED_NAMES, find_source, is_name
+
+
+@frozen
+class Package:
+    """A distribution: its name, its version, and its entry points with what is wrong with each."""
+
+    name: str
+    version: str
+    dist: Distribution
+
+    def entries(self) -> Iterator[tuple[EntryPoint, str]]:
+        """Yield the entry points of kdst, each with what is wrong with its line, else an empty text."""
+        try:
+            text = self.dist.read_text("entry_points.txt") or ""
+        except UnicodeDecodeError as e:
+            text = e.object.decode("utf-8", "replace")
+        except Exception:
+            return
+        group = ""
+        for line in map(str.strip, text.splitlines()):
+            if line.startswith("["):
+                group = line.strip("[]").strip()
+            elif group.startswith("kdst.") and line and not line.startswith(("#", ";")):
+                yield self._entry(group, line)
+
+    def _entry(self, group: str, line: str) -> tuple[EntryPoint, str]:
+        """Return the entry point of one line and what is wrong with it."""
+        name, equals, value = (part.strip() for part in line.partition("="))
+        name = name if name.isprintable() else ascii(name)
+        entry = EntryPoint(name, value, group)
+        vars(entry).update(dist=self.dist)
+        if not equals:
+            return entry, f"its entry_points.txt has a line without '=': {name}"
+        if not is_name(name):
+            return entry, f"{name!r} is no name: letters, digits, '.', '_' and '-', no '-' at first"
+        if name in RESERVED_NAMES:
+            return (
+                entry,
+                f"{name!r} is a table of every configuration and cannot be a method's name",
+            )
+        if not re.fullmatch(r"[\w.]+\s*(:\s*[\w.]+)?\s*(\[.*\])?", value):
+            return entry, f"its entry_points.txt names no module: {line}"
+        return entry, ""
+
+    def requires(self) -> list[str]:
+        """Return the lines of its requirements; an error of the metadata is raised."""
+        return list(self.dist.requires or ())
+
+    def summary(self) -> str:
+        """Return its one line, empty where there is none."""
+        try:
+            return str(self.dist.metadata["Summary"] or "")
+        except Exception:
+            return ""
+
+
+def packages() -> dict[str, Package]:
+    """Return every installed package by its normal name; the first of two installations counts."""
+    found: dict[str, Package] = {}
+    for dist in distributions():
+        folder = str(getattr(getattr(dist, "_path", None), "name", ""))
+        name = _said(dist, "Name") or folder.partition("-")[0].replace("_", "-") or "unknown"
+        name = name if name.isprintable() else ascii(name)
+        found.setdefault(normal(name), Package(name, _said(dist, "Version"), dist))
+    return found
+
+
+def normal(name: str) -> str:
+    """Return a package's name as names are compared."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _said(dist: Distribution, field: str) -> str:
+    """Return a field of the metadata, empty where it cannot be read."""
+    try:
+        return str(dist.metadata[field] or "")
+    except Exception:
+        return ""
+
+
+def entry_points(group: str, name: str | None = None) -> list[EntryPoint]:
+    """Return the entry points of a group without those that are faulty."""
+    return [
+        entry
+        for package in packages().values()
+        for entry, fault in package.entries()
+        if not fault and entry.group == group and name in (None, entry.name)
+    ]
+
+
+def misfits(package: Package, known: dict[str, Package], core: str) -> list[str]:
+    """Return what is wrong with a package's requirements on the core and on other packages of kdst.
+
+    core: version of this core.
+    """
+    try:
+        lines = package.requires()
+    except Exception as e:
+        return [f"its METADATA cannot be read ({type(e).__name__})"]
+    found = []
+    for line in lines:
+        if "kdst" in line.lower():
+            found += _misfit(line, known, core)
+    return found
+
+
+def _misfit(line: str, known: dict[str, Package], core: str) -> list[str]:
+    """Return what is wrong with one requirement on a package of kdst."""
+    from packaging.requirements import InvalidRequirement, Requirement
+    from packaging.version import InvalidVersion
+
+    try:
+        wanted = Requirement(line)
+        if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
+            return []
+        name = normal(wanted.name)
+        have = core if name == "kdst-core" else known[name].version if name in known else None
+        if have is None or wanted.specifier.contains(have, prereleases=True):
+            return []
+    except (InvalidRequirement, InvalidVersion):
+        return [f"its METADATA requires {line!r}, which is no requirement that pip understands"]
+    except Exception as e:
+        return [f"its METADATA requires {line!r}, which cannot be read ({type(e).__name__})"]
+    return [f"needs {name} {wanted.specifier}, this is {have}"]
+
+
+def module_problem(entry: EntryPoint) -> str:
+    """Say when the module of an entry point does not exist; its parents are not imported."""
+    module = entry.value.partition(":")[0].strip()
+    return "" if find_source(module) else f"module {module} was not found"
+
+
+def core_requirement(dist: Any) -> Any | None:
+    """Return the `packaging` requirement on kdst-core of a distribution, or None."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    try:
+        lines = [line for line in dist.requires or () if "kdst" in line and "core" in line]
+        parsed = [Requirement(line) for line in lines]
+    except (InvalidRequirement, UnicodeDecodeError):
+        return None
+    return next((r for r in parsed if normal(r.name) == "kdst-core"), None)

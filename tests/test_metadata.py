@@ -1,0 +1,137 @@
+"""Metadata of installed packages: whatever they hold is a problem of that one package."""
+
+import os
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from kdst_core import entries, registry
+from kdst_core.errors import KdstError
+
+CODE = '"""A module."""\n'
+
+
+def package(
+    folder: Path, name: str, table: str | bytes, requires: str = "kdst-core>=0.1,<0.2"
+) -> Path:
+    """Write the metadata of a package."""
+    info = folder / f"{name.replace('-', '_')}-1.0.dist-info"
+    info.mkdir(parents=True, exist_ok=True)
+    head = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\nRequires-Dist: {requires}\n"
+    (info / "METADATA").write_text(head)
+    (info / "entry_points.txt").write_bytes(table.encode() if isinstance(table, str) else table)
+    return info
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder first on the path, with one right method in it."""
+    package(tmp_path, "fake-right", "[kdst.invert]\nright = fake_right\n")
+    (tmp_path / "fake_right.py").write_text(CODE)
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+def problems(name: str) -> dict[str, tuple[str, ...]]:
+    """Return the problems of a package's methods, by the method's name."""
+    return {p.name: p.problems for p in registry.discover() if p.package == name}
+
+
+@pytest.mark.parametrize("name", ["run", "input", "-lead", "--help", "a/b", "two words", "é"])
+def test_a_name_that_would_corrupt_a_run_is_a_problem(site: Path, name: str) -> None:
+    package(site, "fake-name", f"[kdst.invert]\n{name} = fake_right\n")
+    (found,) = problems("fake-name").values()
+    assert any("name" in p for p in found)
+    with pytest.raises(KdstError, match="cannot run"):
+        registry.find(f"fake-name/{name}")
+
+
+def test_a_module_in_namespace_packages_is_found_without_importing_them(site: Path) -> None:
+    (site / "fakespace/inner").mkdir(parents=True)
+    (site / "fakespace/inner/plug.py").write_text('"""Deep inside."""\n')
+    package(site, "fake-deep", "[kdst.invert]\ndeep = fakespace.inner.plug\n")
+    assert problems("fake-deep") == {"deep": ()}
+    assert registry.summary(registry.find("deep")) == "Deep inside."
+    assert "fakespace" not in sys.modules
+
+
+def test_a_faulty_line_is_listed_and_harms_no_other(site: Path) -> None:
+    package(site, "fake-line", "[kdst.invert]\nno entry\nfine = fake_right\n")
+    package(site, "fake-bytes", b"[kdst.invert]\nb\xff = fake_right\n")
+    found = problems("fake-line")
+    assert found["fine"] == ()
+    assert "without '='" in found["no entry"][0]
+    assert len(problems("fake-bytes")) == 1
+    assert registry.find("right").problems == ()
+
+
+@pytest.mark.parametrize(
+    ("requires", "words"),
+    [
+        ("kdst-core >= banana", "banana"),
+        ("kdst-core>=99", "needs kdst-core >=99, this is"),
+        ("fake-kdst-bench>=0.9,<1", ""),
+        ("kdst-fake>=2", "needs kdst-fake >=2, this is 1.0"),
+        ("kdst_fake>=2; extra == 'test'", ""),
+    ],
+)
+def test_the_range_of_every_package_of_kdst_is_read(site: Path, requires: str, words: str) -> None:
+    package(site, "kdst-fake", "")
+    package(site, "fake-range", "[kdst.invert]\nranged = fake_right\n", requires)
+    (found,) = problems("fake-range").values()
+    assert words in " ".join(found)
+    assert bool(found) is bool(words)
+
+
+def test_a_distribution_without_a_name_has_that_of_its_folder(site: Path) -> None:
+    info = package(site, "fake-anonymous", "[kdst.invert]\nanonymous = fake_right\n")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\n")
+    assert problems("fake-anonymous") == {"anonymous": ()}
+
+
+def test_a_command_in_an_archive_is_listed(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = site / "packed.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr(
+            "fake_zip-1.0.dist-info/entry_points.txt", "[kdst.commands]\nzipped = a_zip:c\n"
+        )
+    monkeypatch.syspath_prepend(archive)
+    assert "zipped" in entries.commands()
+
+
+LINES = st.one_of(
+    st.sampled_from(
+        ["[kdst.invert]", "[kdst.commands]", "[kdst.benches]", "[", "=", "x = ", "a.b = c:d"]
+    ),
+    st.text(max_size=30),
+)
+REQUIRES = st.one_of(st.just("kdst-core>=0.1"), st.text(max_size=30).map("kdst-core".__add__))
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.one_of(st.binary(max_size=80), st.lists(LINES, max_size=6).map("\n".join)),
+    st.one_of(st.binary(max_size=80), REQUIRES),
+)
+def test_whatever_metadata_hold_the_others_are_listed(
+    site: Path, table: bytes | str, requires: bytes | str
+) -> None:
+    info = package(site, "fake-odd", "")
+    raw = table if isinstance(table, bytes) else table.encode("utf-8", "replace")
+    (info / "entry_points.txt").write_bytes(b"[kdst.invert]\n" + raw)
+    if isinstance(requires, str):
+        head = b"Metadata-Version: 2.1\nName: fake-odd\nVersion: 1.0\nRequires-Dist: "
+        (info / "METADATA").write_bytes(head + requires.encode("utf-8", "replace") + b"\n")
+    else:
+        (info / "METADATA").write_bytes(requires)
+    os.utime(site)
+    listed = registry.discover()
+    assert next(p for p in listed if p.name == "right").package == "fake-right"
+    assert all(isinstance(registry.summary(p), str) for p in listed if p.package.startswith("fake"))
+    entries.commands()
