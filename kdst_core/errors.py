@@ -23,6 +23,10 @@ class BusyError(KdstError):
     """Another process works in a directory; later it may be free."""
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM was sent; work stops as by Ctrl-C (exit code 143)."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ' Did you mean …?' when something known resembles the word, else an empty string."""
     from difflib import get_close_matches

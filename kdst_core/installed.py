@@ -73,9 +73,9 @@ def packages() -> dict[str, Package]:
     found: dict[str, Package] = {}
     for dist in distributions():
         folder = str(getattr(getattr(dist, "_path", None), "name", ""))
-        name = _said(dist, "Name") or folder.partition("-")[0].replace("_", "-") or "unknown"
+        name = said(dist, "Name") or folder.partition("-")[0].replace("_", "-") or "unknown"
         name = name if name.isprintable() else ascii(name)
-        found.setdefault(normal(name), Package(name, _said(dist, "Version"), dist))
+        found.setdefault(normal(name), Package(name, said(dist, "Version"), dist))
     return found
 
 
@@ -84,7 +84,7 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _said(dist: Distribution, field: str) -> str:
+def said(dist: Distribution, field: str) -> str:
     """Return a field of the metadata, empty where it cannot be read."""
     try:
         return str(dist.metadata[field] or "")

@@ -107,7 +107,7 @@ def _load(plugin: Plugin) -> Method:
                 f"{plugin.qualified} does not implement the hook `{needed}`"
                 f" (decorated with hookimpl).{did_you_mean(needed, dir(module))}"
             )
-    if os.environ.get("KDST_TRACE"):
+    if os.environ.get("KDST_TRACE", "").strip().lower() not in ("", "0", "false", "no", "off"):
         from kdst_core.trace import trace
 
         trace(manager)

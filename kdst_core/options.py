@@ -217,6 +217,8 @@ def from_toml(
                     f"{path}: [{table}] has no option {key!r}." + did_you_mean(key, by_table[table])
                 )
             origin = f"{path} [{table}] {key}"
+            if by_table[table][key].flag in found:
+                raise KdstError(f"{path}: [{table}] has {key!r} twice, with '-' and with '_'")
             found[by_table[table][key].flag] = Given(value, origin, path.resolve().parent)
     return found
 

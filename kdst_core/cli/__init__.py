@@ -5,13 +5,14 @@ Packages add commands by entry points of the group `kdst.commands`; a name of th
 
 import os
 import sys
+from collections.abc import Iterable
 from importlib import import_module
 from typing import Any
 
 import click
 
 from kdst_core import __version__, entries
-from kdst_core.errors import KdstError, did_you_mean
+from kdst_core.errors import KdstError, Terminated, did_you_mean
 
 COMMANDS = {
     "check": "Hold a method to the conformance kit.",
@@ -41,16 +42,12 @@ class LazyGroup(click.Group):
             return command
         added = _added()
         if cmd_name not in added and cmd_name not in entries.COMMAND_CATALOGUE:
-            hint = did_you_mean(cmd_name, [*COMMANDS, *added, *entries.COMMAND_CATALOGUE])
+            hint = _hint(cmd_name, added)
             raise click.UsageError(f"no command {cmd_name!r}.{hint}", ctx)
         from kdst_core.registry import load_command
 
         command = load_command(cmd_name)
-        if not isinstance(command, click.Command):
-            raise KdstError(
-                f"the command {cmd_name!r} is not a click command; its package is broken"
-            )
-        return command
+        return _as_click(cmd_name, command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the tables of commands without importing any."""
@@ -61,12 +58,34 @@ class LazyGroup(click.Group):
                     formatter.write_dl(list(table.items()))
 
 
+def _hint(word: str, added: Iterable[str]) -> str:
+    """Return what was probably meant by a word that is no command: `kdst run` of a method, or another."""
+    from kdst_core import registry
+
+    if word in registry.CATALOGUE or word in {p.name for p in registry.discover()}:
+        return f" {word} is a method; did you mean: kdst run {word}"
+    return did_you_mean(word, [*COMMANDS, *added, *entries.COMMAND_CATALOGUE])
+
+
+def _as_click(name: str, command: Any) -> click.Command:
+    """Return what a package registers as a click command; a Typer app becomes one."""
+    if not isinstance(command, click.Command) and type(command).__module__.startswith("typer"):
+        command = import_module("typer.main").get_command(command)
+    if isinstance(command, click.Command):
+        return command
+    raise KdstError(f"the command {name!r} is neither a click command nor a Typer app")
+
+
 def _added() -> dict[str, str]:
     """Return the commands that packages add, without names that the core has."""
     return {name: line for name, line in entries.commands().items() if name not in COMMANDS}
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    invoke_without_command=True,
+)
 @click.version_option(
     __version__, "-V", "--version", prog_name="kdst", message="%(prog)s %(version)s"
 )
@@ -78,11 +97,14 @@ def cli(ctx: click.Context, debug: bool) -> None:
     Start with: kdst run tea
     """
     ctx.meta["kdst.debug"] = debug
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 def main() -> None:
     """Run the command; errors become one or two lines and an exit code."""
     debug = "--debug" in sys.argv[1:]
+    heed_termination()
     try:
         code: Any = cli.main(standalone_mode=False)
     except KdstError as e:
@@ -93,7 +115,8 @@ def main() -> None:
     except click.ClickException as e:
         code = _fail(e.format_message(), e, debug, 2)
     except (KeyboardInterrupt, click.Abort) as e:
-        code = _fail("interrupted", e, debug, 130)
+        ended = isinstance(e, Terminated) or isinstance(e.__cause__, Terminated)
+        code = _fail("terminated" if ended else "interrupted", e, debug, 143 if ended else 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
@@ -104,6 +127,20 @@ def main() -> None:
         text = f"{type(e).__name__}: {e}\nThis is a bug in kdst; kdst --debug … shows where"
         code = _fail(text, e, debug, 1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def heed_termination() -> None:
+    """Let SIGTERM, by which clusters end a job, stop work as Ctrl-C does."""
+    import signal
+    import threading
+
+    def stop(_number: int, _frame: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends the process at once
+        raise Terminated
+
+    ours = threading.current_thread() is threading.main_thread()
+    if ours and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, stop)
 
 
 def _fail(message: str, error: BaseException, debug: bool, code: int) -> int:

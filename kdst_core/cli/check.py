@@ -14,7 +14,15 @@ def command(method: str) -> None:
 
     A check that the method expects to fail, with a reason, must fail.
     """
+    from kdst_core import inspection, registry
     from kdst_core.testing import checks, expected_failures, verdict
+
+    name = registry.find(method).qualified
+    dead = [r for r in inspection.inspect("method", name) if " ended the process " in r]
+    if dead:
+        click.echo(f"FAILED  the method can be imported\n        {dead[0]}")
+        click.echo("1 check failed", err=True)
+        sys.exit(1)
 
     excuses, failed = expected_failures(method), 0
     for check in checks(method):

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
+from click.shell_completion import CompletionItem
 
 from kdst_core.cli.options import click_option, executor_options
-from kdst_core.cli.run import MethodCommand
+from kdst_core.cli.run import MethodCommand, complete_method
 from kdst_core.options import Given, Item
 
 if TYPE_CHECKING:
@@ -28,6 +29,12 @@ class Compare(click.Command):
         count = next((n for n, a in enumerate(args) if a.startswith("-")), len(args))
         ctx.meta["kdst.compare"] = args[:count], args[count:]
         return []
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the methods that complete a word, or the options where it begins with '-'."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        return complete_method(ctx, None, incomplete)
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the usage line."""
@@ -133,18 +140,22 @@ def _compare(methods: Sequence[str], given: dict[str, list[Given]], params: dict
 
     if not methods:
         raise click.UsageError("name the methods to compare: kdst compare tea tent norm")
-    found = carry(
-        methods,
-        given,
-        params["out"],
-        params["runs"],
-        parse_seeds(params["seeds"]),
-        params["jobs"],
-        params["config"],
-        "quiet" if params["quiet"] else "auto",
-        params["executor"],
-        params["address"],
-    )
+    try:
+        found = carry(
+            methods,
+            given,
+            params["out"],
+            params["runs"],
+            parse_seeds(params["seeds"]),
+            params["jobs"],
+            params["config"],
+            "quiet" if params["quiet"] else "auto",
+            params["executor"],
+            params["address"],
+        )
+    except KeyboardInterrupt:
+        click.echo("Continue by the same command: finished runs are reused.", err=True)
+        raise
     if params["quiet"]:
         click.echo(found.directory)
         return

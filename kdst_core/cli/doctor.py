@@ -2,12 +2,13 @@
 
 import platform
 import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, distributions, version
 
 import click
 
-from kdst_core import __version__, entries, registry
-from kdst_core.errors import KdstError
+from kdst_core import __version__, entries, inspection, registry
+from kdst_core.installed import said
 
 LIBRARIES = ("torch", "numpy", "transformers", "diffusers", "gsplat", "matplotlib")
 
@@ -25,12 +26,13 @@ def command() -> None:
     for line in _stale():
         problems += 1
         click.echo(f"STALE   {line}")
-    for plugin in registry.discover():
-        reasons = [*plugin.problems, *_broken(plugin)]
+    plugins = registry.discover()
+    for plugin, broken in zip(plugins, _broken(plugins), strict=True):
+        reasons = [*plugin.problems, *broken]
         click.echo(f"{'ok    ' if not reasons else 'BROKEN'}  {plugin.qualified} {plugin.version}")
         problems += _tell(reasons)
-    for name in entries.commands():
-        reasons = _broken_command(name)
+    names = list(entries.commands())
+    for name, reasons in zip(names, inspection.inspect_all("command", names), strict=True):
         click.echo(f"{'ok    ' if not reasons else 'BROKEN'}  command {name}")
         problems += _tell(reasons)
     if problems:
@@ -46,23 +48,14 @@ def _tell(reasons: list[str]) -> int:
     return len(different)
 
 
-def _broken_command(name: str) -> list[str]:
-    """Import a command that a package adds, and return what goes wrong."""
-    try:
-        registry.load_command(name)
-    except KdstError as e:
-        return [str(e)]
-    return []
-
-
 def _stale() -> list[str]:
     """Return the packages of kdst whose metadata is installed more than once."""
     found: dict[str, set[str]] = {}
     for dist in distributions():
-        if dist.name and dist.name.lower().startswith("kdst"):
-            found.setdefault(dist.name.lower(), set()).add(
-                f"{dist.version} in {dist.locate_file('')}"
-            )
+        name = said(dist, "Name").lower()
+        if name.startswith("kdst"):
+            place = f"{said(dist, 'Version')} in {dist.locate_file('')}"
+            found.setdefault(name, set()).add(place)
     return [
         f"{name} is installed {len(places)} times: {'; '.join(sorted(places))}.\n"
         f"        Repeat pip uninstall {name} until none is left, then install it again"
@@ -91,12 +84,11 @@ def _devices() -> str:
     return f"cpu, {torch.get_num_threads()} threads"
 
 
-def _broken(plugin: registry.Plugin) -> list[str]:
-    """Import a plugin and its bench, and return what goes wrong."""
-    from kdst_core import api
+def _broken(plugins: Sequence[registry.Plugin]) -> list[list[str]]:
+    """Return what goes wrong when each plugin and its bench are imported, each in a process of its own.
 
-    try:
-        api.command(plugin.qualified)
-    except KdstError as e:
-        return [] if plugin.problems else [str(e)]
-    return []
+    One that its metadata rule out already is not imported.
+    """
+    names = [p.qualified for p in plugins if not p.problems]
+    found = dict(zip(names, inspection.inspect_all("method", names), strict=True))
+    return [found.get(p.qualified, []) for p in plugins]

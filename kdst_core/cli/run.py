@@ -58,12 +58,20 @@ class Methods(click.Group):
             formatter.write_dl(rows or [("(none)", "install one: pip install kdst-tea")])
 
 
-@click.group(cls=Methods, subcommand_metavar="METHOD [OPTIONS]", no_args_is_help=False)
-def command() -> None:
+@click.group(
+    cls=Methods,
+    subcommand_metavar="METHOD [OPTIONS]",
+    no_args_is_help=False,
+    invoke_without_command=True,
+)
+@click.pass_context
+def command(ctx: click.Context) -> None:
     """Run a method and write a report.
 
     Values come from flags, then variables KDST_<METHOD>_<OPTION>, then the file given by --config.
     """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 def method_command(name: str) -> MethodCommand:
