@@ -4,8 +4,11 @@
 one package is a problem of that package.
 """
 
+import contextlib
+import functools
 import re
 from collections.abc import Iterator
+from importlib import metadata
 from importlib.metadata import Distribution, EntryPoint, distributions
 from typing import Any
 
@@ -100,6 +103,36 @@ def entry_points(group: str, name: str | None = None) -> list[EntryPoint]:
         for entry, fault in package.entries()
         if not fault and entry.group == group and name in (None, entry.name)
     ]
+
+
+def shield_libraries() -> None:
+    """Let libraries that list entry points, as torch does when it is imported, pass over faulty packages.
+
+    `importlib.metadata.entry_points` answers as before, and only where it would raise without those
+    packages whose entry points cannot be read.
+    """
+    original = metadata.entry_points
+    if getattr(original, "shielded", False):
+        return
+
+    @functools.wraps(original)
+    def tolerant(**wanted: Any) -> Any:
+        try:
+            return original(**wanted)
+        except (TypeError, ValueError):
+            return _readable().select(**wanted)
+
+    vars(tolerant)["shielded"] = True
+    metadata.entry_points = tolerant
+
+
+def _readable() -> metadata.EntryPoints:
+    """Return all entry points of the packages whose files can be read."""
+    found: list[EntryPoint] = []
+    for package in packages().values():
+        with contextlib.suppress(TypeError, ValueError):
+            found += package.dist.entry_points
+    return metadata.EntryPoints(found)
 
 
 def misfits(package: Package, known: dict[str, Package], core: str) -> list[str]:

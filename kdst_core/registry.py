@@ -13,7 +13,14 @@ from kdst_core import __version__
 from kdst_core.entries import COMMAND_CATALOGUE, COMMANDS, first_line
 from kdst_core.entries import find_source as find_source
 from kdst_core.errors import KdstError, did_you_mean
-from kdst_core.installed import Package, entry_points, misfits, module_problem, packages
+from kdst_core.installed import (
+    Package,
+    entry_points,
+    misfits,
+    module_problem,
+    packages,
+    shield_libraries,
+)
 from kdst_core.installed import core_requirement as core_requirement
 
 GROUP = "kdst."
@@ -167,6 +174,7 @@ def _not_installed(name: str, plugins: list[Plugin]) -> str:
 
 def load_object(entry: EntryPoint, package: str) -> Any:
     """Import what an entry point names; KdstError with module and exception when that fails."""
+    shield_libraries()
     try:
         loaded: Any = importlib.import_module(entry.module)
         for part in filter(None, (entry.attr or "").split(".")):

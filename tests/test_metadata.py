@@ -3,13 +3,14 @@
 import os
 import sys
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kdst_core import entries, registry
+from kdst_core import entries, installed, registry
 from kdst_core.errors import KdstError
 
 CODE = '"""A module."""\n'
@@ -85,6 +86,16 @@ def test_the_range_of_every_package_of_kdst_is_read(site: Path, requires: str, w
     (found,) = problems("fake-range").values()
     assert words in " ".join(found)
     assert bool(found) is bool(words)
+
+
+def test_libraries_that_list_entry_points_pass_over_a_faulty_package(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package(site, "fake-line", "[kdst.invert]\nno entry\n")
+    monkeypatch.setattr(metadata, "entry_points", metadata.entry_points)
+    installed.shield_libraries()
+    assert "right" in metadata.entry_points(group="kdst.invert").names
+    assert metadata.entry_points(group="no.such.group") == ()
 
 
 def test_a_distribution_without_a_name_has_that_of_its_folder(site: Path) -> None:
