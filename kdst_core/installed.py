@@ -19,11 +19,24 @@ from kdst_core.entries import RESERVED_NAMES, find_source, is_name
 
 @frozen
 class Package:
-    """A distribution: its name, its version, and its entry points with what is wrong with each."""
+    """A distribution, whose metadata are read only when something of them is asked for.
 
-    name: str
-    version: str
+    folder: its name as that of its folder says it.
+    """
+
+    folder: str
     dist: Distribution
+
+    @property
+    def name(self) -> str:
+        """Its name, that of the folder where its metadata give none."""
+        name = said(self.dist, "Name") or self.folder or "unknown"
+        return name if name.isprintable() else ascii(name)
+
+    @property
+    def version(self) -> str:
+        """Its version, empty where its metadata give none."""
+        return said(self.dist, "Version")
 
     def entries(self) -> Iterator[tuple[EntryPoint, str]]:
         """Yield the entry points of kdst, each with what is wrong with its line, else an empty text."""
@@ -75,10 +88,10 @@ def packages() -> dict[str, Package]:
     """Return every installed package by its normal name; the first of two installations counts."""
     found: dict[str, Package] = {}
     for dist in distributions():
-        folder = str(getattr(getattr(dist, "_path", None), "name", ""))
-        name = said(dist, "Name") or folder.partition("-")[0].replace("_", "-") or "unknown"
-        name = name if name.isprintable() else ascii(name)
-        found.setdefault(normal(name), Package(name, said(dist, "Version"), dist))
+        file = str(getattr(getattr(dist, "_path", None), "name", ""))
+        folder = file.rpartition(".")[0].partition("-")[0].replace("_", "-")
+        package = Package(folder, dist)
+        found.setdefault(normal(folder or package.name), package)
     return found
 
 

@@ -128,7 +128,7 @@ def summary(plugin: Plugin) -> str:
     module = plugin.entry.value.partition(":")[0].strip()
     known: Any = plugin.entry.dist
     line = first_line(module)
-    return line or Package(plugin.package, plugin.version, known).summary()
+    return line or Package(plugin.package, known).summary()
 
 
 def _with_duplicates(plugin: Plugin, found: list[Plugin]) -> Plugin:
