@@ -155,3 +155,29 @@ def test_a_plugin_that_ends_its_process_is_told_and_harms_nobody(
         checked = CliRunner().invoke(check, ["other"])
         assert checked.exit_code == 1
         assert "ended the process" in checked.output
+
+
+APP = """
+import typer
+app = typer.Typer()
+
+@app.command()
+def main(name: str = "you"):
+    "Say hello."
+    print("hello", name)
+    if name == "nobody":
+        raise typer.Exit(3)
+"""
+
+
+def test_a_typer_app_is_a_command(tmp_path: Path) -> None:
+    pytest.importorskip("typer")
+    info = tmp_path / "fake_app-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: fake-app\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[kdst.commands]\ngreet = fake_app:app\n")
+    (tmp_path / "fake_app.py").write_text(APP)
+    assert kdst("greet", "--name", "me", path=tmp_path).stdout == "hello me\n"
+    assert "Say hello." in kdst("greet", "--help", path=tmp_path).stdout
+    assert kdst("greet", "--name", "nobody", path=tmp_path).returncode == 3
+    assert kdst("greet", "--nam", path=tmp_path).returncode == 2

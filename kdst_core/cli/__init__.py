@@ -69,11 +69,24 @@ def _hint(word: str, added: Iterable[str]) -> str:
 
 def _as_click(name: str, command: Any) -> click.Command:
     """Return what a package registers as a click command; a Typer app becomes one."""
-    if not isinstance(command, click.Command) and type(command).__module__.startswith("typer"):
-        command = import_module("typer.main").get_command(command)
     if isinstance(command, click.Command):
         return command
+    if type(command).__module__.partition(".")[0] == "typer":
+        made = import_module("typer.main").get_command(command)
+        return made if isinstance(made, click.Command) else _passing_on(made)
     raise KdstError(f"the command {name!r} is neither a click command nor a Typer app")
+
+
+def _passing_on(app: Any) -> click.Command:
+    """Return a command that gives all its words to a Typer app, which may carry a click of its own."""
+
+    @click.argument("words", nargs=-1, type=click.UNPROCESSED)
+    @click.pass_context
+    def callback(ctx: click.Context, words: tuple[str, ...]) -> None:
+        app.main(args=list(words), prog_name=ctx.command_path)
+
+    settings = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+    return click.command(context_settings=settings, add_help_option=False)(callback)
 
 
 def _added() -> dict[str, str]:
