@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def corpus(inputs: ToolsInputs, seed: int, number: int) -> Corpus:
     """Return the texts of a round, scanned; KdstError for a file that cannot be read or is empty."""
     if inputs.texts is not None:
-        return from_file(inputs.texts)
+        return from_file(inputs.texts, inputs.text_field)
     name = f"the generated texts of round {number}"
     return Corpus(name, lambda _skipped: _generated(inputs, seed, number)).scan()
 
@@ -36,7 +36,7 @@ def truth(inputs: ToolsInputs, seed: int, number: int) -> "Iterator[TinyText]":
 def held_out(inputs: ToolsInputs) -> list[Document]:
     """Return plain texts that are never trained on; none where there are none."""
     if inputs.held_out is not None:
-        found = list(from_file(inputs.held_out))[: inputs.held_out_count]
+        found = list(from_file(inputs.held_out, inputs.text_field))[: inputs.held_out_count]
     elif inputs.model == "tiny":
         from kdst_tools.tiny import prose
 

@@ -20,9 +20,11 @@ class ToolsInputs:
     )
     texts: Path | None = option(
         None,
-        "Plain texts to annotate: .jsonl (text, and optionally id and date), .txt (texts apart by"
-        " empty lines) or .parquet. Default on tiny: texts that it generates.",
+        "Plain texts to annotate: .jsonl, .csv or .parquet (text, and optionally id and date), .txt"
+        " (texts apart by empty lines), also .gz, or a folder of such files. Default on tiny: texts"
+        " that it generates.",
     )
+    text_field: str = option("text", "The field or column of --texts that holds a text.")
     documents: int = option(
         3000, "Texts that are generated for each round, where none are given.", min=1
     )

@@ -22,8 +22,8 @@ def with_texts(inputs: ToolsInputs) -> ToolsInputs:
     """Return the inputs, checked for texts; KdstError where a user's model has none to learn from."""
     if inputs.texts is None and inputs.model != "tiny":
         raise KdstError(
-            "give --texts FILE: the plain texts to annotate (.jsonl, .txt or .parquet).\nOnly the"
-            " embedded model (--model tiny) generates its own"
+            "give --texts FILE: the plain texts to annotate (.jsonl, .csv, .txt, .parquet or a folder).\n"
+            "Only the embedded model (--model tiny) generates its own"
         )
     return inputs
 

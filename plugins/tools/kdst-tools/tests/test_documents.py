@@ -1,6 +1,7 @@
 """Texts from files: three formats, and one clear line for what cannot be used."""
 
 import datetime
+import gzip
 import json
 
 import pyarrow as pa
@@ -55,24 +56,88 @@ def test_parquet_is_read_by_its_column_text(tmp_path):
         from_file(path)
 
 
-@pytest.mark.parametrize("name", ["x.txt", "x.jsonl"])
-def test_files_that_are_not_utf8_are_named_with_line_and_byte(tmp_path, name):
-    path = tmp_path / name
-    path.write_bytes(b'{"text": "One."}\n{"text": "caf\xe9"}\n')
-    with pytest.raises(KdstError, match=r"not UTF-8: line 2 holds byte 0xe9"):
+@pytest.mark.parametrize("separator", [b"\n\n", b"\n"])
+def test_a_line_that_is_not_utf8_costs_its_text_only(tmp_path, separator):
+    lines = [b"One.", b"caf\xe9", b"Two."]
+    if separator == b"\n":
+        path = tmp_path / "x.jsonl"
+        path.write_bytes(separator.join(b'{"text": "%s"}' % line for line in lines))
+    else:
+        path = tmp_path / "x.txt"
+        path.write_bytes(separator.join([lines[0], lines[1] + b"\nmore of it", lines[2]]))
+    corpus = from_file(path)
+    number = 2 if path.suffix == ".jsonl" else 3
+    assert [d.text for d in corpus] == ["One.", "Two."]
+    assert corpus.skipped == [f"line {number} (not UTF-8: byte 0xe9)"]
+
+
+def test_half_a_surrogate_pair_costs_its_text_only(tmp_path):
+    path = tmp_path / "x.jsonl"
+    rows = [{"text": "One."}, {"text": "cut \ud83d"}, {"text": "Two.", "id": "\udc00"}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    corpus = from_file(path)
+    assert [d.text for d in corpus] == ["One."]
+    assert corpus.skipped == ["line 2", "line 3"]
+
+
+def test_other_texts_under_an_id_that_was_given_get_one_of_their_own(tmp_path):
+    path = tmp_path / "x.jsonl"
+    rows = [{"text": text, "id": "a"} for text in ("One.", "Two.", "One.", "Three.")]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    corpus = from_file(path)
+    assert [(d.text, d.id) for d in corpus] == [("One.", "a"), ("Two.", "a'"), ("Three.", "a''")]
+    assert corpus.duplicates == 1
+
+
+def test_csv_is_read_by_its_named_column(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text('id,body,date\n7,"One, or\ntwo.",2031-03-03\n,"",\n,"Said ""no"".",\n')
+    corpus = from_file(path, "body")
+    day = datetime.date(2031, 3, 3)
+    assert list(corpus) == [Document("One, or\ntwo.", "7", day), Document('Said "no".')]
+    assert corpus.skipped == ["line 4"]
+    with pytest.raises(KdstError, match="no column text; it has id, body, date"):
         from_file(path)
+
+
+@pytest.mark.parametrize("name", ["x.jsonl.gz", "x.csv.gz", "x.txt.gz"])
+def test_compressed_files_are_read_and_damaged_ones_refused(tmp_path, name):
+    content = {"x.jsonl.gz": '{"text": "One."}\n', "x.csv.gz": "text\nOne.\n", "x.txt.gz": "One.\n"}
+    path = tmp_path / name
+    packed = gzip.compress(content[name].encode())
+    path.write_bytes(packed)
+    assert [d.text for d in from_file(path)] == ["One."]
+    for damaged in (packed[:-6], b"no gzip", packed[:12] + b"\xff" * 8):
+        path.write_bytes(damaged)
+        with pytest.raises(KdstError, match="cannot be read"):
+            from_file(path)
+
+
+def test_a_folder_is_read_in_order_and_other_files_are_named(tmp_path):
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "b.txt").write_text("Two.")
+    (tmp_path / "a.jsonl").write_text('{"text": "One."}\nno\n')
+    (tmp_path / "deeper" / "c.csv").write_text("text\nThree.\n")
+    (tmp_path / "notes.pdf").write_text("x")
+    (tmp_path / ".hidden.txt").write_text("x")
+    corpus = from_file(tmp_path)
+    assert [d.text for d in corpus] == ["One.", "Two.", "Three."]
+    assert corpus.skipped == ["a.jsonl line 2", "the file notes.pdf"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(KdstError, match="holds no text"):
+        from_file(tmp_path / "empty")
 
 
 def test_empty_missing_and_unknown_files_are_refused(tmp_path):
     (tmp_path / "x.txt").write_text("\n \n")
     (tmp_path / "x.jsonl").write_text("{}\n")
-    (tmp_path / "x.csv").write_text("a")
+    (tmp_path / "x.xlsx").write_text("a")
     with pytest.raises(KdstError, match="holds no text; give at least one document"):
         from_file(tmp_path / "x.txt")
     with pytest.raises(KdstError, match="1 lines were skipped"):
         from_file(tmp_path / "x.jsonl")
-    with pytest.raises(KdstError, match=r"\.csv is not known"):
-        from_file(tmp_path / "x.csv")
+    with pytest.raises(KdstError, match=r"\.xlsx is not known"):
+        from_file(tmp_path / "x.xlsx")
     with pytest.raises(KdstError, match="no such file"):
         from_file(tmp_path / "no.txt")
 
