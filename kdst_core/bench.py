@@ -122,10 +122,14 @@ class ReportContent:
 
 @frozen
 class Check:
-    """One named check of the conformance kit; `run` raises AssertionError when it fails."""
+    """One named check of the conformance kit; `run` raises AssertionError when it fails.
+
+    follows: checks whose failure makes this one fail too; it is not tried after one of them.
+    """
 
     name: str
     run: Callable[[], None]
+    follows: Collection[str] = ()
 
 
 class Prepared(Protocol):

@@ -243,11 +243,15 @@ def _repeatable(answers: list[Answer]) -> None:
 
 
 def _seed(chosen: Command, answers: list[Answer]) -> None:
-    """A method that says it draws no random numbers gives one result for all seeds."""
+    """Other seeds give another result where a method says it is random, the same where not."""
     _, second = _results(answers)
     if not chosen.method.description.random:
         assert second.digests[0] == second.digests[1], (
             "the seed changes the result, though describe() says random=False"
+        )
+    else:
+        assert second.digests[0] != second.digests[1], (
+            "the seed is ignored: other seeds give the same result, though describe() says random=True"
         )
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from attrs import asdict, frozen
+from attrs import asdict, evolve, frozen
 
 from kdst_core.api import Command, command
 from kdst_core.errors import KdstError
@@ -25,6 +25,8 @@ SEEDS = ((0, 0), (0, 1))
 """Seeds of the two runs of each process."""
 NETWORK = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto")
 MOVES = ("os.rename", "os.symlink", "os.link")
+PLACES = ("os.mkdir", "os.rmdir", "os.remove", "os.truncate", "shutil.rmtree")
+"""Events whose first argument is a file or a folder that is made, emptied or removed."""
 OF_LIBRARIES = ("TORCHINDUCTOR_", "TRITON_", "CUDA_", "KMP_", "HF_", "TOKENIZERS_")
 """Beginnings of variables that libraries set when they are imported."""
 
@@ -46,6 +48,9 @@ class Answer:
     error: str = ""
 
 
+SCRATCH = "elsewhere"
+"""The folder that a watched process works in, so that nothing of the caller can be lost."""
+
 Prober = Callable[[Command], Sequence[Answer]]
 """Carries out the runs of `SEEDS` and returns an answer a process."""
 
@@ -56,13 +61,14 @@ def in_processes(chosen: Command) -> list[Answer]:
         started = []
         for number in range(len(SEEDS)):
             folder = Path(directory) / str(number)
-            folder.mkdir()
+            (folder / SCRATCH).mkdir(parents=True)
             words = ["-m", "kdst_core.probe", chosen.method.plugin.qualified, str(folder)]
-            started.append((folder, _python(*words, str(number), hash_seed=number)))
+            process = _python(*words, str(number), hash_seed=number, cwd=folder / SCRATCH)
+            started.append((folder, process))
         return [_answer(process, folder) for folder, process in started]
 
 
-def _python(*arguments: str, hash_seed: int) -> "subprocess.Popen[str]":
+def _python(*arguments: str, hash_seed: int, cwd: Path | None = None) -> "subprocess.Popen[str]":
     """Start Python with warnings silenced and a hash seed."""
     environment = {**os.environ, "PYTHONWARNINGS": "ignore", "PYTHONHASHSEED": str(hash_seed)}
     return subprocess.Popen(
@@ -71,6 +77,7 @@ def _python(*arguments: str, hash_seed: int) -> "subprocess.Popen[str]":
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
+        cwd=cwd,
     )
 
 
@@ -83,7 +90,9 @@ def _answer(process: "subprocess.Popen[str]", folder: Path) -> Answer:
         raise
     if process.returncode:
         return Answer(printed=out, error=(err.strip() or "the process died")[-300:])
-    return read_answer(folder, out.strip())
+    found = read_answer(folder, out.strip())
+    strays = [str(p) for p in sorted((folder / SCRATCH).rglob("*"))]  # also of subprocesses
+    return evolve(found, written=[*dict.fromkeys([*found.written, *strays])])
 
 
 def read_answer(folder: Path, printed: str) -> Answer:
@@ -119,7 +128,7 @@ def _listen(inside: Path) -> tuple[list[str], list[str]]:
     """From now on note paths written outside a folder, and note and refuse connections."""
     written: list[str] = []
     connections: list[str] = []
-    allowed = str(inside.resolve())
+    scratch, allowed = str(inside.resolve() / SCRATCH), str(inside.resolve())
 
     def audit(event: str, arguments: tuple[Any, ...]) -> None:
         if event in NETWORK:
@@ -129,7 +138,9 @@ def _listen(inside: Path) -> tuple[list[str], list[str]]:
             connections.append(str(target))
             raise ConnectionError(f"a method must not reach the network ({target})")
         path = _written(event, arguments)
-        if path is not None and not path.startswith(allowed):
+        if path is None:
+            return
+        if path.startswith(scratch) or not path.startswith(allowed):
             written.append(path)
 
     sys.addaudithook(audit)
@@ -146,6 +157,8 @@ def _written(event: str, arguments: tuple[Any, ...]) -> str | None:
             return None
     elif event in MOVES:
         path = arguments[1]
+    elif event in PLACES:
+        path = arguments[0]
     else:
         return None
     if not isinstance(path, str | os.PathLike):

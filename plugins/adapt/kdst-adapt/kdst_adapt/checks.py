@@ -1,6 +1,7 @@
 """The conformance checks of an adaptation method, on a small random network."""
 
 import copy
+import gc
 import tempfile
 import tracemalloc
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from kdst_core.method import Method
 from kdst_core.testing import make_run
 
 CLASSES = 5
+PLACE = "the place in the batch changes nothing"
+"""Name of the check that others follow from."""
 
 
 def small_request(seed: int = 0, model: nn.Module | None = None) -> AdaptRequest:
@@ -54,15 +57,19 @@ def small_network() -> nn.Module:
 
 
 def adapt_checks(method: Method) -> Iterator[Check]:
-    """Yield the checks; each makes predictors of its own."""
-    yield Check("logits keep shape and dtype", lambda: _shape_and_dtype(method))
-    yield Check("a last batch of another size works", lambda: _odd_last_batch(method))
-    yield Check("a batch of one image works", lambda: _single_image(method))
-    yield Check("reset then replay equals a fresh run", lambda: _reset_replay(method))
-    yield Check("state_dict continues exactly", lambda: _resume(method))
-    yield Check("the user's model is unchanged", lambda: _model_unchanged(method))
-    yield Check("both readings are reported", lambda: _readings(method))
-    yield Check("memory stays constant", lambda: _constant_memory(method))
+    """Yield the checks; each makes predictors of its own, and those that follow name their cause."""
+    whole = ("logits keep shape and dtype", "logits are finite")
+    yield Check(whole[0], lambda: _shape_and_dtype(method))
+    yield Check(whole[1], lambda: _finite(method), whole[:1])
+    yield Check("the input batch is unchanged", lambda: _input_unchanged(method), whole)
+    yield Check(PLACE, lambda: _place(method), whole)
+    yield Check("a last batch of another size works", lambda: _odd_last_batch(method), whole)
+    yield Check("a batch of one image works", lambda: _single_image(method), whole)
+    yield Check("reset then replay equals a fresh run", lambda: _reset_replay(method), whole)
+    yield Check("state_dict continues exactly", lambda: _resume(method), whole)
+    yield Check("the user's model is unchanged", lambda: _model_unchanged(method), whole)
+    yield Check("both readings are reported", lambda: _readings(method), (*whole, PLACE))
+    yield Check("memory stays constant", lambda: _constant_memory(method), whole)
     if torch.cuda.is_available():
         yield Check("CUDA gives what the CPU gives", lambda: _cuda(method))
 
@@ -93,6 +100,36 @@ def _shape_and_dtype(method: Method) -> None:
     assert logits.shape == (8, CLASSES), f"logits have shape {tuple(logits.shape)}, not (8, 5)"
     assert logits.dtype == torch.float32, f"logits are {logits.dtype}, the images float32"
     assert not logits.requires_grad, "logits still carry a graph; detach them"
+
+
+def _finite(method: Method) -> None:
+    """Logits of a few ordinary batches are finite."""
+    for logits in _predict_all(_predictor(method), small_batches(2)):
+        assert bool(logits.isfinite().all()), "logits are not finite (NaN or infinity)"
+
+
+def _input_unchanged(method: Method) -> None:
+    """The images that a method is given are the same bits after its call."""
+    predictor = _predictor(method)
+    for x in small_batches(2):
+        before = x.clone()
+        predictor.predict(x)
+        assert torch.equal(x, before), "the input images are changed in place; clone them first"
+
+
+def _place(method: Method) -> None:
+    """The images of a batch in another order give the same logits in that order, up to rounding.
+
+    Random methods are left out: they may draw for one place what they draw for another.
+    """
+    if method.description.random:
+        return
+    x = small_batches(1)[0]
+    order = torch.arange(len(x)).flip(0)
+    straight = _predictor(method).predict(x).clone()
+    other = _predictor(method).predict(x[order]).clone()
+    apart = float((straight[order] - other).abs().max())
+    assert apart < 1e-2, f"logits depend on the place in the batch: they differ by {apart:.2g}"
 
 
 def _odd_last_batch(method: Method) -> None:
@@ -176,6 +213,14 @@ def _constant_memory(method: Method) -> None:
     grown = tracemalloc.get_traced_memory()[0] - base
     tracemalloc.stop()
     more = _tensor_bytes(predictor) - tensors
+    first = _live_bytes()
+    _predict_all(predictor, [batch] * 10)
+    second = _live_bytes()
+    _predict_all(predictor, [batch] * 10)
+    each = min(second - first, _live_bytes() - second)
+    assert each < batch[:1].nbytes, (
+        f"memory held outside state_dict grows: {each} bytes of tensors are kept in ten batches"
+    )
     assert more <= 0, f"the predictor's tensors grow by {more} bytes in ten batches"
     assert grown < 200_000, f"memory grows by {grown} bytes in ten batches"
 
@@ -187,6 +232,17 @@ def _cuda(method: Method) -> None:
     on_cuda = _predict_all(_predictor(method, device="cuda"), batches)
     apart = max(float((a - b.cpu()).abs().max()) for a, b in zip(on_cpu, on_cuda, strict=True))
     assert apart < 1e-2, f"logits on CUDA differ by up to {apart:.2g}"
+
+
+def _live_bytes() -> int:
+    """Return the bytes of all tensors of the process, wherever they are kept."""
+    gc.collect()
+    storages = {
+        t.untyped_storage().data_ptr(): t.untyped_storage().nbytes()
+        for t in gc.get_objects()
+        if type(t) in (Tensor, nn.Parameter) and t.layout == torch.strided and not t.is_meta
+    }
+    return sum(storages.values())
 
 
 def _tensor_bytes(predictor: OnlinePredictor) -> int:
