@@ -48,6 +48,8 @@ class Answer:
     error: str = ""
 
 
+CACHES = ("__pycache__", f"{os.sep}torchinductor_")
+"""Parts of paths that Python and torch make by themselves."""
 SCRATCH = "elsewhere"
 """The folder that a watched process works in, so that nothing of the caller can be lost."""
 
@@ -164,7 +166,8 @@ def _written(event: str, arguments: tuple[Any, ...]) -> str | None:
     if not isinstance(path, str | os.PathLike):
         return None
     absolute = str(Path(path).resolve())
-    return None if absolute == os.devnull or "__pycache__" in absolute else absolute
+    own = absolute == os.devnull or any(part in absolute for part in CACHES)
+    return None if own else absolute
 
 
 def _disturb(number: int) -> None:
