@@ -1,5 +1,6 @@
 """What `--data` names: which kind of capture it is, and the capture."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,13 @@ from kdst_core.errors import KdstError
 from kdst_core.progress import Mode, progress
 from kdst_reconstruct import colmap, photographs, sfm, solids, transforms, video
 from kdst_reconstruct.inputs import ReconstructInputs
+from kdst_reconstruct.video import cache
 
+UNREAD = frozenset(
+    {".heic", ".heif", ".hif", ".avif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf"}
+    | {".rw2", ".gif", ".jxl", ".jp2"}
+)
+"""Endings of photographs that are not read."""
 KINDS = (
     "solids, a folder of photographs with or without a COLMAP model or transforms.json, or a video"
 )
@@ -21,13 +28,15 @@ class Source:
     """A capture and what its kind says of it.
 
     iterations: how many it asks for. test: views that its authors keep for testing.
-    placement: what structure from motion did, where it was needed.
+    placement: what structure from motion did, where it was needed. said: sentences on what was
+    left out or read from elsewhere.
     """
 
     capture: Capture
     iterations: int | None = None
     test: tuple[int, ...] = ()
     placement: sfm.Placement | None = None
+    said: tuple[str, ...] = ()
 
 
 def load_source(inputs: ReconstructInputs, live: Any = None, show: Mode = "auto") -> Source:
@@ -50,38 +59,54 @@ def load(inputs: ReconstructInputs, progress: sfm.Progress) -> Source:
     root = Path(inputs.data).expanduser()
     if root.is_file() and root.suffix.lower() in video.SUFFIXES:
         frames = video.frames(root, inputs.video_frames, progress)
-        return _raw(frames, True, inputs, progress)
+        return _raw(frames, "video", inputs, progress)
     if not root.is_dir():
         raise KdstError(f"--data {inputs.data}: no such folder or video; give {KINDS}")
     model = colmap.find(root)
     if model is not None:
         if not (root / "images").is_dir():
             raise KdstError(f"{root} has cameras but no images/ folder; put the photographs there")
-        return Source(colmap.load(root, root / "images", model, inputs))
+        said: list[str] = []
+        capture = colmap.load(root, root / "images", model, inputs, said)
+        return Source(capture, said=tuple(said))
     if transforms.is_capture(root):
         split = transforms.load(root, inputs)
-        return Source(split.capture, test=tuple(split.test))
-    return _raw(root, False, inputs, progress)
+        return Source(split.capture, test=tuple(split.test), said=tuple(split.said))
+    return _raw(root, inputs.matching, inputs, progress)
 
 
-def _raw(root: Path, sequential: bool, inputs: ReconstructInputs, progress: sfm.Progress) -> Source:
+def _raw(root: Path, matching: str, inputs: ReconstructInputs, progress: sfm.Progress) -> Source:
     """Place photographs without cameras by structure from motion, and read them."""
     images = root / "images" if (root / "images").is_dir() else root
-    found = images.rglob("*") if images != root else images.iterdir()
-    files = sorted(f for f in found if _is_photograph(f))
+    found = sorted(images.rglob("*") if images != root else images.iterdir())
+    files = [f for f in found if _is_photograph(f)]
+    said = _unread(found)
     if not files:
-        raise KdstError(f"{root} has no photographs; give {KINDS}")
+        raise KdstError("\n".join([f"{root} has no photographs; give {KINDS}", *said]))
     shots = []
     for file in files:
         name = file.relative_to(images).as_posix()
         mask = photographs.find_mask(root, name)
-        size = photographs.size_of(file)
-        if mask is not None and photographs.size_of(mask) != size:
+        sizes = (photographs.size_of(file), photographs.size_of(file, upright=True))
+        if mask is not None and photographs.size_of(mask) not in sizes:
             raise KdstError(f"{mask} and its photograph {file} differ in size; they must agree")
         shots.append(sfm.Shot(name, file, mask))
-    placement = sfm.place(shots, root, sequential, progress, str(root))
-    capture = colmap.load(root, images, placement.model, inputs)
-    return Source(capture, placement=placement)
+    home = Path(inputs.sfm).expanduser() if inputs.sfm else cache() / "sfm"
+    placement = sfm.place(shots, home, matching, progress, str(root))
+    capture = colmap.load(root, images, placement.model, inputs, said, upright=True)
+    return Source(capture, placement=placement, said=tuple(said))
+
+
+def _unread(found: Sequence[Path]) -> list[str]:
+    """Return a sentence on the photographs whose format is not read, if there are any."""
+    names = [f.name for f in found if f.suffix.lower() in UNREAD and not f.name.startswith(".")]
+    if not names:
+        return []
+    some = ", ".join(names[:8]) + (" …" if len(names) > 8 else "")
+    return [
+        f"{len(names)} photographs are in a format that is not read and are left out: {some}."
+        " Convert them to JPEG first."
+    ]
 
 
 def _is_photograph(path: Path) -> bool:

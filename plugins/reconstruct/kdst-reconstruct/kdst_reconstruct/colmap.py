@@ -1,5 +1,6 @@
 """COLMAP models: photographs with cameras and points, any camera model, as a capture."""
 
+import os
 import struct
 import tempfile
 from pathlib import Path
@@ -31,11 +32,18 @@ def find(root: Path) -> Path | None:
     return None
 
 
-def load(root: Path, images: Path, folder: Path, inputs: ReconstructInputs) -> Capture:
+def load(
+    root: Path,
+    images: Path,
+    folder: Path,
+    inputs: ReconstructInputs,
+    said: list[str] | None = None,
+    upright: bool = False,
+) -> Capture:
     """Read the model in `folder`, whose photographs are below `images`; views in name order.
 
-    Photographs keep the sensor's orientation, as COLMAP sees them. KdstError says what is missing
-    or broken.
+    upright: the model was made of photographs that were turned upright first. Photographs that are
+    missing are skipped, and `said` gets a sentence on them. KdstError says what is broken.
     """
     model = _read_model(folder)
     views = sorted(model.images.values(), key=lambda view: str(view.name))
@@ -46,12 +54,16 @@ def load(root: Path, images: Path, folder: Path, inputs: ReconstructInputs) -> C
     if not np.isfinite(points).all():
         raise KdstError(f"{root}: a point of the COLMAP model is not finite; remove it")
     colors = np.array([p.color for p in model.points3D.values()]).reshape(-1, 3) / 255
+    found = [_view(root, images, view, upright) for view in views]
+    there, sentences = photographs.present(found, inputs)
+    if said is not None:
+        said += sentences
     return photographs.capture(
-        [_view(root, images, view) for view in views],
+        [found[k] for k in there],
         inputs,
         points,
         colors,
-        [_track(view, rows) for view in views],
+        [_track(views[k], rows) for k in there],
     )
 
 
@@ -65,11 +77,32 @@ def _read_model(folder: Path) -> Any:
     try:
         with pycolmap.ostream():
             if any(path.is_file() for path in points):
-                return pycolmap.Reconstruction(folder)
-            return _read_without_points(folder)
+                model = pycolmap.Reconstruction(folder)
+            else:
+                model = _read_without_points(folder)
     except (ValueError, RuntimeError, IndexError) as e:
         reason = (str(e).splitlines() or [""])[0]
         raise KdstError(f"{folder} cannot be read as a COLMAP model: {reason[-160:]}") from e
+    if not (folder / "images.bin").is_file():
+        for identifier, name in _whole_names(folder / "images.txt").items():
+            if identifier in model.images:
+                model.images[identifier].name = name
+    return model
+
+
+def _whole_names(path: Path) -> dict[int, str]:
+    """Return the names in images.txt by image: pycolmap cuts them at the first space.
+
+    Every image has two lines, of which the second, its points, may be empty.
+    """
+    names = {}
+    lines = iter(path.read_text(encoding="utf-8", errors="replace").splitlines())
+    for line in lines:
+        words = line.split(maxsplit=9)
+        if len(words) == 10 and not line.startswith("#"):
+            names[int(words[0])] = words[9].rstrip()
+            next(lines, None)
+    return names
 
 
 def _read_without_points(folder: Path) -> Any:
@@ -99,13 +132,19 @@ def _check_points(path: Path) -> None:
         raise KdstError(f"{path} is truncated: the last of its {count} points is cut off")
 
 
-def _view(root: Path, images: Path, view: Any) -> View:
-    """Return where a registered image is and how it was taken."""
+def _view(root: Path, images: Path, view: Any, upright: bool) -> View:
+    """Return where a registered image is and how it was taken.
+
+    Raises KdstError for a name that leads out of the photographs' folder.
+    """
     viewmat = np.eye(4)
     viewmat[:3] = view.cam_from_world().matrix()
     name = str(view.name)
+    if not Path(os.path.normpath(images / name)).is_relative_to(os.path.normpath(images)):
+        raise KdstError(f"{name!r} is named as a photograph, but lies outside {images}")
+    file = photographs.find_photograph(images / name)
     mask = photographs.find_mask(root, name)
-    return View(name, root, images / name, view.camera, viewmat, mask)
+    return View(name, root, file, view.camera, viewmat, mask, upright)
 
 
 def _track(view: Any, rows: dict[int, int]) -> torch.Tensor:

@@ -18,7 +18,10 @@ class ReconstructInputs:
         " photographs; or a video.",
     )
     width: int | None = option(
-        None, "Width of the photographs in pixels, scaled down to it. Default: their own.", min=16
+        None,
+        "Width of the photographs in pixels, scaled down to it. Default: their own, the longer side"
+        " at most 1,600.",
+        min=16,
     )
     downscale: int = option(
         1, "Divide the photographs' size by this; images_N/ is used where it exists.", min=1
@@ -29,6 +32,17 @@ class ReconstructInputs:
         " they do not count.",
     )
     video_frames: int = option(100, "Frames taken evenly from a video.", min=2)
+    matching: Literal["auto", "all", "sequential", "retrieval"] = option(
+        "auto",
+        "Photographs that structure from motion compares: all pairs; sequential, neighbours in the"
+        " order of names and those that look alike; retrieval, only these; auto, all pairs below 60"
+        " photographs, else sequential.",
+    )
+    sfm: str = option(
+        "",
+        "Folder where the result of structure from motion is kept. Default: kdst/sfm in the user's"
+        " cache (XDG_CACHE_HOME).",
+    )
     holdout: str = option(
         "auto",
         "Views that are scored and not trained on: auto (every 8th from the first; with fewer than"

@@ -1,7 +1,6 @@
 """Photographs as training needs them: without lens distortion, scaled, with what their metadata
-says of the exposure. They keep the sensor's orientation, and no other metadata is read."""
+says of the exposure and of which way up they are. No other metadata is read."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,9 +12,12 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from kdst_core.contracts import Camera, Capture
 from kdst_core.errors import KdstError
+from kdst_reconstruct import orientation
 from kdst_reconstruct.inputs import ReconstructInputs
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"})
+LONGEST_SIDE = 1600
+"""Pixels of the longer side that photographs are reduced to when the user says nothing."""
 UNREADABLE = (OSError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError)
 
 
@@ -24,7 +26,8 @@ class View:
     """Where a photograph is and how it was taken.
 
     camera: a pycolmap camera, of this shape and any size. viewmat: (4, 4) world to camera, OpenCV
-    axes. root: the capture's folder.
+    axes. root: the capture's folder. upright: whether the camera was found with the photograph
+    turned upright; else that is seen from its shape.
     """
 
     name: str
@@ -33,6 +36,7 @@ class View:
     camera: Any
     viewmat: Any
     mask: Path | None = None
+    upright: bool = False
 
 
 class Photograph(NamedTuple):
@@ -46,6 +50,7 @@ class Photograph(NamedTuple):
     mask: Any
     exposure: float | None
     laid_over: bool
+    viewmat: Any
 
 
 class _Opened(NamedTuple):
@@ -54,6 +59,49 @@ class _Opened(NamedTuple):
     picture: Image.Image
     alpha: Any
     exposure: float | None
+    turns: int
+
+
+def present(views: Sequence[View], inputs: ReconstructInputs) -> tuple[list[int], list[str]]:
+    """Return the rows of the views whose photograph is there, and a sentence on the others.
+
+    Raises KdstError when fewer than two are left of more.
+    """
+    there = [k for k, view in enumerate(views) if _is_there(view, inputs)]
+    gone = [view.name for k, view in enumerate(views) if k not in set(there)]
+    if not gone:
+        return there, []
+    some = ", ".join(gone[:8]) + (" …" if len(gone) > 8 else "")
+    if len(there) < min(2, len(views)):
+        raise KdstError(
+            f"{len(gone)} of {len(views)} photographs that have a camera are missing: {some}."
+            f"\nPut them back below {views[0].file.parent}"
+        )
+    return there, [
+        f"{len(gone)} of {len(views)} photographs that have a camera are missing and skipped: {some}."
+    ]
+
+
+def _is_there(view: View, inputs: ReconstructInputs) -> bool:
+    """Return whether a view has a file to read."""
+    try:
+        return _file(view, inputs.downscale).is_file()
+    except KdstError:
+        return view.file.is_file()
+
+
+def find_photograph(file: Path) -> Path:
+    """Return a photograph's file, or the one beside it of the same stem and another ending."""
+    if file.is_file() or not file.parent.is_dir():
+        return file
+    alike = sorted(
+        other
+        for other in file.parent.iterdir()
+        if other.stem.lower() == file.stem.lower() and other.suffix.lower() in SUFFIXES
+    )
+    exact = [other for other in alike if other.stem == file.stem] or alike
+    kin = [other for other in exact if other.suffix.lower() == file.suffix.lower()] or exact
+    return kin[0] if kin else file
 
 
 def capture(
@@ -81,11 +129,22 @@ def capture(
     )
 
 
-def size_of(path: Path) -> tuple[int, int]:
-    """Return width and height of an image file; KdstError when it is none."""
+def size_of(path: Path, upright: bool = False) -> tuple[int, int]:
+    """Return width and height of an image file, as stored or as it is seen; KdstError when it is
+    none."""
     try:
         with Image.open(path) as file:
-            return file.width, file.height
+            turns = orientation.quarter_turns(file) if upright else 0
+            return orientation.turned_size(file.size, turns)
+    except UNREADABLE as e:
+        raise KdstError(f"{path} cannot be read as an image; replace or remove it") from e
+
+
+def turns_of(path: Path) -> int:
+    """Return the quarter turns, counterclockwise, that bring an image file upright."""
+    try:
+        with Image.open(path) as file:
+            return orientation.quarter_turns(file)
     except UNREADABLE as e:
         raise KdstError(f"{path} cannot be read as an image; replace or remove it") from e
 
@@ -98,12 +157,12 @@ def find_mask(root: Path, name: str) -> Path | None:
 
 
 def _photograph(view: View, inputs: ReconstructInputs) -> Photograph:
-    """Read one photograph, take the lens distortion out and scale it."""
+    """Read one photograph, turn it upright, take the lens distortion out and scale it."""
     file = _file(view, inputs.downscale)
     opened = _open(file)
+    turns = turns_of(view.file) if view.file.is_file() else opened.turns
     pixels = np.array(opened.picture)
-    camera = _fitted_camera(view.camera, opened.picture.size, file)
-    mask = _mask(view, opened.picture.size)
+    mask = _mask(view, opened.picture.size, turns)
     laid_over = opened.alpha is not None and inputs.alpha != "mask"
     if laid_over:
         share = opened.alpha[..., None] / 255
@@ -111,15 +170,24 @@ def _photograph(view: View, inputs: ReconstructInputs) -> Photograph:
     elif opened.alpha is not None:
         shown = opened.alpha > 127
         mask = shown if mask is None else mask & shown
+    early = turns != 0 and _sees_upright(view, opened.picture.size, turns)
+    if early:
+        pixels = orientation.turn_pixels(pixels, turns)
+        mask = None if mask is None else orientation.turn_pixels(mask, turns)
+    camera = _fitted_camera(view.camera, (pixels.shape[1], pixels.shape[0]), file)
     if not _is_pinhole(camera):
         pixels, mask, camera = _undistort(pixels, mask, camera)
-    K = np.array(camera.calibration_matrix())
+    K, viewmat = np.array(camera.calibration_matrix()), view.viewmat
     if not np.isfinite(K).all():
         raise KdstError(
             f"the camera of {view.name} has a value that is not finite; remove the view"
         )
+    if turns and not early:
+        K, viewmat = orientation.turn_camera(K, viewmat, (pixels.shape[1], pixels.shape[0]), turns)
+        pixels = orientation.turn_pixels(pixels, turns)
+        mask = None if mask is None else orientation.turn_pixels(mask, turns)
     height, width = pixels.shape[:2]
-    target = inputs.width or round(_full_width(view) / inputs.downscale)
+    target = _target_width(view, inputs, turns, (width, height))
     if target < width:
         size = (target, max(1, round(height * target / width)))
         K[0] *= size[0] / width
@@ -127,7 +195,29 @@ def _photograph(view: View, inputs: ReconstructInputs) -> Photograph:
         pixels = np.array(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
         if mask is not None:
             mask = np.array(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
-    return Photograph(pixels, K, mask, opened.exposure if inputs.exif else None, laid_over)
+    exposure = opened.exposure if inputs.exif else None
+    return Photograph(pixels, K, mask, exposure, laid_over, viewmat)
+
+
+def _target_width(view: View, inputs: ReconstructInputs, turns: int, size: tuple[int, int]) -> int:
+    """Return the width to scale an upright photograph of a size to."""
+    if inputs.width:
+        return inputs.width
+    if inputs.downscale > 1:
+        return round(_full_width(view, turns) / inputs.downscale)
+    return round(size[0] * min(1.0, LONGEST_SIDE / max(size)))
+
+
+def _sees_upright(view: View, size: tuple[int, int], turns: int) -> bool:
+    """Return whether a view's camera belongs to the photograph turned upright, by its shape; where
+    both shapes are alike it belongs to what is stored, as COLMAP reads files."""
+    if view.upright:
+        return True
+    shape = view.camera.width / view.camera.height
+    stored, seen = size[0] / size[1], 1.0
+    width, height = orientation.turned_size(size, turns)
+    seen = width / height
+    return bool(abs(np.log(shape / seen)) < abs(np.log(shape / stored)) - 1e-3)
 
 
 def _shade(inputs: ReconstructInputs) -> float:
@@ -135,19 +225,22 @@ def _shade(inputs: ReconstructInputs) -> float:
     return 1.0 if inputs.alpha == "white" else 0.0
 
 
-def _full_width(view: View) -> int:
-    """Return the width of the whole photograph, by its camera where only a smaller file is left."""
-    return size_of(view.file)[0] if view.file.is_file() else int(view.camera.width)
+def _full_width(view: View, turns: int) -> int:
+    """Return the width of the whole upright photograph, by its camera where only a smaller file is
+    left."""
+    if view.file.is_file():
+        return size_of(view.file, upright=True)[0]
+    size = (int(view.camera.width), int(view.camera.height))
+    return size[0] if view.upright else orientation.turned_size(size, turns)[0]
 
 
 def _file(view: View, downscale: int) -> Path:
     """Return the file to read: of images_N/ where it is there and has the right size.
 
-    Raises KdstError for one outside the capture's folder, or missing.
+    Raises KdstError for one that is missing.
     """
-    if not Path(os.path.normpath(view.file)).is_relative_to(os.path.normpath(view.root)):
-        raise KdstError(f"{view.name!r} is named as a photograph, but lies outside {view.root}")
-    parts = view.file.relative_to(view.root).parts
+    inside = view.file.is_relative_to(view.root)
+    parts = view.file.relative_to(view.root).parts if inside else ()
     if downscale > 1 and "images" in parts[:-1]:
         renamed = (f"images_{downscale}" if part == "images" else part for part in parts)
         small = view.root.joinpath(*renamed)
@@ -171,6 +264,7 @@ def _open(path: Path) -> _Opened:
     try:
         with Image.open(path) as file:
             exif = file.getexif().get_ifd(ExifTags.IFD.Exif)
+            turns = orientation.quarter_turns(file)
             transparent = file.has_transparency_data
             picture = file.convert("RGBA" if transparent else "RGB")
     except UNREADABLE as e:
@@ -178,7 +272,7 @@ def _open(path: Path) -> _Opened:
     alpha = np.array(picture.getchannel("A")) if transparent else None
     if alpha is not None and alpha.min() == 255:
         alpha = None
-    return _Opened(picture.convert("RGB"), alpha, _exposure(exif))
+    return _Opened(picture.convert("RGB"), alpha, _exposure(exif), turns)
 
 
 def _exposure(exif: Any) -> float | None:
@@ -227,10 +321,10 @@ def _undistort(pixels: Any, mask: Any, camera: Any) -> tuple[Any, Any, Any]:
     return bitmap.to_array(), mask, pinhole
 
 
-def _mask(view: View, size: tuple[int, int]) -> Any:
-    """Return the mask (H, W) of a photograph, True where it counts, or None without one.
+def _mask(view: View, size: tuple[int, int], turns: int) -> Any:
+    """Return the mask (H, W) of a photograph as stored, True where it counts, or None without one.
 
-    It has the size of the whole photograph or of the file that is read.
+    It has the size of the whole photograph or of the file that is read, stored or upright.
     """
     if view.mask is None:
         return None
@@ -240,7 +334,10 @@ def _mask(view: View, size: tuple[int, int]) -> Any:
     except UNREADABLE as e:
         raise KdstError(f"{view.mask} cannot be read as an image; replace or remove it") from e
     whole = size_of(view.file) if view.file.is_file() else size
-    if grey.size not in (size, whole):
+    sizes = (size, whole)
+    if turns % 2 and grey.size in [orientation.turned_size(s, turns) for s in sizes]:
+        grey = grey if grey.size in sizes else Image.fromarray(np.rot90(np.array(grey), -turns))
+    if grey.size not in sizes:
         raise KdstError(
             f"{view.mask} is {grey.width}×{grey.height}, its photograph {whole[0]}×{whole[1]};"
             " they must agree"
@@ -250,8 +347,11 @@ def _mask(view: View, size: tuple[int, int]) -> Any:
 
 def _camera(photograph: Photograph, view: View) -> Camera:
     """Return the contract's camera of a view; KdstError for a pose that is not finite."""
-    if not np.isfinite(view.viewmat).all():
+    if not np.isfinite(photograph.viewmat).all():
         raise KdstError(f"the pose of {view.name} is not finite; remove that view")
     height, width = photograph.pixels.shape[:2]
-    K, pose = torch.from_numpy(photograph.K).float(), torch.from_numpy(view.viewmat).float()
+    K, pose = (
+        torch.from_numpy(photograph.K).float(),
+        torch.from_numpy(np.ascontiguousarray(photograph.viewmat)).float(),
+    )
     return Camera(K, pose, width, height, photograph.exposure)

@@ -118,7 +118,8 @@ class PreparedReconstruct:
 
     def _warnings(self, metrics: Mapping[str, float]) -> list[str]:
         """Return what a reader of the figures must know."""
-        found = [] if self.source.placement is None else self.source.placement.warnings()
+        placement = self.source.placement
+        found = [*self.source.said, *([] if placement is None else placement.warnings())]
         if not self.holdout:
             found.append("No view was held out, so nothing says how well new views are rendered.")
         elif self._inner_held_out():

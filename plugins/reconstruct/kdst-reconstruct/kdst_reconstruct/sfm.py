@@ -1,8 +1,9 @@
 """Structure from motion: cameras and points of a folder of photographs, by COLMAP on the CPU.
 
 More points are kept than by COLMAP's defaults, fainter ones and those that only two photographs see,
-since training starts from them. The result lies beside the photographs, under a name made from their
-content. COLMAP works on copies without metadata, so a position in the EXIF reaches no file.
+since training starts from them. The result lies in the user's cache, under a name made from the
+photographs' content. COLMAP works on copies that are turned upright, have neutral names and hold no
+metadata, so neither a name nor a position in the EXIF can disturb or reach a file.
 """
 
 import hashlib
@@ -14,11 +15,14 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from attrs import asdict, field, frozen
+import numpy as np
+from attrs import asdict, frozen
 from PIL import Image
 
 from kdst_core.errors import KdstError
 from kdst_core.rundir import write_atomically
+from kdst_reconstruct import orientation
+from kdst_reconstruct.matching import chosen_pairs
 
 Progress = Callable[[int, str], AbstractContextManager[Callable[[int], None]]]
 
@@ -29,7 +33,7 @@ MIN_INLIERS = 15
 FEWEST = 3
 """Photographs of a model that is worth a scene."""
 SHARE_EXPECTED = 0.9
-SETTINGS = "1"
+SETTINGS = "2"
 """Changed with whatever changes the result, so that an older one is not taken for it."""
 PREFIX = "sfm-"
 
@@ -59,7 +63,6 @@ class Placement:
     sizes: Sequence[int]
     pairs: int
     compared: int
-    rotated: int = field(default=0)
 
     def warnings(self) -> list[str]:
         """Return what a reader of the scene must know."""
@@ -78,20 +81,15 @@ class Placement:
                 f"The photographs fall into {len(self.sizes)} groups that do not overlap"
                 f" ({', '.join(map(str, self.sizes))} photographs); the largest is used."
             )
-        if self.rotated:
-            found.append(
-                f"{self.rotated} photographs are marked as rotated; all are kept as the sensor"
-                " recorded them, so renders may lie on their side."
-            )
         return found
 
 
 def place(
-    shots: Sequence[Shot], home: Path, sequential: bool, progress: Progress, label: str
+    shots: Sequence[Shot], home: Path, matching: str, progress: Progress, label: str
 ) -> Placement:
     """Return the placement of photographs from `home`, where it is kept, or find and keep it.
 
-    sequential: neighbours in name order overlap, as in a video. Raises KdstError when there is
+    matching: which pairs are compared, as `matching.pairs` takes it. Raises KdstError when there is
     nothing to place, or nothing can be.
     """
     if len(shots) < 2:
@@ -99,26 +97,27 @@ def place(
             f"{label}: {len(shots)} photograph{'s' if len(shots) != 1 else ''}; at least 2 that"
             " overlap are needed, 20 or more are better"
         )
-    final = home / f"{PREFIX}{_key(shots, sequential)}"
+    final = home / f"{PREFIX}{_key(shots, matching)}"
     if (final / "placement.json").is_file():
         return _read(final)
     try:
+        home.mkdir(parents=True, exist_ok=True)
         with _workplace(home, final.name) as work:
-            placement = _reconstruct(shots, work, sequential, progress, label)
+            placement = _reconstruct(shots, work, matching, progress, label)
             result = work / "result"
             write_atomically(result / "placement.json", _dump(placement))
             os.replace(result, final)
     except OSError as e:
         raise KdstError(
-            f"structure from motion cannot write beside the photographs, in {home}: {e.strerror}."
-            "\nCopy them to a folder that can be written"
+            f"structure from motion cannot write in {home}: {e.strerror}."
+            "\nGive a folder that can be written: --sfm DIR"
         ) from e
     return _read(final)
 
 
-def _key(shots: Sequence[Shot], sequential: bool) -> str:
+def _key(shots: Sequence[Shot], matching: str) -> str:
     """Return a digest of all photographs and masks."""
-    digest = hashlib.sha256(f"{SETTINGS} {LONGEST_SIDE} {sequential}".encode())
+    digest = hashlib.sha256(f"{SETTINGS} {LONGEST_SIDE} {matching}".encode())
     for shot in shots:
         for path in (shot.file, shot.mask):
             digest.update(shot.name.encode() + b"\0")
@@ -141,7 +140,7 @@ def _read(folder: Path) -> Placement:
 
 @contextmanager
 def _workplace(home: Path, name: str) -> Iterator[Path]:
-    """Give a folder beside the photographs, removed in the end or when they cannot be placed.
+    """Give a folder to work in, removed in the end or when they cannot be placed.
 
     After a kill it stays, with the features found so far.
     """
@@ -153,7 +152,9 @@ def _workplace(home: Path, name: str) -> Iterator[Path]:
         with FileLock(work / ".lock", timeout=0):
             yield work
     except Timeout:
-        raise KdstError(f"another process places the photographs of {home}; wait for it") from None
+        raise KdstError(
+            f"another process places these photographs in {home}; wait for it"
+        ) from None
     except KdstError:
         shutil.rmtree(work, ignore_errors=True)
         raise
@@ -161,7 +162,7 @@ def _workplace(home: Path, name: str) -> Iterator[Path]:
 
 
 def _reconstruct(
-    shots: Sequence[Shot], work: Path, sequential: bool, progress: Progress, label: str
+    shots: Sequence[Shot], work: Path, matching: str, progress: Progress, label: str
 ) -> Placement:
     """Find features, match them, and place the photographs; the model lies in work/result."""
     import pycolmap
@@ -171,9 +172,10 @@ def _reconstruct(
     pycolmap.logging.minloglevel = int(pycolmap.logging.FATAL)
     pycolmap.set_random_seed(0)
     database = work / "features.db"
-    rotated = _extract(shots, work, database, progress)
-    pairs = _pairs(len(shots), sequential)
-    _match([s.name for s in shots], pairs, work, database, progress)
+    names = [f"{number:06d}.jpg" for number in range(len(shots))]
+    _extract(shots, names, work, database, progress)
+    pairs = chosen_pairs(matching, [shot.name for shot in shots], names, database)
+    _match(names, pairs, work, database, progress)
     with pycolmap.Database.open(database) as opened:
         matched = sum(
             count >= MIN_INLIERS for count in opened.read_two_view_geometry_num_inliers()[1]
@@ -186,19 +188,21 @@ def _reconstruct(
             f" photographs; {matched} of {len(pairs)} pairs match.\nNeighbours must overlap by two"
             " thirds and show texture: take more, or give a COLMAP model or transforms.json"
         )
-    largest = models[0]
-    names = {str(image.name) for image in largest.images.values()}
+    largest, sizes = models[0], _groups(models)
+    called = dict(zip(names, (shot.name for shot in shots), strict=True))
+    for image in largest.images.values():
+        image.name = called[str(image.name)]
+    placed_names = {str(image.name) for image in largest.images.values()}
     (work / "result" / "sparse").mkdir()
     largest.write(work / "result" / "sparse")
     return Placement(
         model=work / "result" / "sparse",
         images=len(shots),
-        registered=len(names),
-        left_out=[s.name for s in shots if s.name not in names],
-        sizes=_groups(models),
+        registered=len(placed_names),
+        left_out=[s.name for s in shots if s.name not in placed_names],
+        sizes=sizes,
         pairs=matched,
         compared=len(pairs),
-        rotated=rotated,
     )
 
 
@@ -214,15 +218,10 @@ def _groups(models: Sequence[Any]) -> list[int]:
     return sizes
 
 
-def _pairs(count: int, sequential: bool) -> list[tuple[int, int]]:
-    """Return the pairs to compare: all, or of a sequence neighbours and powers of two apart."""
-    apart = {*range(1, 11), *(2**k for k in range(4, 12))}
-    every = [(i, j) for j in range(count) for i in range(j)]
-    return [(i, j) for i, j in every if not sequential or j - i in apart]
-
-
-def _extract(shots: Sequence[Shot], work: Path, database: Path, progress: Progress) -> int:
-    """Write the features of every photograph into the database; return how many are rotated.
+def _extract(
+    shots: Sequence[Shot], names: Sequence[str], work: Path, database: Path, progress: Progress
+) -> None:
+    """Write the features of every photograph into the database, under neutral names.
 
     Photographs of one size and focal length share a camera.
     """
@@ -230,12 +229,10 @@ def _extract(shots: Sequence[Shot], work: Path, database: Path, progress: Progre
 
     copies, masks = work / "images", work / "masks"
     cameras: dict[str, int] = {}
-    rotated = 0
     with pycolmap.Database.open(database) as opened, progress(len(shots), "features") as advance:
-        for shot in shots:
-            camera, turned = _copy(shot, copies, masks)
-            rotated += turned
-            if not opened.exists_image(shot.name):
+        for shot, name in zip(shots, names, strict=True):
+            camera = _copy(shot, name, copies, masks)
+            if not opened.exists_image(name):
                 kind = f"{camera.width} {camera.height} {camera.params_to_string()}"
                 if kind not in cameras:
                     cameras[kind] = opened.write_camera(camera)
@@ -245,13 +242,12 @@ def _extract(shots: Sequence[Shot], work: Path, database: Path, progress: Progre
                 pycolmap.extract_features(
                     database,
                     copies,
-                    [shot.name],
+                    [name],
                     reader_options=reader,
                     extraction_options=_many_features(),
                     device=pycolmap.Device.cpu,
                 )
             advance(1)
-    return rotated
 
 
 def _many_features() -> Any:
@@ -263,29 +259,34 @@ def _many_features() -> Any:
     return options
 
 
-def _copy(shot: Shot, copies: Path, masks: Path) -> tuple[Any, bool]:
-    """Write a photograph without metadata, and its mask; return its camera and whether it is
-    marked as rotated."""
+def _copy(shot: Shot, name: str, copies: Path, masks: Path) -> Any:
+    """Write a photograph upright and without metadata, and its mask; return its camera."""
     import pycolmap
 
     camera = pycolmap.infer_camera_from_image(shot.file)
     with Image.open(shot.file) as file:
-        rotated = file.getexif().get(0x0112, 1) != 1
-        picture = file.convert("RGB")
+        turns = orientation.quarter_turns(file)
+        picture = file.convert("RGB").rotate(90 * turns, expand=True)
+    if turns % 2:
+        camera.width, camera.height = camera.height, camera.width
+        params = np.array(camera.params)
+        rows = list(camera.principal_point_idxs())
+        params[rows] = params[rows[::-1]]
+        camera.params = params.tolist()
     share = min(1.0, LONGEST_SIDE / max(picture.size))
     size = (max(1, round(picture.width * share)), max(1, round(picture.height * share)))
-    target = copies / shot.name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with target.open("wb") as stream:
+    copies.mkdir(parents=True, exist_ok=True)
+    with (copies / name).open("wb") as stream:
         picture.resize(size, Image.Resampling.LANCZOS).save(stream, "JPEG", quality=95)
     if shot.mask is not None:
         with Image.open(shot.mask) as file:
-            mask = file.convert("L").resize(size, Image.Resampling.NEAREST)
-        target = masks / f"{shot.name}.png"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        mask.save(target)
+            mask = file.convert("L")
+        if turns == 2 or mask.size != picture.size:
+            mask = mask.rotate(90 * turns, expand=True)
+        masks.mkdir(parents=True, exist_ok=True)
+        mask.resize(size, Image.Resampling.NEAREST).save(masks / f"{name}.png")
     camera.rescale(*size)
-    return camera, rotated
+    return camera
 
 
 def _match(

@@ -6,6 +6,7 @@ camera in OpenCV's.
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +28,7 @@ class Split(NamedTuple):
 
     capture: Capture
     test: list[int]
+    said: list[str]
 
 
 def is_capture(root: Path) -> bool:
@@ -37,8 +39,10 @@ def is_capture(root: Path) -> bool:
 def load(root: Path, inputs: ReconstructInputs) -> Split:
     """Read transforms.json, or transforms_train.json with transforms_test.json.
 
-    Views are in name order, those for testing last. Raises KdstError for what cannot be used.
+    Views are in name order, those for testing last. Missing photographs are skipped, and `said`
+    tells of them. Raises KdstError for what cannot be used.
     """
+    root = Path(os.path.abspath(root))
     if (root / NERFSTUDIO).is_file():
         scene = _read(root / NERFSTUDIO)
         kept = {str(name) for key in ("val", "test") for name in scene.get(f"{key}_filenames", ())}
@@ -51,8 +55,17 @@ def load(root: Path, inputs: ReconstructInputs) -> Split:
         there = (root / TEST).is_file()
         tested = _views(root, root / TEST, _read(root / TEST)) if there else []
         points, colors = np.zeros((0, 3)), np.zeros((0, 3))
-    test = list(range(len(trained), len(trained) + len(tested)))
-    return Split(photographs.capture([*trained, *tested], inputs, points, colors), test)
+    views = [*trained, *tested]
+    kept_rows, said = photographs.present(views, inputs)
+    test = [row for row, k in enumerate(kept_rows) if k >= len(trained)]
+    apart = {str(v.file.parent) for v in views if not v.file.is_relative_to(root)}
+    if apart:
+        said.append(
+            f"Photographs are read from {', '.join(sorted(apart))}, as the file names them."
+        )
+    return Split(
+        photographs.capture([views[k] for k in kept_rows], inputs, points, colors), test, said
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -87,11 +100,16 @@ def _views(root: Path, path: Path, scene: Mapping[str, Any]) -> list[View]:
 
 
 def _photograph(root: Path, name: str) -> Path:
-    """Return a frame's file; Blender's scenes leave the ending out."""
-    file = root / name
+    """Return a frame's file, absolute; Blender's scenes leave the ending out.
+
+    A file may lie anywhere, but must be named as a photograph. Raises KdstError for another.
+    """
+    file = Path(os.path.normpath(root / name))
     if not file.is_file() and file.suffix.lower() not in photographs.SUFFIXES:
         file = file.with_name(file.name + ".png")
-    return file
+    if file.suffix.lower() not in photographs.SUFFIXES:
+        raise KdstError(f"{name} is named as a photograph, but its ending is not that of one")
+    return photographs.find_photograph(file)
 
 
 def _same(view: View, root: Path, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Frames of a video, evenly spread, as photographs beside it."""
+"""Frames of a video, evenly spread, as photographs in the user's cache."""
 
 import hashlib
 import os
@@ -12,17 +12,24 @@ from kdst_reconstruct.sfm import Progress
 SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm"})
 
 
+def cache() -> Path:
+    """Return the folder of the user's cache for what kdst makes of photographs."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    home = Path(base) if os.path.isabs(base) else Path.home() / ".cache"
+    return home / "kdst"
+
+
 def frames(path: Path, count: int, progress: Progress) -> Path:
     """Return a folder whose images/ holds `count` frames of the video, or all if it has fewer.
 
-    It is kept beside the video, named after its content; metadata is not copied. Raises KdstError
+    It is kept in the cache, named after the video's content; metadata is not copied. Raises KdstError
     when there is no video to read, or the folder cannot be written.
     """
     import imageio_ffmpeg
 
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()[:12]
-    final = path.with_name(f"{path.stem}-frames-{count}-{digest}")
+    final = cache() / "frames" / f"{count}-{digest}"
     if final.is_dir():
         return final
     try:
@@ -40,7 +47,7 @@ def frames(path: Path, count: int, progress: Progress) -> Path:
             advance(1)
         os.replace(work, final)
     except OSError as e:
-        raise KdstError(f"cannot write frames beside {path}: {e.strerror}") from e
+        raise KdstError(f"cannot write frames in {final.parent}: {e.strerror}") from e
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return final

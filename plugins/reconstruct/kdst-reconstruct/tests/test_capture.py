@@ -158,8 +158,9 @@ def remove_images(root: Path) -> None:
     shutil.rmtree(root / "images")
 
 
-def remove_photograph(root: Path) -> None:
-    (root / "images" / "01.png").unlink()
+def remove_photographs(root: Path) -> None:
+    for file in (root / "images").iterdir():
+        file.unlink()
 
 
 def empty_photograph(root: Path) -> None:
@@ -190,7 +191,7 @@ def nan_pose(root: Path) -> None:
         (truncate_images, "cannot be read as a COLMAP model"),
         (remove_views, "lacks images.bin"),
         (remove_images, "no images/ folder"),
-        (remove_photograph, "is missing"),
+        (remove_photographs, "photographs that have a camera are missing"),
         (empty_photograph, "cannot be read as an image"),
         (other_shape, "another shape"),
         (other_mask, "they must agree"),

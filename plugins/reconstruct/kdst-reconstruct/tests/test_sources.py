@@ -21,6 +21,13 @@ WIDTH, HEIGHT, FOCAL = 240, 180, 216.0
 GPS = {1: "N", 2: (48.0, 51.0, 29.9), 3: "E", 4: (2.0, 17.0, 40.2)}
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's cache, one of its own for every test."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "kdst" / "sfm"
+
+
 def silent(total: int, label: str) -> Any:
     return progress(total, label, "quiet")
 
@@ -60,18 +67,6 @@ def folder(tmp_path: Path, pictures: list[Image.Image]) -> Path:
     return root
 
 
-def sideways(folder: Path, numbers: range) -> None:
-    """Mark photographs as rotated and as taken at a place."""
-    for number in numbers:
-        path = folder / f"{number}.png"
-        with Image.open(path) as picture:
-            exif = picture.getexif()
-            exif[0x0112] = 6
-            exif.get_ifd(0x8825).update(GPS)
-            picture.save(folder / f"{number}.jpg", exif=exif, quality=95)
-        path.unlink()
-
-
 def centres(capture: Any) -> Any:
     poses = torch.stack([camera.viewmat for camera in capture.cameras]).double().numpy()
     return -(poses[:, :3, :3].transpose(0, 2, 1) @ poses[:, :3, 3:])[..., 0]
@@ -90,23 +85,30 @@ def test_photographs_without_cameras_are_placed_up_to_a_similarity(folder: Path)
     np.testing.assert_allclose(steps[1] / steps[1].mean(), steps[0] / steps[0].mean(), rtol=0.05)
 
 
-def test_placing_is_kept_beside_the_photographs_until_they_change(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+def test_placing_is_kept_in_the_cache_until_the_photographs_change(
+    folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    before = sorted(p.name for p in folder.iterdir())
     first = load(folder)
     with monkeypatch.context() as patch:
         patch.setattr(sfm, "_reconstruct", lambda *_: pytest.fail("placed again"))
         again = load(folder)
     assert torch.equal(first.capture.cameras[3].viewmat, again.capture.cameras[3].viewmat)
-    kept = [p.name for p in folder.iterdir() if not p.suffix]
-    assert len(kept) == 1
-    assert kept[0].startswith("sfm-")
+    assert sorted(p.name for p in folder.iterdir()) == before
+    (kept,) = cache.iterdir()
+    assert kept.name.startswith("sfm-")
     (folder / "5.png").unlink()
     assert load(folder).placement.images == 5  # type: ignore[union-attr]
 
 
+def test_the_user_chooses_where_placing_is_kept(folder: Path, cache: Path, tmp_path: Path) -> None:
+    assert load(folder, sfm=str(tmp_path / "mine")).placement is not None
+    assert [p.name[:4] for p in (tmp_path / "mine").iterdir()] == ["sfm-"]
+    assert not cache.exists()
+
+
 def test_placing_that_was_stopped_leaves_nothing_that_counts_and_goes_on(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(*_: Any) -> Any:
         raise KeyboardInterrupt
@@ -115,7 +117,7 @@ def test_placing_that_was_stopped_leaves_nothing_that_counts_and_goes_on(
         patch.setattr(sfm, "_map", stop)
         with pytest.raises(KeyboardInterrupt):
             load(folder)
-    assert not list(folder.glob("sfm-*"))
+    assert not list(cache.glob("sfm-*"))
     import pycolmap
 
     extracted = []
@@ -125,21 +127,41 @@ def test_placing_that_was_stopped_leaves_nothing_that_counts_and_goes_on(
     )
     assert load(folder).placement.registered == 6  # type: ignore[union-attr]
     assert not extracted
-    assert not list(folder.glob(".sfm-*"))
+    assert not list(cache.glob(".sfm-*"))
 
 
-def test_rotated_photographs_keep_the_sensor_s_orientation_and_no_place_is_written(
-    folder: Path,
+def stored_sideways(folder: Path, numbers: range) -> None:
+    """Store photographs as a phone held upright does: turned, with how to turn them back."""
+    for number in numbers:
+        path = folder / f"{number}.png"
+        with Image.open(path) as picture:
+            exif = picture.getexif()
+            exif[0x0112] = 6
+            exif.get_ifd(0x8825).update(GPS)
+            turned = picture.transpose(Image.Transpose.ROTATE_90)
+        turned.save(folder / f"#a {number}.jpg", exif=exif, quality=95)
+        path.unlink()
+
+
+def test_photographs_are_turned_upright_under_any_name_and_no_place_is_written(
+    folder: Path, cache: Path
 ) -> None:
-    sideways(folder, range(6))
+    straight = load(folder).capture
+    stored_sideways(folder, range(6))
     source = load(folder)
     assert source.placement is not None
-    assert "6 photographs are marked as rotated" in source.placement.warnings()[0]
     assert source.placement.registered == 6
-    assert all(camera.width > camera.height for camera in source.capture.cameras)
+    assert source.capture.names == [f"#a {k}.jpg" for k in range(6)]
+    for camera, image, other in zip(
+        source.capture.cameras, source.capture.images, straight.images, strict=True
+    ):
+        assert camera.width > camera.height
+        common = [slice(0, min(a, b)) for a, b in zip(image.shape, other.shape, strict=True)]
+        apart = (image[tuple(common)] - other[tuple(common)]).abs().mean()
+        assert apart < 0.5 * (image[tuple(common)].flip(0) - other[tuple(common)]).abs().mean()
     import pycolmap
 
-    for file in folder.glob("sfm-*/**/*"):
+    for file in cache.glob("sfm-*/**/*"):
         assert file.suffix not in (".db", ".jpg")
         assert not file.is_file() or b"GPS" not in file.read_bytes()
     model = pycolmap.Reconstruction(source.placement.model)
@@ -240,7 +262,7 @@ def test_photographs_that_cannot_be_placed_are_refused_in_two_lines(
     with pytest.raises(KdstError, match=message) as error:
         load(folder)
     assert len(str(error.value).splitlines()) <= 2
-    assert not [path for path in folder.iterdir() if "sfm-" in path.name]
+    assert not list(folder.glob("*sfm-*"))
 
 
 @pytest.fixture
@@ -258,7 +280,7 @@ def film(folder: Path) -> Path:
 def test_a_video_gives_frames_that_are_placed(film: Path) -> None:
     source = load(film, video_frames=6)
     assert source.placement.registered == 6  # type: ignore[union-attr]
-    (frames,) = [p for p in film.parent.iterdir() if p.name.startswith("film-frames-6-")]
+    (frames,) = (film.parent / "cache" / "kdst" / "frames").iterdir()
     files = sorted((frames / "images").iterdir())
     assert len(files) == 6
     for file in files:
@@ -460,8 +482,7 @@ def first_frame(root: Path, **values: Any) -> None:
             lambda r: first_frame(r, transform_matrix=(2 * np.eye(4)).tolist()),
             "does not begin with a rotation",
         ),
-        (lambda r: first_frame(r, file_path="images/gone.png"), "is missing"),
-        (lambda r: first_frame(r, file_path="../photographs/0.png"), "lies outside"),
+        (lambda r: first_frame(r, file_path="transforms.json"), "ending is not that"),
         (lambda r: first_frame(r, mask_path="gone.png"), "is missing"),
         (lambda r: Image.new("RGB", (10, 30)).save(r / "images/frame_1.png"), "another shape"),
     ],
@@ -473,3 +494,50 @@ def test_broken_transforms_are_refused_in_two_lines(
     with pytest.raises(KdstError, match=message) as error:
         load(nerfstudio)
     assert len(str(error.value).splitlines()) <= 2
+
+
+def test_a_missing_photograph_is_skipped_and_named(nerfstudio: Path) -> None:
+    (nerfstudio / "images" / "frame_2.png").unlink()
+    source = load(nerfstudio)
+    assert len(source.capture.images) == len(source.capture.cameras) == 5
+    assert "1 of 6 photographs" in source.said[0]
+    assert "frame_2.png" in source.said[0]
+
+
+def test_a_photograph_of_another_ending_is_meant(nerfstudio: Path) -> None:
+    images = nerfstudio / "images"
+    (images / "frame_2.png").rename(images / "frame_2.PNG")
+    with Image.open(images / "frame_3.png") as picture:
+        picture.save(images / "frame_3.jpg")
+    (images / "frame_3.png").unlink()
+    source = load(nerfstudio)
+    assert (len(source.capture.images), source.said) == (6, ())
+
+
+def test_photographs_elsewhere_are_read_and_said_however_data_is_typed(
+    nerfstudio: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (nerfstudio / "images").rename(nerfstudio.parent / "shots")
+    frames = json.loads((nerfstudio / "transforms.json").read_text())["frames"]
+    for number, frame in enumerate(frames):
+        frame["file_path"] = f"../shots/frame_{number}.png"
+    frames[0]["file_path"] = str(nerfstudio.parent / "shots" / "frame_0.png")
+    change(nerfstudio, frames=frames)
+    monkeypatch.chdir(nerfstudio.parent)
+    for data in (nerfstudio, Path("nerfstudio")):
+        source = load(data)
+        assert len(source.capture.images) == 6
+        assert str(nerfstudio.parent / "shots") in source.said[0]
+
+
+def test_a_format_that_is_not_read_is_named(folder: Path) -> None:
+    (folder / "IMG_1.HEIC").write_bytes(b"nothing")
+    assert "IMG_1.HEIC" in load(folder).said[0]
+
+
+def test_large_photographs_are_reduced_unless_a_width_is_given(nerfstudio: Path) -> None:
+    for file in (nerfstudio / "images").iterdir():
+        with Image.open(file) as picture:
+            picture.resize((1920, 1440)).save(file)
+    assert load(nerfstudio).capture.images[0].shape == (1200, 1600, 3)
+    assert load(nerfstudio, width=1800).capture.images[0].shape == (1350, 1800, 3)

@@ -1,0 +1,45 @@
+"""Which way up a photograph is, as its metadata says, and how cameras turn with it."""
+
+from typing import Any
+
+import numpy as np
+
+TAG = 0x0112
+"""EXIF's orientation."""
+TURNS = {1: 0, 6: -1, 3: 2, 8: 1}
+"""Orientation to the quarter turns, counterclockwise, that bring the stored picture upright; a
+mirrored one (2, 4, 5, 7) is left as it is stored, since no camera takes such a picture."""
+
+
+def quarter_turns(picture: Any) -> int:
+    """Return the quarter turns, counterclockwise, that bring an opened PIL image upright."""
+    try:
+        return TURNS.get(int(picture.getexif().get(TAG, 1)), 0)
+    except (TypeError, ValueError, SyntaxError, OSError):
+        return 0
+
+
+def turned_size(size: tuple[int, int], turns: int) -> tuple[int, int]:
+    """Return width and height after quarter turns."""
+    return (size[1], size[0]) if turns % 2 else size
+
+
+def turn_pixels(pixels: Any, turns: int) -> Any:
+    """Return an array (H, W, ...) after quarter turns, counterclockwise."""
+    return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+
+
+def turn_camera(K: Any, viewmat: Any, size: tuple[int, int], turns: int) -> tuple[Any, Any]:
+    """Return intrinsics (3, 3) and world-to-camera matrix (4, 4) of the turned picture.
+
+    size: width and height before. The place of the camera stays; its axes turn with the picture.
+    """
+    K, viewmat, (width, height) = K.copy(), viewmat.copy(), size
+    for _ in range(turns % 4):
+        # counterclockwise: what was right is now up, what was down is now right
+        turn = np.array([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]])
+        viewmat[:3] = turn @ viewmat[:3]
+        fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
+        K = np.array([[fy, 0, cy], [0, fx, width - cx], [0, 0, 1]])
+        width, height = height, width
+    return K, viewmat
