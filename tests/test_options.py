@@ -76,7 +76,7 @@ def test_text_becomes_typed_values(given_values: dict[str, str], expected: Optio
         ({"steps": True}, "--steps: True is not a whole number"),
         ({"steps": "0"}, "--steps: steps must be at least 1, not 0"),
         ({"lr": "0"}, "--lr: lr must be above 0, not 0"),
-        ({"lr": "nan"}, "--lr: lr must be a number, not nan"),
+        ({"lr": "nan"}, "--lr: 'nan' is not a number that can be computed with: it must be finite"),
         ({"mode": "quick"}, "--mode: 'quick' is not one of fast, slow"),
         ({"sizes": "1,x"}, "--sizes: '1,x' is not a list, each a number"),
         ({"deep": "perhaps"}, "--deep: 'perhaps' is not true or false"),

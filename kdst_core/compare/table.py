@@ -49,8 +49,13 @@ class Row:
 
 
 def over_seeds(numbers: Sequence[float]) -> Value:
-    """Return mean and half interval of a metric over seeds (Student's t)."""
+    """Return mean and half interval of a metric over seeds (Student's t).
+
+    NaN where a seed has no figure, such as a cost of too few batches.
+    """
     count = len(numbers)
+    if any(map(math.isnan, numbers)):
+        return Value(math.nan, None)
     if count < 2:
         return Value(numbers[0], None)
     quantile = T_975[count - 2] if count - 2 < len(T_975) else 1.96

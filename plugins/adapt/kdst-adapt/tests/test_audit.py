@@ -36,7 +36,8 @@ def order(found: list[audit.Finding]) -> audit.Finding:
 def test_a_stream_in_class_order_is_named_and_a_shuffled_one_is_not() -> None:
     labels = np.repeat(np.arange(10), 20)
     told = order(audit.of_stream(stream(labels), 10))
-    assert told.state == "warning" and "fog.5 hold 1.0 of 10 classes" in told.sentence
+    assert told.state == "warning"
+    assert "fog.5 hold 1.0 of 10 classes" in told.sentence
     assert order(audit.of_stream(stream(labels, "shuffled"), 10)).state == "ok"
 
 
@@ -54,5 +55,6 @@ def test_audit_goes_into_result_warnings_and_report(tmp_path: Path) -> None:
     found: list[dict[str, Any]] = result.data["audit"]
     assert {f["state"] for f in found} <= {"ok", "mended", "warning"}
     told = [f["sentence"] for f in found if f["state"] != "ok"]
-    assert told and set(told) <= set(result.warnings)
+    assert told
+    assert set(told) <= set(result.warnings)
     assert "Audit" in result.report.read_text(encoding="utf-8")
