@@ -199,7 +199,7 @@ def _extends(
     KdstError when anything else differs.
     """
     name = chosen.method.name
-    now = json.loads(json.dumps(resolved[name]))
+    now = json.loads(json.dumps(finite(resolved[name])))
     before = result["options"]
     changed = {
         key: (before.get(key), now.get(key))
@@ -271,8 +271,8 @@ def _result(
         "core_version": __version__,
         "seed": active.seed,
         "device": active.device,
-        "options": resolved[method.name],
-        "input": {**resolved["input"], **outcome.input},
+        "options": finite(resolved[method.name]),
+        "input": finite({**resolved["input"], **outcome.input}),
         "seconds": round(active.seconds, 3),
         "metrics": metrics,
         "artifacts": dict(outcome.artifacts),
@@ -293,6 +293,15 @@ def _not_finite(names: Sequence[str]) -> list[str]:
         return []
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return [f"Not finite, so null in the result: {', '.join(names[:3])}{more}."]
+
+
+def finite(value: Any) -> Any:
+    """Return options as JSON can hold them: infinite numbers as the text that options take, `inf`."""
+    if isinstance(value, Mapping):
+        return {key: finite(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(v) for v in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def reproduce(chosen: Command, resolved: Mapping[str, Any]) -> str:

@@ -20,6 +20,8 @@ class AdaptRequest:
     generator: CPU generator, the only source of randomness a method may use.
     source: batches of (images (B, C, H, W), labels (B,)) from the training distribution, or None.
         A method that needs them has "source" in the `needs` of its description.
+    example: the first images (b, C, H, W) of the stream, b at most 2, to try out what the model does
+        with its layers; None where there are none at hand. No method may adapt to them.
     """
 
     model: "nn.Module"
@@ -27,6 +29,7 @@ class AdaptRequest:
     input_shape: tuple[int, int, int]
     generator: "Generator"
     source: "Sequence[tuple[Tensor, Tensor]] | None" = None
+    example: "Tensor | None" = None
 
 
 @frozen

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -48,9 +49,18 @@ class PreparedAdapt:
     source: "Sequence[tuple[Tensor, Tensor]] | None"
     probe: "Probe"
     findings: "list[Finding]"
+    example: "Tensor"
+    single: Sequence[str]
 
     def execute(self, run: Run) -> Outcome:
         """Run the stream through the baselines and the method, and write curves and pictures."""
+        from kdst_adapt.surroundings import own_surroundings
+
+        with own_surroundings(threads_of(self.job.inputs)):
+            return self._execute(run)
+
+    def _execute(self, run: Run) -> Outcome:
+        """Do the work of `execute`, with gradients and threads as a run has them."""
         from kdst_adapt import alarms, audit, corrupted, study, summarize
         from kdst_adapt.memory import kept_memory
         from kdst_adapt.protocol import run_stream
@@ -60,6 +70,7 @@ class PreparedAdapt:
         methods[name] = self.job.method
         predictors = {key: self._predictor(m, run) for key, m in methods.items()}
         self.probe.check(predictors)
+        check_batch_size(predictors[name], self.stream, self.single, self.job.inputs.window)
         shifts, chosen = self.stream.shifts, self.job.inputs.study
         digest = model_digest(self.model)
         with kept_memory():
@@ -80,7 +91,7 @@ class PreparedAdapt:
                     shifts,
                     name,
                     updates="gradients" in self.job.method.description.needs,
-                    batch_norm=name != "source" and has_batch_norm(self.model),
+                    batch_norm=uses_batch(predictors[name]),
                     largest=max(self.stream.batch_size, self.job.inputs.window or 0),
                 ),
             ],
@@ -101,12 +112,17 @@ class PreparedAdapt:
 
         generator = torch.Generator().manual_seed(self.job.seed)
         shape = self.stream.shifts[0].input_shape
-        request = AdaptRequest(self.model, self.num_classes, shape, generator, self.source)
-        mine = method.name == self.job.method.name
-        options = self.job.options if mine else method.description.options()
+        request = AdaptRequest(
+            self.model, self.num_classes, shape, generator, self.source, self.example
+        )
+        options = self.job.options
+        if method.name != self.job.method.name:
+            options = method.description.options(layout=getattr(options, "layout", "auto"))
         predictor = method.call(request, options, run)
         window = self.job.inputs.window
-        return predictor if window is None else Windowed(predictor, window)
+        if window is None or getattr(predictor, "by_image", False):
+            return predictor
+        return Windowed(predictor, window)
 
     def _protocol(self) -> dict[str, Any]:
         """Return everything that decides what was measured."""
@@ -160,13 +176,21 @@ class AdaptBench:
 
     def prepare(self, job: Job) -> PreparedAdapt:
         """Load and check device, data, model and source data."""
+        from kdst_adapt.surroundings import own_surroundings
+
+        with own_surroundings(threads_of(job.inputs)):
+            return self._prepare(job)
+
+    def _prepare(self, job: Job) -> PreparedAdapt:
+        """Do the work of `prepare`, with gradients and threads as a run has them."""
         os.environ.setdefault(
             "OMP_WAIT_POLICY", "PASSIVE"
         )  # spinning threads thrash a busy machine
         import numpy as np
 
-        from kdst_adapt import audit, data, models, settings, study
+        from kdst_adapt import audit, audit_model, data, models, settings, study
         from kdst_adapt import classes as labelling
+        from kdst_adapt.kit import keep_statistics_of_training
         from kdst_adapt.protocol import Stream
 
         inputs: AdaptInputs = job.inputs
@@ -179,7 +203,8 @@ class AdaptBench:
             )
         model = models.load(inputs, job.objects.get("model"))
         count = data.cut(np.arange(len(shifts[0].labels)), 2)[0]
-        classes = models.num_classes(model, shifts[0].batch(count)[0], device)
+        example = shifts[0].batch(count)[0]
+        classes = models.num_classes(model, example, device)
         shifts, named, doubt = labelling.assign(shifts, classes, model, inputs.classes)
         files = audit.of_files(shifts, named, doubt)
         shifts = settings.arrange(shifts, inputs.setting)
@@ -187,7 +212,6 @@ class AdaptBench:
         for shift in shifts:
             check_labels(shift.labels, classes, shift.key)
         size = inputs.batch_size or (50 if inputs.data == "digits" else 200)
-        set_threads(inputs)
         stream = Stream(
             shifts,
             size,
@@ -197,13 +221,21 @@ class AdaptBench:
             inputs.dirichlet,
             inputs.imbalance,
         )
-        if inputs.window is None:
-            check_batch_size(model, stream)
+        single = single_values(model, example, device) if has_single(stream) else []
         check_method(job, model)
         probe = study.probe(inputs, stream, classes)
-        findings = [*audit.of_stream(stream, classes), *files]
+        findings = [
+            *audit.of_stream(stream, classes),
+            *files,
+            *audit_model.examine(model, example, device, job.options, shifts),
+        ]
+        if single:
+            keep_statistics_of_training(model, single)
+            findings.append(audit_model.of_single(single))
         source = self._source(job, size, model, classes, shifts[0].input_shape)
-        return PreparedAdapt(job, device, model, classes, stream, source, probe, findings)
+        return PreparedAdapt(
+            job, device, model, classes, stream, source, probe, findings, example[:2], single
+        )
 
     def _source(
         self, job: Job, size: int, model: "nn.Module", classes: int, shape: tuple[int, int, int]
@@ -283,13 +315,9 @@ class AdaptBench:
         return adapt_checks(method)
 
 
-def set_threads(inputs: AdaptInputs) -> None:
-    """Set torch's number of CPU threads as the options say."""
-    import torch
-
-    threads = inputs.threads or (1 if inputs.model == "embedded" else None)
-    if threads is not None:
-        torch.set_num_threads(threads)
+def threads_of(inputs: AdaptInputs) -> int | None:
+    """Return the number of CPU threads that the options say, None for torch's own."""
+    return inputs.threads or (1 if inputs.model == "embedded" else None)
 
 
 def model_digest(model: "nn.Module") -> str:
@@ -311,21 +339,45 @@ def check_labels(labels: Any, classes: int, where: str) -> None:
         )
 
 
-def check_batch_size(model: "nn.Module", stream: "Stream") -> None:
-    """Raise KdstError when BatchNorm would have to take statistics of a single image."""
-    single = [s.key for s in stream.shifts if len(stream.rows(s)[0]) == 1]
-    if single and has_batch_norm(model):
+def has_single(stream: "Stream") -> bool:
+    """Return whether a batch of the stream holds one image."""
+    return any(len(stream.rows(s)[0]) == 1 for s in stream.shifts)
+
+
+def single_values(model: "nn.Module", example: "Tensor", device: str) -> list[str]:
+    """Return the names of BatchNorm layers with one value a channel for one image, so no statistics."""
+    from kdst_adapt.kit import BATCH_NORMS, adaptable_copy
+    from kdst_adapt.wiring import inputs_of
+
+    clone = adaptable_copy(model, device, batch_statistics=False)
+    norms = {n: m for n, m in clone.named_modules() if isinstance(m, BATCH_NORMS)}
+    trained = {n: m for n, m in norms.items() if m.running_mean is not None}
+    dtype = next((p.dtype for p in clone.parameters()), example.dtype)
+    shapes = inputs_of(clone, trained, example[:1].to(device, dtype))
+    return [n for n, shape in shapes.items() if math.prod(shape) == shape[1]]
+
+
+def check_batch_size(
+    predictor: Any, stream: "Stream", single: Sequence[str], window: int | None
+) -> None:
+    """Raise KdstError when a method's BatchNorm would have to take statistics of a single value."""
+    if single and window is None and uses_batch(predictor):
+        first = next(s.key for s in stream.shifts if len(stream.rows(s)[0]) == 1)
         raise KdstError(
-            f"a batch of one image ({single[0]}) has no statistics for the model's BatchNorm.\n"
+            f"a batch of one image ({first}) has no statistics for the model's BatchNorm layer"
+            f" {single[0]}, which has one value a channel.\n"
             "Give --window 64, or --batch-size 2 or more and at least two images"
         )
 
 
-def has_batch_norm(model: "nn.Module") -> bool:
-    """Return whether a model has BatchNorm."""
-    from kdst_adapt.kit import BATCH_NORMS
+def uses_batch(predictor: Any) -> bool:
+    """Return whether a predictor shows a network whose BatchNorm takes the statistics of batches."""
+    from torch import nn
 
-    return any(isinstance(m, BATCH_NORMS) for m in model.modules())
+    from kdst_adapt.kit import takes_batch_statistics
+
+    model = getattr(getattr(predictor, "inner", predictor), "model", None)
+    return isinstance(model, nn.Module) and takes_batch_statistics(model)
 
 
 def check_method(job: Job, model: "nn.Module") -> None:

@@ -5,18 +5,24 @@ A method subclasses `OnlineAdapter` and writes `update`: its loss and one step o
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from kdst_adapt.surroundings import gradients
 from kdst_adapt.update import UpdateOptions
+from kdst_adapt.wiring import in_layout, sample, try_out
 from kdst_core.contracts import AdaptRequest, Diagnostics
 from kdst_core.errors import KdstError
 
 BATCH_NORMS = nn.modules.batchnorm._BatchNorm
-NORMS = (BATCH_NORMS, nn.GroupNorm, nn.LayerNorm, nn.modules.instancenorm._InstanceNorm)
+NORMS = (
+    *(BATCH_NORMS, nn.GroupNorm, nn.LayerNorm, nn.modules.instancenorm._InstanceNorm),
+    nn.RMSNorm,
+)
+HALF = (torch.float16, torch.bfloat16)
 
 Options = TypeVar("Options", bound=UpdateOptions)
 
@@ -29,36 +35,61 @@ def use_batch_statistics(model: nn.Module) -> None:
             module.running_mean = module.running_var = module.num_batches_tracked = None
 
 
+def takes_batch_statistics(model: nn.Module) -> bool:
+    """Return whether a BatchNorm of a model normalises by the statistics of the batch."""
+    return any(isinstance(m, BATCH_NORMS) and m.running_mean is None for m in model.modules())
+
+
+def keep_statistics_of_training(model: nn.Module, single: Sequence[str]) -> None:
+    """Let the named BatchNorm layers take the statistics of training where there are none of the batch.
+
+    single: names of layers that have one value a channel for one image, so that one image alone gives
+    no statistics. Copies of the model, with batch statistics or not, do so too.
+    """
+    for name in single:
+        norm: Any = model.get_submodule(name)
+        norm.register_buffer("trained_mean", norm.running_mean, persistent=False)
+        norm.register_buffer("trained_var", norm.running_var, persistent=False)
+        norm.register_forward_pre_hook(_take_trained)
+        norm.register_forward_hook(_give_back, always_call=True)
+
+
+def _take_trained(norm: Any, args: tuple[Any, ...]) -> None:
+    """Give a layer the statistics of training for one call when its input has none."""
+    if norm.running_mean is None and args[0].numel() == args[0].shape[1]:
+        norm.running_mean, norm.running_var = norm.trained_mean, norm.trained_var
+        norm.borrowed = True
+
+
+def _give_back(norm: Any, _args: Any, _output: Any) -> None:
+    """Take back what `_take_trained` gave."""
+    if getattr(norm, "borrowed", False):
+        norm.running_mean = norm.running_var = None
+        norm.borrowed = False
+
+
+def single_precision(model: nn.Module) -> bool:
+    """Make a model of half precision one of float32, and return whether it was one of half precision.
+
+    Updates of 1e-3 vanish in the rounding of halves, and their entropies overflow.
+    """
+    halves = any(t.dtype in HALF for t in (*model.parameters(), *model.buffers()))
+    if halves:
+        model.float()
+    return halves
+
+
 def adaptable_copy(model: nn.Module, device: str, *, batch_statistics: bool = True) -> nn.Module:
     """Return a frozen copy in evaluation mode, so that dropout stays off; BatchNorm uses the batch.
 
-    batch_statistics: False leaves BatchNorm with the statistics of training.
+    batch_statistics: False leaves BatchNorm with the statistics of training. A model of half precision
+    becomes one of float32.
     """
     clone = copy.deepcopy(model).to(device).eval()
+    single_precision(clone)
     if batch_statistics:
         use_batch_statistics(clone)
     return clone.requires_grad_(False)
-
-
-def memory_format(model: nn.Module) -> torch.memory_format:
-    """Return the layout in which a model computes fastest: channels last where that is safe.
-
-    torch 2.13 crashes in the backward pass of GroupNorm on CPU when its input is laid out channels last
-    and needs no gradient, so models with GroupNorm keep the standard layout.
-    """
-    grouped = any(isinstance(m, nn.GroupNorm) for m in model.modules())
-    return torch.contiguous_format if grouped else torch.channels_last
-
-
-def in_layout(x: Tensor, layout: torch.memory_format) -> Tensor:
-    """Return images or kernels (N, C, H, W) in a layout, anything else as it is."""
-    return x.contiguous(memory_format=layout) if x.dim() == 4 else x
-
-
-def lay_out(model: nn.Module, layout: torch.memory_format) -> None:
-    """Put the parameters of a model into a layout."""
-    for parameter in model.parameters():
-        parameter.data = in_layout(parameter.data, layout)
 
 
 def entropy(logits: Tensor) -> Tensor:
@@ -67,7 +98,7 @@ def entropy(logits: Tensor) -> Tensor:
 
 
 def select_parameters(model: nn.Module, which: str) -> dict[str, nn.Parameter]:
-    """Return the parameters that `which` names, by their names in the model.
+    """Return the parameters that `which` names, by their names in the model, each once.
 
     norm-affine: weight and bias of every normalisation layer. all: every parameter. Raises KdstError
     when there is nothing to update.
@@ -75,12 +106,13 @@ def select_parameters(model: nn.Module, which: str) -> dict[str, nn.Parameter]:
     if which == "all":
         chosen = dict(model.named_parameters())
     else:
-        chosen = {
-            f"{prefix}.{name}" if prefix else name: parameter
-            for prefix, module in model.named_modules()
-            if isinstance(module, NORMS)
-            for name, parameter in module.named_parameters(recurse=False)
-        }
+        chosen = {}
+        for prefix, module in model.named_modules():
+            if isinstance(module, NORMS):
+                known = set(map(id, chosen.values()))
+                for name, parameter in module.named_parameters(prefix, recurse=False):
+                    if id(parameter) not in known:
+                        chosen[name] = parameter
     if not chosen:
         raise KdstError(
             f"the model ({type(model).__name__}) has no normalisation layers with weights, so"
@@ -88,6 +120,19 @@ def select_parameters(model: nn.Module, which: str) -> dict[str, nn.Parameter]:
             " GroupNorm or LayerNorm"
         )
     return chosen
+
+
+def reached_by_output(
+    named: dict[str, nn.Parameter], reached: frozenset[int]
+) -> dict[str, nn.Parameter]:
+    """Return those parameters that the logits depend on; KdstError when it is none."""
+    kept = {name: p for name, p in named.items() if id(p) in reached}
+    if not kept:
+        raise KdstError(
+            f"the logits depend on none of the parameters to adapt ({', '.join([*named][:3])}).\n"
+            "Choose --params all, or a model whose forward keeps gradients on its way"
+        )
+    return kept
 
 
 def make_optimizer(parameters: list[nn.Parameter], options: UpdateOptions) -> torch.optim.Optimizer:
@@ -113,13 +158,15 @@ class OnlineAdapter(ABC, Generic[Options]):
         self.generator = request.generator
         batch_statistics = self.uses_batch_statistics()
         self.model = adaptable_copy(request.model, device, batch_statistics=batch_statistics)
-        standard = options.layout == "standard"
-        self._format = torch.contiguous_format if standard else memory_format(self.model)
-        lay_out(self.model, self._format)
-        named = self.choose(select_parameters(self.model, options.params))
+        candidates = select_parameters(self.model, options.params)
+        self.dtype = next(iter(candidates.values())).dtype
+        images = sample(request.example, request.input_shape).to(device, self.dtype)
+        with gradients():
+            self.wiring = try_out(self.model, images, standard=options.layout == "standard")
+        self._format = self.wiring.layout
+        named = self.choose(reached_by_output(candidates, self.wiring.reached))
         self.parameters = list(named.values())
         self.requires_grad(True)
-        self.dtype = self.parameters[0].dtype
         self.optimizer = make_optimizer(self.parameters, options)
         self.start = [p.detach().clone() for p in self.parameters]
         self._optimizer_start = copy.deepcopy(self.optimizer.state_dict())
@@ -170,6 +217,11 @@ class OnlineAdapter(ABC, Generic[Options]):
 
     def predict(self, x: Tensor) -> Tensor:
         """Adapt to images (B, C, H, W) and return logits (B, num_classes) of the same dtype."""
+        with gradients():
+            return self._predict(x.clone() if x.is_inference() else x)
+
+    def _predict(self, x: Tensor) -> Tensor:
+        """Adapt and return logits, with gradients enabled."""
         if self.options.episodic:
             self.reset()
         dtype = x.dtype

@@ -4,6 +4,7 @@ import copy
 import importlib
 import re
 import sys
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,33 @@ from torch import Tensor, nn
 
 from kdst_adapt.imagenet_resnet import LAYERS, ImageNetResNet
 from kdst_adapt.inputs import AdaptInputs
+from kdst_adapt.kit import single_precision
 from kdst_adapt.resnet import DEPTHS, Normalized, ResNet
 from kdst_core.errors import KdstError, did_you_mean
 
 WIDE = re.compile(r"wrn-(\d+)-(\d+)")
+WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "state")
+"""Keys under which training scripts save a state dict."""
+COUNTERS = ("n_averaged",)
+"""Tensors beside the wrapped module's in checkpoints of averaged weights."""
+CONTROL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x1f\x7f]")
+"""Colours and other control codes in torch's messages."""
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
 def load(inputs: AdaptInputs, live: Any = None) -> nn.Module:
-    """Return the classifier that the options name, images in [0, 1] to logits, with its weights."""
+    """Return the classifier that the options name, images in [0, 1] to logits, with its weights.
+
+    One of half precision becomes one of float32, and has an attribute `was_half` that is true.
+    """
+    model = _load(inputs, live)
+    if single_precision(model):
+        model.was_half = True  # type: ignore[assignment]
+    return model
+
+
+def _load(inputs: AdaptInputs, live: Any) -> nn.Module:
+    """Return the classifier as it comes."""
     mean, std = _normalisation(inputs)
     if live is not None:
         if not isinstance(live, nn.Module):
@@ -156,28 +175,76 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise KdstError(f"--weights {path} does not exist") from None
     except Exception as e:
-        reason = (str(e).splitlines() or [type(e).__name__])[0]
         raise KdstError(
-            f"--weights {path} cannot be read as safetensors or a plain state dict ({reason[:120]})"
+            f"--weights {path} cannot be read as safetensors or a plain state dict ({_reason(e)})"
         ) from e
-    for wrapper in ("state_dict", "model_state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-            break
+    content = _unwrapped(content)
     if not isinstance(content, Mapping):
         raise KdstError(f"--weights {path} holds {type(content).__name__}, not a state dict")
     state = {str(k): v for k, v in content.items() if isinstance(v, Tensor)}
     if not state:
-        raise KdstError(f"--weights {path} holds no tensors")
-    if all(k.startswith("module.") for k in state):
-        state = {k.removeprefix("module."): v for k, v in state.items()}
+        held = ", ".join(map(str, [*content][:5])) or "nothing"
+        raise KdstError(f"--weights {path} holds no tensors; it holds: {held}")
+    return _without_wrappers(state)
+
+
+def _reason(error: Exception) -> str:
+    """Return the first sentence of an error's message, without control codes, in whole words."""
+    first = (str(error).splitlines() or [""])[0]
+    text = CONTROL.sub("", first).partition(". ")[0].strip() or type(error).__name__
+    return textwrap.shorten(text, 160, placeholder=" …")
+
+
+def _unwrapped(content: Any) -> Any:
+    """Return the state dict inside of what training scripts save around it."""
+    for _ in range(3):
+        inner = [
+            content[w]
+            for w in WRAPPERS
+            if isinstance(content, Mapping) and isinstance(content.get(w), Mapping)
+        ]
+        if not inner:
+            break
+        content = inner[0]
+    return content
+
+
+def _without_wrappers(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state dict without the prefixes of DataParallel and torch.compile, wherever they stand."""
+    for _ in range(3):
+        state = {k.replace("_orig_mod.", ""): v for k, v in state.items()}
+        if all(k.startswith("module.") for k in state if k not in COUNTERS):
+            state = {k.removeprefix("module."): v for k, v in state.items() if k not in COUNTERS}
     return state
+
+
+def _fitted(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state dict under the model's names, where all of its names have one more prefix or one less.
+
+    Of Lightning's `model.` and the like only a prefix that all tensors have is taken off, or put on.
+    """
+    if state.keys() & own.keys():
+        return state
+    heads = {k.partition(".")[0] for k in state}
+    if len(heads) == 1:
+        shorter = {k.partition(".")[2]: v for k, v in state.items()}
+        return _fitted(shorter, own) if all(shorter) else state
+    heads = {k.partition(".")[0] for k in own}
+    longer = {f"{min(heads)}.{k}": v for k, v in state.items()} if len(heads) == 1 else {}
+    return longer if longer.keys() & own.keys() else state
+
+
+def _tied(own: Mapping[str, Tensor], known: Mapping[str, Tensor]) -> set[str]:
+    """Return names of a model's tensors that are the same memory as one in a state dict."""
+    places = {(own[k].data_ptr(), own[k].shape) for k in own if k in known and own[k].numel()}
+    return {k for k, v in own.items() if k not in known and (v.data_ptr(), v.shape) in places}
 
 
 def _load_into(model: nn.Module, state: dict[str, Tensor], path: Path) -> nn.Module:
     """Load a state dict; KdstError that names the first keys and shapes that do not match."""
     own = model.state_dict()
-    optional = {k for k in own if k.endswith("num_batches_tracked")}
+    state = _fitted(state, own)
+    optional = {k for k in own if k.endswith("num_batches_tracked")} | _tied(own, state)
     missing = sorted(own.keys() - state.keys() - optional)
     unexpected = sorted(state.keys() - own.keys())
     shapes = [
@@ -210,9 +277,8 @@ def num_classes(model: nn.Module, x: Tensor, device: str) -> int:
     try:
         logits = probe(x.to(device, dtype))
     except Exception as e:
-        reason = (str(e).splitlines() or [""])[0]
         raise KdstError(
-            f"the model ({type(model).__name__}) does not take images of {shape} (C×H×W): {reason[:160]}"
+            f"the model ({type(model).__name__}) does not take images of {shape} (C×H×W): {_reason(e)}"
         ) from e
     if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(x):
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from kdst_adapt.update import LayoutOptions
 from kdst_core import Description, hookimpl
 
 if TYPE_CHECKING:
@@ -11,8 +12,8 @@ if TYPE_CHECKING:
 
 
 @frozen
-class NormOptions:
-    """The baseline has no options."""
+class NormOptions(LayoutOptions):
+    """The baseline has a memory layout, no other options."""
 
 
 @hookimpl
@@ -30,8 +31,8 @@ def describe() -> Description:
 
 
 @hookimpl
-def adapt(request: "AdaptRequest", run: "RunServices") -> "OnlinePredictor":
+def adapt(request: "AdaptRequest", options: NormOptions, run: "RunServices") -> "OnlinePredictor":
     """Return the classifier with batch statistics."""
     from kdst_adapt.baselines import norm
 
-    return norm(request.model, run.device)
+    return norm(request.model, run.device, options.layout)

@@ -28,9 +28,17 @@ def norm_relu(norm: nn.BatchNorm2d, x: Tensor, residual: Tensor | None = None) -
         result: Tensor = y
         return result
     y = norm(x)
+    if transformed():
+        return F.relu(y if residual is None else y + residual)
     if residual is not None:
         y += residual  # in place, as no gradient needs what BatchNorm returned
     return F.relu(y, inplace=True)
+
+
+def transformed() -> bool:
+    """Return whether torch.func or forward-mode derivatives are at work, which the kernels do not know."""
+    functional: bool = torch._C._are_functorch_transforms_active()
+    return functional or torch.autograd.forward_ad._current_level >= 0
 
 
 def twin(x: Tensor) -> Tensor:
@@ -45,6 +53,7 @@ def _fits(norm: nn.BatchNorm2d, x: Tensor) -> bool:
     """Return whether the kernels compute it: CPU, channels last, by the batch, no hook to be called."""
     return (
         x.numel() >= SMALLEST
+        and not transformed()  # first, as a layout cannot be asked for there
         and x.device.type == "cpu"
         and x.dtype in (torch.float32, torch.float64)
         and x.is_contiguous(memory_format=torch.channels_last)
@@ -84,18 +93,19 @@ class _NormReLU(torch.autograd.Function):
             on = torch.empty(len(z), dtype=torch.bool)
             images = _flat(residual), _flat(y), on.numpy()
             _in_pieces(kernels.normalise_added, table, z, *images)
-        ctx.save_for_backward(x, on)
-        ctx.statistics = statistics
+        ctx.save_for_backward(x, on, weight, bias)
+        ctx.statistics, ctx.eps = statistics, eps
         return y, y.detach()
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(
         ctx: Any, gradient: Tensor | None, other: Tensor | None
     ) -> tuple[Tensor | None, ...]:
         from kdst_adapt import kernels
 
-        x, on = ctx.saved_tensors
+        if torch.is_grad_enabled():  # create_graph: derivatives of this gradient are asked for
+            return _differentiable(ctx, gradient, other)
+        x, on, _, _ = ctx.saved_tensors
         if gradient is None:
             gradient, other = other, None
         if gradient is None:
@@ -123,6 +133,30 @@ class _NormReLU(torch.autograd.Function):
         total[1] *= ctx.statistics[3]
         of_bias, of_weight = torch.from_numpy(total).to(x.dtype)
         return dx, of_weight, of_bias, added, None
+
+
+def _differentiable(
+    ctx: Any, gradient: Tensor | None, other: Tensor | None
+) -> tuple[Tensor | None, ...]:
+    """Return what `_NormReLU.backward` does, by torch's own operations, which have derivatives."""
+    given = [g for g in (gradient, other) if g is not None]
+    if not given:
+        return (None,) * 5
+    x, on, weight, bias = ctx.saved_tensors
+    g, channels = sum(given[1:], start=given[0]), (1, -1, 1, 1)
+    mean = x.mean((0, 2, 3), keepdim=True)
+    inverse = ((x - mean).square().mean((0, 2, 3), keepdim=True) + ctx.eps).rsqrt()
+    z = (x - mean) * inverse
+    if on is None:
+        g = g * (z * weight.view(channels) + bias.view(channels) > 0)
+    else:
+        at = on.view(len(x), *x.shape[2:], x.shape[1])
+        g = g * at.permute(0, 3, 1, 2)
+    of_bias, of_weight = g.sum((0, 2, 3)), (g * z).sum((0, 2, 3))
+    count = x.numel() // x.shape[1]
+    pulled = (of_bias.view(channels) + z * of_weight.view(channels)) / count
+    dx = weight.view(channels) * inverse * (g - pulled)
+    return dx, of_weight, of_bias, None if on is None else g, None
 
 
 def _flat(x: Tensor) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Image classifiers in the format of transformers: a directory with config.json and safetensors."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,23 +37,52 @@ def load(place: str) -> tuple[nn.Module, list[float], list[float]]:
             f"--model transformers:{place} needs transformers.\nInstall it: pip install transformers"
         ) from None
     try:
-        net: Any = AutoModelForImageClassification.from_pretrained(
-            place, local_files_only=True, trust_remote_code=False, use_safetensors=True
+        net, loading = AutoModelForImageClassification.from_pretrained(
+            place,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
         )
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, RuntimeError) as e:
         reason = (str(e).splitlines() or [""])[0]
         raise KdstError(f"--model transformers:{place} cannot be read: {reason[:160]}") from e
+    _refuse_random(place, loading)
     mean, std = _normalisation(place)
     return Logits(net), mean, std
 
 
+def _refuse_random(place: str, loading: Mapping[str, Any]) -> None:
+    """Raise KdstError when weights that the network has are not in its files, and so are random."""
+    mismatched = [str(m[0]) if isinstance(m, tuple) else str(m) for m in loading["mismatched_keys"]]
+    missing = sorted({*map(str, loading["missing_keys"]), *mismatched})
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise KdstError(
+            f"--model transformers:{place} has no weights for {', '.join(missing[:3])}{more}, which"
+            " would be random.\nGive a directory of an image classifier, saved with its head"
+        )
+
+
 def _normalisation(place: str) -> tuple[list[float], list[float]]:
-    """Return mean and standard deviation from a directory's preprocessor_config.json."""
+    """Return mean and standard deviation, for pixels in [0, 1], by a directory's preprocessor_config.json.
+
+    The preprocessor multiplies pixels of 0 to 255 by a factor, takes 1 off where it says so, and
+    normalises, each step unless it is switched off; together that is one normalisation.
+    """
     path = Path(place) / "preprocessor_config.json"
     if not path.is_file():
         return [], []
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return list(map(float, content["image_mean"])), list(map(float, content["image_std"]))
+        mean, std = [0.0], [1.0]
+        if content.get("do_normalize", True):
+            mean, std = (list(map(float, content[k])) for k in ("image_mean", "image_std"))
+        rescaled = content.get("do_rescale", True)
+        factor = 255 * float(content.get("rescale_factor", 1 / 255)) if rescaled else 255.0
+        offset = 1.0 if rescaled and content.get("rescale_offset", False) else 0.0
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise KdstError(f"{path} does not hold image_mean and image_std: {e}") from e
+    if abs(factor - 1) < 1e-6 and not offset:
+        return ([], []) if (mean, std) == ([0.0], [1.0]) else (mean, std)
+    return [(m + offset) / factor for m in mean], [s / factor for s in std]

@@ -3,9 +3,10 @@
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdst_adapt.normrelu import norm_relu, twin
+from kdst_adapt.normrelu import norm_relu, transformed, twin
 
 DEPTHS = {"resnet20": 3, "resnet32": 5, "resnet44": 7, "resnet56": 9}
 """Residual blocks in each of the three stages."""
@@ -33,6 +34,9 @@ class Block(nn.Module):
         """Return x for the convolutions, and what the shortcut makes of it."""
         if self.stride == 1 and self.padding == 0:
             return x, twin(x)
+        if transformed():
+            pad = (0, 0, 0, 0, self.padding, self.padding)
+            return x, F.pad(x[:, :, :: self.stride, :: self.stride], pad)
         x, short = _Subsample.apply(x, self.stride, self.padding)  # type: ignore[no-untyped-call]
         return x, short
 
@@ -58,9 +62,18 @@ class _Subsample(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, dx: Tensor, g: Tensor) -> tuple[Tensor, None, None]:
+        if torch.is_grad_enabled():  # derivatives of this gradient are asked for
+            return dx + _spread(g[:, ctx.channels], dx, ctx.stride), None, None
         # overwritten: a convolution makes a gradient of its own
         dx[:, :, :: ctx.stride, :: ctx.stride] += g[:, ctx.channels]
         return dx, None, None
+
+
+def _spread(g: Tensor, like: Tensor, stride: int) -> Tensor:
+    """Return a gradient of every `stride`-th pixel as one of all pixels, zero elsewhere."""
+    every = torch.zeros_like(like)
+    every[:, :, ::stride, ::stride] = g
+    return every
 
 
 class ResNet(nn.Module):

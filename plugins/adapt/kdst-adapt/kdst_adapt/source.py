@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from kdst_adapt.update import LayoutOptions
 from kdst_core import Description, hookimpl
 
 if TYPE_CHECKING:
@@ -11,8 +12,8 @@ if TYPE_CHECKING:
 
 
 @frozen
-class SourceOptions:
-    """The baseline has no options."""
+class SourceOptions(LayoutOptions):
+    """The baseline has a memory layout, no other options."""
 
 
 @hookimpl
@@ -27,8 +28,8 @@ def describe() -> Description:
 
 
 @hookimpl
-def adapt(request: "AdaptRequest", run: "RunServices") -> "OnlinePredictor":
+def adapt(request: "AdaptRequest", options: SourceOptions, run: "RunServices") -> "OnlinePredictor":
     """Return the unadapted classifier."""
     from kdst_adapt.baselines import source
 
-    return source(request.model, run.device)
+    return source(request.model, run.device, options.layout)

@@ -8,7 +8,18 @@ from kdst_core.options import option
 
 
 @frozen
-class UpdateOptions:
+class LayoutOptions:
+    """How images lie in memory."""
+
+    layout: Literal["auto", "standard"] = option(
+        "auto",
+        "Memory layout of images: auto, the one that computes fastest, or standard (NCHW), whose"
+        " float32 rounding is that of the authors' codes.",
+    )
+
+
+@frozen
+class UpdateOptions(LayoutOptions):
     """What is updated, by which optimiser, how often. Methods inherit it and change defaults."""
 
     params: Literal["norm-affine", "all"] = option(
@@ -20,8 +31,3 @@ class UpdateOptions:
     momentum: float = option(0.9, "Momentum of SGD.", min=0, max=1)
     steps: int = option(1, "Updates a batch.", min=1)
     episodic: bool = option(False, "Reset before every batch.")
-    layout: Literal["auto", "standard"] = option(
-        "auto",
-        "Memory layout of images: auto, the one that computes fastest, or standard (NCHW), whose"
-        " float32 rounding is that of the authors' codes.",
-    )

@@ -141,8 +141,11 @@ def test_images_the_model_does_not_take(tmp_path: Path) -> None:
     refused(tmp_path, "does not take images of 1×8×8", model=Net(), data=data)
 
 
-def test_a_batch_of_one_with_batchnorm(tmp_path: Path) -> None:
-    refused(tmp_path, "batch of one image.*\n.*--batch-size 2", batch_size=1)
+def test_a_batch_of_one_without_any_statistics(tmp_path: Path) -> None:
+    data = npz(tmp_path / "d.npz", images(), np.zeros(20, int))
+    layers = [nn.Flatten(), nn.Linear(192, 8), nn.BatchNorm1d(8), nn.Linear(8, 4)]
+    options = {"model": nn.Sequential(*layers), "data": data, "batch_size": 1}
+    refused(tmp_path, "batch of one image.*\n.*--batch-size 2", "tent", **options)
 
 
 def test_a_model_without_normalisation_layers(tmp_path: Path) -> None:

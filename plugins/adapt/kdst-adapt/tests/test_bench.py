@@ -44,7 +44,7 @@ def test_baselines_run_in_the_layout_of_methods_which_cost_relative_to_them(
         lambda _, inputs: layouts.append(inputs[0].is_contiguous(memory_format=torch.channels_last))
     )
     baseline(net, "cpu").predict(torch.rand(2, 3, 8, 8))
-    assert layouts == [True]
+    assert layouts[-1]  # after what tries both
     assert net.conv1.weight.is_contiguous()
 
 

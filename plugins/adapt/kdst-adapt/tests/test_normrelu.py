@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from kdst_adapt import normrelu
 from kdst_adapt.kit import use_batch_statistics
 from kdst_adapt.normrelu import norm_relu, twin
+from kdst_adapt.resnet import ResNet
 
 
 @pytest.fixture(autouse=True)
@@ -164,3 +165,49 @@ def test_the_pieces_of_several_threads_are_whole_pixels(monkeypatch: pytest.Monk
     assert ranges[-1][1] == len(z)
     assert all(first % 3 == 0 for first, _ in ranges)
     assert all(one[1] == two[0] for one, two in pairwise(ranges))
+
+
+def built_in() -> tuple[nn.Module, Tensor]:
+    """A residual network by batch statistics in float64, and images that the kernels take."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = ResNet(1, 4, width=4).double().eval()
+        x = torch.randn(4, 3, 8, 8, dtype=torch.float64)
+    use_batch_statistics(net)
+    return net, x.contiguous(memory_format=torch.channels_last)
+
+
+def curvature(net: nn.Module, x: Tensor) -> list[Tensor]:
+    """The gradients of the squared norm of a gradient, by the image and two parameters."""
+    x = x.clone(memory_format=torch.preserve_format).requires_grad_()
+    of = [x, net.bn1.weight, net.layer2[0].bn2.bias]  # type: ignore[union-attr,index]
+    first = torch.autograd.grad(net(x).square().sum(), of, create_graph=True)
+    return list(torch.autograd.grad(sum(g.square().sum() for g in first), of))
+
+
+def test_second_derivatives_are_those_of_plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, x = built_in()
+    ours = curvature(net, x)
+    monkeypatch.setattr("kdst_adapt.normrelu.SMALLEST", 1 << 60)
+    for mine, plain in zip(ours, curvature(net, x), strict=True):
+        torch.testing.assert_close(mine, plain, rtol=1e-8, atol=1e-10)
+
+
+def test_torch_func_on_a_built_in_network() -> None:
+    net, x = built_in()
+    parameters = {n: p.detach() for n, p in net.named_parameters()}
+
+    def loss(parameters: dict[str, Tensor], x: Tensor) -> Tensor:
+        return torch.func.functional_call(net, parameters, (x,)).square().sum()
+
+    found = torch.func.grad(loss)(parameters, x)
+    net(x).square().sum().backward()
+    for name, parameter in net.named_parameters():
+        assert parameter.grad is not None
+        torch.testing.assert_close(found[name], parameter.grad, rtol=1e-9, atol=1e-9)
+    small = x[:2].clone()
+    many = torch.func.vmap(lambda x: loss(parameters, x))(torch.stack([small, 2 * small]))
+    assert many.isfinite().all()
+    _, slope = torch.func.jvp(lambda x: loss(parameters, x), (small,), (small,))
+    ahead, behind = (loss(parameters, small * (1 + e)) for e in (1e-6, -1e-6))
+    torch.testing.assert_close(slope, (ahead - behind) / 2e-6, rtol=1e-5, atol=1e-5)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 import kdst_core
 from kdst_adapt import baselines
@@ -114,13 +115,31 @@ def test_a_window_continues_from_its_state() -> None:
     assert torch.equal(first.predict(x[9:10]), second.predict(x[9:10]))
 
 
-def test_a_run_of_single_images_needs_a_window(tmp_path: Path) -> None:
+def test_single_images_run_with_an_alarm_and_better_with_a_window(tmp_path: Path) -> None:
     options = {"images": 20, "types": ["fog"], "batch_size": 1}
-    with pytest.raises(KdstError, match="--window"):
-        kdst_core.run("norm", out=tmp_path / "a", **options)
+    alone = kdst_core.run("norm", out=tmp_path / "a", **options)
+    assert any("--window" in w for w in alone.warnings)
     result = kdst_core.run("tent", out=tmp_path / "b", window=16, **options)
     assert result.metrics["updates"] == 20
     assert result.metrics["accuracy.mean"] > 0.3
+
+
+def vectors() -> nn.Module:
+    """A network whose BatchNorm has one value a channel for an image."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        layers = [nn.Flatten(), nn.Linear(48, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3)]
+    return nn.Sequential(*layers).eval()
+
+
+def test_an_image_without_statistics_takes_those_of_training(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).random((12, 4, 4, 3)).astype(np.float32)
+    options = {"model": vectors(), "data": (images, np.arange(12) % 3), "batch_size": 1}
+    found = kdst_core.run("source", out=tmp_path / "a", **options).metrics
+    assert found["baseline.norm.nll.mean"] == pytest.approx(found["nll.mean"])
+    result = kdst_core.run("tent", out=tmp_path / "b", window=4, **options)
+    assert result.metrics["updates"] == 12
+    assert any("come" in w and "alone" in w for w in result.warnings)
 
 
 def test_every_setting_runs(tmp_path: Path) -> None:

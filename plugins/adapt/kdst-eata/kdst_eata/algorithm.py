@@ -26,7 +26,8 @@ class Eta(OnlineAdapter[EtaOptions]):
         published = options.profile == "published"
         self.margin = options.margin * math.log(1000 if published else request.num_classes)
         imagenet = published or request.num_classes >= MANY_CLASSES
-        self.distance = options.distance or (0.05 if imagenet else 0.4)
+        usual = 0.05 if imagenet else 0.4
+        self.distance = usual if options.distance is None else options.distance
         super().__init__(request, options, device)
 
     def begin(self) -> None:

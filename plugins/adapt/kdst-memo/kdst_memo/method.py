@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from kdst_adapt.kit import adaptable_copy, entropy
+from kdst_adapt.surroundings import gradients
 from kdst_core.contracts import AdaptRequest, Diagnostics
 from kdst_memo import Options
 from kdst_memo.augment import augment
@@ -15,6 +16,9 @@ from kdst_memo.norm import mix_statistics
 
 class Memo:
     """Adapts all parameters to one image and forgets it; implements `OnlinePredictor`."""
+
+    by_image = True
+    """Images before the new ones change nothing, so a window would only repeat work."""
 
     def __init__(self, request: AdaptRequest, options: Options, device: str = "cpu") -> None:
         self.options, self.device = options, device
@@ -27,7 +31,9 @@ class Memo:
 
     def predict(self, x: Tensor) -> Tensor:
         """Return logits (B, num_classes) of images (B, C, H, W), each under parameters of its own."""
-        before, after, losses = zip(*(self._adapt(image) for image in x), strict=True)
+        with gradients():
+            images = x.clone() if x.is_inference() else x
+            before, after, losses = zip(*(self._adapt(image) for image in images), strict=True)
         steps = self.options.steps * len(x)
         loss = torch.stack(losses).mean().item()
         self.diagnostics = Diagnostics(

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from kdst_adapt.kit import OnlineAdapter, entropy
 from kdst_core.contracts import AdaptRequest
 from kdst_sar import SarOptions
+from kdst_sar.depth import late_parameters
 
-LAST = ("layer4", "blocks.9", "blocks.10", "blocks.11")
-"""Names of the last stage of an ImageNet ResNet and of the last blocks of a ViT-B, left alone."""
 MOMENTUM = 0.9
 """Share of the old value in the running loss."""
 
@@ -28,12 +27,9 @@ class Sar(OnlineAdapter[SarOptions]):
         super().__init__(request, options, device)
 
     def choose(self, named: dict[str, nn.Parameter]) -> dict[str, nn.Parameter]:
-        """Leave out the last block and the last norm, which react most (section 4.2); all if none is left."""
-        kept = {
-            name: p
-            for name, p in named.items()
-            if not any(last in name for last in LAST) and not name.startswith("norm.")
-        }
+        """Leave out the last blocks and what follows, which react most (section 4.2); all if none is left."""
+        late = late_parameters(self.model, self.wiring.order)
+        kept = {name: p for name, p in named.items() if id(p) not in late}
         return kept or named
 
     def begin(self) -> None:

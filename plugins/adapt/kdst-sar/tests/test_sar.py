@@ -7,9 +7,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from kdst_adapt.imagenet_resnet import ImageNetResNet
+from kdst_adapt.resnet import ResNet
 from kdst_adapt.testing import batches, entropies, network, prepare, request
+from kdst_adapt.wideresnet import WideResNet
 from kdst_core.testing import check_plugin, make_run
 from kdst_sar import SarOptions, adapt
+from kdst_sar.depth import late_parameters
 
 
 def plain_sar(model: nn.Module, data: list[Tensor], margin: float, floor: float) -> list[Tensor]:
@@ -78,18 +82,40 @@ def test_only_published_sar_keeps_resetting_after_a_collapse(tmp_path: Path) -> 
         assert resets == [1, again, again]
 
 
-def test_the_last_block_is_left_alone() -> None:
-    from kdst_sar.sar import LAST, Sar
+def bn(count: int) -> nn.Sequential:
+    """Blocks of a normalisation layer each, in a row."""
+    return nn.Sequential(*(nn.Sequential(nn.BatchNorm2d(3), nn.ReLU()) for _ in range(count)))
 
-    names = [
-        "layer1.0.bn1.weight",
-        "layer4.0.bn1.weight",
-        "blocks.3.norm1.bias",
-        "blocks.11.norm1.bias",
-    ]
-    sar = Sar.__new__(Sar)
-    kept = sar.choose(dict.fromkeys([*names, "norm.weight"], nn.Parameter(torch.ones(1))))
-    assert list(kept) == [n for n in names if not any(last in n for last in LAST)]
+
+def left_alone(model: nn.Module) -> set[str]:
+    """The parameters that SAR does not update."""
+    order = {id(m): k for k, m in enumerate(model.modules())}
+    late = late_parameters(model, order)
+    return {n for n, p in model.named_parameters() if id(p) in late}
+
+
+@pytest.mark.parametrize(("count", "kept"), [(3, 3), (4, 3), (7, 6), (12, 9)])
+def test_the_last_quarter_of_the_blocks_is_left_alone(count: int, kept: int) -> None:
+    found = left_alone(bn(count))
+    assert found == {f"{k}.0.{w}" for k in range(kept, count) for w in ("weight", "bias")}
+
+
+def test_names_and_wrappers_do_not_change_what_is_left_alone() -> None:
+    class Transformer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.rest, self.last = nn.Conv2d(3, 3, 1), bn(12), nn.LayerNorm(3)
+
+    plain = left_alone(Transformer())
+    assert {n.partition(".")[0] for n in plain} == {"rest", "last"}
+    assert left_alone(nn.Sequential(nn.Sequential(Transformer()))) == {f"0.0.{n}" for n in plain}
+
+
+def test_the_networks_of_the_paper() -> None:
+    found = left_alone(ImageNetResNet("resnet101"))
+    assert {n.partition(".")[0] for n in found} == {"layer4"}
+    assert not left_alone(ResNet(3))
+    assert not left_alone(WideResNet(10, 1))
 
 
 def test_sar_conforms() -> None:
