@@ -17,7 +17,7 @@ from attrs import frozen
 
 from kdst_core.errors import KdstError, did_you_mean
 
-METADATA_KEY, WHERE = "typed-settings", "where"
+METADATA_KEY, WHERE, INFINITE = "typed-settings", "where", "infinite"
 RESERVED = frozenset({"KDST_DISABLE", "KDST_ONLY", "KDST_OBSERVE", "KDST_TRACE", "KDST_TEST_DATA"})
 LARGEST = 2**63 - 1
 """The largest whole number that every generator, array and file format takes."""
@@ -37,14 +37,15 @@ def option(
     max: float | None = None,
     above: float | None = None,
     where: bool = False,
+    infinite: bool = False,
 ) -> Any:
     """Return an attrs field for an options class: default, help text and the range that is allowed.
 
     `min` and `max` are inclusive, `above` is exclusive. A list or dict default is copied. where: the
     option says where work is done and never what comes of it, so that it is no part of a run's
-    configuration and a run may go on elsewhere.
+    configuration and a run may go on elsewhere. infinite: `inf` is a value too; elsewhere it is an error.
     """
-    metadata = {METADATA_KEY: {"help": help, WHERE: where}}
+    metadata = {METADATA_KEY: {"help": help, WHERE: where, INFINITE: infinite}}
     validator = _in_range(min, max, above)
     if isinstance(default, list | dict):
         return attrs.field(factory=default.copy, metadata=metadata, validator=validator)
@@ -90,6 +91,7 @@ class Item:
     default: Any
     help: str
     where: bool = False
+    infinite: bool = False
 
     @property
     def flag(self) -> str:
@@ -122,6 +124,7 @@ def items(section: Section) -> list[Item]:
             _default(info),
             str(info.metadata.get("help", "")),
             bool(info.metadata.get(WHERE, False)),
+            bool(info.metadata.get(INFINITE, False)),
         )
         for info in cls_utils.deep_options(section.cls)
     ]
@@ -248,6 +251,7 @@ def build(section: Section, given: Mapping[str, Given]) -> Any:
         if item.flag in given:
             _set(nested, item.path, _convert(item, given[item.flag], converter))
     try:
+        converter.scalar_converters[float] = _already_float
         return converter.structure(nested, section.cls)
     except Exception as e:
         raise KdstError(_structure_message(section, given, e)) from e
@@ -266,6 +270,8 @@ def _convert(item: Item, given: Given, converter: Any) -> Any:
     """Convert one value, or say what was given and what is allowed."""
     from typed_settings.converters import get_path_converter_from
 
+    if item.infinite and str(given.value).strip().lower() in ("inf", "+inf", "infinity"):
+        return math.inf
     try:
         with get_path_converter_from(converter).chdir(given.base_dir):
             return converter.structure(given.value, item.type)
@@ -315,6 +321,11 @@ def _to_float(value: Any, _cls: type) -> float:
     if not math.isfinite(number):
         raise OverflowError("it must be finite")
     return number
+
+
+def _already_float(value: Any, _cls: type) -> float:
+    """Return a number that `_convert` has let through, infinity where the option takes it."""
+    return float(value)
 
 
 def _to_str(value: Any, _cls: type) -> str:

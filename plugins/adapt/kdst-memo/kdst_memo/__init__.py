@@ -31,6 +31,7 @@ class Options:
         "BatchNorm mixes this many parts of the statistics of training (N) with one part of those of"
         " the images it is given, as the paper's ResNet-50 does; inf leaves those of training.",
         min=0,
+        infinite=True,
     )
     strength: float = option(
         1.0, "How strong each augmentation may be, of 10, as in AugMix.", above=0, max=10

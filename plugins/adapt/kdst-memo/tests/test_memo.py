@@ -1,6 +1,7 @@
 """memo does what it claims, and conforms."""
 
 import copy
+import json
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+import kdst_core
 from kdst_adapt.checks import small_batches, small_network, small_request
 from kdst_adapt.testing import batches, network, request
 from kdst_core.bench import Check
+from kdst_core.errors import KdstError
 from kdst_core.testing import make_run, parametrize_checks
 from kdst_memo import Options, adapt
 from kdst_memo.augment import OPERATIONS, augment
@@ -131,3 +134,13 @@ def test_constant_pictures_survive_the_operations_of_the_histogram() -> None:
 @parametrize_checks("memo")
 def test_conforms(check: Check) -> None:
     check.run()
+
+
+def test_statistics_of_training_alone_are_a_value_of_prior(tmp_path: Path) -> None:
+    options = {"images": 2, "types": ["fog"], "augmentations": 2, "lr": 0.0}
+    result = kdst_core.run("memo", out=tmp_path / "r", prior="inf", **options)
+    text = (tmp_path / "r" / "result.json").read_text(encoding="utf-8")
+    assert json.loads(text, parse_constant=pytest.fail)["options"]["prior"] == "inf"
+    assert result.metrics["nll.mean"] == pytest.approx(result.metrics["baseline.source.nll.mean"])
+    with pytest.raises(KdstError, match="finite"):
+        kdst_core.run("memo", out=tmp_path / "s", lr="inf", images=2)
