@@ -44,7 +44,9 @@ class InvertBench:
         inputs: InvertInputs = job.inputs
         live = job.objects.get("embedder")
         embed = (
-            choose.choose(inputs, device) if live is None else choose.as_embedder(live, "embedder")
+            choose.choose(inputs, device)
+            if live is None
+            else choose.prefixed(choose.as_embedder(live, "embedder"), inputs.prefix)
         )
         found = source.load(inputs, embed, job.seed, job.objects, job.show)
         precision = precision_of(embed) or "auto"

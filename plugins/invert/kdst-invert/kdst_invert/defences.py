@@ -156,6 +156,30 @@ def learned_rotation(known: Tensor, stored: Tensor) -> Tensor:
     return (u @ v).float()
 
 
+PENALTIES = tuple(10.0**k for k in range(-6, 4))
+"""Ridge penalties that are tried, relative to the mean squared length of the stored vectors."""
+
+
+def learned_filling(known: Tensor, stored: Tensor) -> Tensor:
+    """The linear map (D, D) from stored vectors (m, D) to what the defence took from known ones.
+
+    What an attacker learns of dropping or rounding from m pairs: ridge regression of the difference,
+    its penalty chosen by leave-one-out error. `stored + stored @ matrix` fills the store in.
+    """
+    s, lost = stored.double(), (known - stored).double()
+    values, vectors = torch.linalg.eigh(s @ s.T)
+    turned = vectors.T @ lost
+    found, least = torch.zeros(s.shape[1], s.shape[1]), float(lost.square().sum())
+    for penalty in PENALTIES:
+        inverse = 1 / (values.clamp(min=0) + penalty * float(s.square().sum(1).mean()) + 1e-12)
+        weights = vectors @ (inverse[:, None] * turned)
+        left_out = weights / (vectors.square() @ inverse)[:, None]
+        error = float(left_out.square().sum())
+        if error < least:
+            found, least = (s.T @ weights).float(), error
+    return found
+
+
 def mean_length(e: Tensor) -> float:
     """Mean length of vectors (N, D), by which noise is scaled; 1 where all have length 1."""
     found = float(e.norm(dim=1).mean()) if len(e) else 1.0

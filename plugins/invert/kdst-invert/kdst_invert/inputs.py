@@ -40,6 +40,9 @@ class InvertInputs:
         "Whether the vectors of an encoder or endpoint have length 1. Default: only minilm's and"
         " those of sentence-transformers models that say so.",
     )
+    prefix: str = option(
+        "", "Put before every text that the embedder is asked for, such as 'passage: '."
+    )
     endpoint: str | None = option(
         None,
         "Address of an OpenAI-compatible service, such as https://host/v1; texts are sent there. The"

@@ -12,6 +12,7 @@ from kdst_core.rundir import Run, write_atomically
 from kdst_invert.attack import Attacked, Attacker, with_option
 from kdst_invert.inputs import InvertInputs
 from kdst_invert.precision import precision_of
+from kdst_invert.private import private
 from kdst_invert.source import Source
 
 if TYPE_CHECKING:
@@ -41,7 +42,12 @@ class PreparedInvert:
         return inputs
 
     def execute(self, run: Run) -> Outcome:
-        """Carry out the run, from what an earlier session did."""
+        """Carry out the run, from what an earlier session did; only the owner may read its files."""
+        with private(run.dir):
+            return self._execute(run)
+
+    def _execute(self, run: Run) -> Outcome:
+        """Carry out the run."""
         from kdst_invert import summarize
         from kdst_invert.embedders.endpoint import Endpoint
 

@@ -13,6 +13,7 @@ from kdst_invert.defences import (
     Laplace,
     Rotation,
     Rounding,
+    learned_filling,
     learned_rotation,
     unit,
 )
@@ -124,3 +125,17 @@ def test_noise_is_relative_to_the_mean_length() -> None:
         short = defence.protect(e, torch.Generator().manual_seed(1))
         long = defence.protect(20 * e, torch.Generator().manual_seed(1))
         assert torch.allclose(long / 20, short, atol=1e-5)
+
+
+def test_dropped_coordinates_are_filled_in_from_known_pairs() -> None:
+    generator = torch.Generator().manual_seed(0)
+    e = unit(torch.randn(200, 8, generator=generator) @ torch.randn(8, 32, generator=generator))
+    stored = Dropping(0.5).protect(e, generator)
+    matrix = learned_filling(e[50:], stored[50:])
+    filled = stored[:50] + stored[:50] @ matrix
+    assert torch.nn.functional.cosine_similarity(filled, e[:50]).min() > 0.99
+
+
+def test_a_store_that_lost_nothing_is_left_as_it_is() -> None:
+    e = unit(torch.randn(20, 8, generator=torch.Generator().manual_seed(0)))
+    assert learned_filling(e, e).abs().max() == 0

@@ -14,7 +14,7 @@ from tenacity import wait_none
 from kdst_core.errors import KdstError
 from kdst_invert.checks import Remembering
 from kdst_invert.embedders import endpoint as module
-from kdst_invert.embedders.choose import as_embedder, choose
+from kdst_invert.embedders.choose import as_embedder, choose, prefixed
 from kdst_invert.embedders.encoder import load_encoder, same_length
 from kdst_invert.embedders.endpoint import Endpoint
 from kdst_invert.embedders.minilm import check_weights, minilm, package_directory
@@ -260,3 +260,14 @@ def test_auto_is_what_one_function_answers_and_the_encoder_says_it(
     assert precision_of(minilm()) == wanted
     assert precision_of(minilm(precision="float32")) == "float32"
     assert precision_of(len) is None
+
+
+def test_a_prefix_goes_before_every_text() -> None:
+    asked: list[str] = []
+
+    def embed(texts: list[str]) -> list[list[float]]:
+        asked.extend(texts)
+        return [[1.0, 0.0]] * len(texts)
+
+    prefixed(as_embedder(embed, "f"), "passage: ")(["a note"])
+    assert asked[-1] == "passage: a note"

@@ -62,8 +62,50 @@ def as_embedder(function: Callable[[Sequence[str]], Any], name: str) -> Embedder
     return Function(name, function, vectors.shape[1], unit)
 
 
+@frozen
+class Prefixed:
+    """An embedder that is given every text with a prefix."""
+
+    inner: Embedder
+    prefix: str
+
+    @property
+    def name(self) -> str:
+        """The embedder's name."""
+        return self.inner.name
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+        return self.inner.dimension
+
+    @property
+    def normalised(self) -> bool:
+        """Whether vectors have length 1."""
+        return self.inner.normalised
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        """Return (n, D) float32 of the texts with the prefix."""
+        return self.inner([self.prefix + text for text in texts])
+
+
+def prefixed(embed: Embedder, prefix: str) -> Embedder:
+    """The embedder with a prefix before every text, where there is one."""
+    if not prefix:
+        return embed
+    if isinstance(embed, Endpoint):
+        embed.prefix = prefix
+        return embed
+    return Prefixed(embed, prefix)
+
+
 def choose(inputs: InvertInputs, device: str, precision: Precision = "auto") -> Embedder:
-    """The embedder that the options name. precision: of an encoder that is loaded here."""
+    """The embedder that the options name, with their prefix. precision: of an encoder loaded here."""
+    return prefixed(_named(inputs, device, precision), inputs.prefix)
+
+
+def _named(inputs: InvertInputs, device: str, precision: Precision) -> Embedder:
+    """The embedder that the options name."""
     name = inputs.embedder
     if name == "minilm":
         return minilm(device, precision)

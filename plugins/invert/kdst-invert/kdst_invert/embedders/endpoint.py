@@ -63,6 +63,7 @@ class Endpoint:
     cache: Path | None = None
     batch: int = BATCH
     dimensions: int | None = None
+    prefix: str = ""
     wait: Callable[[Any], float] = WAIT
     calls: int = 0
     known: dict[str, list[float]] = field(factory=dict, repr=False)
@@ -99,6 +100,7 @@ class Endpoint:
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """Return (n, D) float32; KdstError when the budget is spent or the service stays silent."""
+        texts = [self.prefix + text for text in texts]
         fresh = [t for t in dict.fromkeys(texts) if _digest(t) not in self.known]
         if self.calls + len(fresh) > self.budget:
             raise KdstError(

@@ -19,6 +19,7 @@ from kdst_invert.defences import (
     Laplace,
     Rotation,
     Rounding,
+    learned_filling,
     learned_rotation,
     unit,
 )
@@ -26,7 +27,7 @@ from kdst_invert.measures import interval
 from kdst_invert.scores import HEADLINE
 from kdst_invert.source import embedded
 from kdst_invert.studies.common import EPOCHS, FEW, attack, changed, originals_of, outcome, three
-from kdst_invert.studies.sentences import at_one_hundredth, protects
+from kdst_invert.studies.sentences import at_one_hundredth, pairs, protects
 from kdst_invert.texts import Originals
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ OTHERS: tuple[Defence, ...] = (
 )
 BEAM, STEPS = 2, 2
 ADAPTIVE = "adaptive"
+LEARNED = ("rotation", "dropping", "rounding")
+"""Defences that are undone by a linear map from known pairs; noise needs a trained attacker."""
 TRAINED_ON = 4000
 """Notes that the adaptive attacker is trained on."""
 
@@ -88,7 +91,11 @@ def study(prepared: "PreparedInvert", attacker: Attacker, run: Run) -> Outcome:
         "attacked": stage.attacked,
         "store": len(stage.vectors),
         "graded": stage.queries.relevance is not None,
-        "sentences": [*at_one_hundredth(stage.rows), *protects(stage.rows)],
+        "sentences": [
+            *pairs(len(stage.vectors) - stage.attacked),
+            *at_one_hundredth(stage.rows),
+            *protects(stage.rows),
+        ],
     }
     metrics = dict(_metrics(stage.rows))
     return outcome(prepared, run, table, metrics, table["sentences"])  # type: ignore[arg-type]
@@ -112,7 +119,7 @@ def asked(prepared: "PreparedInvert", originals: Originals) -> retrieval.Queries
 def _measure(
     stage: Stage, defence: Defence, attacker: str, options: Any, turned: Tensor | None
 ) -> None:
-    """One defence against one attacker: leakage and retrieval. turned: rotation that he undoes."""
+    """One defence against one attacker: leakage and retrieval. turned: map that undoes it."""
     generator = torch.Generator().manual_seed(stage.run.seed + 1)
     store = defence.protect(stage.vectors, generator)
     seen = store if turned is None else store @ turned
@@ -148,19 +155,27 @@ def _adaptive(stage: Stage, defences: Sequence[Defence]) -> None:
         options = changed(options, model=str(training.directory))
     with stage.run.progress(len(defences), "adaptive attacker") as advance:
         for defence in defences:
-            if defence.name == "rotation":
-                _measure(
-                    stage, defence, ADAPTIVE, stage.prepared.job.options, _learned(stage, defence)
-                )
+            if defence.name in LEARNED:
+                undone = _learned(stage, defence)
+                if undone is not None:
+                    _measure(stage, defence, ADAPTIVE, stage.prepared.job.options, undone)
             elif training is not None:
                 _measure(stage, defence, ADAPTIVE, options, None)
             advance(1)
 
 
-def _learned(stage: Stage, defence: Defence) -> Tensor:
-    """The rotation as learned from the rows that are not attacked, whose texts the attacker knows."""
+def _learned(stage: Stage, defence: Defence) -> Tensor | None:
+    """What undoes a defence, learned from the rows that are not attacked, whose texts are known.
+
+    None where all rows are attacked: nothing can be learned without known pairs.
+    """
     known = stage.vectors[stage.attacked :]
-    return learned_rotation(known, defence.protect(known, torch.Generator()))
+    if not len(known):
+        return None
+    stored = defence.protect(known, torch.Generator())
+    if defence.name == "rotation":
+        return learned_rotation(known, stored)
+    return torch.eye(known.shape[1]) + learned_filling(known, stored)
 
 
 def _training(stage: Stage) -> Training | None:

@@ -53,6 +53,19 @@ def at_one_hundredth(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return found
 
 
+def pairs(known: int) -> list[str]:
+    """What the attacker of rotation, dropping and rounding knew: pairs of a text and its vector."""
+    if known:
+        return [
+            f"The adaptive attacker of rotation, dropping and rounding knew {known} pairs of a text"
+            " and its stored vector; noise was met by one who trained on noisy vectors."
+        ]
+    return [
+        "The attacker had 0 known pairs, since every text was attacked: nothing is said of one who"
+        " knows pairs and undoes rotation, dropping or rounding. Attack fewer texts (--count)."
+    ]
+
+
 def protects(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The smallest λ that protects from every attacker tried, and its price in retrieval.
 
