@@ -97,7 +97,7 @@ class PreparedAdapt:
             ],
             summary=[
                 *summarize.lines(metrics, shifts, names, same=same),
-                *study.lines(chosen, metrics, shifts),
+                *study.lines(chosen, {k: v for k, v in metrics.items() if v is not None}, shifts),
                 *filter(None, [corrupted.KEPT.line()]),
             ],
             extra={"audit": audit.plain(self.findings)},

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -152,7 +152,7 @@ def read(path: Path) -> dict[str, int]:
 
 def _from_json(content: Any) -> dict[str, int]:
     """Return names and logits of a JSON value, {} where it is of another form."""
-    pairs = enumerate(content) if isinstance(content, list) else ()
+    pairs: Iterable[tuple[Any, Any]] = enumerate(content) if isinstance(content, list) else ()
     pairs = content.items() if isinstance(content, dict) else pairs
     found: dict[str, int] = {}
     for key, value in pairs:

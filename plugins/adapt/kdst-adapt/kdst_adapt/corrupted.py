@@ -94,7 +94,7 @@ def _key(x: Array, name: str, severity: int, how: dict[str, Any]) -> str:
     table = how["table"] or corruptions.severities(name, x.shape)
     what = (VERSION, np.__version__, name, severity, how["seed"], how["index"], table, x.shape)
     digest = hashlib.blake2b(repr(what).encode(), digest_size=20)
-    digest.update(np.ascontiguousarray(x))
+    digest.update(np.ascontiguousarray(x).tobytes())
     return digest.hexdigest()
 
 

@@ -306,8 +306,8 @@ def _imagenet_c(place: Path, inputs: AdaptInputs, severities: list[int]) -> list
                 )
             found = folders.scan(folder / str(severity))
             images: Any = Files(found.paths, partial(folders.read, frame=frame))
-            more = {"names": found.names, "notes": found.notes}
-            shifts.append(Shift(folder.name, severity, images, found.labels, **more))
+            shift = Shift(folder.name, severity, images, found.labels)
+            shifts.append(evolve(shift, names=found.names, notes=found.notes))
     return shifts
 
 
