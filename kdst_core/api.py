@@ -233,21 +233,24 @@ def _carry_out(
         active.write_environment([*dict.fromkeys(packages), "torch", "numpy"])
         outcome = prepared.execute(active)
         data = _result(chosen, resolved, active, outcome)
-        _write_report(data, active, chosen)
+        _write_report(data, active, chosen, lost=bool(_lost(outcome)))
         active.finish(data, extensible=isinstance(chosen.bench, Extends))
         return outcome, data
     except OSError as e:
         raise KdstError(f"cannot write to {active.dir}: {e.strerror or e}") from e
 
 
-def _write_report(data: Mapping[str, Any], active: Run, chosen: Command) -> None:
-    """Write the report; one whose charts cannot show a null figure never costs the result."""
+def _write_report(data: Mapping[str, Any], active: Run, chosen: Command, *, lost: bool) -> None:
+    """Write the report; one whose charts cannot show what was not finite never costs the result.
+
+    lost: whether a figure was not finite. Where none was, a report that fails is a bug.
+    """
     try:
         report.write(data, active.dir, chosen.bench)
     except (KdstError, OSError):
         raise
     except Exception:
-        if all(v is not None for v in data["metrics"].values()):
+        if not lost:
             raise
         empty = ReportContent("Figures that are not finite cannot be drawn.", (), ())
         title = data["method"]
@@ -261,7 +264,6 @@ def _result(
     """Return the content of `result.json`."""
     method = chosen.method
     metrics = {k: _finite(v) for k, v in sorted(outcome.metrics.items())}
-    lost = [k for k, v in outcome.metrics.items() if v is not None and metrics[k] is None]
     return {
         "schema": SCHEMA,
         "method": method.name,
@@ -276,10 +278,15 @@ def _result(
         "seconds": round(active.seconds, 3),
         "metrics": metrics,
         "artifacts": dict(outcome.artifacts),
-        "warnings": [*outcome.warnings, *_not_finite(lost)],
+        "warnings": [*outcome.warnings, *_not_finite(_lost(outcome))],
         "command": reproduce(chosen, resolved),
         **outcome.extra,
     }
+
+
+def _lost(outcome: Outcome) -> list[str]:
+    """Return the names of the figures that are not finite."""
+    return [k for k, v in outcome.metrics.items() if v is not None and not math.isfinite(v)]
 
 
 def _finite(value: float | None) -> float | None:

@@ -18,7 +18,9 @@ from attrs import frozen
 from kdst_core.errors import KdstError, did_you_mean
 
 METADATA_KEY, WHERE, INFINITE = "typed-settings", "where", "infinite"
-RESERVED = frozenset({"KDST_DISABLE", "KDST_ONLY", "KDST_OBSERVE", "KDST_TRACE", "KDST_TEST_DATA"})
+RESERVED = frozenset(
+    {"KDST_DISABLE", "KDST_ONLY", "KDST_OBSERVE", "KDST_TRACE", "KDST_CACHE", "KDST_TEST_DATA"}
+)
 LARGEST = 2**63 - 1
 """The largest whole number that every generator, array and file format takes."""
 DEEPEST = 20

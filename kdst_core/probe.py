@@ -48,8 +48,8 @@ class Answer:
     error: str = ""
 
 
-CACHES = ("__pycache__", f"{os.sep}torchinductor_")
-"""Parts of paths that Python and torch make by themselves."""
+TORCHS = str(Path(tempfile.gettempdir()).resolve() / "torchinductor_")
+"""How the paths begin of what torch's compiler keeps by itself."""
 SCRATCH = "elsewhere"
 """The folder that a watched process works in, so that nothing of the caller can be lost."""
 
@@ -166,7 +166,7 @@ def _written(event: str, arguments: tuple[Any, ...]) -> str | None:
     if not isinstance(path, str | os.PathLike):
         return None
     absolute = str(Path(path).resolve())
-    own = absolute == os.devnull or any(part in absolute for part in CACHES)
+    own = absolute == os.devnull or "__pycache__" in absolute or absolute.startswith(TORCHS)
     return None if own else absolute
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
+from attrs import frozen
 
 from kdst_core import probe, registry
 from kdst_core.api import Command, command
@@ -101,6 +102,34 @@ def verdict(check: Check, excuse: str | None) -> str | None:
     return None
 
 
+@frozen
+class Verdict:
+    """What became of one check: its name, what is wrong, why it may fail, and the failed check that it
+    follows from, after which it was not tried; '' or None for none."""
+
+    check: str
+    problem: str | None = None
+    excuse: str | None = None
+    cause: str = ""
+
+
+def verdicts(name: str, excuses: dict[str, str]) -> Iterator[Verdict]:
+    """Carry out the checks of a method one by one, without those that follow from one that failed.
+
+    excuses: check name to the reason why it must fail; what is left in the end names no check.
+    """
+    failed: set[str] = set()
+    for check in checks(name):
+        excuse = excuses.pop(check.name, None)
+        if cause := next((c for c in check.follows if c in failed), ""):
+            yield Verdict(check.name, cause=cause)
+            continue
+        problem = verdict(check, excuse)
+        if problem is not None:
+            failed.add(check.name)
+        yield Verdict(check.name, problem, excuse)
+
+
 def check_plugin(name: str, expected: Mapping[str, str] | None = None) -> None:
     """Run every check of a method; raise AssertionError that lists those which failed.
 
@@ -108,16 +137,8 @@ def check_plugin(name: str, expected: Mapping[str, str] | None = None) -> None:
     method's description. One that passes after all, or that does not exist, is an error too.
     """
     excuses = {**expected_failures(name), **(expected or {})}
-    problems: list[str] = []
-    causes: set[str] = set()
-    for check in checks(name):
-        if causes.intersection(check.follows):
-            excuses.pop(check.name, None)
-            continue
-        problem = verdict(check, excuses.pop(check.name, None))
-        if problem is not None:
-            causes.add(check.name)
-            problems.append(f"{check.name}: {problem}")
+    found = verdicts(name, excuses)
+    problems = [f"{v.check}: {v.problem}" for v in found if v.problem is not None]
     problems += [f"{unknown} is not a check" for unknown in excuses]
     assert not problems, f"{name} does not conform:\n" + "\n".join(problems)
 

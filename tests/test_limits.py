@@ -1,17 +1,19 @@
 """Values that nothing can be computed with are refused before work; what judges a method is sealed."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from attrs import frozen
 
-from kdst_core import sealed
+from kdst_core import api, probe, sealed
 from kdst_core.bench import Column
 from kdst_core.compare.table import Value as Shown
 from kdst_core.compare.table import best, figure, number
 from kdst_core.errors import KdstError
 from kdst_core.options import Given, Section, build, from_toml, option
+from kdst_core.rundir import Run
 
 
 @frozen
@@ -75,3 +77,29 @@ def test_a_figure_that_cannot_be_told_is_a_dash_and_never_best() -> None:
     values = [(Shown(figure(None), None),), (Shown(figure(2.0), None),)]
     assert number(values[0][0], cost) == "–"
     assert best(values, [cost], 0) == 1
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_report_that_fails_costs_no_result_where_a_figure_is_lost_and_else_is_a_bug(
+    tmp_path: Path, lost: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(api.report, "write", broken)
+    monkeypatch.setattr(api.report, "page", lambda *_: "a page without charts")
+    run = Run(tmp_path, seed=0, device="cpu", show="quiet")
+    data = {"method": "m", "metrics": {"cost": None}}
+    chosen: Any = SimpleNamespace(bench=None)
+    if lost:
+        api._write_report(data, run, chosen, lost=True)
+        assert (tmp_path / "report.html").read_text() == "a page without charts"
+        return
+    with pytest.raises(ZeroDivisionError):
+        api._write_report(data, run, chosen, lost=False)
+
+
+def test_only_torchs_own_cache_is_no_stray(tmp_path: Path) -> None:
+    hidden = str(tmp_path / "torchinductor_x" / "labels")
+    assert probe._written("open", (hidden, "w", 0)) == hidden
+    assert probe._written("open", (f"{probe.TORCHS}root/kernel.py", "w", 0)) is None

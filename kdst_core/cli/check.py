@@ -37,7 +37,7 @@ def command(method: str) -> None:
 def _check(method: str) -> None:
     """Carry out the checks, and print a line or two for each."""
     from kdst_core import inspection, registry
-    from kdst_core.testing import checks, expected_failures, verdict
+    from kdst_core.testing import expected_failures, verdicts
 
     name = registry.find(method).qualified
     dead = [r for r in inspection.inspect("method", name) if " ended the process " in r]
@@ -47,21 +47,16 @@ def _check(method: str) -> None:
         sys.exit(1)
 
     excuses, failed = expected_failures(method), 0
-    causes: set[str] = set()
-    for check in checks(method):
-        if cause := next((n for n in check.follows if n in causes), ""):
-            excuses.pop(check.name, None)
-            click.echo(f"-       {check.name}\n        not tried, since it follows: {cause}")
+    for found in verdicts(method, excuses):
+        if found.cause:
+            click.echo(f"-       {found.check}\n        not tried, since it follows: {found.cause}")
             continue
-        excuse = excuses.pop(check.name, None)
-        problem = verdict(check, excuse)
-        word = "FAILED" if problem is not None else "ok" if excuse is None else "excuse"
-        click.echo(f"{word:<6}  {check.name}")
-        if problem or excuse:
-            click.echo(f"        {problem or excuse}")
-        if problem is not None:
-            failed += 1
-            causes.add(check.name)
+        failing = found.problem is not None
+        word = "FAILED" if failing else "ok" if found.excuse is None else "excuse"
+        click.echo(f"{word:<6}  {found.check}")
+        if found.problem or found.excuse:
+            click.echo(f"        {found.problem or found.excuse}")
+        failed += failing
     for unknown in excuses:
         click.echo(f"FAILED  {unknown}\n        expected to fail, but there is no such check")
     failed += len(excuses)

@@ -104,7 +104,7 @@ def _accuracy(model: nn.Module, device: str, shifts: Sequence[Shift]) -> list[Fi
     chosen = _clean(shifts)
     if chosen is None:
         return [Finding("source", "ok", "Not tried: there are no clean or mildly shifted images.")]
-    x, labels = chosen
+    x, labels, kind = chosen
     net = adaptable_copy(model, device, batch_statistics=False)
     right = _right(net, x, labels, device)
     if right is None:
@@ -114,7 +114,7 @@ def _accuracy(model: nn.Module, device: str, shifts: Sequence[Shift]) -> list[Fi
     share = float(hits.mean())
     near = share <= chance + 2 * math.sqrt(chance * (1 - chance) / count)
     better = _better(net, x, labels, device, hits) if share < GOOD and count >= 8 else ""
-    told = f"Source is right for {share:.0%} of {count} clean images"
+    told = f"Source is right for {share:.0%} of {count} {kind} images"
     if better:
         return [Finding("source", "warning", f"{told}; {better}")]
     if near and count * (1 - chance) >= 20:
@@ -126,16 +126,20 @@ def _accuracy(model: nn.Module, device: str, shifts: Sequence[Shift]) -> list[Fi
     return [Finding("source", "ok", told + ".")]
 
 
-def _clean(shifts: Sequence[Shift]) -> tuple[Tensor, np.ndarray] | None:
-    """Return some images before corruption on the fly, or mildly shifted ones, and their labels."""
+def _clean(shifts: Sequence[Shift]) -> tuple[Tensor, np.ndarray, str] | None:
+    """Return some images, their labels, and a word for them: clean, or mildly shifted.
+
+    Images that a run corrupts on the fly are taken as they were before.
+    """
     usable = [s for s in shifts if s.corruption or s.severity <= MILD]
     if not usable or usable[0].name == "mixed":
         return None
     shift = copy.copy(usable[0])
     object.__setattr__(shift, "corruption", None)
     rows = np.random.default_rng(0).permutation(len(shift.labels))[:IMAGES]
-    x, _ = shift.batch(np.sort(rows))
-    return x, np.asarray(shift.labels)[np.sort(rows)]
+    x = shift.pictures(np.sort(rows))
+    kind = "clean" if shift.severity == 0 or usable[0].corruption else "mildly shifted"
+    return x, np.asarray(shift.labels)[np.sort(rows)], kind
 
 
 @torch.no_grad()

@@ -203,7 +203,7 @@ class AdaptBench:
             )
         model = models.load(inputs, job.objects.get("model"))
         count = data.cut(np.arange(len(shifts[0].labels)), 2)[0]
-        example = shifts[0].batch(count)[0]
+        example = shifts[0].pictures(count)
         classes = models.num_classes(model, example, device)
         shifts, named, doubt = labelling.assign(shifts, classes, model, inputs.classes)
         files = audit.of_files(shifts, named, doubt)

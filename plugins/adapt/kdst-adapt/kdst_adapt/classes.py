@@ -88,7 +88,7 @@ def _logits(
 
 
 def _check(logits: Logits, count: int) -> None:
-    """Raise KdstError for a logit that the model does not have, and for two names of one logit."""
+    """Raise KdstError for a logit that the model does not have."""
     for name, number in logits.items():
         if not 0 <= number < count:
             raise KdstError(

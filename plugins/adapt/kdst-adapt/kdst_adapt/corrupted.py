@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from kdst_adapt import corruptions
 from kdst_adapt.corruption_effects import Severities
+from kdst_core.cache import user_cache
 
 Array = NDArray[Any]
 VERSION = 1
@@ -26,11 +27,7 @@ LEVELS = (np.arange(256) / 255).astype(np.float32)
 
 def folder() -> Path | None:
     """Return where corrupted images are kept between runs; None where KDST_CACHE is empty."""
-    given = os.environ.get("KDST_CACHE")
-    if given is not None:
-        return Path(given) / "corrupted" if given else None
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "kdst" / "corrupted"
+    return None if os.environ.get("KDST_CACHE") == "" else user_cache("corrupted")
 
 
 class Kept:

@@ -82,16 +82,19 @@ class Shift:
         _, height, width, channels = self.images.shape
         return channels, height, width
 
-    def batch(self, rows: Array) -> tuple[Tensor, Tensor]:
-        """Return images (B, C, H, W) float32 in [0, 1] and labels (B,) of the given rows."""
+    def pictures(self, rows: Array) -> Tensor:
+        """Return images (B, C, H, W) float32 in [0, 1] of the given rows, without their labels."""
         places = np.asarray(rows) if self.rows is None else self.rows[rows]
         raw = np.asarray(self.images[places])
         x = (raw / np.float32(255) if raw.dtype.kind in "iu" else raw).astype(np.float32)
         if self.corruption:
             name, severity = self.corruption
             x = corrupted.batch(x, name, severity, seed=self.seed, places=places, table=self.table)
-        images = torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2)))
-        return images, torch.from_numpy(np.asarray(self.labels[rows]).astype(np.int64))
+        return torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2)))
+
+    def batch(self, rows: Array) -> tuple[Tensor, Tensor]:
+        """Return images, as `pictures` does, and labels (B,) of the given rows."""
+        return self.pictures(rows), torch.from_numpy(self.labels[rows].astype(np.int64))
 
 
 def load(inputs: AdaptInputs, seed: int, live: Any = None) -> list[Shift]:

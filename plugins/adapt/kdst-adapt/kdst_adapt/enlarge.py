@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdst_adapt.kernels import _compiled
+from kdst_adapt.kernels import compiled
 
 Array = NDArray[Any]
 
@@ -26,7 +26,7 @@ def _between(side: int, factor: float) -> tuple[Array, Array]:
     return low, at - low
 
 
-@_compiled
+@compiled
 def _fill(x: Array, out: Array, top: Array, down: Array, left: Array, right: Array) -> None:
     height, width, channels = x.shape
     line = np.empty((width, channels))

@@ -18,7 +18,7 @@ ROWS = 256
 """Rows whose sums are added in the precision of the values before they go on in float64."""
 
 
-def _compiled(function: Callable[..., Any]) -> Any:
+def compiled(function: Callable[..., Any]) -> Any:
     # a product and a sum may be rounded at once, nothing else is relaxed
     options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
     try:
@@ -27,7 +27,7 @@ def _compiled(function: Callable[..., Any]) -> Any:
         return _numba.njit(**options)(function)
 
 
-@_compiled
+@compiled
 def _wide(table: np.ndarray) -> np.ndarray:
     kinds, channels = table.shape
     width = channels * (-(-WIDTH // channels))
@@ -38,7 +38,7 @@ def _wide(table: np.ndarray) -> np.ndarray:
     return wide
 
 
-@_compiled
+@compiled
 def _add_up(part: np.ndarray, total: np.ndarray) -> None:
     channels = total.shape[1]
     for kind in range(len(part)):
@@ -47,7 +47,7 @@ def _add_up(part: np.ndarray, total: np.ndarray) -> None:
             part[kind, j] = 0
 
 
-@_compiled
+@compiled
 def moments(first: int, last: int, table: np.ndarray, z: np.ndarray) -> np.ndarray:
     """Return (2, C): Σ (z - pivot) and Σ (z - pivot)²; table: pivot."""
     wide = _wide(table)
@@ -67,7 +67,7 @@ def moments(first: int, last: int, table: np.ndarray, z: np.ndarray) -> np.ndarr
     return total
 
 
-@_compiled
+@compiled
 def scales(
     total: np.ndarray,
     count: int,
@@ -91,7 +91,7 @@ def scales(
     return table
 
 
-@_compiled
+@compiled
 def slopes(total: np.ndarray, count: int, statistics: np.ndarray) -> np.ndarray:
     """Return (4, C) in float64: scale, shift, slope, offset; dz = scale · g' + slope · z + offset.
 
@@ -107,7 +107,7 @@ def slopes(total: np.ndarray, count: int, statistics: np.ndarray) -> np.ndarray:
     return table
 
 
-@_compiled
+@compiled
 def normalise(first: int, last: int, table: np.ndarray, z: np.ndarray, y: np.ndarray) -> None:
     """Write y = max(0, scale · z + shift); table: as `scales` returns it."""
     wide = _wide(table)
@@ -121,7 +121,7 @@ def normalise(first: int, last: int, table: np.ndarray, z: np.ndarray, y: np.nda
             ys[j] = zero if value < zero else value
 
 
-@_compiled
+@compiled
 def normalise_added(
     first: int,
     last: int,
@@ -145,7 +145,7 @@ def normalise_added(
             ons[j] = ys[j] > zero
 
 
-@_compiled
+@compiled
 def gradients(first: int, last: int, table: np.ndarray, z: np.ndarray, g: np.ndarray) -> np.ndarray:
     """Return (2, C): Σ g' and Σ g' · (z - mean), where g' is g where scale · z + shift > 0, else 0.
 
@@ -171,7 +171,7 @@ def gradients(first: int, last: int, table: np.ndarray, z: np.ndarray, g: np.nda
     return total
 
 
-@_compiled
+@compiled
 def back(first: int, last: int, table: np.ndarray, z: np.ndarray, g: np.ndarray) -> None:
     """Overwrite g by scale · g' + slope · z + offset; table: as `slopes` returns it."""
     wide = _wide(table)
@@ -187,7 +187,7 @@ def back(first: int, last: int, table: np.ndarray, z: np.ndarray, g: np.ndarray)
             gs[j] = scale[j] * value + slope[j] * zs[j] + offset[j]
 
 
-@_compiled
+@compiled
 def gradients_added(
     first: int,
     last: int,
@@ -225,7 +225,7 @@ def gradients_added(
     return total
 
 
-@_compiled
+@compiled
 def back_added(
     first: int, last: int, table: np.ndarray, z: np.ndarray, g: np.ndarray, dz: np.ndarray
 ) -> None:

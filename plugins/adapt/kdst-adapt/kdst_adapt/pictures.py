@@ -18,7 +18,7 @@ SIDE = 32
 
 def inputs(shifts: Sequence[Shift]) -> bytes:
     """Return a grid of the first images of each shift, one row a shift."""
-    return grid([s.batch(np.arange(min(COLUMNS, len(s.labels))))[0] for s in shifts])
+    return grid([s.pictures(np.arange(min(COLUMNS, len(s.labels)))) for s in shifts])
 
 
 def rows(images: Mapping[str, Tensor]) -> bytes | None:

@@ -125,7 +125,7 @@ def run_stream(
                     continue
                 if index == 0:
                     _begin_shift(traces, predictors, reset=stream.begins(number))
-                x = shift.batch(rows)[0]
+                x = shift.pictures(rows)
                 for name, predictor in predictors.items():
                     _batch(methods[name], predictor, traces[name], x, shift, rows, run.device)
                 right = measures.accuracy(traces[main].records[-1][-1][:, 0])

@@ -100,7 +100,7 @@ class Separation(NetworkProbe):
         assert self.stream is not None
         rows = np.arange(min(MOST, len(images.labels)))
         size = max(self.stream.batch_size, 16)
-        return [images.batch(part)[0] for part in data.cut(rows, size)]
+        return [images.pictures(part) for part in data.cut(rows, size)]
 
 
 def auroc(lower: Tensor, higher: Tensor) -> float:

@@ -74,17 +74,16 @@ class Mixed(Shift):
 
     parts: tuple[Shift, ...] = field(factory=tuple)
 
-    def batch(self, rows: Rows) -> tuple[Tensor, Tensor]:
-        """Return images (B, C, H, W) and labels (B,) of the given rows, each from its own shift."""
+    def pictures(self, rows: Rows) -> Tensor:
+        """Return images (B, C, H, W) of the given rows, each from its own shift."""
         starts = np.cumsum([0, *(len(p.labels) for p in self.parts)])
         owner = np.searchsorted(starts, rows, "right") - 1
         images = torch.empty(len(rows), *self.input_shape)
-        labels = torch.empty(len(rows), dtype=torch.long)
         for number in np.unique(owner):
             mine = np.flatnonzero(owner == number)
-            where = torch.from_numpy(mine)
-            images[where], labels[where] = self.parts[number].batch(rows[mine] - starts[number])
-        return images, labels
+            part = self.parts[number].pictures(rows[mine] - starts[number])
+            images[torch.from_numpy(mine)] = part
+        return images
 
 
 def mix(shifts: Sequence[Shift]) -> Mixed:

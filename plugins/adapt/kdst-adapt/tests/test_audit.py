@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import kdst_core
-from kdst_adapt import audit
+from kdst_adapt import audit, audit_model
 from kdst_adapt.data import Shift
 from kdst_adapt.protocol import Stream
 
@@ -58,3 +58,17 @@ def test_audit_goes_into_result_warnings_and_report(tmp_path: Path) -> None:
     assert told
     assert set(told) <= set(result.warnings)
     assert "Audit" in result.report.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("severity", "corruption", "kind"),
+    [(0, None, "clean"), (5, ("fog", 5), "clean"), (1, None, "mildly shifted")],
+)
+def test_images_that_source_is_tried_on_are_called_what_they_are(
+    severity: int, corruption: tuple[str, int] | None, kind: str
+) -> None:
+    images = np.zeros((20, 4, 4, 3), np.uint8)
+    shift = Shift("fog", severity, images, np.arange(20) % 10, corruption)
+    found = audit_model._clean([shift])
+    assert found is not None
+    assert found[2] == kind

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -150,12 +151,13 @@ def _check_weights(folder: Path, index: Mapping[str, Any]) -> str | None:
 
 
 def _conversion(folder: Path) -> str:
-    """The command that writes a pipeline's weights as safetensors."""
-    target = f"{folder.resolve()}-safetensors"
-    return (
-        'python -c "import diffusers; diffusers.DiffusionPipeline.from_pretrained('
-        f"'{folder}', use_safetensors=False).save_pretrained('{target}')\""
+    """The command, as a shell takes it, that writes a pipeline's weights as safetensors."""
+    program = (
+        "import sys, diffusers; diffusers.DiffusionPipeline.from_pretrained(sys.argv[1],"
+        " use_safetensors=False).save_pretrained(sys.argv[2])"
     )
+    source = folder.resolve()
+    return shlex.join(["python", "-c", program, str(source), f"{source}-safetensors"])
 
 
 def _read(

@@ -1,6 +1,7 @@
 """Pipelines load from where they are, in every layout of Stable Diffusion, or one line says why not."""
 
 import json
+import shlex
 import shutil
 import socket
 import subprocess
@@ -15,7 +16,7 @@ import torch
 from kdst_core.errors import KdstError
 from kdst_edit import latents
 from kdst_edit.layouts import LAYOUTS, Layout, build
-from kdst_edit.models import check_index, load
+from kdst_edit.models import _conversion, check_index, load
 from kdst_edit.quiet import quiet
 
 PREDICTIONS = {"sd15": "epsilon", "sd21": "v_prediction", "sdxl": "epsilon"}
@@ -184,3 +185,10 @@ def test_loading_prints_nothing(folders: dict[str, Path]) -> None:
     command = [sys.executable, "-c", code, "tiny", *map(str, folders.values())]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout == done.stderr == ""
+
+
+def test_the_command_that_converts_a_model_is_safe_to_paste(tmp_path: Path) -> None:
+    folder = tmp_path / "it's $(touch x)"
+    words = shlex.split(_conversion(folder))
+    assert words[3:] == [str(folder), f"{folder}-safetensors"]
+    compile(words[2], "command", "exec")

@@ -271,3 +271,13 @@ def test_a_prefix_goes_before_every_text() -> None:
 
     prefixed(as_embedder(embed, "f"), "passage: ")(["a note"])
     assert asked[-1] == "passage: a note"
+
+
+def test_a_prefix_does_not_hide_the_precision_that_workers_take() -> None:
+    class Inner:
+        name, dimension, normalised, precision = "inner", 2, False, "bfloat16"
+
+        def __call__(self, texts: object) -> object:
+            return texts
+
+    assert precision_of(prefixed(Inner(), "passage: ")) == "bfloat16"  # type: ignore[arg-type]

@@ -56,7 +56,7 @@ class GaussianReconstruction:
     """Training under way; the next item is (iteration, scene), iterations counted from 1.
 
     Exposures are used when every view has one. notes: sentences on what a user should know of the
-    settings and of what was chosen. Raises KdstError for a capture that cannot be
+    settings. Raises KdstError for a capture that cannot be
     trained on.
     """
 
@@ -81,7 +81,7 @@ class GaussianReconstruction:
         except ValueError as e:
             raise KdstError(str(e)) from e
         self._steps = self.trainer.run()
-        self.notes = attrs.evolve(options, iterations=count).unused() + self.trainer.notes
+        self.notes = attrs.evolve(options, iterations=count).unused()
 
     @property
     def iterations(self) -> int:

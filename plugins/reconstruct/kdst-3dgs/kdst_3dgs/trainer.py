@@ -72,7 +72,6 @@ class Trainer:
         self.options: Any = options
         self.generator, self.device = generator, device
         self.threads = options.threads or None
-        self.notes: list[str] = []
         frame = prepare_views(images, intrinsics, viewmats, points, masks, tracks)
         self.views, self.extent = frame.views, 1.0
         points, origin, unit = frame.points, frame.origin, frame.unit

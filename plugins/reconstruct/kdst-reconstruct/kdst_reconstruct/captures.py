@@ -6,12 +6,12 @@ from typing import Any
 
 from attrs import frozen
 
+from kdst_core.cache import user_cache
 from kdst_core.contracts import Capture
 from kdst_core.errors import KdstError
 from kdst_core.progress import Mode, progress
 from kdst_reconstruct import colmap, photographs, sfm, solids, transforms, video
 from kdst_reconstruct.inputs import ReconstructInputs
-from kdst_reconstruct.video import cache
 
 UNREAD = frozenset(
     {".heic", ".heif", ".hif", ".avif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf"}
@@ -91,7 +91,7 @@ def _raw(root: Path, matching: str, inputs: ReconstructInputs, progress: sfm.Pro
         if mask is not None and photographs.size_of(mask) not in sizes:
             raise KdstError(f"{mask} and its photograph {file} differ in size; they must agree")
         shots.append(sfm.Shot(name, file, mask))
-    home = Path(inputs.sfm).expanduser() if inputs.sfm else cache() / "sfm"
+    home = Path(inputs.sfm).expanduser() if inputs.sfm else user_cache("sfm")
     placement = sfm.place(shots, home, matching, progress, str(root))
     capture = colmap.load(root, images, placement.model, inputs, said, upright=True)
     return Source(capture, placement=placement, said=tuple(said))

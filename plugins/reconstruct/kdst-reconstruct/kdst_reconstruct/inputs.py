@@ -41,7 +41,7 @@ class ReconstructInputs:
     sfm: str = option(
         "",
         "Folder where the result of structure from motion is kept. Default: kdst/sfm in the user's"
-        " cache (XDG_CACHE_HOME).",
+        " cache (XDG_CACHE_HOME), or sfm in KDST_CACHE.",
     )
     holdout: str = option(
         "auto",

@@ -214,7 +214,7 @@ def _sees_upright(view: View, size: tuple[int, int], turns: int) -> bool:
     if view.upright:
         return True
     shape = view.camera.width / view.camera.height
-    stored, seen = size[0] / size[1], 1.0
+    stored = size[0] / size[1]
     width, height = orientation.turned_size(size, turns)
     seen = width / height
     return bool(abs(np.log(shape / seen)) < abs(np.log(shape / stored)) - 1e-3)

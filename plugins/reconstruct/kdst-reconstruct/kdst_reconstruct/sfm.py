@@ -89,7 +89,7 @@ def place(
 ) -> Placement:
     """Return the placement of photographs from `home`, where it is kept, or find and keep it.
 
-    matching: which pairs are compared, as `matching.pairs` takes it. Raises KdstError when there is
+    matching: which pairs are compared, as `matching.chosen_pairs` takes it. Raises KdstError when there is
     nothing to place, or nothing can be.
     """
     if len(shots) < 2:

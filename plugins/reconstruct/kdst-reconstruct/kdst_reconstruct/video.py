@@ -6,17 +6,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from kdst_core.cache import user_cache
 from kdst_core.errors import KdstError
 from kdst_reconstruct.sfm import Progress
 
 SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm"})
-
-
-def cache() -> Path:
-    """Return the folder of the user's cache for what kdst makes of photographs."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    home = Path(base) if os.path.isabs(base) else Path.home() / ".cache"
-    return home / "kdst"
 
 
 def frames(path: Path, count: int, progress: Progress) -> Path:
@@ -29,7 +23,7 @@ def frames(path: Path, count: int, progress: Progress) -> Path:
 
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()[:12]
-    final = cache() / "frames" / f"{count}-{digest}"
+    final = user_cache("frames") / f"{count}-{digest}"
     if final.is_dir():
         return final
     try:

@@ -77,7 +77,8 @@ class Corpus:
         found = []
         if self.skipped:
             named = ", ".join(self.skipped[:3]) + (", …" if len(self.skipped) > 3 else "")
-            found.append(f"{len(self.skipped)} lines of {self.name} were skipped: {named}")
+            parts = "lines" if self.skipped[0].startswith(("line", "row")) else "parts"
+            found.append(f"{len(self.skipped)} {parts} of {self.name} were skipped: {named}")
         if self.duplicates:
             found.append(f"{self.duplicates} texts of {self.name} occur twice; each was used once")
         return found

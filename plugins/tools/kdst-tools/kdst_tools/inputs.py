@@ -24,7 +24,9 @@ class ToolsInputs:
         " (texts apart by empty lines), also .gz, or a folder of such files. Default on tiny: texts"
         " that it generates.",
     )
-    text_field: str = option("text", "The field or column of --texts that holds a text.")
+    text_field: str = option(
+        "text", "The field or column of --texts and --held-out that holds a text."
+    )
     documents: int = option(
         3000, "Texts that are generated for each round, where none are given.", min=1
     )

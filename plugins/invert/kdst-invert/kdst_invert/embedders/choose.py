@@ -17,7 +17,7 @@ from kdst_invert.embedders.encoder import load_encoder
 from kdst_invert.embedders.endpoint import Endpoint
 from kdst_invert.embedders.minilm import minilm
 from kdst_invert.inputs import InvertInputs
-from kdst_invert.precision import Precision
+from kdst_invert.precision import Precision, Settled, precision_of
 
 KEY = "OPENAI_API_KEY"
 UNIT = 1e-3
@@ -83,6 +83,11 @@ class Prefixed:
     def normalised(self) -> bool:
         """Whether vectors have length 1."""
         return self.inner.normalised
+
+    @property
+    def precision(self) -> Settled | None:
+        """Precision of the encoder inside, which workers take too."""
+        return precision_of(self.inner)
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """Return (n, D) float32 of the texts with the prefix."""

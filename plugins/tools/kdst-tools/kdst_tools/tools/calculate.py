@@ -51,11 +51,10 @@ def written(value: Fraction) -> str:
     """Return a number to two decimals, without zeros at its end; ValueError for a very long one."""
     decimals = DECIMALS
     if value and not rounded(value, decimals):
-        while not rounded(value, decimals):
+        while rounded(value, decimals) < 10 ** (SMALL_DIGITS - 1):
             decimals += 1
             if decimals > MAX_ANSWER:
                 raise ValueError("too small")
-        decimals += SMALL_DIGITS - len(str(rounded(value, decimals + 1))) + 1
     whole = rounded(value, decimals)
     if whole >= 10 ** (MAX_ANSWER + decimals - DECIMALS):
         raise ValueError("too large")

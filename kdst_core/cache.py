@@ -1,0 +1,17 @@
+"""The user's folder for what can be made again: found by variables, the same for every plugin."""
+
+import os
+from pathlib import Path
+
+
+def user_cache(name: str) -> Path:
+    """Return the folder `name` of kdst's cache; it need not exist.
+
+    It lies in `$KDST_CACHE`, else in `kdst` below `$XDG_CACHE_HOME`, which counts only where it is
+    absolute, else below `~/.cache`.
+    """
+    if given := os.environ.get("KDST_CACHE"):
+        return Path(given).expanduser() / name
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    home = Path(base) if os.path.isabs(base) else Path.home() / ".cache"
+    return home / "kdst" / name
