@@ -162,6 +162,12 @@ CORE = [
         UNSEEDED,
         "        import torch\n\n        x = x + 0.1 * torch.rand(x.shape, generator=self.generator)\n",
     ),
+    _hooks("ignores-the-seed", UNSEEDED, "random=False", "random=True"),
+    _update(
+        "makes-a-folder",
+        INSIDE,
+        '        from pathlib import Path\n\n        Path("left").mkdir(exist_ok=True)\n',
+    ),
     _update("seeds-torch", SETTINGS, "        import torch\n\n        torch.manual_seed(0)\n"),
     _update(
         "sets-default-dtype",
@@ -192,6 +198,28 @@ ADAPT = [
         "logits keep shape and dtype",
         "    def predict(self, x: Tensor) -> Tensor:\n"
         "        return super().predict(x) + 0 * self.parameters[0].sum()\n",
+    ),
+    _update(
+        "returns-nan",
+        "logits are finite",
+        "        x = x / (x - x)\n",
+    ),
+    _update(
+        "clamps-in-place",
+        "the input batch is unchanged",
+        "        x.clamp_(0.1, 0.9)\n",
+    ),
+    _also(
+        "favours-the-first",
+        "the place in the batch changes nothing",
+        "    def predict(self, x: Tensor) -> Tensor:\n"
+        "        logits = super().predict(x)\n        logits[0] += 1\n        return logits\n",
+    ),
+    _update(
+        "keeps-batches-in-its-module",
+        "memory stays constant",
+        "        KEPT.append(x.clone())\n",
+        ("method", "import math\n", "import math\n\nKEPT: list = []\n"),
     ),
     _update(
         "remembers-batch-shape",

@@ -109,12 +109,17 @@ def _finite(method: Method) -> None:
 
 
 def _input_unchanged(method: Method) -> None:
-    """The images that a method is given are the same bits after its call."""
-    predictor = _predictor(method)
-    for x in small_batches(2):
-        before = x.clone()
-        predictor.predict(x)
-        assert torch.equal(x, before), "the input images are changed in place; clone them first"
+    """The images that a method is given are the same bits after its call.
+
+    They are given in both layouts: in one of them no copy is made before the method sees them.
+    """
+    for layout in (torch.contiguous_format, torch.channels_last):
+        predictor = _predictor(method)
+        for batch in small_batches(2):
+            x = batch.contiguous(memory_format=layout)
+            before = x.clone()
+            predictor.predict(x)
+            assert torch.equal(x, before), "the input images are changed in place; clone them first"
 
 
 def _place(method: Method) -> None:

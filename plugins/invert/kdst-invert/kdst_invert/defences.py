@@ -160,24 +160,30 @@ PENALTIES = tuple(10.0**k for k in range(-6, 4))
 """Ridge penalties that are tried, relative to the mean squared length of the stored vectors."""
 
 
-def learned_filling(known: Tensor, stored: Tensor) -> Tensor:
-    """The linear map (D, D) from stored vectors (m, D) to what the defence took from known ones.
+def learned_filling(known: Tensor, stored: Tensor) -> tuple[Tensor, float]:
+    """The linear map (D, D) from stored vectors (m, D) to the known ones that they were made of, and
+    the deviation that it leaves a coordinate, relative to the mean length.
 
-    What an attacker learns of dropping or rounding from m pairs: ridge regression of the difference,
-    its penalty chosen by leave-one-out error. `stored + stored @ matrix` fills the store in.
+    What an attacker learns of dropping or rounding from m pairs: ridge regression, drawn towards the
+    identity, which suits a defence that changes little, or towards zero. Which of them, and how
+    strongly, is chosen by leave-one-out error. Use it as `stored @ matrix`.
     """
-    s, lost = stored.double(), (known - stored).double()
+    s, e = stored.double(), known.double()
     values, vectors = torch.linalg.eigh(s @ s.T)
-    turned = vectors.T @ lost
-    found, least = torch.zeros(s.shape[1], s.shape[1]), float(lost.square().sum())
-    for penalty in PENALTIES:
-        inverse = 1 / (values.clamp(min=0) + penalty * float(s.square().sum(1).mean()) + 1e-12)
-        weights = vectors @ (inverse[:, None] * turned)
-        left_out = weights / (vectors.square() @ inverse)[:, None]
-        error = float(left_out.square().sum())
-        if error < least:
-            found, least = (s.T @ weights).float(), error
-    return found
+    scale = float(s.square().sum(1).mean())
+    identity = torch.eye(s.shape[1], dtype=s.dtype)
+    found, least = identity, float((e - s).square().sum())
+    for start in (identity, torch.zeros_like(identity)):
+        turned = vectors.T @ (e - s @ start)
+        for penalty in PENALTIES:
+            inverse = 1 / (values.clamp(min=0) + penalty * scale + 1e-12)
+            weights = vectors @ (inverse[:, None] * turned)
+            left_out = weights / (vectors.square() @ inverse)[:, None]
+            error = float(left_out.square().sum())
+            if error < least:
+                found, least = start + s.T @ weights, error
+    left = math.sqrt(least / max(e.numel(), 1)) / mean_length(known)
+    return found.float(), left
 
 
 def mean_length(e: Tensor) -> float:

@@ -131,11 +131,26 @@ def test_dropped_coordinates_are_filled_in_from_known_pairs() -> None:
     generator = torch.Generator().manual_seed(0)
     e = unit(torch.randn(200, 8, generator=generator) @ torch.randn(8, 32, generator=generator))
     stored = Dropping(0.5).protect(e, generator)
-    matrix = learned_filling(e[50:], stored[50:])
-    filled = stored[:50] + stored[:50] @ matrix
+    matrix, left = learned_filling(e[50:], stored[50:])
+    filled = stored[:50] @ matrix
+    assert left < 0.01
     assert torch.nn.functional.cosine_similarity(filled, e[:50]).min() > 0.99
 
 
 def test_a_store_that_lost_nothing_is_left_as_it_is() -> None:
     e = unit(torch.randn(20, 8, generator=torch.Generator().manual_seed(0)))
-    assert learned_filling(e, e).abs().max() == 0
+    matrix, left = learned_filling(e, e)
+    assert torch.equal(matrix, torch.eye(8))
+    assert left == 0
+
+
+def test_a_coarse_rounding_that_changes_much_is_undone_from_zero_not_from_the_identity() -> None:
+    generator = torch.Generator().manual_seed(0)
+    e = unit(torch.randn(300, 6, generator=generator) @ torch.randn(6, 32, generator=generator))
+    stored = Rounding(2).protect(e, generator)
+    matrix, left = learned_filling(e[50:], stored[50:])
+    alike = torch.nn.functional.cosine_similarity
+    assert alike(stored[:50] @ matrix, e[:50]).mean() > alike(stored[:50], e[:50]).mean() + 0.1
+    error = (stored[:50] @ matrix - e[:50]).square().mean().sqrt()
+    assert left == pytest.approx(float(error), rel=0.2)
+    assert (stored[:50] @ matrix - e[:50]).norm() < 0.6 * (stored[:50] - e[:50]).norm()
