@@ -11,7 +11,7 @@ from kdst_core.bench import Job, Outcome
 from kdst_core.contracts import Document, Tool, ToolLearner, ToolsRequest
 from kdst_core.executors.place import Place
 from kdst_core.rundir import Run
-from kdst_tools import artifacts
+from kdst_tools import artifacts, lessons
 from kdst_tools.corpora import corpus
 from kdst_tools.documents import Corpus
 from kdst_tools.inputs import ToolsInputs
@@ -173,8 +173,13 @@ class PreparedTools:
         if reached == "filter":
             so_far.files += artifacts.annotated(run, last.annotations())
         so_far.files.append(artifacts.dump(run, "counts.json", so_far.rounds))
+        if reached == "filter":
+            trains = STAGES.index(stage) >= STAGES.index("finetune")
+            so_far.warnings += lessons.nothing_kept(so_far.rounds, trains)
         if STAGES.index(stage) >= STAGES.index("finetune"):
-            so_far.files.append(artifacts.dump(run, "training.json", list(artifacts.training(run))))
+            training = list(artifacts.training(run))
+            so_far.files.append(artifacts.dump(run, "training.json", training))
+            so_far.warnings += lessons.few_steps(training, last.corpus.count)
             copy(last.directory / "model", run.artifacts / "model")
             so_far.files.append("model")
         so_far.metrics |= artifacts.totals(so_far.rounds)
