@@ -28,7 +28,7 @@ class ToolsBench:
     def prepare(self, job: Job) -> Any:
         """Load and check device, tools, model, texts and problems."""
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        from kdst_tools import corpora, loading
+        from kdst_tools import corpora, dates, loading
         from kdst_tools.prepared import PreparedTools
         from kdst_tools.quiet import quiet
 
@@ -43,6 +43,7 @@ class ToolsBench:
         automatic = "cuda" if has_cuda() and not small else "cpu"
         device = usable(automatic if job.device == "auto" else job.device)
         tools = loading.tools(inputs)
+        today = dates.day(inputs.date)
         own = job.options if isinstance(job.options, StagedOptions) else StagedOptions()
         learns = own.prompt is None
         first = corpora.corpus(loading.with_texts(inputs), job.seed, 1) if learns else None
@@ -51,7 +52,7 @@ class ToolsBench:
             pair = loading.pair(inputs, job.objects.get("model"), device, stage)
             problems = loading.problems(inputs) if learns and _measures(own) else []
             plain = corpora.held_out(inputs) if learns and _measures(own) else []
-        return PreparedTools(job, device, pair, tools, first, problems, plain, where)
+        return PreparedTools(job, device, pair, tools, first, problems, plain, today, where)
 
     def extends(self, result: Mapping[str, Any], changed: Mapping[str, tuple[Any, Any]]) -> bool:
         """Return whether the run goes on: with a later stage, or with more rounds of all stages."""

@@ -1,10 +1,14 @@
 """The texts of a run: a file's, the same in every round, or generated ones, fresh in every round."""
 
+import datetime
 from collections.abc import Iterator
 from random import Random
 from typing import TYPE_CHECKING
 
+from attrs import evolve
+
 from kdst_core.contracts import Document
+from kdst_tools.dates import day
 from kdst_tools.documents import Corpus, from_file
 from kdst_tools.inputs import ToolsInputs
 
@@ -15,9 +19,21 @@ if TYPE_CHECKING:
 def corpus(inputs: ToolsInputs, seed: int, number: int) -> Corpus:
     """Return the texts of a round, scanned; KdstError for a file that cannot be read or is empty."""
     if inputs.texts is not None:
-        return from_file(inputs.texts, inputs.text_field)
-    name = f"the generated texts of round {number}"
-    return Corpus(name, lambda _skipped: _generated(inputs, seed, number)).scan()
+        found = from_file(inputs.texts, inputs.text_field)
+    else:
+        name = f"the generated texts of round {number}"
+        found = Corpus(name, lambda _skipped: _generated(inputs, seed, number)).scan()
+    return dated(found, day(inputs.date)) if inputs.date is not None else found
+
+
+def dated(found: Corpus, date: datetime.date) -> Corpus:
+    """Return a corpus whose documents have a date, where they have none of their own."""
+
+    def read(skipped: list[str]) -> Iterator[Document]:
+        for document in found.read(skipped):
+            yield evolve(document, date=document.date or date)
+
+    return evolve(found, read=read)
 
 
 def _generated(inputs: ToolsInputs, seed: int, number: int) -> Iterator[Document]:

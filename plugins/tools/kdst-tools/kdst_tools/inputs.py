@@ -35,6 +35,11 @@ class ToolsInputs:
         "Tools, NAME or NAME=ARGUMENT: calculator, calendar, search=CORPUS, lookup=FILE, qa=MODEL,"
         " translate=MODEL, and those of other packages.",
     )
+    date: str | None = option(
+        None,
+        "The day, YYYY-MM-DD, of prompts, problems and texts that have no date of their own; the"
+        " calendar answers with it. Default: today for prompts and problems, none for texts to annotate.",
+    )
     network: bool = option(False, "Allow tools that reach beyond this machine.")
     shard: int = option(
         32, "Documents that are annotated together; part of what a result depends on.", min=1

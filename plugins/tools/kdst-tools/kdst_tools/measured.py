@@ -89,7 +89,7 @@ class Measuring:
         problems = self.prepared.problems
         if not problems:
             return
-        prompts = [Document(problem.prompt) for problem in problems]
+        prompts = [Document(problem.prompt, date=self.prepared.day) for problem in problems]
         outputs = self._continue(contestant, prompts, "problems")
         right = 0
         for row, problem, output in zip(rows, problems, outputs, strict=True):
@@ -123,7 +123,8 @@ class Measuring:
         """Count the calls that models make when they continue the first halves of plain texts."""
         from kdst_tools.evaluation.intervals import wilson
 
-        prompts = [Document(half(d.text)) for d in self.prepared.held_out]
+        day = self.prepared.day
+        prompts = [Document(half(d.text), date=d.date or day) for d in self.prepared.held_out]
         for contestant in contestants if prompts else ():
             if not contestant.tools:
                 continue

@@ -1,5 +1,6 @@
 """One run of the bench: rounds of annotating and finetuning, then the evaluation of every model."""
 
+import datetime
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -57,6 +58,7 @@ class PreparedTools:
     first: Corpus | None
     problems: "Sequence[Problem]"
     held_out: Sequence[Document]
+    day: datetime.date
     place: Place | None = None
 
     @property
@@ -103,7 +105,8 @@ class PreparedTools:
         """Continue the one prompt that was given."""
         from kdst_tools.generated import shown
 
-        (found,) = self.learner(self.pair, run).generate([Document(self.options.prompt or "")])
+        prompt = Document(self.options.prompt or "", date=self.day)
+        (found,) = self.learner(self.pair, run).generate([prompt])
         so_far.files.append(artifacts.dump(run, "generation.json", shown(found)))
         made = [call for call in found.calls if not call.reason]
         so_far.metrics = {"calls": float(len(made)), "tokens": float(found.tokens)}
@@ -193,6 +196,7 @@ class PreparedTools:
             "tool_names": [tool.name for tool in self.tools],
             "parameters": sum(p.numel() for p in model.parameters()),
             "vocabulary": len(tokenizer),
+            "day": self.day.isoformat(),
             "problems_used": len(self.problems),
             "held_out_used": len(self.held_out),
         }
