@@ -120,7 +120,7 @@ def test_the_live_viewer_shows_the_scene_among_its_photographs(driver: Any, run:
     )
     try:
         assert server.stdout is not None
-        found = re.match(r"http://localhost:\d+", server.stdout.readline())
+        found = re.match(r"http://localhost:\d+/[\w-]+", server.stdout.readline())
         assert found is not None
         driver.get(found[0])
         wait_for_the_scene(driver)

@@ -12,6 +12,7 @@ import viser
 
 from kdst_core.contracts import Camera, Splats
 from kdst_core.errors import KdstError
+from kdst_reconstruct.guard import Guard, standing
 from kdst_reconstruct.opened import Views
 from kdst_reconstruct.orbit import around_scene, around_views, extent, placement, upward
 
@@ -39,17 +40,22 @@ would stay unsorted. The client has a second way, which it takes when the first 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
-def start(host: str, port: int) -> viser.ViserServer:
-    """Start a server without a word; port 0 takes a free one. Raises KdstError when it cannot listen."""
+def start(guard: Guard, port: int) -> viser.ViserServer:
+    """Start a server without a word, behind a guard; port 0 takes a free one.
+
+    Raises KdstError when it cannot listen.
+    """
+    host = guard.host
     try:
-        with socket.create_server((host, port)) as probe:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.create_server((host, port), family=family) as probe:
             free = probe.getsockname()[1]
     except (OSError, OverflowError) as e:
         reason = getattr(e, "strerror", None) or str(e)
         raise KdstError(
             f"cannot listen on {host}:{port}: {reason}.\nGive another --port, or 0 for any"
         ) from e
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), standing(guard):
         return viser.ViserServer(host, free, label="kdst view", verbose=False)
 
 

@@ -48,10 +48,12 @@ def command(
     """Look at the scene of a run or of a .ply in the browser.
 
     Drag to orbit, W A S D and Q E to fly; a click on a photograph goes to its camera. Those of
-    held-out views are orange. Colours are the same from every side here: for looking, not for
+    held-out views are orange. The address that is printed holds a token, without which nobody is
+    answered; pass it on to whom you let look. Colours are the same from every side here: for looking, not for
     measuring.
     """
     from kdst_reconstruct import viewer
+    from kdst_reconstruct.guard import Guard
     from kdst_reconstruct.opened import load_views, open_scene
     from kdst_reconstruct.orbit import axis
 
@@ -65,7 +67,8 @@ def command(
         if data is not None:
             raise
         click.echo(f"Shown without photographs: {e}", err=True)
-    server = viewer.start(host, 0 if page else port)
+    guard = Guard(host)
+    server = viewer.start(guard, 0 if page else port)
     try:
         server.gui.configure_theme(dark_mode=dark, show_share_button=False)
         viewer.show(server, opened.scene.splats(), views, None if up is None else axis(up))
@@ -73,17 +76,15 @@ def command(
             write_atomically(page, viewer.page(server, scene.resolve().name, dark))
             click.echo(f"{page}: {page.stat().st_size / 1e6:.1f} MB")
             return
-        _serve(server, host, browse)
+        _serve(server, guard.address(server.get_port()), browse)
     finally:
         viewer.stop(server)
 
 
-def _serve(server: Any, host: str, browse: bool) -> None:
+def _serve(server: Any, address: str, browse: bool) -> None:
     """Say where the page is and wait for Ctrl-C."""
     import webbrowser
 
-    name = "localhost" if host in ("127.0.0.1", "0.0.0.0") else host
-    address = f"http://{name}:{server.get_port()}"
     click.echo(f"{address}  (Ctrl-C ends)")
     if browse:
         webbrowser.open(address)
