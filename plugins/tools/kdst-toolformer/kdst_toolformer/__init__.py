@@ -71,7 +71,9 @@ class ToolformerOptions(StagedOptions):
     )
     trigger_k: int = option(10, "k of the trigger top-k.", min=1)
     trigger_p: float = option(0.5, "Threshold of the trigger probability.", min=0, max=1)
-    max_calls: int = option(1, "Most calls in one generation.", min=0)
+    max_calls: int = option(
+        1, "Most calls in one generation, those that failed not counted.", min=0
+    )
     max_tokens: int = option(32, "Most tokens of plain text in one generation.", min=1)
     temperature: float = option(0.0, "Temperature of generation; 0 is greedy.", min=0, max=10)
     budget: int = option(8192, "Tokens that one call of the model reads, padding included.", min=64)

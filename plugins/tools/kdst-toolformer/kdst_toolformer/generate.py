@@ -2,7 +2,8 @@
 
 A call starts when <API> is among the k likeliest tokens (`top-k`, the paper's k = 10, for vocabularies
 of tens of thousands) or when its probability passes a threshold (`probability`). At most `max_calls`
-calls an input. A call that fails is recorded and taken back, as if it had not been begun.
+calls an input. A call that fails is recorded and taken back, as if it had not been begun: it does not
+count among them, but after MAX_FAILED that failed no other is begun.
 """
 
 from collections.abc import Sequence
@@ -20,6 +21,9 @@ from kdst_toolformer.settings import Trigger
 from kdst_tools.calls import escape, read_body, unescape, write
 from kdst_tools.execution import Answer, Executor
 from kdst_tools.tokens import CallTokens
+
+MAX_FAILED = 8
+"""Calls that may fail in one continuation, so that a model that cannot call does not go on trying."""
 
 
 @frozen
@@ -126,7 +130,8 @@ class Generator:
 
     def _row(self, prompt: Document, ids: Sequence[int]) -> Row:
         """A continuation that begins, with random numbers of its own."""
-        count = self.decoding.max_tokens + self.decoding.max_calls * self.decoding.max_input + 1
+        calls = self.decoding.max_calls + MAX_FAILED if self.decoding.max_calls else 0
+        count = self.decoding.max_tokens + calls * (self.decoding.max_input + 1) + 1
         u = torch.rand(count, generator=generator(self.seed, "generate", prompt.id))
         return Row(prompt, len(ids), u, read=len(ids))
 
@@ -191,7 +196,8 @@ class Generator:
 
     def _triggers(self, row: Row, p: float, above: int) -> bool:
         """Whether a call begins: one is left, and <API> is likely enough."""
-        if len(row.calls) >= self.decoding.max_calls:
+        failed = sum(call.result is None for call in row.calls)
+        if len(row.calls) - failed >= self.decoding.max_calls or failed >= MAX_FAILED:
             return False
         if self.decoding.trigger == "top-k":
             return above < self.decoding.top_k

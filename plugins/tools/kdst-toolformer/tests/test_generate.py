@@ -1,5 +1,7 @@
 """Decoding with calls, by a model that writes what it is told to."""
 
+from itertools import pairwise
+
 import attrs
 import pytest
 import torch
@@ -8,7 +10,7 @@ from torch import Tensor, nn
 from kdst_core.contracts import Document
 from kdst_core.errors import KdstError
 from kdst_toolformer.forward import CausalModel
-from kdst_toolformer.generate import Decoding, Generator
+from kdst_toolformer.generate import MAX_FAILED, Decoding, Generator
 from kdst_tools import layouts
 from kdst_tools.calls import escape
 from kdst_tools.execution import Executor
@@ -50,6 +52,22 @@ class Scripted(nn.Module):
                 self.seen.append((place, int(input_ids[row, column])))
                 if place + 1 < len(self.script):
                     logits[row, column, self.script[place + 1]] = 10.0
+        return type("Output", (), {"logits": logits})
+
+
+class Chain(nn.Module):
+    """Writes what follows its last token: following[token], or else `other`."""
+
+    def __init__(self, following: dict[int, int], other: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.following, self.other = following, other
+        self.config = type("C", (), {"vocab_size": len(TOKENIZER), "max_position_embeddings": 256})
+
+    def forward(self, input_ids: Tensor, **_):
+        after = input_ids.clone().apply_(lambda token: self.following.get(token, self.other))
+        logits = 10.0 * nn.functional.one_hot(after, len(TOKENIZER)).float()
+        logits[..., self.other] += 1.0
         return type("Output", (), {"logits": logits})
 
 
@@ -110,10 +128,38 @@ def test_at_most_max_calls_are_made():
     assert generate(text, max_calls=0)[0].calls == []
 
 
+def test_a_call_that_failed_does_not_count_among_max_calls():
+    model = Scripted(script(" 1" * 20), TOKENS.start_id)
+    decoding = Decoding("top-k", 2, max_calls=1, max_tokens=30, max_input=3)
+    generator = Generator(CausalModel(model), TOKENS, Executor([SUM]), decoding, 0)
+    (found,) = generator([PROMPT], True)
+    assert len(found.calls) == MAX_FAILED
+    assert all(call.result is None for call in found.calls)
+
+
+def test_after_a_call_that_failed_another_is_made():
+    made = iter([ValueError("cannot add that"), "4"])
+
+    def answer_once_more(argument, document):
+        said = next(made)
+        if isinstance(said, Exception):
+            raise said
+        return said
+
+    tool = FunctionTool("Sum", "Two numbers.", answer_once_more)
+    call, (a,) = TOKENS.call("Sum", "2"), TOKENS.encode("a").ids
+    assert len(set(call)) == len(call)
+    model = Chain({**dict(pairwise(call)), a: call[0]}, a)
+    decoding = Decoding("probability", max_calls=1, max_tokens=8, max_input=12)
+    generator = Generator(CausalModel(model), TOKENS, Executor([tool]), decoding, 0)
+    (found,) = generator([PROMPT], True)
+    assert [c.result for c in found.calls] == [None, "4"]
+
+
 def test_top_k_begins_a_call_that_is_only_likely():
     model = Scripted(script(" 4"), TOKENS.start_id)
     for trigger, top_k, calls in (("top-k", 2, 1), ("top-k", 1, 0), ("probability", 9, 0)):
-        decoding = Decoding(trigger, top_k, 0.9, max_tokens=2, max_input=4)
+        decoding = Decoding(trigger, top_k, 0.9, max_tokens=1, max_input=4)
         generator = Generator(CausalModel(model), TOKENS, Executor([SUM]), decoding, 0)
         (found,) = generator([PROMPT], True)
         assert len(found.calls) == calls

@@ -37,14 +37,23 @@ class Progress:
     summary: list[str] = field(factory=list)
     seconds: dict[str, float] = field(factory=dict)
     rounds: dict[str, artifacts.Counts] = field(factory=dict)
+    under_way: tuple[str, float] | None = None
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
         """Add the seconds of a block to a stage."""
-        started = time.perf_counter()
+        self.under_way = stage, time.perf_counter()
         yield
-        spent = time.perf_counter() - started
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
+        self.seconds = self.spent()
+        self.under_way = None
+
+    def spent(self) -> dict[str, float]:
+        """Return the seconds of each stage up to now, those of earlier sessions included."""
+        if self.under_way is None:
+            return dict(self.seconds)
+        stage, started = self.under_way
+        now = time.perf_counter() - started
+        return {**self.seconds, stage: self.seconds.get(stage, 0.0) + now}
 
 
 @frozen
@@ -118,6 +127,7 @@ class PreparedTools:
         """Carry out the stages up to the one that was asked for."""
         stage = self.options.stage
         pair, last, state = self.pair, None, run.restore() or {}
+        so_far.seconds = dict(state.get("seconds", {}))
         for number in range(1, self.options.rounds + 1):
             texts = self._corpus(number)
             folder = run.dir / "rounds" / str(number)
@@ -125,7 +135,9 @@ class PreparedTools:
             before = run.dir / "rounds" / str(number - 1) / "model"
             spread = self._spread(str(before) if number > 1 else self.inputs.model)
             last = Round(
-                number, folder, texts, self.inputs.shard, learner, run, state, spread=spread
+                *(number, folder, texts, self.inputs.shard, learner, run, state),
+                spread=spread,
+                spent=so_far.spent,
             )
             with so_far.timed("annotate"):
                 last.annotate(stage)
@@ -145,7 +157,7 @@ class PreparedTools:
             with so_far.timed("evaluate"):
                 Measuring(self, run, so_far).measure(pair, full=stage == "evaluate")
         so_far.files.append(artifacts.dump(run, "cost.json", so_far.seconds))
-        run.checkpoint({"round": last.number, "stage": stage, "documents": last.corpus.count})
+        last.reached(stage)
 
     def _spread(self, model: str) -> Spread | None:
         """What sends a round's shards to workers, where options ask for that."""

@@ -30,7 +30,7 @@ class Round:
     """One round of a run. number: from 1. state: of the checkpoint that the run continues from.
 
     dropped: damaged lines of the streams, by name. spread: sends the shards to workers, None for this
-    process.
+    process. spent: seconds of each stage so far, which every checkpoint keeps.
     """
 
     number: int
@@ -42,6 +42,7 @@ class Round:
     state: Mapping[str, Any] = field(factory=dict)
     dropped: list[str] = field(factory=list)
     spread: Spread | None = None
+    spent: Callable[[], Mapping[str, float]] = dict
 
     def stream(self, stage: str) -> CallStream:
         """The records of a stage."""
@@ -94,7 +95,11 @@ class Round:
     def _keep(self, stage: str, documents: int, **training: Any) -> None:
         """Write a checkpoint: so many documents of a stage are done."""
         state = {"round": self.number, "stage": stage, "documents": documents, **training}
-        self.run.checkpoint(state)
+        self.run.checkpoint({**state, "seconds": dict(self.spent())})
+
+    def reached(self, stage: str) -> None:
+        """Write the checkpoint of a stage that is done."""
+        self._keep(stage, self.corpus.count)
 
     def _work(self, stage: str) -> Stage:
         """The function of a shard that carries out a stage."""

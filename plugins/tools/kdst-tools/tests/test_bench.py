@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import attrs
 import pytest
@@ -15,7 +17,7 @@ from pyarrow import parquet
 import kdst_core
 from kdst_core.contracts import Document, ToolCall
 from kdst_core.errors import KdstError
-from kdst_tools import layouts
+from kdst_tools import layouts, prepared
 from kdst_tools.calls import plain
 from kdst_tools.models import load, save
 from kdst_tools.quiet import quiet
@@ -151,6 +153,17 @@ def test_a_finished_run_goes_on_with_more_rounds(folder, tmp_path):
     assert (out / "artifacts" / "model" / "model.safetensors").read_bytes() == second != first
     with pytest.raises(KdstError, match="has come to round 2 already"):
         run(folder, out, stage="finetune", rounds=1, resume=True)
+
+
+def test_the_cost_of_a_resumed_run_is_that_of_all_its_sessions(folder, tmp_path, monkeypatch):
+    out, found = tmp_path / "run", []
+    for seconds, stage in ((1000, "filter"), (1, "finetune"), (1, "generate")):
+        clock = count(0.0, seconds)
+        monkeypatch.setattr(prepared, "time", SimpleNamespace(perf_counter=clock.__next__))
+        run(folder, out, stage=stage, resume=bool(found))
+        found.append(json.loads((out / "artifacts" / "cost.json").read_text()))
+    assert 1000 <= found[0]["annotate"] < found[1]["annotate"] < found[2]["annotate"]
+    assert 1 <= found[1]["finetune"] < found[2]["finetune"]
 
 
 def test_a_text_longer_than_the_context_is_read_in_windows(folder, tmp_path):

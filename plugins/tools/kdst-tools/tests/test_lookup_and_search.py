@@ -123,3 +123,14 @@ def test_a_directory_without_text_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "bad.jsonl").write_text('{"text": "ok"}\n{"tex', encoding="utf-8")
     with pytest.raises(KdstError, match=r"bad\.jsonl, line 2"):
         search.make(str(tmp_path))
+
+
+def test_search_reads_one_file_as_well_as_a_folder(corpus: Path, tmp_path: Path) -> None:
+    assert (
+        search.make(str(corpus / "more.jsonl"))("eel", HERE) == "Fish > The eel swims to the sea."
+    )
+    (tmp_path / "a.pdf").write_bytes(b"%PDF")
+    with pytest.raises(KdstError, match="no text"):
+        search.make(str(tmp_path / "a.pdf"))
+    with pytest.raises(KdstError, match="there is none"):
+        search.make(str(tmp_path / "missing.jsonl"))

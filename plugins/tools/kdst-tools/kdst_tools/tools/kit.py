@@ -45,13 +45,18 @@ def refuse_argument(name: str, argument: str | None) -> None:
         raise KdstError(f"the tool {name} takes no argument; write {name}, not {name}={argument}")
 
 
-def needed_path(name: str, argument: str | None, what: str, *, directory: bool) -> Path:
-    """Return the path that a tool was given; KdstError that says what it needs where there is none."""
+def needed_path(name: str, argument: str | None, what: str, *, directory: bool | None) -> Path:
+    """Return the path that a tool was given; KdstError that says what it needs where there is none.
+
+    directory: whether it must be one; None where a file will do as well.
+    """
     if not argument:
         raise KdstError(f"the tool {name} needs {what}: --tools {name}=PATH")
     path = Path(argument).expanduser()
     if directory and not path.is_dir():
         raise KdstError(f"--tools {name}={argument}: no such directory; it needs {what}")
-    if not directory and not path.is_file():
+    if directory is None and not path.exists():
+        raise KdstError(f"--tools {name}={argument}: there is none; it needs {what}")
+    if directory is False and not path.is_file():
         raise KdstError(f"--tools {name}={argument}: no such file; it needs {what}")
     return path

@@ -1,4 +1,4 @@
-"""The passages of a local corpus: text files of a directory, cut at empty lines."""
+"""The passages of a local corpus: a text file or those of a directory, cut at empty lines."""
 
 import json
 from collections.abc import Iterator
@@ -19,16 +19,17 @@ class Passage:
     text: str
 
 
-def read(directory: Path) -> list[Passage]:
-    """Return all passages below a directory, in order of their paths.
+def read(corpus: Path) -> list[Passage]:
+    """Return the passages of a file, or of all files below a directory, in order of their paths.
 
     .txt and .md: paragraphs. .jsonl: an object a line with `text` and perhaps `title`. KdstError for a
     file that is not UTF-8 or a line that is no such object, and where nothing is found.
     """
-    files = sorted(path for path in directory.rglob("*") if path.suffix.lower() in SUFFIXES)
+    inside = sorted(corpus.rglob("*")) if corpus.is_dir() else [corpus]
+    files = [path for path in inside if path.suffix.lower() in SUFFIXES and path.is_file()]
     found = [passage for path in files for passage in _passages(path)]
     if not found:
-        raise KdstError(f"{directory} holds no text; search reads {', '.join(SUFFIXES)} files")
+        raise KdstError(f"{corpus} holds no text; search reads {', '.join(SUFFIXES)} files")
     return found
 
 

@@ -53,8 +53,9 @@ class Index:
 
 
 def make(argument: str | None) -> Tool:
-    """Return search in the text files of a directory as a tool."""
-    path = needed_path("search", argument, "a directory of text files", directory=True)
+    """Return search in a text file, or in those of a directory, as a tool."""
+    what = f"a {', '.join(passages.SUFFIXES)} file or a directory of them"
+    path = needed_path("search", argument, what, directory=None)
     index = Index(passages.read(path))
 
     def answer(query: str, _document: Document) -> str:

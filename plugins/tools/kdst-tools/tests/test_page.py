@@ -1,0 +1,51 @@
+"""The commands on the page of tool use, each carried out with small files of the names it shows."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from kdst_core.cli import cli
+from kdst_tools import layouts
+from kdst_tools.models import save
+from kdst_tools.quiet import quiet
+
+PAGE = Path(__file__).parents[4] / "docs" / "tools.md"
+SHORT = {"K": "1", "M": "1", "MAX_INPUT": "4", "MAX_TOKENS": "4", "STEPS": "1", "DOCUMENTS": "3"}
+"""Values that the page's commands leave open, so that they are quick."""
+
+pytest.importorskip("kdst_toolformer")
+if not PAGE.is_file():
+    pytest.skip("the page is not beside the package", allow_module_level=True)
+
+
+def commands() -> list[list[str]]:
+    """The commands of the page's console blocks, as words."""
+    blocks = re.findall(r"```console\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    found = [shlex.split(line, comments=True) for line in lines]
+    return [words for words in found if words and words[0] == "kdst"]
+
+
+def files(folder: Path) -> None:
+    """What the commands name."""
+    tokenizer = layouts.tokenizer()
+    with quiet():
+        save(layouts.model("gpt2", len(tokenizer), context=1024), tokenizer, folder / "DIR")
+    (folder / "corpus.jsonl").write_text('{"text": "The mill sold 18 sacks and 7 more."}\n')
+    (folder / "wiki.jsonl").write_text('{"title": "Mill", "text": "A mill grinds corn."}\n')
+
+
+def test_every_command_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    files(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for name, value in SHORT.items():
+        monkeypatch.setenv(f"KDST_TOOLFORMER_{name}", value)
+    found = [words for words in commands() if words != ["kdst", "run", "toolformer"]]
+    assert len(found) > 3
+    for words in found:
+        done = CliRunner().invoke(cli, words[1:])
+        assert done.exit_code == 0, f"{shlex.join(words)}\n{done.output}"
