@@ -1,4 +1,8 @@
-"""Finetuning on C* (Toolformer, section 2): the texts of C with the calls that were kept."""
+"""Finetuning on C* (Toolformer, section 2): the texts of C with the calls that were kept.
+
+Weights in half precision are trained in float32: AdamW's updates at a rate of 1e-5 are smaller than a
+rounding step of most of them, and would be lost.
+"""
 
 import copy
 import math
@@ -15,7 +19,14 @@ from kdst_core.errors import KdstError
 from kdst_toolformer.draws import generator
 from kdst_toolformer.forward import CausalModel, batches
 from kdst_tools.calls import WrittenCall, pieces
+from kdst_tools.heads import Heads
 from kdst_tools.tokens import CallTokens
+
+ACTIVATIONS = 2**28
+"""Numbers that a step on a CPU keeps for its gradients: 1 GiB in float32."""
+
+KEPT = 40
+"""Numbers that a layer keeps of a token for its gradients, in widths of the model."""
 
 
 @frozen
@@ -45,9 +56,10 @@ class FineTuning:
         seed: int,
         budget: int,
     ) -> None:
-        self.model = copy.deepcopy(model).train().requires_grad_(True)
+        self.model = master(model).train().requires_grad_(True)
+        self.heads = Heads(self.model)
         context = CausalModel(model).context
-        self.recipe, self.seed, self.budget = recipe, seed, budget
+        self.recipe, self.seed, self.budget = recipe, seed, min(budget, most_tokens(model))
         length = min(recipe.length, context)
         texts = [tokens.annotated(text) for text in capped(annotations, caps)]
         self.sequences = [part for ids in texts for part in sequences(ids, tokens, length)]
@@ -93,9 +105,7 @@ class FineTuning:
         total = 0.0
         with self._seeded_dropout():
             for chosen in batches([len(ids) for ids in batch], self.budget, len(batch)):
-                loss = self._loss([batch[i] for i in chosen]) / count
-                loss.backward()
-                total += float(loss.detach())
+                total += self._backward([batch[i] for i in chosen], count)
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         return total
@@ -109,21 +119,39 @@ class FineTuning:
             torch.manual_seed(source.initial_seed())
             yield
 
-    def _loss(self, rows: Sequence[list[int]]) -> Tensor:
-        """Summed cross-entropy of the next tokens, padding left out."""
+    def _backward(self, rows: Sequence[list[int]], count: int) -> float:
+        """Add the gradients of the summed cross-entropy of next tokens over `count`; return that."""
         device = next(self.model.parameters()).device
         width = max(map(len, rows))
         ids = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=device)
         real = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows]).to(device)
-        positions = torch.arange(width, device=device).expand(len(rows), width)
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            found = self.model(
-                input_ids=ids, attention_mask=real, position_ids=positions, use_cache=False
-            )
-        targets = ids[:, 1:].masked_fill(real[:, 1:] == 0, -100)
-        return nn.functional.cross_entropy(
-            found.logits[:, :-1].float().flatten(0, 1), targets.flatten(), reduction="sum"
-        )
+        inputs = {
+            "attention_mask": real,
+            "position_ids": torch.arange(width, device=device).expand(len(rows), width),
+            "use_cache": False,
+        }
+        targets = ids[:, 1:].masked_fill(real[:, 1:] == 0, -100).flatten()
+        if self.heads.sliced(ids):
+            with half_on(device):
+                hidden = self.heads.hidden(ids, **inputs)[:, :-1].flatten(0, 1)
+            return self._backward_in_slices(hidden, targets, count)
+        with half_on(device):
+            logits = self.model(input_ids=ids, **inputs).logits[:, :-1].flatten(0, 1)
+        loss = summed(logits, targets) / count
+        loss.backward()
+        return float(loss.detach())
+
+    def _backward_in_slices(self, hidden: Tensor, targets: Tensor, count: int) -> float:
+        """The same from hidden states (N, H), with the logits of a few tokens at a time."""
+        leaf, total = hidden.detach().requires_grad_(True), 0.0
+        for part in self.heads.slices(len(targets)):
+            with half_on(hidden.device):
+                logits = self.heads.logits(leaf[part])
+            loss = summed(logits, targets[part]) / count
+            loss.backward()
+            total += float(loss.detach())
+        hidden.backward(leaf.grad)
+        return total
 
     def state_dict(self) -> dict[str, Any]:
         """Return model, optimizer and step."""
@@ -138,6 +166,33 @@ class FineTuning:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = int(state["step"])
+
+
+def master(model: nn.Module) -> nn.Module:
+    """Return a copy to train, whose weights are at least in float32."""
+    copied = copy.deepcopy(model)
+    half = any(p.is_floating_point() and p.element_size() < 4 for p in copied.parameters())
+    return copied.float() if half else copied
+
+
+def half_on(device: torch.device) -> torch.autocast:
+    """Let products be taken in bfloat16 on CUDA."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+
+
+def most_tokens(model: nn.Module) -> int:
+    """Tokens of a micro-batch that fit the memory of a CPU; any number on other devices."""
+    config: Any = model.config
+    width, layers = (
+        int(getattr(config, name, 0) or 1) for name in ("hidden_size", "num_hidden_layers")
+    )
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    return max(64, ACTIVATIONS // (KEPT * width * layers)) if on_cpu else 2**31
+
+
+def summed(logits: Tensor, targets: Tensor) -> Tensor:
+    """Summed cross-entropy of targets (N,) under logits (N, V); those of -100 are left out."""
+    return nn.functional.cross_entropy(logits.float(), targets, reduction="sum")
 
 
 def capped(annotations: Sequence[ToolAnnotation], caps: Mapping[str, int]) -> Iterator[str]:

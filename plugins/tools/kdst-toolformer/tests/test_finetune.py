@@ -8,9 +8,10 @@ import torch
 
 from kdst_core.contracts import Document, ToolAnnotation
 from kdst_core.errors import KdstError
-from kdst_toolformer.finetune import FineTuning, Recipe, capped, sequences
+from kdst_toolformer.finetune import FineTuning, Recipe, capped, most_tokens, sequences
 from kdst_tools import layouts
 from kdst_tools.calls import write
+from kdst_tools.heads import Heads
 from kdst_tools.tokens import CallTokens
 
 TOKENIZER = layouts.tokenizer()
@@ -59,6 +60,40 @@ def test_micro_batches_give_the_update_of_the_whole_batch():
     for _ in range(3):
         a, b = next(iter(small)), next(iter(large))
         assert a.loss == pytest.approx(b.loss, rel=1e-4)
+
+
+@pytest.mark.parametrize("layout", ["gpt2", "llama"])
+def test_a_vocabulary_in_slices_gives_the_same_gradients(layout, monkeypatch):
+    whole, sliced = training(layout=layout), training(layout=layout)
+    sliced.heads = Heads(sliced.model, numbers=7 * len(TOKENIZER))
+    held = []
+    logits = sliced.heads.logits
+    monkeypatch.setattr(sliced.heads, "logits", lambda h: held.append(len(h)) or logits(h))
+    a, b = next(iter(whole)), next(iter(sliced))
+    assert a.loss == pytest.approx(b.loss, rel=1e-6)
+    assert max(held) == 7
+    for a, b in zip(whole.model.parameters(), sliced.model.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-3, atol=1e-6)
+
+
+def test_half_precision_is_trained_in_float32():
+    start = layouts.model("llama", len(TOKENIZER)).to(torch.bfloat16)
+    steps = {}
+    for kind in (torch.bfloat16, torch.float32):
+        given = copy.deepcopy(start).to(kind)
+        run = FineTuning(given, TOKENS, annotations(8), {}, Recipe(lr=1e-5, batch=4, epochs=4),
+                         seed=0, budget=10**6)  # fmt: skip
+        steps[kind] = [step.loss for step in run]
+        assert {p.dtype for p in run.model.parameters()} == {torch.float32}
+        assert {p.dtype for p in given.parameters()} == {kind}
+    assert steps[torch.bfloat16] == steps[torch.float32]
+
+
+def test_micro_batches_on_a_cpu_are_bounded_by_what_their_gradients_need():
+    wide = layouts.model("gpt2", 50)
+    wide.config.n_embd, wide.config.n_layer = 1024, 32
+    assert 40 * 1024 * 32 * most_tokens(wide) <= 2**28
+    assert most_tokens(layouts.model("gpt2", 50)) > 8192
 
 
 def test_the_rate_rises_over_a_tenth_and_falls_to_zero():

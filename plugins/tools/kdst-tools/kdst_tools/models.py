@@ -10,25 +10,29 @@ Pair = tuple[Any, Any]
 """A model of transformers, in evaluation mode, and its fast tokenizer."""
 
 
-def load(name: str, device: str, stage: str = "warm") -> Pair:
-    """Return a model by directory or hub id, or the embedded one at a stage; KdstError if it fails."""
+def load(name: str, device: str, stage: str = "warm", as_saved: bool = False) -> Pair:
+    """Return a model by directory or hub id, or the embedded one at a stage; KdstError if it fails.
+
+    as_saved: in the precision of its file, not in that of the device.
+    """
     if name == "tiny":
         from kdst_tools import tiny
 
         pair: Pair = tiny.load(cast(Any, stage))
         model, tokenizer = pair
         return model.to(device), tokenizer
-    return _pretrained(name, device)
+    return _pretrained(name, device, as_saved)
 
 
-def _pretrained(name: str, device: str) -> Pair:
+def _pretrained(name: str, device: str, as_saved: bool) -> Pair:
     """Load from a directory or the hub, weights from safetensors only, in 32 bits on a CPU."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     if Path(name).exists() and not (Path(name) / "config.json").is_file():
         raise KdstError(f"--model {name} holds no model: config.json is missing")
-    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    dtype: Any = torch.float32 if device == "cpu" else torch.bfloat16
+    dtype = "auto" if as_saved else dtype
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
         model: Any = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, use_safetensors=True)

@@ -10,17 +10,16 @@ from typing import Any
 
 from attrs import field, mutable
 
-from kdst_core.contracts import Document, ToolAnnotation, ToolCall, ToolLearner
+from kdst_core.contracts import Document, Finetuning, ToolAnnotation, ToolCall, ToolLearner
 from kdst_core.rundir import Run
 from kdst_tools.documents import Corpus
 from kdst_tools.models import Pair, load, save
+from kdst_tools.pace import Pace
 from kdst_tools.records import CallStream
 from kdst_tools.spread import Answers, Spread
 from kdst_tools.staged import STAGES
 
 FILES = {"sample": "sampled", "execute": "executed", "filter": "filtered"}
-CHECKPOINT_SECONDS = 5.0
-"""Seconds of finetuning that a kill costs at most."""
 
 Stage = Callable[[Sequence[Document], Sequence[ToolCall]], list[ToolCall]]
 
@@ -127,23 +126,28 @@ class Round:
     def finetune(self, tokenizer: Any, directory: Path, device: str) -> Pair:
         """Train on the annotated documents and save the model; load it where that was done."""
         if directory.is_dir():
-            return load(str(directory), device)
+            return load(str(directory), device, as_saved=True)
         training = self.learner.finetune(list(self.annotations()))
         if self.state.get("round") == self.number and "training" in self.state:
             training.load_state_dict(self.state["training"])
-        saved, step = time.monotonic(), 0
+        pace, done = Pace(training.total), 0
         with self.run.progress(training.total, f"round {self.number}: finetune") as advance:
             for found in training:
-                advance(found.step - step)
-                step = found.step
+                advance(found.step - done)
+                done = found.step
                 self.run.log(f"loss.{self.number}", found.loss, found.step)
-                if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                    self._keep("finetune", self.corpus.count, training=training.state_dict())
-                    saved = time.monotonic()
-        self._keep("finetune", self.corpus.count, training=training.state_dict())
+                self._pause(training, pace, found.step)
         save(training.model, tokenizer, directory)
         self._keep("finetune", self.corpus.count)
         return training.model, tokenizer
+
+    def _pause(self, training: Finetuning, pace: Pace, step: int) -> None:
+        """Write a checkpoint of the training where one is due."""
+        state = training.state_dict()
+        if pace.due(step, state):
+            started = time.monotonic()
+            self._keep("finetune", self.corpus.count, training=state)
+            pace.wrote(time.monotonic() - started)
 
 
 def _take(
