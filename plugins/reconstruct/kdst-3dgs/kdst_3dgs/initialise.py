@@ -100,7 +100,7 @@ def _pixels(view: View, points: Tensor) -> tuple[Tensor, Tensor]:
     camera = points @ view.viewmat[:3, :3].T + view.viewmat[:3, 3]
     camera = camera[camera[:, 2] > 0.01]
     pixels = (camera @ view.K.T)[:, :2] / camera[:, 2:]
-    height, width = view.image.shape[:2]
+    height, width = view.size
     inside = ((pixels >= 0) & (pixels < torch.tensor([width, height]))).all(-1)
     return pixels[inside], camera[inside, 2]
 
@@ -109,7 +109,7 @@ def _empty_cells(
     view: View, occupying: Tensor, cells: int, ground: Ground | None = None
 ) -> tuple[Tensor, Tensor, Tensor] | None:
     """Centres (M, 3), colours (M, 3) and sizes (M,) of what fills the empty cells of a view."""
-    height, width = view.image.shape[:2]
+    height, width = view.size
     side = width / cells
     rows = math.ceil(height / side)
     pixels, _ = _pixels(view, occupying)
@@ -145,7 +145,7 @@ def _empty_cells(
 
 def background_of(views: Sequence[View], points: Tensor) -> float:
     """White (1) when the median of what SfM has no points on is brighter than grey, else black."""
-    if len(points) == 0 or any(view.alpha is not None for view in views):
+    if len(points) == 0 or any(view.transparent for view in views):
         return 0.0
     found = (_empty_cells(view, points, 40) for view in views)
     colors = [cells[1].mean(-1) for cells in found if cells is not None]

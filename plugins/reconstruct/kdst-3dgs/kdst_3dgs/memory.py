@@ -3,8 +3,8 @@ system's hand."""
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
+from kdst_core import memory
 from kdst_core.errors import KdstError
 
 KEPT = 16
@@ -13,24 +13,8 @@ COPIED = 12
 """Bytes while density control copies a float: the parameter and its moments once more."""
 DRAWN = 400
 """Bytes a Gaussian of the tables of one iteration, measured at 640×480."""
-
-
-def available() -> int | None:
-    """Return the bytes that this process may still take, None where the system does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration, ValueError, IndexError):
-        return None
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit = int((group / "memory.max").read_text())
-        rows = (group / "memory.stat").read_text().splitlines()
-        cached = next(int(row.split()[1]) for row in rows if row.startswith("inactive_file "))
-        used = int((group / "memory.current").read_text()) - cached
-    except (OSError, StopIteration, ValueError):
-        return free
-    return max(0, min(free, limit - used))
+PICTURED = 120
+"""Bytes a pixel of the images and maps of one iteration: target, render, loss and gradients."""
 
 
 class Watch:
@@ -40,19 +24,22 @@ class Watch:
     raises KdstError when the need itself is not. Both name a cap that fits.
     """
 
-    def __init__(self, floats: int, left: Callable[[], int | None] = available) -> None:
+    def __init__(self, floats: int, left: Callable[[], int | None] = memory.left) -> None:
         self.floats, self.left, self.warned = floats, left, False
 
-    def start(self, count: int) -> None:
-        """Check that training can begin with this many Gaussians."""
-        self._check(count, count * (KEPT * self.floats + DRAWN), 0)
+    def start(self, count: int, pixels: int = 0) -> None:
+        """Check that training can begin with this many Gaussians, and photographs of at most so
+        many pixels, of which one iteration draws one."""
+        self._check(count, self.growth(count) + PICTURED * pixels, 0)
+
+    def growth(self, more: int) -> int:
+        """Return the bytes that so many Gaussians more need."""
+        return more * (KEPT * self.floats + DRAWN)
 
     def grown(self, before: int, now: int) -> None:
         """Check that growing once more, by as much as just now, would fit."""
         more = max(0, now - before)
-        need = more * (KEPT * self.floats + DRAWN) + (now + more) * COPIED * max(
-            1, self.floats - 11
-        )
+        need = self.growth(more) + (now + more) * COPIED * max(1, self.floats - 11)
         self._check(now, need if more else 0, now)
 
     def _check(self, count: int, need: int, held: int) -> None:

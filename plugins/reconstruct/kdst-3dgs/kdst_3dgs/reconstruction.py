@@ -14,6 +14,11 @@ from kdst_3dgs.trainer import Trainer
 from kdst_core.contracts import Camera, Capture, ReconstructRequest, Render, Splats
 from kdst_core.errors import KdstError
 
+GROWTH = 3.0
+"""Gaussians at the end, of those at the start, as captures at hand have it."""
+SLOWED = 0.2
+"""What a Gaussian more adds to the time of an iteration, of that of one at the start."""
+
 
 @attrs.frozen
 class GaussianScene:
@@ -99,6 +104,15 @@ class GaussianReconstruction:
     def __next__(self) -> tuple[int, GaussianScene]:
         iteration, scene = next(self._steps)
         return iteration, GaussianScene(scene)
+
+    def foreseen(self) -> tuple[float, int]:
+        """How many times longer an iteration takes on the average than at first, and the bytes that
+        memory still grows by: Gaussians become GROWTH times as many, where there is room."""
+        now, options = len(self.trainer.scene), self.trainer.options
+        if not options.refines:
+            return 1.0, 0
+        more = max(0, min(int(GROWTH * now), options.cap_max) - now)
+        return 1 + SLOWED * more / max(now, 1), self.trainer.memory.growth(more)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that training goes on from."""

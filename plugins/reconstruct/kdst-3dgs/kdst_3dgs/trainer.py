@@ -97,8 +97,9 @@ class Trainer:
         count = len(parameters["means"])
         if count > options.cap_max:
             raise ValueError(f"{count} Gaussians to start from exceed cap_max, {options.cap_max}.")
+        largest = max(height * width for height, width in (v.size for v in self.views))
         self.memory = Watch(sum(p[0].numel() for p in parameters.values()))
-        self.memory.start(count)
+        self.memory.start(count, largest)
         if torch.device(device).type == "cpu":
             compile_kernels()
         self.iteration = 0
@@ -219,7 +220,7 @@ class Trainer:
         if o.exposure:
             exposure = self.exposures[view.index]
             rgb = rgb @ exposure[:, :3].T + exposure[:, 3]
-        if view.alpha is not None:
+        if view.transparent:
             behind = (1 - view.alpha_at(target))[..., None] * background
             target = target + behind.to(rgb.device)
         if mask is not None:

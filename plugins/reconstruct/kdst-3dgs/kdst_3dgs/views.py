@@ -11,35 +11,56 @@ from torch.nn.functional import interpolate
 
 @attrs.define
 class View:
-    """One photograph (H, W, 3) in [0, 1] and its camera; masks and SfM points where given."""
+    """One photograph and its camera; masks and SfM points where given.
+
+    Pixels are read from `images` each time that they are needed: photographs that are kept as bytes
+    there are never all of them floats here.
+    """
 
     index: int
-    image: Tensor
+    images: Sequence[Tensor]
     K: Tensor
     viewmat: Tensor
     mask: Tensor | None
-    alpha: Tensor | None
     seen: Tensor  # (T, 3) SfM points in this view, unit frame
+    size: tuple[int, int]  # height and width
+    transparent: bool
     gain: float = 1.0  # display values of the photograph over those of the scene
-    _sizes: dict[int, tuple[Tensor, Tensor, Tensor | None]] = attrs.field(factory=dict)
+    _kept: tuple[int, tuple[Tensor, Tensor, Tensor | None]] | None = None
+
+    @property
+    def image(self) -> Tensor:
+        """Pixels (H, W, 3) in [0, 1], multiplied by the photograph's own alpha where it has one."""
+        values = _floats(self.images[self.index])
+        if self.transparent:
+            values = values[..., :3] * values[..., 3:]
+        return values.contiguous()
+
+    @property
+    def alpha(self) -> Tensor | None:
+        """The photograph's own alpha (H, W), or None where it has none."""
+        if not self.transparent:
+            return None
+        return _floats(self.images[self.index])[..., 3].contiguous()
 
     def at(self, halvings: int, min_side: int) -> tuple[Tensor, Tensor, Tensor | None]:
         """Image, intrinsics and mask at 1/2^halvings of the size, sides at least `min_side`."""
-        while halvings and min(self.image.shape[:2]) >> halvings < min_side:
+        while halvings and min(self.size) >> halvings < min_side:
             halvings -= 1
-        if halvings not in self._sizes:
-            self._sizes[halvings] = self._resized(halvings)
-        return self._sizes[halvings]
+        if halvings == 0:
+            self._kept = None
+            return self.image, self.K, self.mask
+        if self._kept is None or self._kept[0] != halvings:
+            self._kept = (halvings, self._resized(halvings))
+        return self._kept[1]
 
     def _resized(self, halvings: int) -> tuple[Tensor, Tensor, Tensor | None]:
-        if halvings == 0:
-            return self.image, self.K, self.mask
-        height, width = (side >> halvings for side in self.image.shape[:2])
+        height, width = (side >> halvings for side in self.size)
         planes = self.image.permute(2, 0, 1)[None]
         image = interpolate(planes, (height, width), mode="area")[0].permute(1, 2, 0).contiguous()
         K = self.K.clone()
-        K[0] *= width / self.image.shape[1]
-        K[1] *= height / self.image.shape[0]
+        K[0] *= width / self.size[1]
+        K[1] *= height / self.size[0]
         if self.mask is None:
             return image, K, None
         mask = interpolate(self.mask[None, None].float(), (height, width), mode="area")[0, 0] > 0.5
@@ -47,8 +68,9 @@ class View:
 
     def alpha_at(self, target: Tensor) -> Tensor:
         """The photograph's own alpha (h, w) at the size of `target`."""
-        assert self.alpha is not None
-        return interpolate(self.alpha[None, None], target.shape[:2], mode="area")[0, 0]
+        alpha = self.alpha
+        assert alpha is not None
+        return interpolate(alpha[None, None], target.shape[:2], mode="area")[0, 0]
 
     def depth_error(self, depth: Tensor, alpha: Tensor, K: Tensor) -> Tensor:
         """Mean |1/d - 1/z| over the SfM points of this view, d the rendered mean depth there."""
@@ -84,7 +106,7 @@ def in_front_of_cameras(means: Tensor, views: Sequence[View], depth: float) -> T
         camera = means @ viewmat[:3, :3].T + viewmat[:3, 3]
         near = (camera[:, 2] > 0) & (camera[:, 2] < depth)
         x, y, z = (camera @ K.T).unbind(-1)
-        height, width = view.image.shape[:2]
+        height, width = view.size
         found |= near & (x >= 0) & (y >= 0) & (x <= width * z) & (y <= height * z)
     return found
 
@@ -118,17 +140,19 @@ def prepare_views(
     moved = ((points.double() - origin) / unit).float()
     views = []
     for i, image in enumerate(images):
-        values = image.detach().float() / (255 if image.dtype == torch.uint8 else 1)
         view = poses[i].clone()
         view[:3, 3] = (view[:3, :3] @ origin + view[:3, 3]) / unit
-        alpha = values[..., 3].contiguous() if values.shape[2] == 4 else None
-        rgb = values[..., :3] if alpha is None else values[..., :3] * alpha[..., None]
         mask = None if masks is None else masks[i]
         seen = moved if tracks is None else moved[tracks[i]]
-        views.append(
-            View(i, rgb.contiguous(), intrinsics[i].float(), view.float(), mask, alpha, seen)
-        )
+        camera = (intrinsics[i].float(), view.float(), mask, seen)
+        size = (int(image.shape[0]), int(image.shape[1]))
+        views.append(View(i, images, *camera, size, image.shape[2] == 4))
     return Frame(views, moved, origin.float(), unit)
+
+
+def _floats(image: Tensor) -> Tensor:
+    """A photograph, uint8 or float, as floats in [0, 1]."""
+    return image.detach().float() / (255 if image.dtype == torch.uint8 else 1)
 
 
 def _check(

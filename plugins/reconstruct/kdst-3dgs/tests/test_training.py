@@ -1,5 +1,6 @@
 """Training, density control, scenes and their files."""
 
+import gc
 import math
 import re
 
@@ -17,6 +18,7 @@ from kdst_3dgs.trainer import Trainer
 from kdst_3dgs.views import prepare_views
 from kdst_core.errors import KdstError
 from kdst_reconstruct import solids
+from kdst_reconstruct.stored import Photographs
 
 WIDTH, HEIGHT = 40, 32
 
@@ -357,6 +359,30 @@ def test_a_suggested_cap_fits_into_the_memory(capsys):
     watch.grown(900_000, 1_100_000)
     cap = int(re.search(r"--cap-max (\d+)", capsys.readouterr().err)[1])
     assert 1_100_000 < cap < 1_100_000 + left / (16 * 59)
+
+
+def test_the_warning_counts_the_pictures(capsys):
+    Watch(59, left=lambda: 10 << 20).start(150, 40_000)
+    assert "Memory gets short" not in capsys.readouterr().err
+    Watch(59, left=lambda: 10 << 20).start(150, 60_000)
+    assert "Memory gets short" in capsys.readouterr().err
+
+
+def test_photographs_kept_as_bytes_train_as_floats_and_stay_bytes(capture):
+    """No more than the floats of a few photographs live at once."""
+    stored = Photographs([(255 * image).round().byte().numpy() for image in capture["images"]])
+    machine = trainer(capture | {"images": stored})
+    kept = parameters_after(machine, 12)
+    gc.collect()
+    held = [
+        o
+        for o in gc.get_objects()
+        if type(o) is torch.Tensor and o.shape == (HEIGHT, WIDTH, 3) and o.is_floating_point()
+    ]
+    shared = {id(image) for image in capture["images"]}
+    assert len([o for o in held if id(o) not in shared]) <= 2
+    floats = parameters_after(trainer(capture | {"images": [stored[k] for k in range(6)]}), 12)
+    assert all(torch.equal(kept[k], floats[k]) for k in kept)
 
 
 def test_masked_pixels_do_not_train(capture):

@@ -7,6 +7,7 @@ import attrs
 
 from kdst_core.contracts import Capture
 from kdst_core.errors import KdstError
+from kdst_reconstruct.stored import Photographs
 
 EVERY, FEW = 8, 20
 
@@ -72,9 +73,10 @@ def subset(capture: Capture, rows: Sequence[int]) -> Capture:
     def pick(values: Any) -> Any:
         return None if values is None else [values[k] for k in rows]
 
+    images = capture.images
     return attrs.evolve(
         capture,
-        images=pick(capture.images),
+        images=images.pick(rows) if isinstance(images, Photographs) else pick(images),
         cameras=pick(capture.cameras),
         names=pick(capture.names),
         masks=pick(capture.masks),

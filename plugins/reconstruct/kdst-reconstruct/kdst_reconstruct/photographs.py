@@ -13,7 +13,9 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from kdst_core.contracts import Camera, Capture
 from kdst_core.errors import KdstError
 from kdst_reconstruct import orientation
+from kdst_reconstruct.expected import check_room
 from kdst_reconstruct.inputs import ReconstructInputs
+from kdst_reconstruct.stored import Photographs
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"})
 LONGEST_SIDE = 1600
@@ -115,10 +117,11 @@ def capture(
 
     Raises KdstError for a photograph, mask or camera that cannot be used.
     """
+    check_room(*_sizes(views, inputs))
     read = [_photograph(view, inputs) for view in views]
     masks = [None if p.mask is None else torch.from_numpy(p.mask) for p in read]
     return Capture(
-        images=[torch.from_numpy(p.pixels).float() / 255 for p in read],
+        images=Photographs([p.pixels for p in read]),
         cameras=[_camera(p, view) for p, view in zip(read, views, strict=True)],
         names=[view.name for view in views],
         masks=masks if any(m is not None for m in masks) else None,
@@ -127,6 +130,19 @@ def capture(
         tracks=tracks,
         background=torch.full((3,), _shade(inputs)) if any(p.laid_over for p in read) else None,
     )
+
+
+def _sizes(views: Sequence[View], inputs: ReconstructInputs) -> tuple[list[tuple[int, int]], int]:
+    """Return width and height that each photograph is read in, and the pixels of the largest file."""
+    sizes, largest = [], 0
+    for view in views:
+        file = _file(view, inputs.downscale)
+        width, height = size_of(file, upright=True)
+        turns = turns_of(view.file) if view.file.is_file() else 0
+        target = min(width, _target_width(view, inputs, turns, (width, height)))
+        sizes.append((target, max(1, round(height * target / width))))
+        largest = max(largest, width * height)
+    return sizes, largest
 
 
 def size_of(path: Path, upright: bool = False) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
+from kdst_core import memory
 from kdst_core.bench import Job, Outcome
 from kdst_core.rundir import Run, slug, write_atomically
 
@@ -175,15 +176,12 @@ class PreparedReconstruct:
 
 def _metrics(trace: "Trace", scene: "Scene", camera: Any) -> dict[str, float]:
     """Return the flat metrics of a run."""
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     metrics = {
         "gaussians": len(scene),
         "iterations": trace.done,
         "iterations_per_second": trace.done / max(trace.seconds, 1e-9),
         "render_fps": 1 / _seconds_per_render(scene, camera),
-        "peak_memory_mb": peak / (2**20 if _is_mac() else 2**10),
+        "peak_memory_mb": memory.peak() / 2**20,
     }
     if trace.psnr:
         metrics |= {
@@ -192,13 +190,6 @@ def _metrics(trace: "Trace", scene: "Scene", camera: Any) -> dict[str, float]:
             "psnr.best": max(trace.psnr),
         }
     return metrics
-
-
-def _is_mac() -> bool:
-    """Return whether getrusage counts bytes rather than KiB."""
-    import sys
-
-    return sys.platform == "darwin"
 
 
 def _seconds_per_render(scene: "Scene", camera: Any, repeats: int = 9) -> float:

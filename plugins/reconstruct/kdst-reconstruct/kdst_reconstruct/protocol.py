@@ -12,6 +12,12 @@ from kdst_core.contracts import Capture, Reconstruction, Scene
 from kdst_core.errors import KdstError, MethodError
 from kdst_core.method import Method, failure
 from kdst_core.rundir import Run
+from kdst_reconstruct.expected import (
+    FIRST_ITERATIONS,
+    FIRST_SECONDS,
+    Speed,
+    announce,
+)
 from kdst_reconstruct.lpips import Lpips
 from kdst_reconstruct.measures import Score, score
 
@@ -46,26 +52,52 @@ def fit(
     a finished run can be extended.
     """
     trace = _restore(run, reconstruction, identity)
-    saved, cost = time.perf_counter(), 0.0
+    loop = _Loop(method, reconstruction, heldout, run, every, identity, trace)
+    before = trace.done
+    begun = trace.seconds
+    while loop.step() and trace.done - before < FIRST_ITERATIONS:
+        if trace.seconds - begun > FIRST_SECONDS:
+            break
+    speed = Speed(trace.done - before, trace.seconds - begun)
+    announce(run, speed, reconstruction.iterations - before, reconstruction)
     with run.progress(reconstruction.iterations, f"{method.name} on {run.device}") as advance:
         advance(trace.done)
-        while True:
-            item, seconds = _next(method, reconstruction)
-            if item is None:
-                break
-            trace.done, scene = item
-            trace.seconds += seconds
-            last = trace.done >= reconstruction.iterations
-            if trace.done % every == 0 or last:
-                _record(method, trace, scene, heldout, run)
+        while loop.step():
             advance(1)
-            due = time.perf_counter() - saved > max(SECONDS_BETWEEN_CHECKPOINTS, 20 * cost)
-            if due or last:
-                started = time.perf_counter()
-                run.checkpoint(_state(trace, reconstruction, identity))
-                saved = time.perf_counter()
-                cost = saved - started
     return reconstruction.scene, trace
+
+
+@define
+class _Loop:
+    """One iteration after another, with its scores and checkpoints."""
+
+    method: Method
+    reconstruction: Reconstruction
+    heldout: Capture
+    run: Run
+    every: int
+    identity: str
+    trace: Trace
+    saved: float = field(factory=time.perf_counter)
+    cost: float = 0.0
+
+    def step(self) -> bool:
+        """Carry out one iteration; return whether there was one left."""
+        item, seconds = _next(self.method, self.reconstruction)
+        if item is None:
+            return False
+        trace = self.trace
+        trace.done, scene = item
+        trace.seconds += seconds
+        last = trace.done >= self.reconstruction.iterations
+        if trace.done % self.every == 0 or last:
+            _record(self.method, trace, scene, self.heldout, self.run)
+        started = time.perf_counter()
+        if started - self.saved > max(SECONDS_BETWEEN_CHECKPOINTS, 20 * self.cost) or last:
+            self.run.checkpoint(_state(trace, self.reconstruction, self.identity))
+            self.saved = time.perf_counter()
+            self.cost = self.saved - started
+        return True
 
 
 def _next(method: Method, reconstruction: Reconstruction) -> tuple[tuple[int, Scene] | None, float]:

@@ -1,0 +1,74 @@
+"""What a run will take, said before it starts: memory for its photographs, then time and memory."""
+
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from kdst_core import memory
+from kdst_core.errors import KdstError
+from kdst_core.rundir import Run
+
+FIRST_SECONDS, FIRST_ITERATIONS = 2.0, 20
+"""Wall seconds, or iterations, that the speed is measured over."""
+BYTES_A_PIXEL = 4
+"""Of a photograph that is kept: three channels and a mask."""
+BYTES_OPENED = 12
+"""A pixel of the photograph that is being read, in its full size."""
+
+
+class Speed(NamedTuple):
+    """Iterations that were timed first, and their wall seconds."""
+
+    iterations: int
+    seconds: float
+
+
+def check_room(sizes: Sequence[tuple[int, int]], largest: int) -> None:
+    """Raise KdstError where photographs (width, height) do not fit into memory; warn where hardly.
+
+    largest: pixels of the largest file among them.
+    """
+    pixels = sum(width * height for width, height in sizes)
+    need, left = BYTES_A_PIXEL * pixels + BYTES_OPENED * largest, memory.left()
+    if left is None or 2 * need <= left:
+        return
+    width = max(width for width, _ in sizes)
+    fits = max(16, int(width * min(1.0, 0.5 * left / need) ** 0.5))
+    state = (
+        f"{len(sizes)} photographs need {memory.as_text(need)} of memory, {memory.as_text(left)} are"
+        f" left"
+    )
+    todo = f"--width {fits} keeps within it"
+    if need > left:
+        raise KdstError(f"{state}.\nStart again: {todo}")
+    print(f"Memory gets short: {state}; {todo}.", file=sys.stderr, flush=True)
+
+
+def announce(run: Run, speed: Speed, total: int, reconstruction: Any) -> None:
+    """Say how long a run will take and how much memory, by the speed of its first iterations.
+
+    A reconstruction that grows may have `foreseen()`: how many times longer an iteration takes on
+    the average than at first, and the bytes that its memory still grows by.
+    """
+    if run.show == "quiet" or not speed.iterations:
+        return
+    slower, more = getattr(reconstruction, "foreseen", lambda: (1.0, 0))()
+    seconds = slower * total * speed.seconds / speed.iterations
+    rate = speed.iterations / max(speed.seconds, 1e-9)
+    print(
+        f"Expected: {duration(seconds)} for {total:,} iterations ({rate:.3g} a second at first) and"
+        f" {memory.as_text(memory.peak() + more)} of memory.",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it: about 40 s, 3 min, 2.5 h or 3 days."""
+    if seconds < 100:
+        return f"about {max(1, round(seconds))} s"
+    if seconds < 100 * 60:
+        return f"about {seconds / 60:.0f} min"
+    if seconds < 48 * 3600:
+        return f"about {seconds / 3600:.1f} h"
+    return f"about {seconds / 86400:.0f} days ({seconds / 3600:.0f} h)"
