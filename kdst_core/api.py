@@ -167,7 +167,14 @@ def execute(
         method.name: plain(options),
         "run": {**plain(common), "device": prepared.device},
     }
-    active = Run(directory, seed=common.seed, device=prepared.device, codec=bench.codec, show=show)
+    active = Run(
+        directory,
+        seed=common.seed,
+        device=prepared.device,
+        codec=bench.codec,
+        show=show,
+        growing=[(item.section.table, item.path) for item in chosen.items if item.grows],
+    )
     extended = False
     if resume and (directory / RESULT).exists():
         finished = load_result(directory)

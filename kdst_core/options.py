@@ -17,7 +17,7 @@ from attrs import frozen
 
 from kdst_core.errors import KdstError, did_you_mean
 
-METADATA_KEY, WHERE, INFINITE = "typed-settings", "where", "infinite"
+METADATA_KEY, WHERE, INFINITE, GROWS = "typed-settings", "where", "infinite", "grows"
 RESERVED = frozenset(
     {"KDST_DISABLE", "KDST_ONLY", "KDST_OBSERVE", "KDST_TRACE", "KDST_CACHE", "KDST_TEST_DATA"}
 )
@@ -40,14 +40,17 @@ def option(
     above: float | None = None,
     where: bool = False,
     infinite: bool = False,
+    grows: bool = False,
 ) -> Any:
     """Return an attrs field for an options class: default, help text and the range that is allowed.
 
     `min` and `max` are inclusive, `above` is exclusive. A list or dict default is copied. where: the
     option says where work is done and never what comes of it, so that it is no part of a run's
     configuration and a run may go on elsewhere. infinite: `inf` is a value too; elsewhere it is an error.
+    grows: a limit that only decides how far a run gets, never what it finds on its way, so that a run may
+    be resumed with a higher one.
     """
-    metadata = {METADATA_KEY: {"help": help, WHERE: where, INFINITE: infinite}}
+    metadata = {METADATA_KEY: {"help": help, WHERE: where, INFINITE: infinite, GROWS: grows}}
     validator = _in_range(min, max, above)
     if isinstance(default, list | dict):
         return attrs.field(factory=default.copy, metadata=metadata, validator=validator)
@@ -94,6 +97,7 @@ class Item:
     help: str
     where: bool = False
     infinite: bool = False
+    grows: bool = False
 
     @property
     def flag(self) -> str:
@@ -127,6 +131,7 @@ def items(section: Section) -> list[Item]:
             str(info.metadata.get("help", "")),
             bool(info.metadata.get(WHERE, False)),
             bool(info.metadata.get(INFINITE, False)),
+            bool(info.metadata.get(GROWS, False)),
         )
         for info in cls_utils.deep_options(section.cls)
     ]

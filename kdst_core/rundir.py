@@ -12,7 +12,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -65,12 +65,14 @@ class Run:
         device: str,
         codec: Codec | None = None,
         show: Mode = "auto",
+        growing: Collection[tuple[str, str]] = (),
     ) -> None:
         self.dir = directory
         self.seed = seed
         self.device = device
         self.checkpoints = Checkpoints(directory, codec or JsonCodec())
         self.show: Mode = show
+        self.growing = frozenset(growing)
         self.listeners: list[Listener] = []
         self._events: IO[bytes] | None = None
         self._lock: Any = None
@@ -105,7 +107,7 @@ class Run:
                 self._refuse_conflicts(config, resume=resume)  # another process may have run here
             continuing = (self.dir / CONFIG).exists()
             remove_temporaries(self.dir)
-            if not continuing or extended:
+            if not continuing or extended or self._grown(config):
                 import tomli_w
 
                 write_atomically(self.dir / CONFIG, tomli_w.dumps(_without_none(config)))
@@ -141,7 +143,23 @@ class Run:
         self.refuse_other_configuration(config)
 
     def refuse_other_configuration(self, config: Mapping[str, Any], besides: str = "") -> None:
-        """Raise KdstError that names what differs from the run to be resumed, but for one table."""
+        """Raise KdstError that names what differs from the run to be resumed, but for one table.
+
+        Limits that may grow may be higher than before.
+        """
+        changed = [
+            f"{table}.{key}: {before!r} -> {now!r}"
+            for (table, key), (before, now) in self._changes(config).items()
+            if table != besides and not self._higher((table, key), before, now)
+        ]
+        if changed:
+            raise KdstError(
+                f"{self.dir} was started with another configuration ({'; '.join(changed[:3])}).\n"
+                "Resume with the same options, or give --out another directory"
+            )
+
+    def _changes(self, config: Mapping[str, Any]) -> dict[tuple[str, str], tuple[Any, Any]]:
+        """Return table and key of what differs from the run's configuration, with both values."""
         import tomllib
 
         try:
@@ -149,18 +167,22 @@ class Run:
         except (OSError, ValueError) as e:
             raise KdstError(f"cannot read {self.dir / CONFIG}: {e}") from e
         now = _without_none(config)
-        tables = sorted({*before, *now} - {besides})
-        changed = [
-            f"{table}.{key}: {before.get(table, {}).get(key)!r} -> {now.get(table, {}).get(key)!r}"
-            for table in tables
+        values = {
+            (table, key): (before.get(table, {}).get(key), now.get(table, {}).get(key))
+            for table in sorted({*before, *now})
             for key in sorted({*before.get(table, {}), *now.get(table, {})})
-            if before.get(table, {}).get(key) != now.get(table, {}).get(key)
-        ]
-        if changed:
-            raise KdstError(
-                f"{self.dir} was started with another configuration ({'; '.join(changed[:3])}).\n"
-                "Resume with the same options, or give --out another directory"
-            )
+        }
+        return {name: both for name, both in values.items() if both[0] != both[1]}
+
+    def _higher(self, name: tuple[str, str], before: Any, now: Any) -> bool:
+        """Return whether a limit that may grow is higher than before."""
+        numbers = all(isinstance(v, int | float) for v in (before, now))
+        return name in self.growing and numbers and now > before
+
+    def _grown(self, config: Mapping[str, Any]) -> bool:
+        """Return whether a limit of the run that is continued is higher than before."""
+        changes = self._changes(config).items()
+        return any(self._higher(name, *values) for name, values in changes)
 
     def write_environment(self, packages: list[str]) -> None:
         """Record versions, platform, command line and kdst's variables in `env.json`."""

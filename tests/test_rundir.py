@@ -291,3 +291,20 @@ def test_a_slug_is_one_safe_component_or_an_error(name: str) -> None:
     assert not safe.startswith(".")
     assert "/" not in safe
     assert safe == slug(safe)
+
+
+def test_a_limit_that_may_grow_is_resumed_with_a_higher_one(tmp_path: Path) -> None:
+    def opened(calls: int, rate: float = 0.1, resume: bool = True) -> Run:
+        run = Run(tmp_path / "r", seed=0, device="cpu", show="quiet", growing=[("input", "calls")])
+        run.open({"input": {"calls": calls}, "m": {"lr": rate}}, resume=resume)
+        run.close()
+        return run
+
+    opened(40, resume=False)
+    opened(40)
+    opened(60)
+    with pytest.raises(KdstError, match=r"another configuration \(input.calls: 60 -> 50\)"):
+        opened(50)
+    with pytest.raises(KdstError, match=r"another configuration \(m.lr: 0.1 -> 0.2\)"):
+        opened(70, rate=0.2)
+    assert "calls = 60" in (tmp_path / "r/config.toml").read_text()

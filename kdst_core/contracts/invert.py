@@ -73,7 +73,8 @@ class Inversion:
     """The best texts of one block after a step.
 
     step: 0 for the first hypothesis. texts: n, one a row of the block.
-    cosine: (n,) similarity of the texts' embeddings to the given ones; never lower than a step before.
+    cosine: (n,) similarity of the texts' embeddings to the given ones; never lower than a step before,
+        NaN where the embedder was not asked.
     embedder_calls: texts embedded so far for this block.
     rows: the block, None for all rows of the request. active: (n,) bool, the rows that this step
         worked on; the others have stopped and keep their text. None: all.

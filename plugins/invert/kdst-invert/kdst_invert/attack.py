@@ -1,9 +1,11 @@
 """Inversions carried out and kept on disk as they come: a line a row and step, safe against a kill."""
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -49,6 +51,32 @@ class Progress:
         self.calls += embedder_calls
         self.longest = longest
         self.notes = list(dict.fromkeys([*self.notes, *notes]))
+
+
+@frozen
+class Unasked:
+    """Stands for an embedder that nobody may ask."""
+
+    embed: Embedder
+
+    @property
+    def name(self) -> str:
+        """Of the embedder that made the vectors."""
+        return self.embed.name
+
+    @property
+    def dimension(self) -> int:
+        """Of the embedder that made the vectors."""
+        return self.embed.dimension
+
+    @property
+    def normalised(self) -> bool:
+        """Of the embedder that made the vectors."""
+        return self.embed.normalised
+
+    def __call__(self, texts: Sequence[str]) -> "Tensor":
+        """Raise KdstError: this attack must do without."""
+        raise KdstError("the method asked the embedder in an attack without access to it")
 
 
 @frozen
@@ -121,6 +149,12 @@ class Attacker:
         state.complete = True
         self._save()
         return Attacked(file, len(vectors), state)
+
+    def without_embedder(self) -> "Attacker":
+        """The same attacker, with an embedder that refuses whoever asks it, in this process."""
+        alone = copy(self)
+        alone.embed, alone.spread = Unasked(self.embed), None
+        return alone
 
     def _elsewhere(
         self, spread: "Spread", name: str, vectors: "Tensor", options: Any, label: str
@@ -232,11 +266,16 @@ def rows_of(inversion: Inversion, rows: range) -> list[dict[str, Any]]:
             "row": row,
             "step": inversion.step,
             "text": inversion.texts[i],
-            "cosine": round(float(inversion.cosine[i]), PLACES),
+            "cosine": _known(float(inversion.cosine[i])),
         }
         for i, row in enumerate(rows)
         if not inversion.step or inversion.active is None or bool(inversion.active[i])
     ]
+
+
+def _known(cosine: float) -> float | None:
+    """A cosine as the file has it, None where the embedder was not asked."""
+    return None if math.isnan(cosine) else round(cosine, PLACES)
 
 
 def lines(inversion: Inversion, rows: range) -> bytes:

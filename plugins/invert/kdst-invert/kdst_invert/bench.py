@@ -16,7 +16,7 @@ from kdst_core.method import Method
 from kdst_core.rundir import Run
 from kdst_invert.inputs import InvertInputs
 from kdst_invert.precision import Precision, precision_of
-from kdst_invert.prepared import PreparedInvert
+from kdst_invert.prepared import Planned
 from kdst_invert.spread import Spread
 
 MANY = 256
@@ -34,8 +34,8 @@ class InvertBench:
     live = frozenset({"texts", "embeddings", "embedder"})
     codec = JsonCodec()
 
-    def prepare(self, job: Job) -> PreparedInvert:
-        """Load embedder, texts and vectors, and check that they can be inverted."""
+    def prepare(self, job: Job) -> Planned:
+        """Load embedder, texts and vectors; no text is embedded before the run has its directory."""
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         from kdst_invert import source
         from kdst_invert.embedders import choose
@@ -48,10 +48,9 @@ class InvertBench:
             if live is None
             else choose.prefixed(choose.as_embedder(live, "embedder"), inputs.prefix)
         )
-        found = source.load(inputs, embed, job.seed, job.objects, job.show)
-        precision = precision_of(embed) or "auto"
-        spread = _spread(job, device, len(found.vectors), precision)
-        return PreparedInvert(job, device, embed, found, found.said, spread)
+        plan = source.read(inputs, job.seed, job.objects)
+        spread = _spread(job, device, plan.rows, precision_of(embed) or "auto")
+        return Planned(job, device, embed, plan, spread)
 
     def report(self, result: Mapping[str, Any], directory: Path) -> ReportContent:
         """Build the report of a run."""

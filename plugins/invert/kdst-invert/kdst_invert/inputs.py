@@ -58,7 +58,11 @@ class InvertInputs:
         min=1,
     )
     calls: int | None = option(
-        None, "Most texts that the endpoint may embed in this run; it must be given.", min=1
+        None,
+        "Most texts that the endpoint may embed in this run, resumed or not; it must be given. --resume"
+        " takes a higher one.",
+        min=1,
+        grows=True,
     )
     count: int | None = option(
         None, "Texts to invert. Default: 500 of the notes, all of a file.", min=1

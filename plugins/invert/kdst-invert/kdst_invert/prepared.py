@@ -4,24 +4,64 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from kdst_core.bench import Job, Outcome
 from kdst_core.contracts import Embedder, Training
+from kdst_core.errors import KdstError
 from kdst_core.rundir import Run, write_atomically
 from kdst_invert.attack import Attacked, Attacker, with_option
 from kdst_invert.inputs import InvertInputs
 from kdst_invert.precision import precision_of
 from kdst_invert.private import private
-from kdst_invert.source import Source
+from kdst_invert.source import Plan, Source
 
 if TYPE_CHECKING:
+    from kdst_invert.embedders.endpoint import Endpoint
     from kdst_invert.scores import Scores
     from kdst_invert.spread import Spread
 
 MAIN = "inversions"
 GREEDY_STEPS = 5
 """Corrections at most of the greedy search that the beam is compared with."""
+
+
+@frozen
+class Planned:
+    """A run whose inputs were read; texts are embedded once its directory keeps what that costs."""
+
+    job: Job
+    device: str
+    embed: Embedder
+    plan: Plan
+    spread: "Spread | None" = None
+
+    def execute(self, run: Run) -> Outcome:
+        """Carry out the run, from what an earlier session did; only the owner may read its files."""
+        from kdst_invert.embedders.endpoint import Endpoint
+
+        with private(run.dir):
+            if not isinstance(self.embed, Endpoint):
+                return self._prepared().execute(run)
+            self.embed.keep_in(run.dir / "endpoint.jsonl")
+            try:
+                return _counted(self._prepared().execute(run), self.embed)
+            except KdstError:
+                if self.embed.calls and run.restore() is None:
+                    run.checkpoint({})  # so that a directory with calls in it is kept
+                raise
+
+    def _prepared(self) -> "PreparedInvert":
+        """The run with its vectors."""
+        source = self.plan.source(self.embed, self.job.show)
+        return PreparedInvert(self.job, self.device, self.embed, source, source.said, self.spread)
+
+
+def _counted(outcome: Outcome, asked: "Endpoint") -> Outcome:
+    """The outcome with what the service embedded for this run, earlier sessions included."""
+    line = f"the endpoint embedded {asked.calls} of at most {asked.budget} texts"
+    metrics = {**outcome.metrics, "endpoint_calls": float(asked.calls)}
+    return evolve(outcome, metrics=metrics, summary=[*outcome.summary, line])
 
 
 @frozen
@@ -42,17 +82,9 @@ class PreparedInvert:
         return inputs
 
     def execute(self, run: Run) -> Outcome:
-        """Carry out the run, from what an earlier session did; only the owner may read its files."""
-        with private(run.dir):
-            return self._execute(run)
-
-    def _execute(self, run: Run) -> Outcome:
         """Carry out the run."""
         from kdst_invert import summarize
-        from kdst_invert.embedders.endpoint import Endpoint
 
-        if isinstance(self.embed, Endpoint):
-            self.embed.keep_in(run.dir / "endpoint.jsonl")
         attacker = Attacker(self.job.method, self.embed, run, self.inputs.block, self.spread)
         if self.inputs.study != "none":
             from kdst_invert.studies import carry_out

@@ -41,7 +41,8 @@ def content(result: Mapping[str, Any], directory: Path) -> ReportContent:
     blocks.append(texts(examples))
     if scores["measures"].keys() & {"exact"}:
         blocks.append(_curves(scores))
-    blocks.append(_cosines(scores))
+    if scores["cosine_quantiles"]:
+        blocks.append(_cosines(scores))
     blocks.append(_by_step(scores))
     blocks += _fields(metrics)
     blocks += _baselines(metrics)
@@ -95,6 +96,11 @@ def verdict(metrics: Mapping[str, float]) -> Marked:
 
 def sentences(metrics: Mapping[str, float]) -> list[str]:
     """What an attacker read, against memory and chance, and what to do about it."""
+    if "exact.final" not in metrics and "cosine.final" not in metrics:
+        return [
+            "Neither were the original texts given nor was the embedder asked, so nothing can be said of"
+            " what was recovered."
+        ]
     if "exact.final" not in metrics:
         return [
             "The original texts were not given, so what was recovered can only be judged by its"
@@ -140,7 +146,7 @@ def texts(examples: Sequence[Mapping[str, Any]]) -> Marked:
         if original is not None:
             paragraphs.append(marked(f"{row['row']}  original  ", original, None, row["fields"]))
         for step, text, cosine in row["steps"]:
-            head = f"step {step}, cosine {cosine:.4f}  "
+            head = f"step {step}, cosine {cosine:.4f}  " if cosine is not None else f"step {step}  "
             paragraphs.append(marked(head, text, original, row["fields"]))
     caption = (
         "The first rows, not chosen. A step is shown where it changed the text. Tokens are aligned with"
@@ -163,7 +169,7 @@ def _curves(scores: Mapping[str, Any]) -> Figure:
             )
         axes.set_xlabel("step; 0 is the first hypothesis")
         axes.set_ylim(0, 1.03)
-        _whole_steps(axes, len(scores["cosine_quantiles"]))
+        _whole_steps(axes, len(scores["measures"][shown[0]]))
         fig.legend(loc="outside upper left", ncols=4, handlelength=1.2, fontsize=9)
         picture = charts.svg(fig, "measures")
     caption = "Means over the texts; the bands are 95 % bootstrap intervals."
@@ -202,7 +208,7 @@ def _whole_steps(axes: Any, count: int) -> None:
 def _by_step(scores: Mapping[str, Any]) -> Table:
     """Every measure by step with intervals."""
     names = [n for n in LABELS if n in scores["measures"]]
-    count = len(scores["cosine_quantiles"])
+    count = len(scores["measures"][names[0]]) if names else 0
     steps = [*range(min(count, STEPS_SHOWN)), *([count - 1] if count > STEPS_SHOWN else [])]
     rows = [
         [str(step), *(_with_interval(scores["measures"][n][step]) for n in names)] for step in steps

@@ -59,7 +59,7 @@ def score_file(file: Path, count: int, steps: int, originals: Originals | None) 
     memory: dict[int, tuple[str, dict[str, float]]] = {}
     for line in attack.read(file):
         row, step, text = line["row"], line["step"], line["text"]
-        found = {"cosine": line["cosine"]}
+        found = {"cosine": np.nan if line["cosine"] is None else line["cosine"]}
         if originals is not None:
             found |= _scored(memory, row, text, originals)
         for name, value in found.items():

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 NOTES = 500
 MOST_HELD_OUT = 500
 AT_A_TIME = 256
+NO_TEXTS = "--stage fit needs the texts of the vectors: give --texts FILE"
 
 
 @frozen
@@ -35,6 +36,98 @@ class Source:
     said: tuple[str, ...] = ()
 
 
+@frozen
+class Plan:
+    """What is to be inverted, read and not yet embedded.
+
+    vectors, originals: those that were given, or the embedded notes. notes: whether these are meant.
+    """
+
+    inputs: InvertInputs
+    vectors: "Tensor | None"
+    originals: Originals | None
+    notes: bool
+
+    @property
+    def rows(self) -> int:
+        """How many rows are taken; a study also needs those that it does not attack."""
+        if self.inputs.stage == "fit":
+            return self.held
+        given = self.vectors if self.vectors is not None else self._known().texts
+        count = self.inputs.count
+        return (
+            len(given) if count is None or self.inputs.study != "none" else min(count, len(given))
+        )
+
+    @property
+    def held(self) -> int:
+        """How many texts a fit holds out."""
+        total = len(self._known().texts)
+        if self.notes:
+            return total
+        inputs = self.inputs
+        return min(MOST_HELD_OUT, inputs.count or MOST_HELD_OUT, int(total * inputs.holdout))
+
+    def _known(self) -> Originals:
+        """The texts; KdstError where they are needed and were not given."""
+        if self.originals is None:
+            raise KdstError(NO_TEXTS)
+        return self.originals
+
+    def source(self, embed: Embedder, show: Mode = "quiet") -> Source:
+        """Make or check the vectors; KdstError for any that cannot be inverted."""
+        if self.inputs.stage == "fit":
+            return self._for_fit(embed, show)
+        rows = range(self.rows)
+        if self.vectors is None:
+            kept = self._known().cut(rows)
+            return Source(embedded(embed, kept.texts, show), kept, self.notes)
+        found, said = checked(self.vectors[: len(rows)], embed.normalised, self.inputs.embeddings)
+        originals = None if self.originals is None else self.originals.cut(rows)
+        return Source(found, originals, said=tuple(said))
+
+    def _for_fit(self, embed: Embedder, show: Mode) -> Source:
+        """Texts to train on, and others that are inverted; no text is on both sides."""
+        originals, held = self._known(), self.held
+        if self.notes:
+            from kdst_invert.notes.generate import notes as drawn
+
+            training = tuple(n.text for n in drawn("train", self.inputs.training))
+            return Source(embedded(embed, originals.texts, show), originals, False, training)
+        total = len(originals.texts)
+        if held < 1 or total - held < 2:
+            raise KdstError(f"--stage fit holds out {held} of {total} texts; give more texts")
+        apart = originals.cut(range(total - held, total))
+        kept = set(apart.texts)
+        rows = [i for i in range(total - held) if originals.texts[i] not in kept]
+        if len(rows) < 2:
+            raise KdstError(
+                "fewer than two texts are left to train on that are not held out as well"
+            )
+        training = tuple(originals.texts[i] for i in rows)
+        if self.vectors is None:
+            return Source(embedded(embed, apart.texts, show), apart, False, training)
+        found, said = checked(self.vectors, embed.normalised, self.inputs.embeddings)
+        return Source(found[total - held :], apart, False, training, found[rows], tuple(said))
+
+
+def read(inputs: InvertInputs, seed: int, live: Mapping[str, Any] | None = None) -> Plan:
+    """Read texts and vectors; KdstError for anything that cannot be inverted. Nothing is embedded.
+
+    live: texts or embeddings given from Python in place of files.
+    """
+    vectors, originals = _given(inputs, live or {})
+    notes = vectors is None and originals is None
+    if notes:
+        wanted = inputs.count or NOTES
+        originals = held_out(max(wanted, NOTES) if inputs.study != "none" else wanted, seed)
+    if vectors is not None and originals is not None and len(vectors) != len(originals.texts):
+        raise KdstError(f"there are {len(vectors)} vectors but {len(originals.texts)} texts")
+    if inputs.stage == "fit" and originals is None:
+        raise KdstError(NO_TEXTS)
+    return Plan(inputs, vectors, originals, notes)
+
+
 def load(
     inputs: InvertInputs,
     embed: Embedder,
@@ -46,61 +139,7 @@ def load(
 
     live: texts or embeddings given from Python in place of files. show: how progress is shown.
     """
-    vectors, originals = _given(inputs, live or {})
-    notes = vectors is None and originals is None
-    if notes:
-        wanted = inputs.count or NOTES
-        originals = held_out(max(wanted, NOTES) if inputs.study != "none" else wanted, seed)
-    if vectors is not None and originals is not None and len(vectors) != len(originals.texts):
-        raise KdstError(f"there are {len(vectors)} vectors but {len(originals.texts)} texts")
-    if inputs.stage == "fit":
-        return _for_fit(inputs, embed, vectors, originals, notes, show)
-    rows = range(_count(inputs, vectors, originals))
-    if vectors is None:
-        assert originals is not None
-        kept = originals.cut(rows)
-        return Source(embedded(embed, kept.texts, show), kept, notes)
-    found, said = checked(vectors[: len(rows)], embed.normalised, inputs.embeddings)
-    return Source(found, _first(originals, rows), said=tuple(said))
-
-
-def _for_fit(
-    inputs: InvertInputs,
-    embed: Embedder,
-    vectors: "Tensor | None",
-    originals: Originals | None,
-    notes: bool,
-    show: Mode,
-) -> Source:
-    """Texts to train on, and others that are inverted; no text is on both sides."""
-    if originals is None:
-        raise KdstError("--stage fit needs the texts of the vectors: give --texts FILE")
-    if notes:
-        from kdst_invert.notes.generate import notes as drawn
-
-        training = tuple(n.text for n in drawn("train", inputs.training))
-        return Source(embedded(embed, originals.texts, show), originals, False, training)
-    total = len(originals.texts)
-    held = min(MOST_HELD_OUT, inputs.count or MOST_HELD_OUT, int(total * inputs.holdout))
-    if held < 1 or total - held < 2:
-        raise KdstError(f"--stage fit holds out {held} of {total} texts; give more texts")
-    apart = originals.cut(range(total - held, total))
-    kept = set(apart.texts)
-    rows = [i for i in range(total - held) if originals.texts[i] not in kept]
-    if len(rows) < 2:
-        raise KdstError("fewer than two texts are left to train on that are not held out as well")
-    training = tuple(originals.texts[i] for i in rows)
-    if vectors is None:
-        return Source(embedded(embed, apart.texts, show), apart, False, training)
-    found, said = checked(vectors, embed.normalised, inputs.embeddings)
-    return Source(found[total - held :], apart, False, training, found[rows], tuple(said))
-
-
-def _count(inputs: InvertInputs, vectors: "Tensor | None", originals: Originals | None) -> int:
-    """How many rows are taken; a study also needs those that it does not attack."""
-    assert vectors is not None or originals is not None
-    known = len(vectors) if vectors is not None else len(originals.texts) if originals else 0
-    return known if inputs.count is None or inputs.study != "none" else min(inputs.count, known)
+    return read(inputs, seed, live).source(embed, show)
 
 
 def _given(
@@ -129,11 +168,6 @@ def vectors_of(given: Any) -> "Tensor":
         return torch.as_tensor(given).detach().float().cpu()
     except (TypeError, ValueError, RuntimeError) as e:
         raise KdstError(f"embeddings must be numbers (N, D), not {type(given).__name__}") from e
-
-
-def _first(originals: Originals | None, rows: range) -> Originals | None:
-    """The first texts, where there are any."""
-    return None if originals is None else originals.cut(rows)
 
 
 def held_out(count: int, seed: int) -> Originals:

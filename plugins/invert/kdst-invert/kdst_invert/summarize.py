@@ -32,7 +32,9 @@ def by_step(scores: Scores) -> dict[str, Any]:
         if found[0].count:
             table[name] = [[i.value, i.low, i.high] for i in found]
     cosine = scores.values["cosine"]
-    quantiles = [np.quantile(cosine[:, s], (0.05, 0.25, 0.5, 0.75, 0.95)).tolist() for s in steps]
+    shares = (0.05, 0.25, 0.5, 0.75, 0.95)
+    asked = steps if "cosine" in table else ()
+    quantiles = [np.quantile(cosine[:, s], shares).tolist() for s in asked]
     return {"measures": table, "cosine_quantiles": quantiles, "rows": len(cosine)}
 
 
@@ -64,13 +66,13 @@ def lines(metrics: Mapping[str, float], known: bool) -> list[str]:
         f" text, {metrics['texts_per_second']:.2f} texts a second"
     )
     if not known:
-        return [f"cosine {_shown(metrics, 'cosine.final')}", speed]
+        return [_cosine(metrics), speed]
     steps = [m for m in metrics if m.startswith("exact.step")]
     course = " ".join(f"{metrics[f'exact.step{n}']:.3f}" for n in range(min(len(steps), 4)))
     found = [
         f"exact {_shown(metrics, 'exact.final')}, by step {course}",
-        f"token F1 {metrics['token_f1.final']:.3f}, BLEU {metrics['bleu.final']:.3f},"
-        f" cosine {metrics['cosine.final']:.4f}",
+        f"token F1 {metrics['token_f1.final']:.3f}, BLEU {metrics['bleu.final']:.3f}, "
+        + _cosine(metrics),
     ]
     if "names.final" in metrics:
         found.append(f"full names {_shown(metrics, 'names.final')}")
@@ -90,6 +92,13 @@ def lines(metrics: Mapping[str, float], known: bool) -> list[str]:
                 )
             )
     return [*found, speed]
+
+
+def _cosine(metrics: Mapping[str, float]) -> str:
+    """The cosine, or that nobody asked for it."""
+    if "cosine.final" not in metrics:
+        return "cosine unknown, since the embedder was not asked"
+    return f"cosine {metrics['cosine.final']:.4f}"
 
 
 def _shown(metrics: Mapping[str, float], name: str) -> str:

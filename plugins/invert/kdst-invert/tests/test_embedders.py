@@ -14,6 +14,7 @@ from tenacity import wait_none
 from kdst_core.errors import KdstError
 from kdst_invert.checks import Remembering
 from kdst_invert.embedders import endpoint as module
+from kdst_invert.embedders.answers import vectors
 from kdst_invert.embedders.choose import as_embedder, choose, prefixed
 from kdst_invert.embedders.encoder import load_encoder, same_length
 from kdst_invert.embedders.endpoint import Endpoint
@@ -144,23 +145,64 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Service]]:
 
 def opened(service: Any, budget: int = 100, cache: Path | None = None) -> Endpoint:
     """An endpoint at the service that waits for nothing."""
-    found = Endpoint(service.address, "m", budget, None, cache=cache, wait=wait_none())
-    found.recall()
+    found = Endpoint(service.address, "m", budget, None, wait=wait_none())
+    if cache is not None:
+        found.keep_in(cache)
     return found
 
 
 def test_an_endpoint_embeds_in_order_and_asks_each_text_once(service: Any) -> None:
     found = opened(service)
-    vectors = found(["aaa", "b", "aaa"])
-    assert vectors.tolist() == [[3, 1], [1, 1], [3, 1]]
+    rows = found(["aaa", "b", "aaa"])
+    assert rows.tolist() == [[3, 1], [1, 1], [3, 1]]
     found(["b", "cc"])
     assert service.requests == [["aaa", "b"], ["cc"]]
     assert found.calls == 3
 
 
-def test_an_endpoint_is_opened_with_one_call(service: Any) -> None:
+def test_an_endpoint_is_opened_without_a_call(service: Any) -> None:
     found = Endpoint.open(service.address, "m", 5)
+    assert (found.calls, service.requests) == (0, [])
     assert (found.dimension, found.normalised, found.calls) == (2, False, 1)
+    other = Endpoint.open(service.address, "m", 5)
+    other(["bb"])
+    assert (other.dimension, other.normalised, other.calls) == (2, False, 1)
+
+
+class Killed(BaseException):
+    """The process ends in the middle of a request."""
+
+
+def test_a_killed_request_counts(service: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    cache = tmp_path / "answers.jsonl"
+    first = opened(service, budget=5, cache=cache)
+    first(["a", "bb"])
+    urlopen = module.urllib.request.urlopen
+
+    def killed(request: Any, timeout: float) -> Any:
+        urlopen(request, timeout=timeout)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.urllib.request, "urlopen", killed)
+        with pytest.raises(Killed):
+            first(["ccc", "dddd"])
+    again = opened(service, budget=5, cache=cache)
+    assert again.calls == 4
+    again(["a", "ccc"])
+    with pytest.raises(KdstError, match="higher --calls"):
+        again(["dddd"])
+    assert sum(map(len, service.requests)) == again.calls == 5
+
+
+@pytest.mark.parametrize(("status", "counted"), [(503, 1), (429, 1), (500, 2), (504, 2)])
+def test_texts_count_where_they_may_have_been_embedded(
+    service: Any, status: int, counted: int
+) -> None:
+    service.script[:] = [status]
+    found = opened(service)
+    found(["a"])
+    assert found.calls == counted
 
 
 def test_passing_troubles_are_tried_again(service: Any) -> None:
@@ -212,12 +254,9 @@ def test_what_was_answered_is_kept_and_not_paid_for_again(service: Any, tmp_path
     assert opened(service, cache=cache).calls == 3
 
 
-def test_a_changed_embedding_service_answer_is_refused(service: Any) -> None:
-    def wrong(texts: Sequence[str]) -> Any:
-        return module._vectors(b'{"data": []}', len(texts), "x")
-
+def test_an_answer_of_too_few_vectors_is_refused() -> None:
     with pytest.raises(KdstError, match="answered 0 vectors for 2 texts"):
-        wrong(["a", "b"])
+        vectors(b'{"data": []}', 2, "x")
 
 
 def test_the_embedder_of_the_checks_asks_once_and_gives_memory_of_its_own(

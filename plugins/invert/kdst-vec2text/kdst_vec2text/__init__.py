@@ -47,7 +47,10 @@ class Vec2TextOptions:
         min=0,
     )
     budget: int | None = option(
-        None, "Embedder calls that each text may cost at most. Default: as many as needed.", min=1
+        None,
+        "Embedder calls that each text may cost at most; 0: the embedder is never asked, and the text is"
+        " the likeliest first hypothesis. Default: as many as needed.",
+        min=0,
     )
     max_tokens: int | None = option(
         None, "Longest text to write, in tokens. Default: what the model was trained for.", min=2

@@ -7,6 +7,7 @@ b / 4 hypotheses with a beam of 2b, and after a step that brought the row no clo
 b²: half of the published candidates, then all of them, but each of them another text.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
@@ -85,6 +86,10 @@ class Block:
     def invert(self, e: Tensor) -> Iterator[tuple[list[Row], int, bool]]:
         """Yield the rows of embeddings (n, D) after each step, its number, and whether it is last."""
         self.rows = [Row(row) for row in e.detach().float().clone()]
+        if self.settings.budget == 0:
+            self._guess()
+            yield self.rows, 0, True
+            return
         self._try(self.rows, self._hypotheses())
         corrections = 0 if self.model.corrector is None else self.settings.steps
         for step in range(corrections):
@@ -99,6 +104,11 @@ class Block:
             self._try([row for row, _, _ in work], self._corrections(work))
             self._count(before)
         yield self.rows, corrections, True
+
+    def _guess(self) -> None:
+        """Take the likeliest first hypothesis of every row, of which no cosine is known."""
+        for row, texts in zip(self.rows, self._hypotheses(), strict=True):
+            row.best, row.cosine = texts[0], math.nan
 
     def _to_correct(self, row: Row) -> list[Work]:
         """What the next step corrects of a row; without any, or without calls left, it stops."""

@@ -89,6 +89,18 @@ def test_a_missing_corrector_is_said_and_the_hypothesiser_works_alone(
     assert "no corrector" in only.notes[0]
 
 
+def test_no_budget_asks_nobody_and_gives_the_likeliest_text(
+    inverter: Vec2Text, toy: Any, held_out: list[str]
+) -> None:
+    e = toy(held_out)
+    wide = run(inverter, toy, e, beam=4, budget=0)
+    assert not toy.asked
+    assert [s.last for s in wide] == [True]
+    assert bool(wide[0].cosine.isnan().all())
+    narrow = run(inverter, toy, e, beam=1, budget=0)
+    assert narrow[0].texts == run(inverter, toy, e, beam=1, steps=0)[0].texts
+
+
 @pytest.mark.parametrize("budget", [1, 3, 7])
 def test_the_budget_of_each_text_is_kept(
     inverter: Vec2Text, toy: Any, held_out: list[str], budget: int

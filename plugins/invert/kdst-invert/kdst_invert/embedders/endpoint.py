@@ -1,15 +1,10 @@
 """An OpenAI-compatible embeddings service: a budget, back-off, and answers kept on disk."""
 
-import base64
-import hashlib
 import json
-import math
-import struct
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
-from email.utils import parsedate_to_datetime
+from collections.abc import Callable, Sequence
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,53 +15,37 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from torch import Tensor
 
 from kdst_core.errors import KdstError
+from kdst_invert.embedders.answers import Refused, TooLarge, TryAgain, refusal, vectors
+from kdst_invert.embedders.ledger import Ledger
 
 ATTEMPTS = 6
 LONGEST_WAIT = 30.0
 TIMEOUT = 60.0
 WAIT = wait_random_exponential(multiplier=1, max=LONGEST_WAIT)
 BATCH = 64
-BUSY = (408, 409, 425, 429, 500, 502, 503, 504)
-"""Statuses after which the same request may succeed."""
-
-
-TOO_LARGE = 413
-"""Status of a service that takes fewer texts a request."""
-SPENT = ("insufficient_quota", "billing_hard_limit_reached")
-"""Codes of an account without credit, for which waiting is of no use."""
-LONGEST_ASKED = 300.0
-"""Seconds that a service may ask to be left alone before the run stops instead."""
-
-
-class TryAgain(Exception):
-    """The service did not answer this time; after: seconds that it asks to be left alone."""
-
-    def __init__(self, reason: str, after: float = 0.0) -> None:
-        super().__init__(reason)
-        self.after = after
-
-
-class TooLarge(Exception):
-    """The service takes fewer texts a request; said: its own words."""
+UNIT = 1e-3
+"""How far from 1 the length of a normalised vector may be."""
+PROBE = "a"
+"""Asked for where dimension or length is needed before any other text was."""
 
 
 @define
 class Endpoint:
-    """Asks `<address>/embeddings`; every text counts as one call of the budget, once."""
+    """Asks `<address>/embeddings`; every text counts as one call of the budget, once.
+
+    Nothing is asked before a vector is wanted. unit: whether vectors have length 1, None to see.
+    """
 
     address: str
     model: str
     budget: int
     key: str | None = field(repr=False)
-    dimension: int = 0
-    normalised: bool = False
-    cache: Path | None = None
+    unit: bool | None = None
     batch: int = BATCH
     dimensions: int | None = None
     prefix: str = ""
-    wait: Callable[[Any], float] = WAIT
-    calls: int = 0
-    known: dict[str, list[float]] = field(factory=dict, repr=False)
+    wait: Callable[[Any], float] = field(factory=lambda: WAIT, repr=False)
+    ledger: Ledger = field(factory=Ledger, repr=False)
 
     @classmethod
     def open(
@@ -77,20 +56,14 @@ class Endpoint:
         *,
         key: str | None = None,
         normalised: bool | None = None,
-        cache: Path | None = None,
         batch: int = BATCH,
         dimensions: int | None = None,
     ) -> "Endpoint":
-        """Ask once to learn the dimension; KdstError when the address cannot be asked."""
+        """A service that was not asked yet; KdstError for an address that cannot be asked."""
         if urlsplit(address).scheme not in ("http", "https"):
             raise KdstError(f"--endpoint {address!r} must begin with https:// or http://")
-        found = cls(address.rstrip("/"), model, budget, key, cache=cache)
+        found = cls(address.rstrip("/"), model, budget, key, normalised)
         found.batch, found.dimensions = batch, dimensions
-        found.recall()
-        vectors = found(["a"])
-        found.dimension = vectors.shape[1]
-        unit = bool(((vectors.norm(dim=1) - 1).abs() < 1e-3).all())
-        found.normalised = unit if normalised is None else normalised
         return found
 
     @property
@@ -98,64 +71,66 @@ class Endpoint:
         """The model's name."""
         return self.model
 
+    @property
+    def calls(self) -> int:
+        """Texts that the service may have embedded so far, in earlier sessions too."""
+        return self.ledger.calls
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector; asks for one text where none was asked for before."""
+        return len(self._first())
+
+    @property
+    def normalised(self) -> bool:
+        """Whether vectors have length 1, as the options or the first vector say."""
+        if self.unit is not None:
+            return self.unit
+        return abs(float(torch.tensor(self._first()).norm()) - 1) < UNIT
+
+    def _first(self) -> list[float]:
+        """The first vector that was answered."""
+        if not self.ledger.known:
+            self._embed([self.prefix + PROBE])
+        return next(iter(self.ledger.known.values()))
+
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """Return (n, D) float32; KdstError when the budget is spent or the service stays silent."""
         texts = [self.prefix + text for text in texts]
-        fresh = [t for t in dict.fromkeys(texts) if _digest(t) not in self.known]
-        if self.calls + len(fresh) > self.budget:
-            raise KdstError(
-                f"the budget of --calls {self.budget} is spent: {self.calls} texts were embedded and"
-                f" {len(fresh)} more are wanted.\nWhat was found is saved; continue with --resume"
-                " and a higher --calls in a new run"
-            )
+        if not texts:
+            return torch.empty(0, self.dimension)
+        self._embed(texts)
+        found = torch.tensor([self.ledger.vector(t) for t in texts], dtype=torch.float32)
+        return torch.nn.functional.normalize(found, dim=1) if self.normalised else found
+
+    def keep_in(self, path: Path) -> None:
+        """Keep calls and answers in a file from now on; those that it holds count."""
+        self.ledger.keep_in(path)
+
+    def _embed(self, texts: Sequence[str]) -> None:
+        """Ask for the texts that were not answered before."""
+        fresh = self.ledger.fresh(texts)
+        self._afford(len(fresh))
         while fresh:
-            part, size = fresh[: self.batch], self.batch
+            part = fresh[: self.batch]
             try:
                 answered = self._ask(part)
             except TooLarge as e:
                 if len(part) == 1:
                     raise KdstError(f"the endpoint {self.address} refuses one text: {e}") from e
-                self.batch = min(size, len(part)) // 2
+                self.batch = min(self.batch, len(part)) // 2
                 continue
-            self.calls += len(part)
-            self._keep(part, answered)
+            self.ledger.answered(part, answered)
             fresh = fresh[len(part) :]
-        vectors = torch.tensor([self.known[_digest(t)] for t in texts], dtype=torch.float32)
-        return torch.nn.functional.normalize(vectors, dim=1) if self.normalised else vectors
 
-    def keep_in(self, cache: Path) -> None:
-        """Keep answers in a file from now on, those so far included, and know those in it."""
-        so_far = dict(self.known)
-        self.cache = cache
-        self.recall()
-        self._write({digest: v for digest, v in so_far.items() if digest not in self.known})
-        self.known.update(so_far)
-
-    def recall(self) -> None:
-        """Read what an earlier session was answered, and count it as calls."""
-        if self.cache is None or not self.cache.exists():
-            return
-        calls = self.calls
-        for line in self.cache.read_text(encoding="utf-8").splitlines():
-            if line.endswith("]}"):
-                row = json.loads(line)
-                self.known[row["sha256"]] = row["vector"]
-        self.calls = max(calls, len(self.known))
-
-    def _keep(self, texts: Sequence[str], vectors: Sequence[list[float]]) -> None:
-        """Remember answers; texts are kept as digests."""
-        rows = {_digest(t): v for t, v in zip(texts, vectors, strict=True)}
-        self.known.update(rows)
-        self._write(rows)
-
-    def _write(self, rows: Mapping[str, list[float]]) -> None:
-        """Append answers to the file, where there is one."""
-        if self.cache is not None:
-            self.cache.parent.mkdir(parents=True, exist_ok=True)
-            with self.cache.open("a", encoding="utf-8") as file:
-                file.write("\n")  # a kill may have left half a line
-                for text, vector in rows.items():
-                    file.write(json.dumps({"sha256": text, "vector": vector}) + "\n")
+    def _afford(self, wanted: int) -> None:
+        """Raise KdstError where so many texts more are not allowed."""
+        if wanted and self.calls + wanted > self.budget:
+            raise KdstError(
+                f"the budget of --calls {self.budget} is spent: {self.calls} texts were embedded and"
+                f" {wanted} more are wanted.\nWhat was found is saved; continue with the same"
+                f" command, --out RUN --resume and a higher --calls"
+            )
 
     def _ask(self, texts: Sequence[str]) -> list[list[float]]:
         """One request, tried again with random, growing waits."""
@@ -166,7 +141,7 @@ class Endpoint:
             reraise=True,
         )
         try:
-            return retrying(self._request, texts)
+            return retrying(self._counted, texts)
         except TryAgain as e:
             raise KdstError(
                 f"the endpoint {self.address} did not answer after {ATTEMPTS} attempts: {e}.\n"
@@ -177,6 +152,20 @@ class Endpoint:
         """Seconds to the next attempt: a random, growing wait, but never less than was asked for."""
         error = state.outcome.exception() if state.outcome is not None else None
         return max(self.wait(state), getattr(error, "after", 0.0))
+
+    def _counted(self, texts: Sequence[str]) -> list[list[float]]:
+        """One attempt, counted before it is made; what the service turned away counts no more."""
+        self._afford(len(texts))
+        self.ledger.count(len(texts))
+        try:
+            return self._request(texts)
+        except (Refused, TooLarge):
+            self.ledger.count(-len(texts))
+            raise
+        except TryAgain as e:
+            if not e.counts:
+                self.ledger.count(-len(texts))
+            raise
 
     def _body(self, texts: Sequence[str]) -> bytes:
         """What is posted."""
@@ -195,77 +184,9 @@ class Endpoint:
             with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
                 content = answer.read()
         except urllib.error.HTTPError as e:
-            raise _refusal(e, self.address) from e
-        except (urllib.error.URLError, TimeoutError, ConnectionError) as e:
-            raise TryAgain(str(getattr(e, "reason", e))) from e
-        return _vectors(content, len(texts), self.address)
-
-
-def _refusal(error: urllib.error.HTTPError, address: str) -> Exception:
-    """What a status other than success means: wait, send fewer texts, or stop."""
-    said = error.read(2000).decode(errors="replace").strip()
-    if any(code in said for code in SPENT):
-        return KdstError(
-            f"the endpoint {address} says that the account's quota is spent: {said[:200]}\n"
-            "Add credit; then continue with the same command and --out RUN --resume"
-        )
-    if error.code == TOO_LARGE:
-        return TooLarge(f"status {error.code} {said[:200]}")
-    after = _seconds(error.headers.get("Retry-After"))
-    if error.code in BUSY and after <= LONGEST_ASKED:
-        return TryAgain(f"status {error.code}", after)
-    wait = f"; it asks to wait {after:.0f} s" if after else ""
-    return KdstError(f"the endpoint {address} refuses: status {error.code} {said[:200]}{wait}")
-
-
-def _seconds(value: str | None) -> float:
-    """Seconds of a Retry-After header, which gives them as a number or as a date; 0 without one."""
-    if value is None:
-        return 0.0
-    try:
-        found = float(value)
-    except ValueError:
-        try:
-            found = parsedate_to_datetime(value).timestamp() - time.time()
-        except ValueError:
-            return 0.0
-    return max(found, 0.0) if math.isfinite(found) else 0.0
-
-
-def _vectors(content: bytes, count: int, address: str) -> list[list[float]]:
-    """The vectors of an answer, in the order that was asked.
-
-    An object with `data` as that API answers, with or without `index`, numbers or base64; or a bare
-    list of vectors as text-embeddings-inference answers on its own route.
-    """
-    try:
-        answer = json.loads(content)
-        rows = answer["data"] if isinstance(answer, dict) else answer
-        if isinstance(answer, dict) and all("index" in row for row in rows):
-            rows = sorted(rows, key=lambda row: int(row["index"]))
-            if [int(row["index"]) for row in rows] != list(range(len(rows))):
-                raise KdstError(f"the endpoint {address} answered an index twice or left one out")
-        found = [_numbers(row["embedding"] if isinstance(row, dict) else row) for row in rows]
-    except (ValueError, KeyError, TypeError, struct.error) as e:
-        raise KdstError(f"the endpoint {address} answered something else than embeddings") from e
-    if len(found) != count or len({len(v) for v in found}) != 1:
-        raise KdstError(f"the endpoint {address} answered {len(found)} vectors for {count} texts")
-    if not all(math.isfinite(x) for v in found for x in v):
-        raise KdstError(
-            f"the endpoint {address} answered NaN or infinity in place of a number.\n"
-            "Such vectors are not used; mend the service, then continue with --out RUN --resume"
-        )
-    return found
-
-
-def _numbers(given: Any) -> list[float]:
-    """One vector: a list of numbers, or little-endian float32 in base64."""
-    if isinstance(given, str):
-        content = base64.b64decode(given, validate=True)
-        return list(struct.unpack(f"<{len(content) // 4}f", content))
-    return [float(x) for x in given]
-
-
-def _digest(text: str) -> str:
-    """What stands for a text in the cache, so that no text is stored twice."""
-    return hashlib.sha256(text.encode()).hexdigest()
+            raise refusal(e, self.address) from e
+        except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as e:
+            reason = getattr(e, "reason", e)
+            unheard = isinstance(reason, ConnectionRefusedError)
+            raise TryAgain(str(reason), counts=not unheard) from e
+        return vectors(content, len(texts), self.address)

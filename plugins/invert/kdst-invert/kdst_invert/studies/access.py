@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 STEPS = 5
 CASES = {
-    "none": "no access: the hypothesiser alone",
+    "none": "no access: the likeliest first hypothesis, the embedder never asked",
     "right": "the embedder that made the vectors",
     "wrong": "vectors of another pooling of the same encoder",
 }
@@ -31,15 +31,17 @@ def study(prepared: "PreparedInvert", attacker: Attacker, run: Run) -> Outcome:
     options = changed(prepared.job.options, steps=STEPS)
     vectors = prepared.source.vectors[:count]
     right, costs = attack(attacker, "right", vectors, options, originals)
-    found: dict[str, Mapping[str, Any]] = {
-        "none": _row(right, 0, {"embedder_calls_per_text": 0.0}),
-        "right": _row(right, -1, costs),
-    }
+    found: dict[str, Mapping[str, Any]] = {}
+    if hasattr(options, "budget"):
+        alone = changed(options, beam=1, steps=0, budget=0)
+        blind = attacker.without_embedder()
+        found["none"] = _row(*attack(blind, "none", vectors, alone, originals))
+    found["right"] = _row(right, costs)
     other = _other(prepared)
     if other is not None:
         foreign = embedded(other, originals.texts)
         scores, costs = attack(attacker, "wrong", foreign, options, originals)
-        found["wrong"] = _row(scores, -1, costs)
+        found["wrong"] = _row(scores, costs)
     metrics = {
         f"{case}.{name}": value[0]
         for case, row in found.items()
@@ -55,10 +57,10 @@ def study(prepared: "PreparedInvert", attacker: Attacker, run: Run) -> Outcome:
     return outcome(prepared, run, table, metrics, lines)
 
 
-def _row(scores: Scores, step: int, costs: Mapping[str, float]) -> dict[str, Any]:
-    """Measures after a step."""
-    kept = [n for n in scores.values if n in HEADLINE]
-    return {"leakage": {n: three(scores.at(n, step)) for n in kept}, **costs}
+def _row(scores: Scores, costs: Mapping[str, float]) -> dict[str, Any]:
+    """Measures at the end; there is no cosine where the embedder was not asked."""
+    kept = {n: scores.at(n) for n in scores.values if n in HEADLINE}
+    return {"leakage": {n: three(found) for n, found in kept.items() if found.count}, **costs}
 
 
 def _other(prepared: "PreparedInvert") -> Encoder | None:

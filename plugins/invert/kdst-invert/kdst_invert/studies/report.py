@@ -195,12 +195,12 @@ def _access(found: Mapping[str, Any]) -> list[Block]:
 
 def _table(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> Table:
     """All measures of every row."""
-    measures = [n for n in LABELS if n in rows[0]["leakage"]]
+    measures = [n for n in LABELS if any(n in row["leakage"] for row in rows)]
     header = [*keys, *(LABELS[n] for n in measures), "embedder calls a text"]
     cells = [
         [
             *(str(row[key]) for key in keys),
-            *(_cell(row["leakage"][n]) for n in measures),
+            *(_cell(row["leakage"][n]) if n in row["leakage"] else "–" for n in measures),
             f"{row['embedder_calls_per_text']:.0f}",
         ]
         for row in rows

@@ -1,0 +1,107 @@
+"""What a service of embeddings answers: vectors in one of several shapes, or why there are none."""
+
+import base64
+import json
+import math
+import struct
+import time
+import urllib.error
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from kdst_core.errors import KdstError
+
+BUSY = (408, 409, 425, 429, 500, 502, 503, 504)
+"""Statuses after which the same request may succeed."""
+TOO_LARGE = 413
+"""Status of a service that takes fewer texts a request."""
+UNSURE = (408, 500, 502, 504)
+"""Statuses that leave open whether the texts were embedded, so that they count as if they were."""
+SPENT = ("insufficient_quota", "billing_hard_limit_reached")
+"""Codes of an account without credit, for which waiting is of no use."""
+LONGEST_ASKED = 300.0
+"""Seconds that a service may ask to be left alone before the run stops instead."""
+
+
+class TryAgain(Exception):
+    """The service did not answer this time.
+
+    after: seconds that it asks to be left alone. counts: whether the texts may have been embedded.
+    """
+
+    def __init__(self, reason: str, after: float = 0.0, counts: bool = True) -> None:
+        super().__init__(reason)
+        self.after, self.counts = after, counts
+
+
+class TooLarge(Exception):
+    """The service takes fewer texts a request; said: its own words."""
+
+
+class Refused(KdstError):
+    """The service embedded nothing, and will not if it is asked again."""
+
+
+def refusal(error: urllib.error.HTTPError, address: str) -> Exception:
+    """What a status other than success means: wait, send fewer texts, or stop."""
+    said = error.read(2000).decode(errors="replace").strip()
+    if any(code in said for code in SPENT):
+        return Refused(
+            f"the endpoint {address} says that the account's quota is spent: {said[:200]}\n"
+            "Add credit; then continue with the same command and --out RUN --resume"
+        )
+    if error.code == TOO_LARGE:
+        return TooLarge(f"status {error.code} {said[:200]}")
+    after = _seconds(error.headers.get("Retry-After"))
+    if error.code in BUSY and after <= LONGEST_ASKED:
+        return TryAgain(f"status {error.code}", after, error.code in UNSURE)
+    wait = f"; it asks to wait {after:.0f} s" if after else ""
+    return Refused(f"the endpoint {address} refuses: status {error.code} {said[:200]}{wait}")
+
+
+def _seconds(value: str | None) -> float:
+    """Seconds of a Retry-After header, which gives them as a number or as a date; 0 without one."""
+    if value is None:
+        return 0.0
+    try:
+        found = float(value)
+    except ValueError:
+        try:
+            found = parsedate_to_datetime(value).timestamp() - time.time()
+        except ValueError:
+            return 0.0
+    return max(found, 0.0) if math.isfinite(found) else 0.0
+
+
+def vectors(content: bytes, count: int, address: str) -> list[list[float]]:
+    """The vectors of an answer, in the order that was asked.
+
+    An object with `data` as that API answers, with or without `index`, numbers or base64; or a bare
+    list of vectors as text-embeddings-inference answers on its own route.
+    """
+    try:
+        answer = json.loads(content)
+        rows = answer["data"] if isinstance(answer, dict) else answer
+        if isinstance(answer, dict) and all("index" in row for row in rows):
+            rows = sorted(rows, key=lambda row: int(row["index"]))
+            if [int(row["index"]) for row in rows] != list(range(len(rows))):
+                raise KdstError(f"the endpoint {address} answered an index twice or left one out")
+        found = [_numbers(row["embedding"] if isinstance(row, dict) else row) for row in rows]
+    except (ValueError, KeyError, TypeError, struct.error) as e:
+        raise KdstError(f"the endpoint {address} answered something else than embeddings") from e
+    if len(found) != count or len({len(v) for v in found}) != 1:
+        raise KdstError(f"the endpoint {address} answered {len(found)} vectors for {count} texts")
+    if not all(math.isfinite(x) for v in found for x in v):
+        raise KdstError(
+            f"the endpoint {address} answered NaN or infinity in place of a number.\n"
+            "Such vectors are not used; mend the service, then continue with --out RUN --resume"
+        )
+    return found
+
+
+def _numbers(given: Any) -> list[float]:
+    """One vector: a list of numbers, or little-endian float32 in base64."""
+    if isinstance(given, str):
+        content = base64.b64decode(given, validate=True)
+        return list(struct.unpack(f"<{len(content) // 4}f", content))
+    return [float(x) for x in given]
