@@ -12,7 +12,7 @@ from attrs import frozen
 from kdst_core import __version__, registry, report
 from kdst_core.bench import Bench, Extends, Job, Outcome, Prepared, ReportContent
 from kdst_core.errors import KdstError, did_you_mean
-from kdst_core.method import Method, load
+from kdst_core.method import Method, failure, load
 from kdst_core.options import (
     Given,
     Item,
@@ -238,13 +238,21 @@ def _carry_out(
     packages = ["kdst-core", chosen.bench.package, chosen.method.plugin.package]
     try:
         active.write_environment([*dict.fromkeys(packages), "torch", "numpy"])
-        outcome = prepared.execute(active)
+        outcome = _executed(prepared, active, chosen.method)
         data = _result(chosen, resolved, active, outcome)
         _write_report(data, active, chosen, lost=bool(_lost(outcome)))
         active.finish(data, extensible=isinstance(chosen.bench, Extends))
         return outcome, data
     except OSError as e:
         raise KdstError(f"cannot write to {active.dir}: {e.strerror or e}") from e
+
+
+def _executed(prepared: Prepared, active: Run, method: Method) -> Outcome:
+    """Carry the method out; one that asks the process to end has failed, without an exit code of its own."""
+    try:
+        return prepared.execute(active)
+    except SystemExit as e:
+        raise failure(method.plugin, e) from e
 
 
 def _write_report(data: Mapping[str, Any], active: Run, chosen: Command, *, lost: bool) -> None:

@@ -69,7 +69,7 @@ class Method:
         return result
 
 
-def failure(plugin: Plugin, error: Exception) -> MethodError:
+def failure(plugin: Plugin, error: BaseException) -> MethodError:
     """Return the one-line error for an exception that a method raised."""
     first = (str(error).splitlines() or [""])[0]
     return MethodError(
@@ -139,7 +139,7 @@ def _describe(plugin: Plugin, manager: pluggy.PluginManager) -> Description:
     """Call `describe` and check what it returns."""
     try:
         description = manager.hook.describe()
-    except Exception as e:
+    except (Exception, SystemExit) as e:
         raise failure(plugin, e) from e
     if not isinstance(description, Description):
         got = type(description).__name__

@@ -1,6 +1,7 @@
 """Fake installed packages: metadata and modules written into a folder that goes on sys.path."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -92,9 +93,33 @@ def kdst(
     )
 
 
+COMMAND = """
+import os, signal
+os.environ["FAKE_COMMAND"] = str(os.getpid())
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from kdst_core.cli import main
+main()
+"""
+"""The command, which tells the runs of fake methods its number."""
+
+
+def ended(sign: signal.Signals, *words: str, path: Path) -> "subprocess.CompletedProcess[str]":
+    """Run the command in a folder of fake packages until its first run has kept its first checkpoint,
+    and sends it a signal. Workers hold the pipes, so this returns when none of them is left."""
+    return subprocess.run(
+        [sys.executable, "-c", COMMAND, *words],
+        capture_output=True,
+        text=True,
+        cwd=path,
+        env={**os.environ, "PYTHONPATH": str(path), "FAKE_END": str(int(sign))},
+        timeout=300,
+        check=False,
+    )
+
+
 LETTERS = '''
 """Counts letters."""
-import os, sys, time
+import os, signal, sys, time
 from pathlib import Path
 from attrs import frozen
 from kdst_core import Description, KdstError, hookimpl, option
@@ -123,6 +148,10 @@ def invert(request, options, run):
         raise ValueError("it always fails")
     if options.fail == "bad":
         raise KdstError("this input is bad")
+    if options.fail == "abort":
+        os.abort()
+    if options.fail == "leave":
+        sys.exit(0)
     if options.fail in ("once", "die") and not mark.exists():
         mark.touch()
         if options.fail == "die":
@@ -143,6 +172,9 @@ class Prepared:
             run.checkpoint(done)
             if self.job.inputs.text == "stop":
                 raise KeyboardInterrupt
+            if os.environ.get("FAKE_END"):
+                os.kill(int(os.environ["FAKE_COMMAND"]), int(os.environ["FAKE_END"]))
+                signal.pause()
         return Outcome({"count": float(sum(done))}, {}, {"seen": len(done)}, [], ["ok"])
 
 class Bench:

@@ -1,13 +1,11 @@
 """`kdst compare`: the plan, the statistics, reuse, resuming, and workers that end with their parent."""
 
+import csv
+import html
 import io
 import json
 import math
-import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +20,15 @@ from kdst_core.compare import compare, table
 from kdst_core.compare.plan import parse_seeds, variants
 from kdst_core.errors import KdstError
 from kdst_core.options import Given
-from tests.fakes import kdst
-
-pytestmark = pytest.mark.plugins
+from tests.fakes import ended, kdst, letters
 
 SMALL = ["--images", "40", "--types", "fog,contrast", "--batch-size", "20"]
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Path:
+    """A folder with a bench and two methods of plain Python."""
+    return letters(tmp_path)
 
 
 def test_seeds_are_ranges_and_lists() -> None:
@@ -75,6 +77,7 @@ def test_the_best_of_a_column_is_bold_with_its_ties() -> None:
     assert r"y \& z & \textbf{3.00 $\pm$ 0.50} & \textbf{2.0}" in latex
 
 
+@pytest.mark.plugins
 def test_compare_reuses_runs_and_writes_table_and_report(tmp_path: Path) -> None:
     words = ["compare", "tent", "norm", "tea:sgld_steps=1,buffer_size=40", "--seeds", "0,1", *SMALL]
     first = kdst(*words, "--out", "c", cwd=tmp_path)
@@ -96,6 +99,7 @@ def test_compare_reuses_runs_and_writes_table_and_report(tmp_path: Path) -> None
     assert "Accuracy against cost" not in page, "four batches tell no cost"
 
 
+@pytest.mark.plugins
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -118,6 +122,7 @@ def test_bad_input_is_one_line_and_nothing_is_run(
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.plugins
 def test_finished_runs_take_part_beside_methods(tmp_path: Path) -> None:
     small: dict[str, Any] = {"images": 40, "types": "fog", "batch_size": 20}
     a, b, shuffled = (str(tmp_path / n) for n in ("a", "b", "shuffled"))
@@ -138,6 +143,7 @@ def test_finished_runs_take_part_beside_methods(tmp_path: Path) -> None:
     assert not (tmp_path / "d").exists()
 
 
+@pytest.mark.plugins
 def test_methods_that_draw_nothing_run_once_on_data_that_draw_nothing(tmp_path: Path) -> None:
     import numpy as np
 
@@ -154,35 +160,77 @@ def test_methods_that_draw_nothing_run_once_on_data_that_draw_nothing(tmp_path: 
     assert sorted(runs) == ["norm seed 0", "tea seed 0", "tea seed 1", "tea seed 2"]
 
 
-def test_a_killed_comparison_continues_and_leaves_no_worker(tmp_path: Path) -> None:
-    words = ["compare", "tea", "norm", "--seeds", "0-2", "--images", "100", "--types", "fog"]
-    words += ["--jobs", "2", "--out", "c", "--sgld-steps", "15"]
-    command = [sys.executable, "-m", "kdst_core", *words]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 200
-    while time.monotonic() < deadline and not list(tmp_path.glob("runs/*/events.jsonl")):
-        time.sleep(0.1)
-    workers = _children(process.pid)
-    assert workers
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not (tmp_path / "c").exists()
-    deadline = time.monotonic() + 100  # a busy machine may have used up the first one
-    while any(Path(f"/proc/{w}").exists() for w in workers) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not any(Path(f"/proc/{w}").exists() for w in workers)
-    done = kdst(*words, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert len(json.loads((tmp_path / "c/comparison.json").read_text())["runs"]) == 6
+def test_a_killed_comparison_leaves_no_worker_and_continues(fake: Path) -> None:
+    words = ["compare", "letters", "other", "--seeds", "0-2", "--jobs", "2", "--out", "c"]
+    done = ended(signal.SIGKILL, *words, path=fake)
+    assert done.returncode == -signal.SIGKILL
+    assert list(fake.glob("runs/*/checkpoint.json"))
+    assert not (fake / "c").exists()
+    again = kdst(*words, path=fake, cwd=fake)
+    assert again.returncode == 0, again.stderr
+    assert len(json.loads((fake / "c/comparison.json").read_text())["runs"]) == 6
+    events = [p.read_text().splitlines() for p in fake.glob("runs/*/events.jsonl")]
+    assert [len(lines) for lines in events] == [3] * 6
 
 
-def _children(parent: int) -> list[int]:
-    """Return the processes that a process started."""
-    try:
-        text = Path(f"/proc/{parent}/task/{parent}/children").read_text()
-    except OSError:
-        pytest.skip("needs /proc")
-    return [int(word) for word in text.split()]
+LOST = {
+    "abort": "seed 0: the worker process died 2 times (SIGABRT)",
+    "leave": "seed 0: kdst-invert/letters failed with SystemExit: 0",
+    "always": "seed 0: kdst-invert/letters failed with ValueError: it always fails",
+}
+
+
+def test_methods_that_die_or_fail_are_told_in_a_line_and_the_others_go_on(fake: Path) -> None:
+    bad = {f"letters:fail={how}": line for how, line in LOST.items()}
+    words = ["compare", *bad, "other", "--seeds", "0", "--jobs", "2", "--out", "c"]
+    done = kdst(*words, path=fake, cwd=fake)
+    assert done.returncode == 1, done.stderr
+    failed = [text for text in done.stderr.splitlines() if text.startswith("Failed: ")]
+    assert failed == [f"Failed: {name} has no result: {line}" for name, line in bad.items()]
+    told = json.loads((fake / "c/comparison.json").read_text())
+    assert told["lost"] == bad
+    assert list(told["runs"].values()) == ["other seed 0"]
+    page = html.unescape((fake / "c/report.html").read_text())
+    for name, line in bad.items():
+        assert f"{name} has no result: {line}" in page
+    with (fake / "c/table.csv").open() as file:
+        rows = {row["method"]: row["count"] for row in csv.DictReader(file)}
+    assert rows == {"other": "54.0", **dict.fromkeys(bad, "")}
+    quiet = kdst(*words, "-q", path=fake, cwd=fake)
+    assert (quiet.returncode, quiet.stdout) == (1, "c\n")
+    assert "letters:fail=abort has no result" in quiet.stderr
+
+
+def test_a_method_that_loses_one_seed_or_one_input_is_left_out_of_that_table(fake: Path) -> None:
+    source = (fake / "fake_other.py").read_text()
+    dies = 'if run.seed == 1 and request == "ab":\n        os._exit(3)\n    return'
+    (fake / "fake_other.py").write_text(source.replace("    return 2 *", f"    {dies} 2 *"))
+    words = ["compare", "letters", "other", "--seeds", "0-1", "--text", "ab", "--text", "abc"]
+    done = kdst(*words, "--out", "c", path=fake, cwd=fake)
+    assert done.returncode == 1, done.stderr
+    line = "other --text ab has no result: seed 1: the worker process died 2 times (exit code 3)"
+    assert f"Failed: {line}\n" in done.stderr
+    with (fake / "c/table.csv").open() as file:
+        rows = {(r["inputs"], r["method"]): r["count"] for r in csv.DictReader(file)}
+    assert [key for key, count in rows.items() if not count] == [("--text ab", "other")]
+    assert len(rows) == 4
+
+
+def test_a_comparison_without_any_result_is_an_error_that_names_all(fake: Path) -> None:
+    words = ["compare", "letters:fail=leave", "letters:fail=always", "--out", "c"]
+    done = kdst(*words, path=fake, cwd=fake)
+    assert done.returncode == 1
+    first, *others = done.stderr.splitlines()[-3:]
+    assert first == "Error: no method has a result"
+    assert others == [f"letters:fail={how}: {LOST[how]}" for how in ("leave", "always")]
+    assert not (fake / "c").exists()
+
+
+def test_bad_input_ends_the_comparison(fake: Path) -> None:
+    done = kdst("compare", "letters:fail=bad", "other", "--out", "c", path=fake, cwd=fake)
+    assert done.returncode == 2
+    assert "letters:fail=bad (seed 0): this input is bad" in done.stderr
+    assert not (fake / "c").exists()
 
 
 def test_a_table_too_wide_for_the_terminal_is_turned_round() -> None:

@@ -51,7 +51,23 @@ def test_a_job_whose_worker_dies_is_done_again(tmp_path: Path) -> None:
 
 def test_a_job_that_kills_every_worker_is_an_error_of_its_own() -> None:
     (end,) = make("processes", 1).map_jobs(workers.die, [0])
-    assert end.error == "the worker process died 4 times"
+    assert end.error == "the worker process died 2 times (exit code 9)"
+
+
+@pytest.mark.parametrize(
+    ("sign", "said"),
+    [(signal.SIGSEGV, "(SIGSEGV)"), (signal.SIGKILL, "(SIGKILL, as when memory runs out)")],
+)
+def test_a_signal_that_ends_a_worker_is_named(sign: signal.Signals, said: str) -> None:
+    ends = {e.index: e for e in make("processes", 1).map_jobs(workers.end_by, [int(sign), 0])}
+    assert ends[0].error == f"the worker process died 2 times {said}"
+    assert (ends[1].value, ends[1].error) == (0, "")
+
+
+def test_a_job_that_asks_its_process_to_end_is_an_error_of_its_own() -> None:
+    ends = {e.index: e for e in make("processes", 1).map_jobs(workers.leave, [SystemExit, int])}
+    assert ends[0].error.splitlines()[-1] == "SystemExit: 0"
+    assert ends[1].value == 0
 
 
 def test_workers_end_when_the_caller_stops_listening() -> None:

@@ -105,10 +105,20 @@ def test_a_run_that_is_ended_says_how_to_go_on_and_goes_on(
     assert json.loads((letters / "r/result.json").read_text())["input"]["seen"] == 3
 
 
-def test_a_comparison_that_is_ended_says_how_to_go_on(letters: Path) -> None:
-    done = kdst("compare", "letters", "other", "--text", "stop", path=letters, cwd=letters)
-    assert done.returncode == 130
+@pytest.mark.parametrize("words", ["compare letters other --out c", "sweep s.toml --out c"])
+@pytest.mark.parametrize(("sign", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_comparison_or_sweep_that_is_ended_says_how_to_go_on_and_goes_on(
+    letters: Path, words: str, sign: signal.Signals, code: int
+) -> None:
+    (letters / "s.toml").write_text("methods = ['letters', 'other']\n")
+    done = fakes.ended(sign, *words.split(), path=letters)
+    assert done.returncode == code, done.stderr
     assert "Continue by the same command" in done.stderr
+    assert "Traceback" not in done.stderr
+    again = kdst(*words.split(), path=letters, cwd=letters)
+    assert again.returncode == 0, again.stderr
+    events = [p.read_text().splitlines() for p in letters.glob("runs/*/events.jsonl")]
+    assert [len(lines) for lines in events] == [3, 3]
 
 
 @frozen

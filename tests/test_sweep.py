@@ -1,11 +1,8 @@
 """`kdst sweep`: what a file plans, and that cases are skipped, tried again, resumed and collected."""
 
 import csv
-import os
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +12,7 @@ from kdst_core.errors import KdstError
 from kdst_core.sweep.display import clock, line
 from kdst_core.sweep.file import read
 from kdst_core.sweep.state import Counts
-from tests.fakes import kdst, letters
+from tests.fakes import ended, kdst, letters
 
 
 @pytest.fixture
@@ -95,24 +92,32 @@ fail = ["", "once", "die", "always", "bad"]
 
 
 def test_a_killed_sweep_says_how_far_it_is_and_goes_on(fake: Path) -> None:
-    text = 'methods = ["letters"]\nseeds = "0-3"\n[options]\npace = 1.5\n'
+    text = 'methods = ["letters"]\nseeds = "0-3"\n'
     (fake / "s.toml").write_text(text)
-    environment = {**os.environ, "PYTHONPATH": str(fake)}
-    command = [sys.executable, "-m", "kdst_core", "sweep", "s.toml", "--jobs", "2"]
-    process = subprocess.Popen(command, cwd=fake, env=environment, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 250
-    while time.monotonic() < deadline and not list(fake.glob("runs/letters-*/checkpoint.json")):
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    begun = {p.parent.name for p in fake.glob("runs/letters-*/config.toml")}
-    assert begun
+    killed = ended(signal.SIGKILL, "sweep", "s.toml", "--jobs", "2", path=fake)
+    assert killed.returncode == -signal.SIGKILL
+    assert list(fake.glob("runs/letters-*/checkpoint.json"))
+    status = sweep(fake, "--status", text=text).stdout.splitlines()
+    assert status[0].endswith("0 done, 0 failed")
+    assert any(text.startswith("running") for text in status[1:])
     done = sweep(fake, "--jobs", "2", text=text)
     assert done.returncode == 0, done.stderr
     assert "4 done" in done.stdout
     events = [p.read_text() for p in fake.glob("runs/letters-*/events.jsonl")]
-    assert all(len(e.splitlines()) == 3 for e in events)
+    assert [len(e.splitlines()) for e in events] == [3] * 4
     assert not list(fake.glob("runs/sweep-s/cases/*.running"))
+
+
+def test_cases_that_crash_are_told_and_the_others_go_on(fake: Path) -> None:
+    text = 'methods = ["letters"]\n[grid]\nfail = ["", "abort", "leave"]\n'
+    done = sweep(fake, "--retries", "0", text=text)
+    assert done.returncode == 1
+    assert "1 done, 2 failed" in done.stdout
+    page = (fake / "runs/sweep-s/report.html").read_text()
+    for said in ("the worker process died 2 times (SIGABRT)", "failed with SystemExit: 0"):
+        assert said in done.stdout
+        assert said in page
+    assert [row["fail"] for row in table(fake)] == [""]
 
 
 def test_parquet_holds_the_rows_of_the_csv(fake: Path) -> None:

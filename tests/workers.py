@@ -48,6 +48,21 @@ def die(_job: object) -> None:
     os._exit(9)
 
 
+def end_by(sign: int) -> int:
+    """End the process by a signal, unless it is 0."""
+    if sign:
+        os.kill(os.getpid(), sign)
+    return sign
+
+
+def leave(kind: type) -> object:
+    """Raise what a type makes of 0, or return it."""
+    made = kind(0)
+    if isinstance(made, BaseException):
+        raise made
+    return made
+
+
 def sleep(seconds: float) -> float:
     """Wait."""
     time.sleep(seconds)

@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
-from kdst_core.cli.options import click_option, executor_options
+from kdst_core.cli.options import HOW_TO_GO_ON, click_option, executor_options
 from kdst_core.cli.run import MethodCommand, complete_method
 from kdst_core.options import Given, Item
 
@@ -79,7 +79,8 @@ def methods_command(methods: Sequence[str]) -> MethodCommand:
         help="Compare methods under one protocol: one table and a report.\n\nMETHOD is the name of a"
         " method, or with options of its own tea:profile=fast,lr=.01. Options go to every method that"
         " has them; an input given several times, such as --data, varies. Runs that exist are reused,"
-        " unfinished ones continued: repeat the command after an interruption.",
+        " unfinished ones continued: repeat the command after an interruption. A method that crashes"
+        " is named and has no figures, the others go on; the exit code is then 1.",
         options_metavar=USAGE,
     )
     command.groups = groups
@@ -154,16 +155,25 @@ def _compare(methods: Sequence[str], given: dict[str, list[Given]], params: dict
             params["address"],
         )
     except KeyboardInterrupt:
-        click.echo("Continue by the same command: finished runs are reused.", err=True)
+        click.echo(HOW_TO_GO_ON, err=True)
         raise
-    if params["quiet"]:
+    _tell(found, quiet=params["quiet"])
+
+
+def _tell(found: Any, *, quiet: bool) -> None:
+    """Print what came of a comparison; exit code 1 when a method has no result."""
+    for line in found.lost:
+        click.secho(f"Failed: {line}", fg="red", err=True)
+    if quiet:
         click.echo(found.directory)
-        return
-    _print(found)
-    for warning in found.warnings:
-        click.secho(f"Warning: {warning}", fg="yellow", err=True)
-    click.echo(f"Table: {found.directory / 'table.csv'}, {found.directory / 'table.tex'}")
-    click.echo(f"Report: {found.report}")
+    else:
+        _print(found)
+        for warning in (w for w in found.warnings if w not in found.lost):
+            click.secho(f"Warning: {warning}", fg="yellow", err=True)
+        click.echo(f"Table: {found.directory / 'table.csv'}, {found.directory / 'table.tex'}")
+        click.echo(f"Report: {found.report}")
+    if found.lost:
+        sys.exit(1)
 
 
 def _print(found: Any) -> None:

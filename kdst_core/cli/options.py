@@ -8,6 +8,8 @@ from click.core import ParameterSource
 
 from kdst_core.options import Given, Item
 
+HOW_TO_GO_ON = "Continue by the same command: finished runs are reused, unfinished ones continued."
+"""Said where a comparison or a sweep is ended by Ctrl-C or SIGTERM."""
 NUMBER_NAMES = {int: "INTEGER", float: "NUMBER"}
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from kdst_core.cli.options import executor_options
+from kdst_core.cli.options import HOW_TO_GO_ON, executor_options
 
 PATH = click.Path(path_type=Path)
 
@@ -55,17 +55,21 @@ def command(file: Path, **params: Any) -> None:
     if params["collect"]:
         found = package.gather(package.plan(file, *where), file, *where)
     else:
-        found = package.sweep(
-            file,
-            out=params["out"],
-            runs=params["runs"],
-            jobs=params["jobs"],
-            executor=params["executor"],
-            address=params["address"],
-            retries=params["retries"],
-            resources=Resources(params["cpus_each"], params["gpus_each"]),
-            show="quiet" if params["quiet"] else "auto",
-        )
+        try:
+            found = package.sweep(
+                file,
+                out=params["out"],
+                runs=params["runs"],
+                jobs=params["jobs"],
+                executor=params["executor"],
+                address=params["address"],
+                retries=params["retries"],
+                resources=Resources(params["cpus_each"], params["gpus_each"]),
+                show="quiet" if params["quiet"] else "auto",
+            )
+        except KeyboardInterrupt:
+            click.echo(HOW_TO_GO_ON, err=True)
+            raise
     _tell(found, quiet=params["quiet"])
 
 

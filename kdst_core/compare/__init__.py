@@ -12,7 +12,7 @@ from attrs import evolve, frozen
 from kdst_core import __version__, api, report
 from kdst_core.bench import Bench, Column, Comparable, Contender, Figure, ReportContent, Stat, Table
 from kdst_core.compare import plan, table
-from kdst_core.compare.carry_out import carry_out
+from kdst_core.compare.carry_out import carry_out, lost_methods
 from kdst_core.errors import KdstError
 from kdst_core.executors import BUILT_IN
 from kdst_core.options import Given
@@ -24,13 +24,17 @@ COMPARISON, CSV, LATEX = "comparison.json", "table.csv", "table.tex"
 
 @frozen
 class Comparison:
-    """A finished comparison: its directory, and a list of rows for each combination of inputs."""
+    """A finished comparison: its directory, and a list of rows for each combination of inputs.
+
+    lost: a line for each method that has no result, since its process died or it failed.
+    """
 
     directory: Path
     columns: Sequence[Column]
     groups: Mapping[str, Sequence[table.Row]]
     warnings: Sequence[str]
     tested: bool
+    lost: Sequence[str] = ()
 
     @property
     def report(self) -> Path:
@@ -79,13 +83,16 @@ def carry(
     executor: str = BUILT_IN,
     address: str = "",
 ) -> Comparison:
-    """Plan, carry out what is missing, and write table, report and result."""
+    """Plan, carry out what is missing, and write table, report and result.
+
+    Raises MethodError when no method has a result.
+    """
     found = plan.contestants(methods)
     cells = plan.cells(found, given, seeds, runs, Path(config) if config else None)
     directory = Path(out) if out is not None else default_directory(runs)
     refuse_other_files(directory)
-    carry_out(plan.without_duplicates(cells), jobs, show, executor, address)
-    return write(cells, directory, command_line(methods, given, seeds))
+    died = carry_out(plan.without_duplicates(cells), jobs, show, executor, address)
+    return write(cells, directory, command_line(methods, given, seeds), died)
 
 
 def default_directory(runs: Path) -> Path:
@@ -103,8 +110,12 @@ def refuse_other_files(directory: Path) -> None:
         raise KdstError(f"{directory} holds other files; give --out a new or empty directory")
 
 
-def write(cells: Sequence[plan.Cell], directory: Path, command: str) -> Comparison:
-    """Write table, report and result of a comparison whose runs are complete."""
+def write(
+    planned: Sequence[plan.Cell], directory: Path, command: str, died: Mapping[Path, str]
+) -> Comparison:
+    """Write table, report and result of a comparison; died: why runs that are missing have no result."""
+    lost = lost_methods(planned, died)
+    cells = [c for c in planned if (c.variant, c.label) not in lost]
     bench: Bench = cells[0].chosen.bench
     comparable: Comparable | None = bench if hasattr(bench, "comparison") else None  # type: ignore[assignment]
     groups = contenders(cells)
@@ -115,14 +126,24 @@ def write(cells: Sequence[plan.Cell], directory: Path, command: str) -> Comparis
     if not columns:
         raise KdstError("the results have no metric in common")
     rows = {v: table.rows(group, columns, comparable) for v, group in groups.items()}
-    found = Comparison(directory, columns, rows, warnings(everyone), comparable is not None)
+    for (variant, who), reason in lost.items():
+        rows.setdefault(variant, []).append(table.without_result(who, reason, columns))
+    lines = [
+        f"{' '.join(filter(None, who[::-1]))} has no result: {why}" for who, why in lost.items()
+    ]
+    said = [*lines, *warnings(everyone)]
+    found = Comparison(directory, columns, rows, said, comparable is not None, lines)
     content = page_content(found, groups, comparable)
     head = heading(cells, everyone[0].results[0], found, command)
     directory.mkdir(parents=True, exist_ok=True)
     write_atomically(directory / CSV, table.to_csv(rows, columns))
     write_atomically(directory / LATEX, table.to_latex(rows, columns))
     write_atomically(found.report, report.page(head, content, "kdst compare", "Comparison"))
-    result = {"command": command, "runs": {str(c.directory): label(c) for c in cells}}
+    result = {
+        "command": command,
+        "runs": {str(c.directory): label(c) for c in cells},
+        "lost": {" ".join(filter(None, who[::-1])): why for who, why in lost.items()},
+    }
     write_atomically(directory / COMPARISON, json.dumps(result, indent=2) + "\n")
     return found
 
@@ -174,8 +195,9 @@ def page_content(
     """Return the report: headline numbers and figures of the bench, and the table."""
     stats: list[Stat] = []
     blocks: list[Figure | Table] = []
-    for variant, group in groups.items():
-        if bench is not None:
+    for variant in found.groups:
+        group = groups.get(variant)
+        if bench is not None and group:
             numbers, figures = bench.comparison(group)
             stats += numbers
             prefix = f"{variant}: " if variant else ""
@@ -188,6 +210,8 @@ def verdict(found: Comparison) -> str:
     """Say in one sentence which method is best in the first column, and which are no worse."""
     column, sentences = found.columns[0], []
     for variant, rows in found.groups.items():
+        if all(row.lost for row in rows):
+            continue
         top = rows[table.best([r.values for r in rows], found.columns, 0)]
         equal = [r.label for r in rows if r.test is not None and r.test.p >= 0.05]
         place = f" on {variant}" if variant else ""

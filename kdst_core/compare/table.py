@@ -41,11 +41,15 @@ class Test:
 
 @frozen
 class Row:
-    """One method: a value for each column, and the test (None for the best, or without a bench's)."""
+    """One method: a value for each column, and the test (None for the best, or without a bench's).
+
+    lost: why it has no result; empty where it has one.
+    """
 
     label: str
     values: tuple[Value, ...]
     test: Test | None
+    lost: str = ""
 
 
 def over_seeds(numbers: Sequence[float]) -> Value:
@@ -98,6 +102,11 @@ def rows(
     return found
 
 
+def without_result(label: str, reason: str, wanted: Sequence[Column]) -> Row:
+    """Return the row of a method that was lost: it stays in the table, without figures."""
+    return Row(label, (Value(math.nan, None),) * len(wanted), None, reason)
+
+
 def figure(value: float | None) -> float:
     """Return a figure of a result; NaN where it could not be told."""
     return math.nan if value is None else value
@@ -143,7 +152,7 @@ def number(value: Value, column: Column, plus_minus: str = " ± ") -> str:
 def tested(row: Row, column: Column) -> str:
     """Return the paired test as text: difference, interval, p."""
     if row.test is None:
-        return "best"
+        return "no result" if row.lost else "best"
     t, k, d = row.test, column.scale, column.digits
     p = "p < .001" if t.p < 0.001 else f"p = {t.p:.3f}".replace("0.", ".")
     return f"{k * t.difference:+.{d}f} ({k * t.low:+.{d}f} to {k * t.high:+.{d}f}), {p}"

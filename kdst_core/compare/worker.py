@@ -26,6 +26,12 @@ class End:
     error: str = ""
     again: bool = False
 
+    @property
+    def line(self) -> str:
+        """The error in one line: the last of a traceback, else the first."""
+        lines = self.error.strip().splitlines() or [""]
+        return lines[-1 if any(text.startswith("  File ") for text in lines) else 0].strip()
+
 
 def message(chosen: Command, given: Mapping[str, Given], directory: Path) -> dict[str, Any]:
     """Return a run as plain values; the directory is where every worker finds it."""

@@ -14,7 +14,7 @@ from kdst_core.errors import KdstError
 
 BUILT_IN = "processes"
 DEATHS = 3
-"""How often a job is given to another worker after the one that had it died."""
+"""How often a job of a cluster is given to another worker after the one that had it died."""
 
 Work = Callable[[Any], Any]
 """What a worker does with one shard or job."""

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import queue
+import re
 import signal
 import threading
 import traceback
@@ -11,9 +12,11 @@ from functools import cache, partial
 from multiprocessing.connection import Connection
 from typing import Any
 
-from kdst_core.executors import DEATHS, ONE_CPU, Done, Ends, Resources, Work
+from kdst_core.executors import ONE_CPU, Done, Ends, Resources, Work
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+TRIES = 2
+"""Workers that a job gets: on one machine a second death is most likely the job's own doing."""
 LINES = 12
 """Lines kept of a traceback."""
 
@@ -101,13 +104,23 @@ class Slot:
         """Return how a call ended; a worker that dies is replaced a few times."""
         from loky import BrokenProcessPool
 
-        for _ in range(DEATHS + 1):
+        how = ""
+        for _ in range(TRIES):
             try:
                 value, error = self.pool.submit(_work, shard).result()
                 return Done(index, value, error)
-            except BrokenProcessPool:
-                self.pool = self._start()
-        return Done(index, error=f"the worker process died {DEATHS + 1} times")
+            except BrokenProcessPool as e:
+                self.pool, how = self._start(), _how_it_died(str(e))
+        return Done(index, error=f"the worker process died {TRIES} times{how}")
+
+
+def _how_it_died(message: str) -> str:
+    """Return how loky says that a process ended, such as ' (SIGSEGV)', '' where it does not."""
+    found = re.search(r"\{(SIG[A-Z]+)\(-\d+\)\}|\{EXIT\((\d+)\)\}", message)
+    if found is None:
+        return ""
+    reason = found[1] or f"exit code {found[2]}"
+    return f" ({reason}{', as when memory runs out' if reason == 'SIGKILL' else ''})"
 
 
 def _feed(
@@ -153,7 +166,9 @@ def _work(shard: Any) -> tuple[Any, str]:
     """Carry out one call in a worker process and return its result and the error that ended it."""
     try:
         return _made()(shard), ""
-    except Exception:
+    except (
+        BaseException
+    ):  # what asks this process to end, such as sys.exit, is the call's error alone
         return None, last_lines(traceback.format_exc())
 
 
