@@ -34,7 +34,7 @@ class Annotator:
 
     def __init__(self, request: ToolsRequest, options: "ToolformerOptions") -> None:
         self.request, self.options = request, options
-        self.tokens = CallTokens(request.tokenizer)
+        self.tokens = CallTokens(request.tokenizer, options.begin_token)
         self.settings = per_tool(options, [t.name for t in request.tools], request.warm)
         self.executor = Executor(request.tools, options.workers)
         self.prompted = options.sampler == "prompted" or (

@@ -120,7 +120,9 @@ class Generator:
     def _check(self, prompt: Document, ids: Sequence[int]) -> None:
         """Refuse a prompt that is empty or too long; nothing is cropped."""
         if not ids:
-            raise KdstError("the prompt is empty, and the tokenizer has no token to begin with")
+            raise KdstError(
+                "the prompt is empty, and nothing stands before it; give some text, or --begin-token always"
+            )
         most = self.model.context - self.decoding.max_tokens - self.decoding.max_input
         if len(ids) > most:
             raise KdstError(

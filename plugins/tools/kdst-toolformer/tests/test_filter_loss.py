@@ -1,5 +1,7 @@
 """The filter's loss against the paper's formula, written out plainly in float64."""
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,7 +17,7 @@ from kdst_tools.tokens import CallTokens
 from kdst_tools.windows import Window, windows
 
 TOKENIZER = layouts.tokenizer()
-TOKENS = CallTokens(TOKENIZER)
+TOKENS = CallTokens(TOKENIZER, "always")
 MODELS = {name: layouts.model(name, len(TOKENIZER)).double() for name in ("gpt2", "llama", "gptj")}
 CALLS = (("Calculator", "400 / 1400", "0.29"), ("Calendar", "", "Monday"), ("QA", "who?", "Anna"))
 
@@ -24,15 +26,22 @@ def windows_of(*texts: str) -> list[Window]:
     return [w for text in texts for w in windows(Document(text), TOKENS, 200)]
 
 
-def plain_loss(model, x: list[int], i: int, z: list[int], placement: str) -> float:
-    """L_i(z) token by token: each log p(x_j | …) from a forward pass of its own."""
+def plain_loss(
+    model, x: list[int], i: int, z: list[int], placement: str, prefix: Sequence[int] = TOKENS.prefix
+) -> float:
+    """L_i(z) token by token: each log p(x_j | …) from a forward pass of its own.
+
+    A token with nothing before it has no probability and counts nothing.
+    """
     total = 0.0
     for j in range(i, len(x)):
         weight = max(0.0, 1 - 0.2 * (j - i)) / 3
         if weight == 0:
             continue
         before = z + x[:j] if placement == "prefix" else x[:i] + z + x[i:j]
-        before = TOKENS.prefix + before
+        before = [*prefix, *before]
+        if not before:
+            continue
         with torch.no_grad():
             logits = model(torch.tensor([before])).logits[0, -1]
         total -= weight * float(logits.log_softmax(-1)[x[j]])
@@ -63,6 +72,19 @@ def test_loss_equals_the_formula_in_float64_also_at_ends_and_for_overlapping_cal
     for query, loss in list(zip(queries, losses, strict=True))[::2]:
         x = parts[query.window].ids
         expected = plain_loss(model, x, query.index, list(query.z), placement)
+        assert loss == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("placement", ["prefix", "inline"])
+def test_a_text_that_begins_with_nothing_has_the_loss_of_the_formula(placement):
+    tokens, model = CallTokens(TOKENIZER), MODELS["llama"]
+    assert tokens.prefix == []
+    (window,) = windows_of("Of 1400 people 400 came.")
+    call = tuple(TOKENS.call("QA", "who?", "Anna"))
+    queries = [Query(0, index, z) for index in (0, 1, 2) for z in ((), call)]
+    losses = Scorer(CausalModel(model), tokens, placement, 600)([window], queries)
+    for query, loss in zip(queries, losses, strict=True):
+        expected = plain_loss(model, window.ids, query.index, list(query.z), placement, ())
         assert loss == pytest.approx(expected, abs=1e-6)
 
 

@@ -15,7 +15,7 @@ from kdst_tools.heads import Heads
 from kdst_tools.tokens import CallTokens
 
 TOKENIZER = layouts.tokenizer()
-TOKENS = CallTokens(TOKENIZER)
+TOKENS = CallTokens(TOKENIZER, "always")
 
 
 def annotations(count: int) -> list[ToolAnnotation]:

@@ -18,7 +18,7 @@ from kdst_tools.tokens import CallTokens
 from kdst_tools.tools.kit import FunctionTool
 
 TOKENIZER = layouts.tokenizer()
-TOKENS = CallTokens(TOKENIZER)
+TOKENS = CallTokens(TOKENIZER, "always")
 PROMPT = Document("Two and two [sic] is")
 
 

@@ -28,7 +28,7 @@ def annotator(layout="gpt2", prompted=True, tools=(LETTERS,), context=1024, **op
     chosen = ToolformerOptions(
         sampler="prompted" if prompted else "seeded",
         max_input=6,
-        **{"tau_s": ["0"], "k": ["3"], "m": ["2"], **options},
+        **{"tau_s": ["0"], "k": ["3"], "m": ["2"], "begin_token": "always", **options},
     )
     return Annotator(ToolsRequest(model, TOKENIZER, list(tools), seed=5), chosen)
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 from attrs import frozen
 
+from kdst_tools.visible import stripped
+
 START, ARROW, END = " [", " ->", "]"
 
 _SPECIAL = re.compile(r"\[|\]|->|&(?=(?:#91|#93|gt|amp);|(?:#(?:9[13]?)?|gt?|a(?:mp?)?)?\Z)")
@@ -80,8 +82,11 @@ def plain(annotated: str) -> str:
 
 
 def clean(result: str) -> str:
-    """Return a tool's answer as one line without API tokens, so that no tool can write a call."""
-    text = " ".join(result.split())
+    """Return a tool's answer as one line without API tokens, so that no tool can write a call.
+
+    Nor can it write escape sequences and other characters that terminals and pages obey.
+    """
+    text = " ".join(stripped(result).split())
     while _API.search(text):
         text = " ".join(_API.sub(" ", text).split())
     return text

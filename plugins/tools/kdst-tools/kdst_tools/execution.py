@@ -14,6 +14,8 @@ from kdst_tools.calls import clean
 WORKERS = 8
 MAX_RESULT = 300
 """Characters of a result that a text takes; a longer one ends with `...`."""
+MAX_READ = 100 * MAX_RESULT
+"""Characters of a result that are looked at."""
 MAX_HUNG = 32
 """Calls of one tool that may hang before the run stops; each leaves a thread behind."""
 
@@ -124,7 +126,7 @@ def ask(tool: Tool, argument: str, document: Document) -> Answer:
         return Answer(None, clean(f"raised {type(e).__name__}: {e}")[:MAX_RESULT])
     if not isinstance(result, str):
         return Answer(None, f"returned {type(result).__name__}, not text")
-    text = clean(result)
+    text = clean(result[:MAX_READ])
     if not text:
         return Answer(None, "returned nothing")
     return Answer(text if len(text) <= MAX_RESULT else text[: MAX_RESULT - 4].rstrip() + " ...")

@@ -5,6 +5,7 @@ from typing import Any
 
 from kdst_core.bench import Span
 from kdst_tools.calls import escape, pieces, unescape, write
+from kdst_tools.visible import visible
 
 KEPT, REJECTED, WRONG = 3, 0, 5
 """Colours of calls that were kept or made, of calls that were not kept, of wrong answers."""
@@ -35,6 +36,11 @@ def texts(rows: Iterable[Mapping[str, Any]]) -> list[list[Span]]:
     return [text(row) for row in turns[:SHOWN]]
 
 
+def _plain(escaped: str) -> str:
+    """Return the plain text of an escaped one, as a page may show it."""
+    return visible(unescape(escaped))
+
+
 def text(row: Mapping[str, Any]) -> list[Span]:
     """Return one annotated document: plain text with calls between its characters."""
     kept = [call for call in row["calls"] if call["kept"]]
@@ -43,10 +49,10 @@ def text(row: Mapping[str, Any]) -> list[Span]:
     plain, spans, done = escape(row["text"]), [], 0
     for call in sorted([*kept, *others[:REJECTED_SHOWN]], key=lambda call: call["offset"]):
         if call["offset"] > done:
-            spans.append(Span(unescape(plain[done : call["offset"]])))
+            spans.append(Span(_plain(plain[done : call["offset"]])))
             done = call["offset"]
         spans.append(_call(call))
-    return [*spans, Span(unescape(plain[done:]))]
+    return [*spans, Span(_plain(plain[done:]))]
 
 
 def _call(call: Mapping[str, Any]) -> Span:
@@ -59,8 +65,8 @@ def _call(call: Mapping[str, Any]) -> Span:
     )
     title = f"losses: {losses}; p {call['p']:.2f}"
     if call["kept"]:
-        return Span(f"{unescape(said)} {call['gain']:+.2f}", KEPT, 1.0, title)
-    return Span(unescape(said), REJECTED, 0.7, f"{call['reason']}; {title}")
+        return Span(f"{_plain(said)} {call['gain']:+.2f}", KEPT, 1.0, title)
+    return Span(_plain(said), REJECTED, 0.7, f"{call['reason']}; {title}")
 
 
 def answers(evaluation: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[list[Span]]:
@@ -77,7 +83,7 @@ def _answer(row: Mapping[str, Any]) -> list[Span]:
     said = row["after"]
     series = KEPT if said["right"] else WRONG
     title = "right" if said["right"] else f"wrong: the answer is {row['answer']}"
-    return [Span(row["prompt"]), Span(unescape(said["annotated"]), series, 1.0, title)]
+    return [Span(row["prompt"]), Span(_plain(said["annotated"]), series, 1.0, title)]
 
 
 def continuation(said: Mapping[str, Any]) -> list[Span]:
@@ -85,7 +91,7 @@ def continuation(said: Mapping[str, Any]) -> list[Span]:
     spans = [Span(said["prompt"])]
     for piece in pieces(said["annotated"]):
         if isinstance(piece, str):
-            spans.append(Span(unescape(piece)))
+            spans.append(Span(_plain(piece)))
         else:
-            spans.append(Span(unescape(write(piece.tool, piece.input, piece.result)), KEPT))
+            spans.append(Span(_plain(write(piece.tool, piece.input, piece.result)), KEPT))
     return spans

@@ -147,7 +147,7 @@ class Measuring:
         texts = [escape(d.text) for d in self.prepared.held_out]
         for name, (model, tokenizer) in (("before", self.prepared.pair), ("after", trained)):
             if texts:
-                value = perplexity(model, tokenizer, texts)
+                value = perplexity(model, tokenizer, texts, self.prepared.options.begin_token)
                 self.so_far.metrics[f"perplexity.plain.{name}"] = value
 
     def _filter(self) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from kdst_core.errors import KdstError
+from kdst_tools.begin import put_before
 
 Pair = tuple[Any, Any]
 """A model of transformers, in evaluation mode, and its fast tokenizer."""
@@ -20,6 +21,7 @@ def load(name: str, device: str, stage: str = "warm", as_saved: bool = False) ->
 
         pair: Pair = tiny.load(cast(Any, stage))
         model, tokenizer = pair
+        put_before(tokenizer, tokenizer.bos_token_id)
         return model.to(device), tokenizer
     return _pretrained(name, device, as_saved)
 

@@ -21,6 +21,7 @@ from kdst_tools.quiet import quiet
 from kdst_tools.rounds import Round
 from kdst_tools.spread import Annotating, Spread
 from kdst_tools.staged import STAGES, StagedOptions
+from kdst_tools.visible import visible
 
 if TYPE_CHECKING:
     from kdst_tools.evaluation.problems import Problem
@@ -119,9 +120,12 @@ class PreparedTools:
         so_far.files.append(artifacts.dump(run, "generation.json", shown(found)))
         made = [call for call in found.calls if not call.reason]
         so_far.metrics = {"calls": float(len(made)), "tokens": float(found.tokens)}
-        so_far.summary = [f"{found.prompt.text}{found.annotated}"]
-        so_far.warnings = [f"the call {c.tool}({c.input}) failed: {c.reason}" for c in found.calls
-                           if c.reason]  # fmt: skip
+        so_far.summary = [visible(f"{found.prompt.text}{found.annotated}")]
+        so_far.warnings = [
+            f"the call {visible(f'{c.tool}({c.input})')} failed: {c.reason}"
+            for c in found.calls
+            if c.reason
+        ]
 
     def _learn(self, run: Run, so_far: Progress) -> None:
         """Carry out the stages up to the one that was asked for."""

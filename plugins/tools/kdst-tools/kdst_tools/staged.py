@@ -21,6 +21,11 @@ class StagedOptions:
     rounds: int = option(
         1, "Rounds of annotating and finetuning, each with the model of the one before.", min=1
     )
+    begin_token: Literal["auto", "always", "never"] = option(
+        "auto",
+        "What stands before every text that the model reads. auto: what its tokenizer puts there, often"
+        " nothing. always: its begin token, or else its end token. never: nothing.",
+    )
     prompt: str | None = option(
         None, "Only continue this text with --model, and show the calls. Nothing is trained."
     )

@@ -7,6 +7,7 @@ from attrs import frozen
 
 from kdst_core.errors import KdstError
 from kdst_tools import calls
+from kdst_tools.begin import Begin, begin_tokens
 
 ANCHOR = "a"
 """A letter in front of what is encoded, so that tokens are those inside a text, not at its start."""
@@ -30,19 +31,14 @@ class CallTokens:
     is given one after the other.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, begin: Begin = "auto") -> None:
         if not getattr(tokenizer, "is_fast", False):
             raise KdstError("tool calls need a fast tokenizer of transformers (tokenizer.json)")
         self.tokenizer = tokenizer
         self.start, self.start_id = self._find_start()
         self.arrow = self._inside(calls.ARROW)
         self.end = self._inside(calls.END)
-        special = (tokenizer.bos_token_id, tokenizer.eos_token_id)
-        self.prefix: list[int] = (
-            [next(t for t in special if t is not None)]
-            if any(t is not None for t in special)
-            else []
-        )
+        self.prefix = begin_tokens(tokenizer, begin, ANCHOR)
         self.eos: int | None = tokenizer.eos_token_id
 
     def _find_start(self) -> tuple[str, int]:
@@ -54,8 +50,11 @@ class CallTokens:
         raise KdstError("this tokenizer has no token for '[', with which calls begin")
 
     def _ids(self, text: str) -> list[int]:
-        """Tokens of a text, without special ones."""
-        return list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+        """Tokens of a text, none of them special: what spells a special one is split as other text."""
+        found = self.tokenizer(
+            text, add_special_tokens=False, split_special_tokens=True, verbose=False
+        )
+        return list(found["input_ids"])
 
     def _inside(self, text: str) -> list[int]:
         """Tokens of a piece of text in the middle of a text."""
@@ -65,7 +64,11 @@ class CallTokens:
     def encode(self, escaped: str) -> Encoded:
         """Return the tokens of an escaped text and where calls may stand in it."""
         found = self.tokenizer(
-            escaped, add_special_tokens=False, return_offsets_mapping=True, verbose=False
+            escaped,
+            add_special_tokens=False,
+            split_special_tokens=True,
+            return_offsets_mapping=True,
+            verbose=False,
         )
         offsets, ends = [], [0]
         for first, last in found["offset_mapping"]:
@@ -121,9 +124,11 @@ class CallTokens:
         return ids + (self._inside(plain[done:]) if done else self._ids(plain[done:]))
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of tokens in the middle of a text, special tokens left out."""
+        """Return the text of tokens in the middle of a text; of special ones only the end is left out."""
         anchor = self._ids(ANCHOR)
         text = self.tokenizer.decode(
-            [*anchor, *ids], skip_special_tokens=True, clean_up_tokenization_spaces=False
+            [*anchor, *(i for i in ids if i != self.eos)],
+            skip_special_tokens=False,
+            clean_up_tokenization_spaces=False,
         )
         return str(text)[len(self.tokenizer.decode(anchor)) :]

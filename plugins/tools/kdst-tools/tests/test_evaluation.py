@@ -163,4 +163,6 @@ def test_perplexity_equals_a_plain_loop_over_texts_and_parts() -> None:
                 logits = model(input_ids=part).logits[0, :-1].double()
             total -= logits.log_softmax(-1).gather(1, part[0, 1:, None]).sum().item()
             count += part.shape[1] - 1
-    assert perplexity(model, tokenizer, texts) == pytest.approx(math.exp(total / count), rel=1e-5)
+    assert perplexity(model, tokenizer, texts, "always") == pytest.approx(
+        math.exp(total / count), rel=1e-5
+    )

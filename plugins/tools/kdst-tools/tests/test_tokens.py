@@ -3,12 +3,13 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from kdst_core.contracts import Document
 from kdst_core.errors import KdstError
 from kdst_tools import layouts
+from kdst_tools.begin import put_before
 from kdst_tools.calls import WrittenCall, escape, pieces, write
 from kdst_tools.tokens import CallTokens
 from kdst_tools.windows import windows
@@ -35,10 +36,62 @@ def test_a_call_begins_with_the_merged_token_where_there_is_one():
     assert SINGLE.start == "["
 
 
-def test_tokenizers_without_special_tokens_have_no_prefix():
+def test_a_text_begins_as_its_tokenizer_begins_it_unless_told_otherwise():
     assert SINGLE.prefix == []
     assert SINGLE.eos is None
-    assert len(MERGES.prefix) == 1
+    assert MERGES.prefix == []
+    adding = layouts.tokenizer()
+    put_before(adding, adding.bos_token_id)
+    assert adding("x")["input_ids"][0] == adding.bos_token_id
+    for begin, plain, added in (("auto", 0, 1), ("always", 1, 1), ("never", 0, 0)):
+        assert len(CallTokens(layouts.tokenizer(), begin).prefix) == plain
+        assert len(CallTokens(adding, begin).prefix) == added
+
+
+def test_a_tokenizer_that_adds_tokens_on_both_sides_gives_those_before():
+    both = layouts.tokenizer()
+    token = both.eos_token
+    both.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{token} {token} $A {token}", special_tokens=[(token, both.eos_token_id)]
+    )
+    assert CallTokens(both).prefix == [both.eos_token_id] * 2
+
+
+def test_a_begin_token_that_is_not_there_is_refused():
+    with pytest.raises(KdstError, match="no begin token and no end token"):
+        CallTokens(SINGLE.tokenizer, "always")
+
+
+def test_a_begin_token_put_before_texts_is_saved_with_the_tokenizer(tmp_path):
+    adding = layouts.tokenizer()
+    put_before(adding, adding.bos_token_id)
+    adding.save_pretrained(tmp_path)
+    assert CallTokens(AutoTokenizer.from_pretrained(tmp_path)).prefix == [adding.bos_token_id]
+
+
+def test_control_tokens_in_texts_inputs_and_results_are_split():
+    tokenizer = layouts.tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>"]})
+    tokens = CallTokens(tokenizer)
+    control = {tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|im_start|>")}
+    said = "a <|im_start|>system <|endoftext|> b"
+    encoded = tokens.encode(said)
+    assert not control & set(encoded.ids)
+    assert tokens.decode(encoded.ids) == said
+    assert encoded.ends[-1] == len(said)
+    call = tokens.call("Tool", said, said)
+    assert not control & set(call)
+    assert not control & set(tokens.annotated(said + write("Tool", said, said) + said))
+
+
+def test_decoding_shows_control_tokens_but_for_the_end():
+    tokenizer = layouts.tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>"]})
+    control = tokenizer.convert_tokens_to_ids("<|im_start|>")
+    a = CallTokens(tokenizer).encode("a").ids
+    assert (
+        CallTokens(tokenizer).decode([*a, control, *a, tokenizer.eos_token_id]) == "a<|im_start|>a"
+    )
 
 
 def test_a_tokenizer_without_a_bracket_is_refused():

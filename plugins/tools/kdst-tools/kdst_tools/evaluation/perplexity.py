@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kdst_tools.begin import Begin
 from kdst_tools.heads import Heads
 from kdst_tools.tokens import CallTokens
 
@@ -16,15 +17,17 @@ TOKENS = 8192
 
 
 @torch.inference_mode()
-def perplexity(model: nn.Module, tokenizer: Any, texts: Sequence[str]) -> float:
+def perplexity(
+    model: nn.Module, tokenizer: Any, texts: Sequence[str], begin: Begin = "auto"
+) -> float:
     """Return exp of the mean loss in nats a token of the texts, escaped as training texts are.
 
     A text longer than the context is read in parts that follow one another. The first token of a text
-    counts where the tokenizer has one to begin with.
+    counts where there is one before it (`kdst_tools.begin`).
     """
     device, heads = next(model.parameters()).device, Heads(model)
     total, count = 0.0, 0
-    for batch, lengths in _batches(model, tokenizer, texts):
+    for batch, lengths in _batches(model, CallTokens(tokenizer, begin), texts):
         ids = batch.to(device)
         real = torch.arange(ids.shape[1], device=device) < lengths.to(device)[:, None]
         losses = _losses(heads, ids, real.long())
@@ -49,9 +52,10 @@ def _losses(heads: Heads, ids: Tensor, real: Tensor) -> Tensor:
     return torch.cat(losses).view(len(ids), -1)
 
 
-def _batches(model: Any, tokenizer: Any, texts: Sequence[str]) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(
+    model: Any, tokens: CallTokens, texts: Sequence[str]
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield tokens (B, T), padded at the right, and their lengths (B,)."""
-    tokens = CallTokens(tokenizer)
     context = int(getattr(model.config, "max_position_embeddings", 0) or 1024)
     room = context - len(tokens.prefix)
     parts = []
