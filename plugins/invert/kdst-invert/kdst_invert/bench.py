@@ -39,6 +39,7 @@ class InvertBench:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         from kdst_invert import source
         from kdst_invert.embedders import choose
+        from kdst_invert.embedders.function import as_embedder
 
         device = usable(job.device if job.device != "auto" else "cuda" if has_cuda() else "cpu")
         inputs: InvertInputs = job.inputs
@@ -46,7 +47,7 @@ class InvertBench:
         embed = (
             choose.choose(inputs, device)
             if live is None
-            else choose.prefixed(choose.as_embedder(live, "embedder"), inputs.prefix)
+            else choose.prefixed(as_embedder(live, "embedder"), inputs.prefix)
         )
         plan = source.read(inputs, job.seed, job.objects)
         spread = _spread(job, device, plan.rows, precision_of(embed) or "auto")

@@ -10,7 +10,7 @@ from kdst_core.options import option
 
 Stage = Literal["invert", "fit"]
 Study = Literal["none", "defence", "search", "length", "access"]
-Pooling = Literal["mean", "cls", "pooler"]
+Pooling = Literal["mean", "cls", "pooler", "max", "weightedmean", "lasttoken"]
 
 
 @frozen
@@ -32,16 +32,23 @@ class InvertInputs:
         "What made the vectors: minilm, a directory or hub id (owner/name) of a transformers encoder,"
         " st:NAME for sentence-transformers, endpoint, or module:function.",
     )
-    pooling: Pooling = option(
-        "mean", "How an encoder's token vectors become one: mean, cls, pooler."
+    pooling: Pooling | None = option(
+        None,
+        "How an encoder's token vectors become one: mean, cls, pooler, max, weightedmean, lasttoken."
+        " Default: as the directory's modules.json says, else mean.",
     )
     normalise: bool | None = option(
         None,
-        "Whether the vectors of an encoder or endpoint have length 1. Default: only minilm's and"
-        " those of sentence-transformers models that say so.",
+        "Whether the vectors of an encoder or endpoint have length 1. Default: as the directory's"
+        " modules.json says; an endpoint's as they come.",
     )
     prefix: str = option(
         "", "Put before every text that the embedder is asked for, such as 'passage: '."
+    )
+    prompt: str | None = option(
+        None,
+        "Name of the prompt of a sentence-transformers model that is put before every text. Default: the"
+        " model's own default, where it has one.",
     )
     endpoint: str | None = option(
         None,

@@ -54,7 +54,8 @@ class Planned:
     def _prepared(self) -> "PreparedInvert":
         """The run with its vectors."""
         source = self.plan.source(self.embed, self.job.show)
-        return PreparedInvert(self.job, self.device, self.embed, source, source.said, self.spread)
+        said = (*getattr(self.embed, "said", ()), *source.said)
+        return PreparedInvert(self.job, self.device, self.embed, source, said, self.spread)
 
 
 def _counted(outcome: Outcome, asked: "Endpoint") -> Outcome:

@@ -15,9 +15,10 @@ from kdst_core.errors import KdstError
 from kdst_invert.checks import Remembering
 from kdst_invert.embedders import endpoint as module
 from kdst_invert.embedders.answers import vectors
-from kdst_invert.embedders.choose import as_embedder, choose, prefixed
+from kdst_invert.embedders.choose import choose, prefixed
 from kdst_invert.embedders.encoder import load_encoder, same_length
 from kdst_invert.embedders.endpoint import Endpoint
+from kdst_invert.embedders.function import as_embedder
 from kdst_invert.embedders.minilm import check_weights, minilm, package_directory
 from kdst_invert.inputs import InvertInputs
 from kdst_invert.precision import precision_of, settled

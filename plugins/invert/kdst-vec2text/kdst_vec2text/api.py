@@ -10,7 +10,8 @@ from attrs import frozen
 from torch import Tensor
 
 from kdst_core.contracts import Embedder, Inversion
-from kdst_invert.embedders.choose import as_embedder, choose
+from kdst_invert.embedders.choose import choose
+from kdst_invert.embedders.function import as_embedder
 from kdst_invert.inputs import InvertInputs
 from kdst_vec2text.inversion import InversionSettings, invert_block
 from kdst_vec2text.pair import Vec2Text, load_corrector

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from kdst_invert.precision import settled
+from kdst_vec2text.belongs import embedder_notes
 from kdst_vec2text.fit import FitSettings, Services, Texts, fit, forget, split
 from kdst_vec2text.inversion import InversionSettings, invert_block
 from kdst_vec2text.pair import Vec2Text, load_corrector
@@ -25,13 +26,17 @@ def invert_request(
     else:
         model = trained(request, request.training, options, run)
     model.check_shape(request.embeddings)
-    if options.budget != 0:
+    asked = options.budget != 0
+    if asked:
         model.check_embedder(request.embed)
     said = notes(model, options)
     if request.training is not None:
         said += cut_texts(model, request.training.texts) + trained_in(run.device)
     dtype = torch.bfloat16 if options.precision == "bfloat16" else torch.float32
-    return _blocks(model.to(run.device, dtype), request, settings(options), said)
+    model = model.to(run.device, dtype)
+    if request.training is None:
+        said += embedder_notes(model, request.embed, asked)
+    return _blocks(model, request, settings(options), said)
 
 
 def settings(options: "Vec2TextOptions") -> InversionSettings:

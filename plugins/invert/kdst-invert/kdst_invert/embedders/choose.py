@@ -3,63 +3,23 @@
 import importlib
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import torch
-from attrs import field, frozen
+from attrs import frozen
 from torch import Tensor
 
 from kdst_core.contracts import Embedder
 from kdst_core.errors import KdstError
-from kdst_invert.embedders.encoder import load_encoder
+from kdst_invert.embedders.directory import encoder_of, library_model
 from kdst_invert.embedders.endpoint import Endpoint
+from kdst_invert.embedders.function import as_embedder
 from kdst_invert.embedders.minilm import minilm
 from kdst_invert.inputs import InvertInputs
 from kdst_invert.precision import Precision, Settled, precision_of
 
 KEY = "OPENAI_API_KEY"
-UNIT = 1e-3
-
-
-@frozen
-class Function:
-    """A function from texts to vectors as an embedder."""
-
-    name: str
-    function: Callable[[Sequence[str]], Any] = field(repr=False)
-    dimension: int
-    normalised: bool
-
-    def __call__(self, texts: Sequence[str]) -> Tensor:
-        """Return (n, D) float32; KdstError when the function returns something else."""
-        return vectors_of(self.function(list(texts)), len(texts), self.name)
-
-
-def vectors_of(found: Any, count: int, name: str) -> Tensor:
-    """What an embedder returned as (n, D) float32 on the CPU; KdstError when it is not that."""
-    try:
-        vectors = torch.as_tensor(found).detach().float().cpu()
-    except (TypeError, ValueError, RuntimeError) as e:
-        raise KdstError(f"{name} returned a {type(found).__name__}, not vectors (n, D)") from e
-    if vectors.ndim != 2 or len(vectors) != count or not bool(vectors.isfinite().all()):
-        raise KdstError(
-            f"{name} returned shape {tuple(vectors.shape)} for {count} texts;"
-            " it must return finite numbers (n, D)"
-        )
-    return vectors
-
-
-def as_embedder(function: Callable[[Sequence[str]], Any], name: str) -> Embedder:
-    """An embedder from a function; dimension and length are read from one call."""
-    if all(hasattr(function, part) for part in ("name", "dimension", "normalised")):
-        return cast(Embedder, function)
-    if not callable(function):
-        raise KdstError(f"{name} is not a function of a list of texts")
-    vectors = vectors_of(function(["a", "another text"]), 2, name)
-    unit = bool(((vectors.norm(dim=1) - 1).abs() < UNIT).all())
-    return Function(name, function, vectors.shape[1], unit)
 
 
 @frozen
@@ -89,6 +49,12 @@ class Prefixed:
         """Precision of the encoder inside, which workers take too."""
         return precision_of(self.inner)
 
+    @property
+    def said(self) -> tuple[str, ...]:
+        """What a user must know of the embedder inside."""
+        found: tuple[str, ...] = getattr(self.inner, "said", ())
+        return found
+
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """Return (n, D) float32 of the texts with the prefix."""
         return self.inner([self.prefix + text for text in texts])
@@ -106,31 +72,34 @@ def prefixed(embed: Embedder, prefix: str) -> Embedder:
 
 def choose(inputs: InvertInputs, device: str, precision: Precision = "auto") -> Embedder:
     """The embedder that the options name, with their prefix. precision: of an encoder loaded here."""
-    return prefixed(_named(inputs, device, precision), inputs.prefix)
+    if inputs.prefix and inputs.prompt is not None:
+        raise KdstError("give --prefix or --prompt, not both: either is put before every text")
+    found = _named(inputs, device, precision)
+    return prefixed(found, inputs.prefix or getattr(found, "prompt", ""))
 
 
 def _named(inputs: InvertInputs, device: str, precision: Precision) -> Embedder:
     """The embedder that the options name."""
     name = inputs.embedder
+    if inputs.prompt is not None and not (name.startswith("st:") or _is_place(name)):
+        raise KdstError("--prompt names a prompt of a sentence-transformers model; use --prefix")
     if name == "minilm":
         return minilm(device, precision)
     if name == "endpoint":
         return _endpoint(inputs)
     if name.startswith("st:"):
-        return _sentence_transformers(name.removeprefix("st:"), device)
+        return library_model(name.removeprefix("st:"), name, device, inputs)
     if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
         return as_embedder(_import(name), name)
     directory = _directory(name)
     if inputs.endpoint is not None:
         raise KdstError("--endpoint is only asked with --embedder endpoint")
-    return load_encoder(
-        directory,
-        name=name,
-        pooling=inputs.pooling,
-        normalised=bool(inputs.normalise),
-        device=device,
-        precision=precision,
-    )
+    return encoder_of(directory, inputs, device, precision)
+
+
+def _is_place(name: str) -> bool:
+    """Whether a name is a directory or a hub id, which may have prompts."""
+    return name not in ("minilm", "endpoint") and ":" not in name
 
 
 def _import(name: str) -> Any:
@@ -167,26 +136,6 @@ def _directory(name: str) -> Path:
             f"--embedder {name!r} is no directory, and the hub has no such model at hand: {reason}"
         ) from e
     return Path(found)
-
-
-def _sentence_transformers(name: str, device: str) -> Embedder:
-    """A model of sentence-transformers, where that library is installed."""
-    try:
-        library = importlib.import_module("sentence_transformers")
-    except ImportError as e:
-        raise KdstError(
-            f"--embedder st:{name} needs sentence-transformers: pip install sentence-transformers"
-        ) from e
-    try:
-        model = library.SentenceTransformer(name, device=device)
-    except Exception as e:
-        reason = (str(e).splitlines() or [type(e).__name__])[0]
-        raise KdstError(f"sentence-transformers cannot load {name!r}: {reason}") from e
-
-    def embed(texts: Sequence[str]) -> Any:
-        return model.encode(list(texts), convert_to_tensor=True, show_progress_bar=False)
-
-    return as_embedder(embed, f"st:{name}")
 
 
 def _endpoint(inputs: InvertInputs) -> Embedder:

@@ -5,7 +5,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from attrs import field, frozen
@@ -15,7 +15,10 @@ from kdst_core.errors import KdstError
 from kdst_invert.precision import Precision as Precision
 from kdst_invert.precision import Settled, settled
 
-Pooling = Literal["mean", "cls", "pooler"]
+Pooling = Literal[
+    "mean", "cls", "pooler", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"
+]
+POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 BATCH = 64
 
 
@@ -24,8 +27,10 @@ class Encoder:
     """Texts to vectors by a transformers encoder.
 
     pooling: mean of all tokens' last hidden states, that of the first token (cls), or the model's own
-    pooler. longest: tokens that are read of a text, the rest is cut as the model's makers do.
-    precision: of products; norms, sums and pooling stay in float32.
+    pooler, and the others of sentence-transformers; vectors of several are joined. longest: tokens
+    that are read of a text, the rest is cut as the model's makers do. lower: texts are made lower case
+    first. precision: of products; norms, sums and pooling stay in float32. prompt: what its makers put
+    before every text, not put there by itself. said: what a user must know.
     """
 
     name: str
@@ -33,32 +38,53 @@ class Encoder:
     tokenizer: Any = field(repr=False)
     dimension: int
     normalised: bool
-    pooling: Pooling
+    pooling: tuple[Pooling, ...]
     longest: int
     precision: Settled = "float32"
+    lower: bool = False
+    prompt: str = ""
+    said: tuple[str, ...] = ()
 
     @torch.inference_mode()
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """Return (n, D) float32 on the CPU."""
         if not texts:
             return torch.empty(0, self.dimension)
-        found = self.tokenizer(list(texts), truncation=True, max_length=self.longest)["input_ids"]
+        read = [text.lower() if self.lower else text for text in texts]
+        found = self.tokenizer(read, truncation=True, max_length=self.longest)["input_ids"]
         vectors = torch.empty(len(texts), self.dimension)
         for rows in same_length(found, BATCH):
             ids = torch.tensor([found[i] for i in rows], device=self.model.device)
-            vectors[rows] = self._pooled(ids).float().cpu()
+            vectors[rows] = self._vectors(ids).float().cpu()
         return torch.nn.functional.normalize(vectors, dim=1) if self.normalised else vectors
 
-    def _pooled(self, ids: Tensor) -> Tensor:
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each whole text, those that the tokeniser adds included."""
+        return [len(ids) for ids in self.tokenizer(list(texts))["input_ids"]]
+
+    def _vectors(self, ids: Tensor) -> Tensor:
         """One vector of each row of token ids without padding."""
         fast = self.precision == "bfloat16"
         with torch.autocast(ids.device.type, torch.bfloat16, enabled=fast):
             output = self.model(input_ids=ids, attention_mask=torch.ones_like(ids))
-        if self.pooling == "pooler":
-            pooled: Tensor = output.pooler_output
-            return pooled
-        hidden: Tensor = output.last_hidden_state
-        return hidden[:, 0] if self.pooling == "cls" else hidden.float().mean(1)
+        return torch.cat([_pooled(output, kind) for kind in self.pooling], dim=1)
+
+
+def _pooled(output: Any, kind: Pooling) -> Tensor:
+    """The vectors (B, D) of one pooling of rows without padding."""
+    if kind == "pooler":
+        pooled: Tensor = output.pooler_output
+        return pooled
+    hidden: Tensor = output.last_hidden_state
+    if kind in ("cls", "lasttoken"):
+        return hidden[:, 0 if kind == "cls" else -1]
+    hidden, length = hidden.float(), hidden.shape[1]
+    if kind == "max":
+        return hidden.amax(1)
+    if kind == "weightedmean":
+        weights = torch.arange(1.0, length + 1, device=hidden.device)
+        return (hidden * weights[:, None]).sum(1) / weights.sum()
+    return hidden.mean(1) if kind == "mean" else hidden.sum(1) / length**0.5
 
 
 def same_length(ids: Sequence[Sequence[int]], most: int) -> Iterator[list[int]]:
@@ -76,11 +102,12 @@ def load_encoder(
     directory: Path,
     *,
     name: str,
-    pooling: Pooling,
+    pooling: Pooling | tuple[Pooling, ...],
     normalised: bool,
     device: str = "cpu",
     precision: Precision = "auto",
     longest: int | None = None,
+    lower: bool = False,
 ) -> Encoder:
     """Load the encoder that transformers saved in a directory.
 
@@ -89,9 +116,10 @@ def load_encoder(
     """
     from kdst_invert.quiet import quiet
 
+    poolings: tuple[Pooling, ...] = (pooling,) if isinstance(pooling, str) else pooling
     with quiet():
         model, tokenizer = _load(directory)
-    if pooling == "pooler" and getattr(model, "pooler", None) is None:
+    if "pooler" in poolings and getattr(model, "pooler", None) is None:
         raise KdstError(f"{directory} has no pooler; choose --pooling mean or cls")
     model = model.eval().requires_grad_(False).to(device, torch.float32)
     known = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", 512))
@@ -99,11 +127,12 @@ def load_encoder(
         name=name,
         model=model,
         tokenizer=tokenizer,
-        dimension=int(model.config.hidden_size),
+        dimension=int(model.config.hidden_size) * len(poolings),
         normalised=normalised,
-        pooling=pooling,
-        longest=longest or known,
+        pooling=poolings,
+        longest=min(longest or known, known),
         precision=settled(precision, device),
+        lower=lower,
     )
 
 

