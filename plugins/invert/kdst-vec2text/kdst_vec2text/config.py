@@ -21,7 +21,9 @@ class CheckpointConfig:
     """One network of an inverter; the first five names are those of the official `config.json`.
 
     t5: fields of the T5 that differ from what the weights' shapes say. normalised: whether the
-    embedder's vectors have length 1, None where it is not known.
+    embedder's vectors have length 1, None where it is not known. masked_start: whether a corrector's
+    x̂ begins with the masked start token; None: as the official ones, unless `t5` shows that a fit wrote
+    this.
     """
 
     num_repeat_tokens: int = 16
@@ -32,6 +34,12 @@ class CheckpointConfig:
     embedder_dimension: int | None = None
     normalised: bool | None = None
     t5: Mapping[str, Any] = field(factory=dict)
+    masked_start: bool | None = None
+
+    @property
+    def starts(self) -> bool:
+        """Whether a corrector's x̂ begins with the masked start token."""
+        return not self.t5 if self.masked_start is None else self.masked_start
 
     @classmethod
     def read(cls, path: Path) -> "CheckpointConfig":

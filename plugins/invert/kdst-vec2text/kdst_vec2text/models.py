@@ -89,7 +89,13 @@ class Hypothesiser(Inverter):
 
 
 class Corrector(Inverter):
-    """A better text from an embedding, a hypothesis and the hypothesis's embedding."""
+    """A better text from an embedding, a hypothesis and the hypothesis's embedding.
+
+    starts: whether x̂ begins with the decoder's start token, which is padding and so masked, but moves
+    x̂ by a position. The official correctors were trained on such texts, those of `fit` were not.
+    """
+
+    starts = False
 
     def __init__(self, t5: T5Config, dimension: int, k: int) -> None:
         super().__init__(t5, dimension, k)
@@ -103,6 +109,8 @@ class Corrector(Inverter):
 
         LayerNorm([eos] T₁(e) [eos] T₃(ê) [eos] T₂(e - ê) [eos] emb(x̂)); T₂ takes the difference.
         """
+        if self.starts:
+            x_hat = nn.functional.pad(x_hat, (1, 0), value=self.pad)
         embed = self.encoder_decoder.shared
         eos = embed.weight[self.eos].expand(len(e), 1, -1)
         part = [

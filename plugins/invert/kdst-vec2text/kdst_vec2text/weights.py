@@ -139,6 +139,8 @@ def build(kind: Kind, state: Mapping[str, Tensor], config: CheckpointConfig) -> 
     with torch.random.fork_rng(devices=[]):  # a new T5 draws the weights that are replaced
         network = CLASSES[kind](t5_config(complete.t5), dimension, k)
     _load(network, state, kind)
+    if isinstance(network, Corrector):
+        network.starts = config.starts
     return network.eval()
 
 
@@ -200,6 +202,8 @@ def save_network(
     save_file(state, temporary)
     os.replace(temporary, directory / STORES[0])
     kept = {name: getattr(network.encoder_decoder.config, name) for name in NOT_IN_SHAPES}
-    fields = {name: getattr(evolve(config, t5=kept), name) for name in FIELDS}
+    starts = network.starts if isinstance(network, Corrector) else None
+    written_config = evolve(config, t5=kept, masked_start=starts)
+    fields = {name: getattr(written_config, name) for name in FIELDS}
     written = {n: v for n, v in fields.items() if v is not None}
     (directory / "config.json").write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")

@@ -151,6 +151,24 @@ def test_corrector_input_and_mask_equal_float64_rendering(dimension: int) -> Non
     assert float((exact - plain).abs().max()) < 1e-12
 
 
+def test_an_official_corrector_reads_a_masked_start_token_before_the_hypothesis() -> None:
+    made = network(Corrector)
+    e, e_hat = vectors(12), vectors(12, 3)[:2]
+    shifted = torch.nn.functional.pad(X_HAT, (1, 0))
+    with torch.no_grad():
+        wanted, mask = made.inputs(e, e_hat, shifted)
+        made.starts = True
+        found, seen = made.inputs(e, e_hat, X_HAT)
+    assert torch.equal(found, wanted)
+    assert torch.equal(seen, mask)
+    assert seen[:, 13].tolist() == [0, 0]
+    with torch.no_grad():
+        begun = made.logits((found, seen), LABELS)
+        made.starts = False
+        plain = made.logits(made.inputs(e, e_hat, X_HAT), LABELS)
+    assert float((begun - plain).abs().max()) > 1e-4, "positions move"
+
+
 def test_corrector_forward_equals_float64_rendering() -> None:
     made = network(Corrector)
     e, e_hat = vectors(12), vectors(12, 3)[:2]

@@ -237,6 +237,28 @@ def test_official_checkpoints_need_no_layout_of_ours(tmp_path: Path) -> None:
         load_corrector(str(first), str(write(tmp_path / "o", other)))
 
 
+def test_official_correctors_start_with_a_masked_token_and_those_of_a_fit_do_not(
+    tmp_path: Path,
+) -> None:
+    network, config = load_network(
+        "corrector", write(tmp_path / "official", small_state("corrector"))
+    )
+    assert isinstance(network, Corrector)
+    assert network.starts
+    save_network(network, config, tmp_path / "kept", torch.float32)
+    again, _ = load_network("corrector", tmp_path / "kept")
+    assert again.starts
+    network.starts = False
+    save_network(network, config, tmp_path / "ours", torch.float32)
+    ours, _ = load_network("corrector", tmp_path / "ours")
+    assert not ours.starts
+    written = json.loads((tmp_path / "ours" / "config.json").read_text())
+    written.pop("masked_start")  # as fits wrote it before
+    (tmp_path / "ours" / "config.json").write_text(json.dumps(written))
+    assert not load_network("corrector", tmp_path / "ours")[0].starts
+    assert not load_corrector("tiny").corrector.starts  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize("source", ["no/such/place/here", "nothing", "a b/c"])
 def test_what_is_no_checkpoint_is_said(source: str) -> None:
     with pytest.raises(KdstError, match="neither a directory nor a hub id"):
