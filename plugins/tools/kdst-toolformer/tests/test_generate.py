@@ -1,5 +1,6 @@
 """Decoding with calls, by a model that writes what it is told to."""
 
+import sys
 from itertools import pairwise
 
 import attrs
@@ -11,7 +12,7 @@ from kdst_core.contracts import Document
 from kdst_core.errors import KdstError
 from kdst_toolformer.forward import CausalModel
 from kdst_toolformer.generate import MAX_FAILED, Decoding, Generator
-from kdst_tools import layouts
+from kdst_tools import layouts, toolset
 from kdst_tools.calls import escape
 from kdst_tools.execution import Executor
 from kdst_tools.tokens import CallTokens
@@ -154,6 +155,36 @@ def test_after_a_call_that_failed_another_is_made():
     generator = Generator(CausalModel(model), TOKENS, Executor([tool]), decoding, 0)
     (found,) = generator([PROMPT], True)
     assert [c.result for c in found.calls] == [None, "4"]
+
+
+SERVER = """import json, os, sys
+for line in sys.stdin:
+    m, r = json.loads(line), {"protocolVersion": "2025-06-18", "capabilities": {}, "serverInfo": {}}
+    if m["method"] == "tools/list":
+        r = {"tools": [{"name": "Half", "inputSchema": {"properties": {"of": {"type": "integer"}}}}]}
+    if m["method"] == "tools/call":
+        of = m["params"]["arguments"]["of"]
+        if of == 13: os.kill(os.getpid(), 9)
+        r = {"content": [{"type": "text", "text": str(of // 2)}]}
+    if "id" in m: print(json.dumps({"jsonrpc": "2.0", "id": m["id"], "result": r}), flush=True)
+"""
+
+
+def test_a_server_of_ten_lines_answers_in_generation_and_killed_costs_that_call(tmp_path):
+    (tmp_path / "server.py").write_text(SERVER)
+    (tool,) = toolset.load([f"mcp:{sys.executable} {tmp_path / 'server.py'}"], False)
+    executor, found = Executor([tool]), []
+    for text in (" [Half(14) -> 7] 7.", " [Half(13) -> 6] 6.", " [Half(16) -> 8] 8."):
+        model = Scripted(script(text), TOKENS.encode("a").ids[0])
+        decoding = Decoding("probability", max_tokens=3)
+        found += Generator(CausalModel(model), TOKENS, executor, decoding, 0)([PROMPT], True)
+    assert [(c.input, c.result, c.reason) for g in found for c in g.calls] == [
+        ("14", "7", ""),
+        ("13", None, "its server ended (signal 9)"),
+        ("16", "8", ""),
+    ]
+    assert [g.annotated[:15] for g in found[::2]] == [" [Half(14) -> 7", " [Half(16) -> 8"]
+    assert "[" not in found[1].annotated
 
 
 def test_top_k_begins_a_call_that_is_only_likely():

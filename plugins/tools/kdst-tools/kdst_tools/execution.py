@@ -1,15 +1,17 @@
 """Calls carried out: each once, concurrently, given up after a tool's timeout, errors as text."""
 
+import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from attrs import field, frozen, mutable
 
 from kdst_core.contracts import Document, Tool
 from kdst_core.errors import KdstError
 from kdst_tools.calls import clean
+from kdst_tools.tools.kit import GaveUp
 
 WORKERS = 8
 MAX_RESULT = 300
@@ -22,10 +24,11 @@ MAX_HUNG = 32
 
 @frozen
 class Answer:
-    """result: one line without API tokens, or None; reason says then why not."""
+    """result: one line without API tokens, or None; reason says then why not. hung: none came in time."""
 
     result: str | None
     reason: str = ""
+    hung: bool = field(default=False, eq=False)
 
 
 @mutable
@@ -78,17 +81,18 @@ class Executor:
         try:
             for task in tasks:
                 task.begun.wait()
-                left = task.started + task.tool.timeout - time.monotonic()
-                if not task.done.wait(max(0.0, left)):
-                    self._give_up(task, lambda: _start(waiting))
+                if not task.done.wait(_patience(task)):
+                    task.given_up = True
+                    task.answer = _in_vain(task.tool)
+                    _start(waiting)
+                if task.answer.hung:
+                    self._count(task)
         finally:
             for _ in range(self.workers):
                 waiting.put(None)
 
-    def _give_up(self, task: _Task, replace: Callable[[], None]) -> None:
-        """Leave a call that takes too long to its thread."""
-        task.given_up = True
-        task.answer = Answer(None, f"gave no answer in {task.tool.timeout:g} s")
+    def _count(self, task: _Task) -> None:
+        """Count a call that hung; KdstError when its tool did so too often."""
         name = task.tool.name
         self.hung[name] += 1
         if self.hung[name] >= MAX_HUNG:
@@ -96,7 +100,17 @@ class Executor:
                 f"the tool {name} hung {MAX_HUNG} times (timeout {task.tool.timeout:g} s); the last"
                 f" input was {task.argument[:60]!r}.\nRun without it: leave it out of --tools"
             )
-        replace()
+
+
+def _patience(task: _Task) -> float | None:
+    """Seconds to wait for a task; None where the tool itself sees to its timeout."""
+    most = getattr(task.tool, "patience", task.tool.timeout)
+    return None if most == math.inf else max(0.0, task.started + most - time.monotonic())
+
+
+def _in_vain(tool: Tool) -> Answer:
+    """The answer of a tool that gave none."""
+    return Answer(None, f"gave no answer in {tool.timeout:g} s", hung=True)
 
 
 def _start(waiting: "queue.SimpleQueue[_Task | None]") -> None:
@@ -120,6 +134,8 @@ def ask(tool: Tool, argument: str, document: Document) -> Answer:
     """Call a tool; whatever it raises or returns becomes an answer."""
     try:
         result: object = tool(argument, document)
+    except GaveUp:
+        return _in_vain(tool)
     except ValueError as e:
         return Answer(None, clean(str(e))[:MAX_RESULT] or "cannot answer")
     except BaseException as e:

@@ -33,7 +33,8 @@ class ToolsInputs:
     tools: list[str] = option(
         list(DEFAULT),
         "Tools, NAME or NAME=ARGUMENT: calculator, calendar, search=CORPUS, lookup=FILE, qa=MODEL,"
-        " translate=MODEL, and those of other packages.",
+        " translate=MODEL, those of other packages, python:FILE.py:FUNCTION, and mcp:COMMAND for those of"
+        " an MCP server over stdio.",
     )
     date: str | None = option(
         None,

@@ -12,6 +12,10 @@ Example = tuple[str, str]
 """A plain text, and the same text with calls."""
 
 
+class GaveUp(ValueError):
+    """A tool gave no answer before its timeout, and what it did was ended."""
+
+
 def _as_tuple(examples: Sequence[Example]) -> tuple[Example, ...]:
     """Return examples as a tuple."""
     return tuple(examples)
