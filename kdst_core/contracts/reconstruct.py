@@ -110,7 +110,10 @@ class Scene(Protocol):
 class Reconstruction(Protocol):
     """A fit under way: iterate over it for (iteration, scene), iterations counted from 1.
 
-    It may have `notes`, sentences that a user should read beside the figures.
+    It may have `notes`, sentences that a user should read beside the figures; `priors`, what it
+    assumed of the scene or tried to, each with `name`, `kept`, `gain` (dB or None) and `said`, a
+    sentence; and `foreseen()`, how many times longer an iteration takes on the average than at
+    first, and the bytes that memory still grows by.
 
     A scene is the live one: render or save it before asking for the next iteration.
     """

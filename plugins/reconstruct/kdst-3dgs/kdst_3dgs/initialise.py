@@ -48,11 +48,21 @@ _ROLL = 0.003
 """Mean square sine of the roll of hand-held cameras, 3 degrees."""
 
 
+_LEVEL = math.radians(10)
+"""Roll of the cameras against the horizon, root mean square, that makes their up doubtful."""
+SKY = 0.7
+"""Brightness, of 1, above which what has no points may be an open sky."""
+
+
 class Ground(NamedTuple):
-    """The horizontal plane under nearly all SfM points; up is that of the photographs."""
+    """The horizontal plane under nearly all SfM points; up is that of the photographs.
+
+    confidence: from 0 to 1, that up is up.
+    """
 
     up: Tensor  # (3,)
     height: float
+    confidence: float
 
 
 def ground_of(views: Sequence[View], points: Tensor) -> Ground:
@@ -60,21 +70,32 @@ def ground_of(views: Sequence[View], points: Tensor) -> Ground:
 
     Photographs are often pitched, seldom rolled: up is the mean up of the cameras, bent to be
     orthogonal to their horizontal axes where these differ. 2 % of the points may be strays below.
+    It is doubtful where the cameras are rolled against it, where their own ups differ, and by half
+    where all look the same way, so that a common pitch cannot be seen.
     """
     pitched = -torch.stack([view.viewmat[1, :3] for view in views]).mean(0)
     across = torch.stack([view.viewmat[0, :3] for view in views])
     spread = across.T @ across / len(views)
     up = torch.linalg.solve(spread + _ROLL * torch.eye(3), pitched)
     up = up / up.norm().clamp_min(1e-6)
-    return Ground(up, float((points @ up).quantile(0.02)))
+    roll = float((across @ up).clamp(-1, 1).asin().square().mean())
+    turned = float(torch.linalg.eigvalsh(spread)[1])
+    agreed = float(pitched.norm()) * (0.5 + 0.5 * turned / (turned + _ROLL))
+    confidence = math.exp(-roll / _LEVEL**2) * agreed
+    return Ground(up, _quantile(points @ up, 0.02), confidence)
+
+
+def _quantile(values: Tensor, share: float) -> float:
+    """A quantile of any number of values, which torch's own takes only 16 million of."""
+    return float(np.quantile(values.numpy(), share))
 
 
 def fill_ground(
-    parameters: Parameters, views: Sequence[View], points: Tensor, options: Options
+    parameters: Parameters, views: Sequence[View], points: Tensor, options: Options, cells: int
 ) -> Parameters:
     """Add Gaussians on the ground where photographs show it and SfM has no points on it.
 
-    Each view is cut into square cells, `init_fill` across. A cell into which no point and no
+    Each view is cut into square cells, `cells` across. A cell into which no point and no
     earlier addition projects, and which sees the ground nearer than the three nearest points in
     the image, gets a Gaussian there of its size and mean colour.
     """
@@ -82,7 +103,7 @@ def fill_ground(
     added: list[tuple[Tensor, Tensor, Tensor]] = []
     occupying = points
     for view in views:
-        found = _empty_cells(view, occupying, options.init_fill, ground)
+        found = _empty_cells(view, occupying, cells, ground)
         if found is not None:
             added.append(found)
             occupying = torch.cat([occupying, found[0]])
@@ -143,13 +164,13 @@ def _empty_cells(
     return world, colors / view.gain, 0.8 * side * z / view.K[0, 0]
 
 
-def background_of(views: Sequence[View], points: Tensor) -> float:
-    """White (1) when the median of what SfM has no points on is brighter than grey, else black."""
+def empty_brightness(views: Sequence[View], points: Tensor) -> float:
+    """Median brightness, in [0, 1], of what SfM has no points on; 0 where it has them all over."""
     if len(points) == 0 or any(view.transparent for view in views):
         return 0.0
     found = (_empty_cells(view, points, 40) for view in views)
     colors = [cells[1].mean(-1) for cells in found if cells is not None]
-    return float(len(colors) > 0 and torch.cat(colors).median() > 0.5)
+    return float(torch.cat(colors).median()) if colors else 0.0
 
 
 def random_points(options: Options, generator: torch.Generator) -> tuple[Tensor, Tensor]:

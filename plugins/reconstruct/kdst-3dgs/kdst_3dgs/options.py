@@ -49,17 +49,18 @@ class Options:
         "Size at the start, in mean distances to 3 neighbours. Default: 1, or .1 by mcmc.",
         above=0,
     )
-    init_fill: int = option(
-        40,
+    init_fill: int | None = option(
+        None,
         "Cells across a photograph; those that see the ground where SfM has no points start with a"
-        " Gaussian on it. 0 for none, as in the paper.",
+        " Gaussian on it. 0 for none, as in the paper. Default: 40 where a short fit shows that it"
+        " helps.",
         min=0,
     )
     background: Literal["auto", "black", "white", "random"] = option(
         "auto",
         "Colour behind the scene; auto is that of a transparent capture, else white when the"
-        " photographs are bright where SfM has no points, as under an open sky, and black otherwise"
-        " (the paper's).",
+        " photographs are bright where SfM has no points, as under an open sky, and a short fit shows"
+        " that it helps, and black otherwise (the paper's).",
     )
 
     strategy: Literal["default", "absgrad", "mcmc"] = option(

@@ -42,7 +42,7 @@ def reconstruct(
     """Return a fit of Gaussians to the views."""
     from kdst_3dgs.reconstruction import GaussianReconstruction
 
-    return GaussianReconstruction(request, options, run.device)
+    return GaussianReconstruction(request, options, run.device, run.progress)
 
 
 @hookimpl

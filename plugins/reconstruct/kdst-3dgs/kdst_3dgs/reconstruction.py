@@ -9,6 +9,7 @@ import torch
 
 from kdst_3dgs.options import PAPER_ITERATIONS, Options
 from kdst_3dgs.ply import SplatFileError
+from kdst_3dgs.priors import Progress
 from kdst_3dgs.scene import Scene
 from kdst_3dgs.trainer import Trainer
 from kdst_core.contracts import Camera, Capture, ReconstructRequest, Render, Splats
@@ -61,11 +62,17 @@ class GaussianReconstruction:
     """Training under way; the next item is (iteration, scene), iterations counted from 1.
 
     Exposures are used when every view has one. notes: sentences on what a user should know of the
-    settings. Raises KdstError for a capture that cannot be
-    trained on.
+    settings. priors: what was assumed of the scene beyond the paper, and why. Raises KdstError for
+    a capture that cannot be trained on.
     """
 
-    def __init__(self, request: ReconstructRequest, options: Options, device: str) -> None:
+    def __init__(
+        self,
+        request: ReconstructRequest,
+        options: Options,
+        device: str,
+        progress: Progress | None = None,
+    ) -> None:
         count = options.iterations or request.iterations or PAPER_ITERATIONS
         capture = request.capture
         try:
@@ -82,10 +89,12 @@ class GaussianReconstruction:
                 exposures=_exposures(capture),
                 background=capture.background,
                 device=device,
+                progress=progress,
             )
         except ValueError as e:
             raise KdstError(str(e)) from e
         self._steps = self.trainer.run()
+        self.priors = self.trainer.priors
         self.notes = attrs.evolve(options, iterations=count).unused()
 
     @property

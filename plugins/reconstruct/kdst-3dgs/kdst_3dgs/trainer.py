@@ -8,7 +8,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from kdst_3dgs import initialise
+from kdst_3dgs import initialise, priors
 from kdst_3dgs.adam import VisibleAdam
 from kdst_3dgs.density import GradientControl, McmcControl
 from kdst_3dgs.loss import MIN_SIDE, photometric_loss
@@ -16,7 +16,7 @@ from kdst_3dgs.memory import Watch
 from kdst_3dgs.options import PAPER_ITERATIONS, Options
 from kdst_3dgs.ply import Parameters
 from kdst_3dgs.scene import Scene, apply_gain, exposure_gain
-from kdst_3dgs.views import View, in_front_of_cameras, nearest_depth, prepare_views
+from kdst_3dgs.views import Frame, View, in_front_of_cameras, nearest_depth, prepare_views
 from kdst_3dgs.warmup import compile_kernels
 
 SATURATED = 254 / 255  # a photograph's value that may stand for anything brighter
@@ -43,7 +43,8 @@ class Trainer:
     indices (T,) of the points seen in it, which depth supervision uses (without them every point
     in front of the camera counts as seen); exposures: (N,) positive, of each photograph from its
     metadata (seconds · ISO / f-number², or any multiple), which takes out the camera's automatic
-    exposure; background: (3,) what is known to lie behind the scene, which `auto` takes.
+    exposure; background: (3,) what is known to lie behind the scene, which `auto` takes; progress:
+    shows that of the short fits by which `priors` are chosen.
     `generator` is a CPU generator and makes every random
     choice. Raises ValueError for input that cannot be trained on.
     """
@@ -63,6 +64,7 @@ class Trainer:
         exposures: Tensor | None = None,
         background: Tensor | None = None,
         device: str = "cpu",
+        progress: priors.Progress | None = None,
     ) -> None:
         if torch.device(device).type not in ("cpu", "cuda"):
             raise ValueError(f"Training runs on the CPU or on CUDA, not on {device}.")
@@ -72,9 +74,17 @@ class Trainer:
         self.options: Any = options
         self.generator, self.device = generator, device
         self.threads = options.threads or None
-        frame = prepare_views(images, intrinsics, viewmats, points, masks, tracks)
+        frame, points_given = (
+            prepare_views(images, intrinsics, viewmats, points, masks, tracks),
+            points,
+        )
         self.views, self.extent = frame.views, 1.0
         points, origin, unit = frame.points, frame.origin, frame.unit
+        shown: dict[str, Any] = {"images": images, "intrinsics": intrinsics, "viewmats": viewmats}
+        shown |= {"points": points_given, "colors": colors, "masks": masks, "tracks": tracks}
+        shown |= {"exposures": exposures, "background": background}
+        options, self.priors = self._with_priors(options, frame, shown, progress)
+        self.options = options
         self.free_depth = options.free_depth * nearest_depth(self.views)
         reference = 1.0 if exposures is None else float(exposures.double().log().mean().exp())
         if exposures is not None:
@@ -93,7 +103,8 @@ class Trainer:
             shades = colors.float() / 255 if colors.dtype == torch.uint8 else colors.float()
             parameters = initialise.from_points(points, shades, options)
             if options.init_fill and background is None:
-                parameters = initialise.fill_ground(parameters, self.views, points, options)
+                cells = options.init_fill
+                parameters = initialise.fill_ground(parameters, self.views, points, options, cells)
         count = len(parameters["means"])
         if count > options.cap_max:
             raise ValueError(f"{count} Gaussians to start from exceed cap_max, {options.cap_max}.")
@@ -104,10 +115,7 @@ class Trainer:
             compile_kernels()
         self.iteration = 0
         self._queue: list[int] = []
-        shade = _BACKGROUNDS.get(options.background, 0.0)
-        if options.background == "auto" and background is None:
-            shade = initialise.background_of(self.views, points)
-        ground = torch.full((3,), shade)
+        ground = torch.full((3,), _BACKGROUNDS.get(options.background, 0.0))
         if options.background == "auto" and background is not None:
             ground = background.float().clone()
         self.scene = Scene({}, origin, unit, ground, options.antialiased, self.threads)
@@ -120,6 +128,18 @@ class Trainer:
             self.control: Any = McmcControl(options, generator, device)
         else:
             self.control = GradientControl(options, self.extent)
+
+    def _with_priors(
+        self, options: Any, frame: Frame, shown: dict[str, Any], progress: priors.Progress | None
+    ) -> tuple[Any, list[priors.Prior]]:
+        """Settle what is assumed of the scene by short fits, which draw nothing from the generator."""
+
+        def trainer(settings: Options, given: dict[str, Any]) -> Trainer:
+            generator = torch.Generator().manual_seed(0)
+            return Trainer(settings, **given, generator=generator, device=self.device)
+
+        fits = priors.Fits(trainer, frame.views, shown, progress)
+        return priors.choose(options, frame, shown["background"] is not None, fits.scores)
 
     def _install(self, parameters: Parameters) -> None:
         """Make `parameters` the scene's, with a fresh optimiser each."""
@@ -260,6 +280,7 @@ class Trainer:
             "parameters": {k: p.detach().clone() for k, p in self.scene.parameters.items()},
             "optimizers": {k: o.state_dict() for k, o in self.optimizers.items()},
             "control": dict(self.control.state),
+            "background": self.scene.background.clone(),
             "exposures": self.exposures.detach().clone(),
             "exposure_optimizer": self.exposure_optimizer.state_dict(),
         }
@@ -276,6 +297,7 @@ class Trainer:
                 for k, v in state["control"].items()
             }
         )
+        self.scene.background = state.get("background", self.scene.background).clone()
         self.exposures.data.copy_(state["exposures"])
         self.exposure_optimizer.load_state_dict(state["exposure_optimizer"])
         self.generator.set_state(state["generator"])

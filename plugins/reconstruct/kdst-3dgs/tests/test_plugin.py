@@ -61,7 +61,11 @@ def test_artifacts_are_there_and_the_report_holds_them(small: Any) -> None:
     assert len(list((small.directory / "artifacts" / "holdout").glob("*.png"))) == 4
     assert (small.directory / "artifacts" / "flight.mp4").read_bytes()[4:8] == b"ftyp"
     page = small.report.read_text()
+    assert [p["name"] for p in small.data["priors"]] == ["white sky", "ground"]
+    assert small.data["priors"][0]["kept"]
+    assert small.data["priors"][0]["gain"] > 1
     for words in (
+        "white sky kept: +",
         "Held-out views",
         "data:video/mp4",
         "PSNR along the fit",

@@ -61,6 +61,7 @@ class PreparedReconstruct:
         scored = self._view_scores(scene, heldout)
         if lpips:
             metrics["lpips.holdout"] = sum(view["lpips"] for view in scored) / len(scored)
+        priors = [_prior(p) for p in getattr(reconstruction, "priors", ())]
         warnings = [*getattr(reconstruction, "notes", ()), *self._warnings(metrics)]
         return Outcome(
             metrics=metrics,
@@ -71,7 +72,8 @@ class PreparedReconstruct:
                 "lpips_net": net if lpips else f"not measured: {net}",
             },
             warnings=warnings,
-            summary=_summary(metrics, self.holdout),
+            summary=[*_summary(metrics, self.holdout), *(p["said"] for p in priors)],
+            extra={"priors": priors} if priors else {},
         )
 
     def _view_scores(self, scene: "Scene", heldout: "Capture") -> list[dict[str, Any]]:
@@ -172,6 +174,11 @@ class PreparedReconstruct:
                 flight.write_video(scene, path, folder / "flight.mp4", advance)
             names.append("flight.mp4")
         return {name: f"artifacts/{name}" for name in names}
+
+
+def _prior(prior: Any) -> dict[str, Any]:
+    """Return what a method assumed of the scene, or tried to, as the result holds it."""
+    return {name: getattr(prior, name, None) for name in ("name", "kept", "gain", "said")}
 
 
 def _metrics(trace: "Trace", scene: "Scene", camera: Any) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """The report of a run: headline numbers, held-out views, curves."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ def content(result: Mapping[str, Any], directory: Path) -> ReportContent:
     blocks += _flight(result, directory)
     blocks += [_psnr(trace)] if trace["psnr"] else []
     blocks += [_gaussians(trace), _table(trace)]
+    blocks += [_priors(result["priors"])] if result.get("priors") else []
     return ReportContent(_subtitle(result), _stats(result), blocks)
 
 
@@ -125,6 +126,21 @@ def _gaussians(trace: Mapping[str, Any]) -> Figure:
         axes.set_ylabel("Gaussians")
         picture = charts.svg(fig, "gaussians")
     return Figure("Gaussians along the fit", "What density control made of them.", svg=picture)
+
+
+def _priors(priors: Sequence[Mapping[str, Any]]) -> Table:
+    """What the method assumed of the scene, and what it tried and left."""
+    rows = [
+        [
+            p["name"],
+            "kept" if p["kept"] else "not kept",
+            "" if p["gain"] is None else f"{p['gain']:+.2f}",
+            p["said"],
+        ]
+        for p in priors
+    ]
+    caption = "Gain in dB on training views that a short fit left out; held-out views play no part."
+    return Table("Assumptions", ["assumption", "verdict", "gain, dB", "why"], rows, caption)
 
 
 def _table(trace: Mapping[str, Any]) -> Table:
