@@ -92,3 +92,5 @@ class Inversion:
     longest: int | None = None
     notes: Sequence[str] = field(factory=tuple)
     """Sentences for the user that concern the whole run, such as a missing corrector."""
+    tokeniser: str | None = None
+    """File of the tokeniser that `longest` counts by, in the format of tokenizers, where there is one."""

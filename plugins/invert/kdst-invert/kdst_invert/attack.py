@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 SENT = 32
 """Texts that a worker is given at a time, so few that none waits long for the last."""
+TOOK = ("step", "embedder_calls", "longest", "notes", "tokeniser")
+"""What the last inversion of a block says of the whole block."""
 PLACES = 6
 """Decimals of a cosine in the file."""
 
@@ -42,14 +44,20 @@ class Progress:
     longest: int | None = None
     notes: list[str] = field(factory=list)
     complete: bool = False
+    tokeniser: str | None = None
 
     def add(
-        self, step: int, embedder_calls: int, longest: int | None, notes: Sequence[str]
+        self,
+        step: int,
+        embedder_calls: int,
+        longest: int | None,
+        notes: Sequence[str],
+        tokeniser: str | None = None,
     ) -> None:
         """Add what a block took, as its last inversion says."""
         self.steps = max(self.steps, step)
         self.calls += embedder_calls
-        self.longest = longest
+        self.longest, self.tokeniser = longest, tokeniser
         self.notes = list(dict.fromkeys([*self.notes, *notes]))
 
 
@@ -230,9 +238,7 @@ class Attacker:
                 now = time.perf_counter()
                 state.seconds, began, shown = state.seconds + now - began, now, 0
                 state.rows, state.bytes = rows.stop, opened.tell()
-                state.add(
-                    inversion.step, inversion.embedder_calls, inversion.longest, inversion.notes
-                )
+                state.add(**{name: getattr(inversion, name) for name in TOOK})
                 self._save()
             inversion = self._next(found)
 

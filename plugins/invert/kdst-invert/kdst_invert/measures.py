@@ -1,4 +1,4 @@
-"""How close a recovered text is to the original: exact match, token F1, BLEU, named fields."""
+"""How close a recovered text is to the original: exact match, F1 of words and units, BLEU, fields."""
 
 import math
 import re
@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
+from kdst_invert.units import is_count, roles, units
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     Array = NDArray[np.float64] | NDArray[np.float32]
 
-TEXT_MEASURES = ("exact", "token_f1", "bleu")
+TEXT_MEASURES = ("exact", "token_f1", "unit_f1", "bleu")
 NAME = "name"
 """The field whose recovery is the measure `names`; the others are `field.<name>`."""
 RESAMPLES = 1000
@@ -35,7 +37,17 @@ def exact(text: str, original: str) -> float:
 
 def token_f1(text: str, original: str) -> float:
     """F1 of the words of a text against those of the original, each as often as it occurs."""
-    found, wanted = Counter(words(text)), Counter(words(original))
+    return _f1(words(text), words(original))
+
+
+def unit_f1(text: str, original: str) -> float:
+    """The same over units: numbers with sign and decimal mark, words of any script, symbols."""
+    return _f1(units(text), units(original))
+
+
+def _f1(one: Sequence[str], other: Sequence[str]) -> float:
+    """F1 of two bags."""
+    found, wanted = Counter(one), Counter(other)
     common = (found & wanted).total()
     return 2 * common / max(found.total() + wanted.total(), 1)
 
@@ -54,9 +66,15 @@ def bleu(text: str, original: str) -> float:
     return min(score / 100, 1.0)
 
 
-def says(text: str, value: str) -> float:
-    """1 where the words of a value stand in a text, in order and together, else 0."""
-    found, wanted = words(text), words(value)
+def says(text: str, value: str, original: str = "") -> float:
+    """1 where the units of a value stand in a text, in order and together, else 0.
+
+    A bare number, such as an age, counts only where it stands for what it does in the original, if that
+    is given: the day of a date or a dose is no age.
+    """
+    if is_count(value) and original:
+        return float(bool(roles(text, value) & roles(original, value)))
+    found, wanted = units(text), units(value)
     places = range(len(found) - len(wanted) + 1)
     return float(any(found[i : i + len(wanted)] == wanted for i in places))
 
@@ -66,10 +84,11 @@ def score(text: str, original: str, fields: Mapping[str, str]) -> dict[str, floa
     found = {
         "exact": exact(text, original),
         "token_f1": token_f1(text, original),
+        "unit_f1": unit_f1(text, original),
         "bleu": bleu(text, original),
     }
     for name, value in fields.items():
-        found["names" if name == NAME else f"field.{name}"] = says(text, value)
+        found["names" if name == NAME else f"field.{name}"] = says(text, value, original)
     return found
 
 

@@ -171,19 +171,12 @@ class PreparedInvert:
         return training_texts()
 
     def _lengths(self, attacked: Attacked) -> list[str]:
-        """A warning where originals are longer than what the method writes."""
-        longest, originals = attacked.progress.longest, self.source.originals
-        if longest is None or originals is None:
+        """A warning where originals are longer than what is written or read."""
+        from kdst_invert.lengths import too_long
+
+        if self.source.originals is None:
             return []
-        long = sum(len(text.split()) > longest for text in originals.texts)
-        return (
-            [
-                f"{long} of {attacked.rows} texts have more words than the {longest} tokens that the"
-                " inverter writes, so they cannot be recovered whole"
-            ]
-            if long
-            else []
-        )
+        return too_long(self.source.originals.texts, attacked.progress, self.embed)
 
     def _protocol(self, attacked: Attacked) -> Mapping[str, Any]:
         """Everything that decides what was measured."""

@@ -13,6 +13,7 @@ from kdst_invert.marks import KEY, marked
 LABELS = {
     "exact": "exact match",
     "token_f1": "token F1",
+    "unit_f1": "unit F1",
     "bleu": "BLEU",
     "cosine": "cosine",
     "names": "full names",
@@ -213,7 +214,10 @@ def _by_step(scores: Mapping[str, Any]) -> Table:
     rows = [
         [str(step), *(_with_interval(scores["measures"][n][step]) for n in names)] for step in steps
     ]
-    caption = f"Mean over {scores['rows']} texts and its 95 % interval."
+    caption = (
+        f"Mean over {scores['rows']} texts and its 95 % interval. Token F1 counts words, unit F1 numbers"
+        " with their sign and decimal mark, symbols, and words of any script."
+    )
     return Table("Measures by step", ["step", *(LABELS[n] for n in names)], rows, caption)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float32]
 
-HEADLINE = ("exact", "token_f1", "bleu", "cosine", "names")
+HEADLINE = ("exact", "token_f1", "unit_f1", "bleu", "cosine", "names")
 
 
 @frozen

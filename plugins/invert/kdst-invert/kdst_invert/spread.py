@@ -79,7 +79,7 @@ class Worker:
 
     def __call__(self, given: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the lines of a block, then one record of what the block took."""
-        from kdst_invert.attack import check, rows_of
+        from kdst_invert.attack import TOOK, check, rows_of
 
         rows = range(given["start"], given["stop"])
         self.blocks.next = rows
@@ -88,8 +88,7 @@ class Worker:
             check(inversion, rows)
             lines += rows_of(inversion, rows)
             if inversion.last:
-                took = ("step", "embedder_calls", "longest", "notes")
-                return [*lines, {"block": {name: getattr(inversion, name) for name in took}}]
+                return [*lines, {"block": {name: getattr(inversion, name) for name in TOOK}}]
         raise RuntimeError(f"the method ended before the block {rows} did")
 
 

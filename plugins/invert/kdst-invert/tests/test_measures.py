@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdst_invert import measures
+from kdst_invert.units import units
 
 
 def test_exact_match_ignores_space_alone() -> None:
@@ -63,3 +64,51 @@ def test_rates_of_nothing_or_all_get_wilsons_interval() -> None:
 def test_texts_without_a_field_are_left_out() -> None:
     found = measures.interval([1.0, math.nan, 0.0, math.nan])
     assert (found.value, found.count) == (0.5, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("Base excess -5.5 (−3), not 5", ["base", "excess", "-5.5", "-3", "not", "5"]),
+        ("3-5 days, COVID-19, +2", ["3", "5", "days", "covid", "19", "2"]),
+        ("1.5 mg, 1,5 mg, 15mg", ["1.5", "mg", "1,5", "mg", "15", "mg"]),
+        ("HIV+ and Rh-, <5 %", ["hiv", "+", "and", "rh", "-", "<", "5", "%"]),
+        ("王医生5号", ["王", "医", "生", "5", "号"]),
+        ("रोगी को ५ दिन", ["रोगी", "को", "5", "दिन"]),
+        ("Don’t DON'T", ["don't", "don't"]),
+        ("B12 e\u0301te\u0301", ["b12", "\u00e9t\u00e9"]),
+        ("ผู้ป่วย", ["ผู้", "ป่", "ว", "ย"]),
+    ],
+)
+def test_units_keep_signs_marks_and_scripts(text: str, wanted: list[str]) -> None:
+    assert units(text) == wanted
+
+
+def test_unit_f1_tells_what_words_do_not() -> None:
+    assert measures.token_f1("excess of 5", "excess of -5") == 1
+    assert measures.unit_f1("excess of 5", "excess of -5") == pytest.approx(2 / 3)
+    assert measures.unit_f1("dose 1.5", "dose 15") == 0.5
+    assert measures.token_f1("王医生住院了。", "李医生住院了。") == 0
+    assert measures.unit_f1("王医生住院了。", "李医生住院了。") == pytest.approx(5 / 6)
+
+
+@pytest.mark.parametrize(
+    ("text", "credited"),
+    [
+        ("Ann Lee, 12 years, seen on 3 May.", 1),
+        ("Ann Lee, 40 years, seen on 12 May.", 0),
+        ("Ann Lee, 40 years, seen on May 12th, 2020.", 0),
+        ("Ann Lee, 40 years, seen on 2020-05-12 or 12.05.2020.", 0),
+        ("Ann Lee, 40 years, given 12 mg, 12.5 ml, 12/80 and -12.", 0),
+        ("Ann Lee, 112 years, A12.", 0),
+        ("Ann Lee, 12, may go home.", 1),
+    ],
+)
+def test_an_age_is_not_credited_from_a_date_or_a_dose(text: str, credited: int) -> None:
+    original = "Ann Lee, aged 12, was seen on 7 June."
+    assert measures.says(text, "12", original) == credited
+
+
+def test_a_day_is_credited_where_the_original_has_it_in_a_date() -> None:
+    assert measures.says("on 12 May", "12", "seen on 12 June") == 1
+    assert measures.says("aged 12", "12", "seen on 12 June") == 0

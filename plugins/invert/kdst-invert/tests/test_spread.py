@@ -63,7 +63,7 @@ def test_workers_write_the_file_of_one_process(tmp_path: Path, oracle: Any, else
         "x", vectors, OPTIONS, "x"
     )
     assert one.file.read_bytes() == two.file.read_bytes()
-    for name in ("calls", "steps", "longest", "notes"):
+    for name in ("calls", "steps", "longest", "notes", "tokeniser"):
         assert getattr(one.progress, name) == getattr(two.progress, name), name
     assert not (tmp_path / "b" / "x.parts").exists()
 

@@ -235,6 +235,7 @@ def invert_block(
                 last=last,
                 longest=block.max_tokens,
                 notes=tuple(notes),
+                tokeniser=model.tokens.file,
             )
             before = torch.tensor([row.active for row in found])
 

@@ -4,12 +4,14 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
+from attrs import evolve
 
 from kdst_invert.precision import settled
 from kdst_vec2text.belongs import embedder_notes
 from kdst_vec2text.fit import FitSettings, Services, Texts, fit, forget, split
 from kdst_vec2text.inversion import InversionSettings, invert_block
-from kdst_vec2text.pair import Vec2Text, load_corrector
+from kdst_vec2text.pair import HYPOTHESISER, Vec2Text, load_corrector
+from kdst_vec2text.tokens import FILE, Tokens
 from kdst_vec2text.trainer import TrainSettings
 
 if TYPE_CHECKING:
@@ -128,4 +130,5 @@ def trained(
     model = fit(texts, request.embed, how, services)
     model.save(training.directory)
     forget(work)
-    return model
+    saved = training.directory / HYPOTHESISER / FILE
+    return evolve(model, tokens=Tokens(model.tokens.tokenizer, saved))

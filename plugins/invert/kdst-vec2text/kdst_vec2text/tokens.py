@@ -17,8 +17,9 @@ FILE = "tokenizer.json"
 class Tokens:
     """Texts to token ids that end in eos, padded with 0, and back."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, file: Path | None = None) -> None:
         self.tokenizer = tokenizer
+        self.file = None if file is None else str(file.absolute())
 
     @property
     def size(self) -> int:
@@ -72,7 +73,7 @@ def load_tokens(directory: Path, name: str) -> Tokens:
     """
     if (directory / FILE).exists():
         try:
-            return Tokens(_bare(Tokenizer.from_file(str(directory / FILE))))
+            return Tokens(_bare(Tokenizer.from_file(str(directory / FILE))), directory / FILE)
         except Exception as e:
             raise KdstError(f"cannot read {directory / FILE}: {e}") from e
     from transformers import AutoTokenizer

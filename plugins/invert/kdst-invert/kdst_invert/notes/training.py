@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from kdst_core.contracts import Embedder
-from kdst_invert.measures import words
 from kdst_invert.notes.generate import close_notes, near_notes, notes
+from kdst_invert.units import units
 
 BASE, COPIES = 16_000, 2
 """Base notes of seed 0, and near variants of each, in the training of embedded inverters."""
@@ -54,8 +54,8 @@ def nearest(
 def closest_by_words(texts: Sequence[str], training: Sequence[str], count: int) -> list[list[int]]:
     """For each text the places of the `count` training texts with the highest F1 of words."""
     vocabulary: dict[str, int] = {}
-    rows = [[vocabulary.setdefault(w, len(vocabulary)) for w in words(t)] for t in training]
-    wanted = [[vocabulary[w] for w in set(words(t)) if w in vocabulary] for t in texts]
+    rows = [[vocabulary.setdefault(w, len(vocabulary)) for w in units(t)] for t in training]
+    wanted = [[vocabulary[w] for w in set(units(t)) if w in vocabulary] for t in texts]
     sizes = np.array([len(row) for row in rows], dtype=np.float32)
     holders: list[list[int]] = [[] for _ in vocabulary]
     for i, row in enumerate(rows):
