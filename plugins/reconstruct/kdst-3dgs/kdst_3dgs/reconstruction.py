@@ -30,6 +30,11 @@ class GaussianScene:
     def __len__(self) -> int:
         return len(self.scene)
 
+    @property
+    def antialiased(self) -> bool:
+        """Whether opacities are meant for the filter of antialiasing."""
+        return self.scene.antialiased
+
     def render(self, camera: Camera) -> Render:
         """Render one view, with the photograph's exposure where the camera has one."""
         size = (camera.width, camera.height)

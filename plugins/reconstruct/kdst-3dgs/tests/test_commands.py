@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 import torch
@@ -14,9 +15,10 @@ from PIL import Image
 import kdst_core
 from kdst_3dgs.ply import read_ply
 from kdst_3dgs.reconstruction import GaussianScene
+from kdst_3dgs.scene import Scene
 from kdst_core.cli import cli
 from kdst_core.errors import KdstError
-from kdst_reconstruct import solids
+from kdst_reconstruct import solids, viewer
 
 SMALL: dict[str, Any] = {"width": 64, "iterations": 100, "threads": 1, "flight_frames": 0}
 
@@ -150,6 +152,44 @@ def test_splats_are_what_the_rasteriser_draws(run: Any) -> None:
         stored["opacities"].double(), abs=1e-3
     )
     assert bool(((splats.colors >= 0) & (splats.colors <= 1)).all())
+
+
+def test_the_viewer_makes_small_gaussians_of_an_antialiased_scene_fainter() -> None:
+    """As faint as the rasteriser draws them from the photographs, seen at their centres."""
+    camera = solids.capture(views=3, width=64, height=48, points=10).cameras[1]
+    centre = torch.linalg.inv(camera.viewmat.double()) @ torch.tensor([0, 0, 3.0, 1]).double()
+    parameters = {
+        "means": centre[None, :3].float(),
+        "quats": torch.tensor([[1.0, 0, 0, 0]]),
+        "scales": torch.full((1, 3), -4.0),
+        "opacities": torch.tensor([1.0]),
+        "sh": torch.zeros(1, 1, 3),
+    }
+    alphas = []
+    for antialiased in (False, True):
+        scene = GaussianScene(Scene(parameters, antialiased=antialiased))
+        alphas.append(float(scene.render(camera).alpha.max()))
+    assert scene.antialiased
+    shown = viewer.filtered(scene.splats(), [camera])
+    share = float(shown.opacities / scene.splats().opacities)
+    assert share < 0.6
+    assert share == pytest.approx(alphas[1] / alphas[0], rel=0.02)
+    elsewhere = attrs.evolve(camera, viewmat=torch.diag(torch.tensor([1.0, -1, -1, 1])))
+    assert torch.equal(
+        viewer.filtered(scene.splats(), [elsewhere, camera]).opacities, shown.opacities
+    )
+
+
+def test_the_viewer_says_that_a_scene_is_antialiased(run: Any, tmp_path: Path) -> None:
+    scene = Scene.load(run.directory / "artifacts" / "scene.ply")
+    scene.antialiased = True
+    scene.save(tmp_path / "scene.ply")
+    words = ("view", tmp_path / "scene.ply", "--export-html", tmp_path / "page.html")
+    done = call(*words)
+    assert done.exit_code == 0, done.output
+    assert "drawn too dense" in done.output
+    done = call(*words, "--data", "solids")
+    assert "as faint as from the photographs" in done.output
 
 
 def test_lpips_is_measured_where_weights_are_given(run: Any, tmp_path: Path) -> None:

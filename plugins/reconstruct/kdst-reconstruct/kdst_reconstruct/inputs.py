@@ -31,12 +31,14 @@ class ReconstructInputs:
         "Transparent pixels of photographs: over a white or a black background, or a mask, so that"
         " they do not count.",
     )
-    video_frames: int = option(100, "Frames taken evenly from a video.", min=2)
+    video_frames: int = option(
+        100, "Frames taken from a video: the sharpest of as many stretches of it.", min=2
+    )
     matching: Literal["auto", "all", "sequential", "retrieval"] = option(
         "auto",
         "Photographs that structure from motion compares: all pairs; sequential, neighbours in the"
-        " order of names and those that look alike; retrieval, only these; auto, all pairs below 60"
-        " photographs, else sequential.",
+        " order of their time stamps, or else of names, and those that look alike; retrieval, only"
+        " these; auto, all pairs below 60 photographs, else sequential.",
     )
     sfm: str = option(
         "",

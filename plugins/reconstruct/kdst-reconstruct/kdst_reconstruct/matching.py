@@ -23,12 +23,19 @@ WORDS, SAMPLES = 64, 20_000
 Pairs = list[tuple[int, int]]
 
 
-def chosen_pairs(matching: str, names: Sequence[str], keys: Sequence[str], database: Path) -> Pairs:
+def chosen_pairs(
+    matching: str,
+    names: Sequence[str],
+    keys: Sequence[str],
+    database: Path,
+    times: Sequence[float | None] = (),
+) -> Pairs:
     """Return the pairs (i, j), i < j, to compare.
 
-    matching: all; sequential, neighbours in the order of names, and those that look alike;
-    retrieval, only those that look alike; video, frames in order; auto, all below MANY photographs
-    and sequential from there on. keys: the photographs' names in the database of features.
+    matching: all; sequential, neighbours in order, and those that look alike; retrieval, only those
+    that look alike; video, frames in order; auto, all below MANY photographs and sequential from
+    there on. keys: the photographs' names in the database of features. times: when each was taken,
+    in seconds, where that is known.
     """
     count = len(names)
     if matching == "all" or (matching == "auto" and count < MANY):
@@ -36,11 +43,28 @@ def chosen_pairs(matching: str, names: Sequence[str], keys: Sequence[str], datab
     found: set[tuple[int, int]] = set()
     if matching != "retrieval":
         apart = VIDEO if matching == "video" else set(range(1, NEIGHBOURS + 1))
-        order = sorted(range(count), key=lambda k: natural(names[k]))
-        found |= {_pair(order[k], order[k - d]) for k in range(count) for d in apart if d <= k}
+        for order in orders(names, times):
+            steps = ((k, d) for k in range(len(order)) for d in apart if d <= k)
+            found |= {_pair(order[k], order[k - d]) for k, d in steps}
     if matching != "video":
         found |= alike(_descriptors(keys, database), ALIKE)
     return sorted(found, key=lambda pair: (pair[1], pair[0]))
+
+
+def orders(names: Sequence[str], times: Sequence[float | None]) -> list[list[int]]:
+    """Return the orders in which photographs were taken: by time where every one says it, else by
+    name, and beside it by time for those that say it."""
+    by_name = sorted(range(len(names)), key=lambda k: natural(names[k]))
+    known = {k: at for k, at in enumerate(times) if at is not None}
+    if len(set(known.values())) < 2:
+        return [by_name]
+    by_time = sorted((k for k in by_name if k in known), key=lambda k: known[k])
+    return [by_time] if len(by_time) == len(names) else [by_name, by_time]
+
+
+def is_sequential(matching: str, count: int) -> bool:
+    """Return whether the order of photographs decides which are compared."""
+    return matching == "sequential" or (matching == "auto" and count >= MANY)
 
 
 def natural(name: str) -> list[Any]:

@@ -1,11 +1,15 @@
-"""Which way up a photograph is, as its metadata says, and how cameras turn with it."""
+"""Which way up a photograph is and when it was taken, as its metadata says, and how cameras turn."""
 
+from datetime import datetime
 from typing import Any
 
 import numpy as np
+from PIL import ExifTags
 
 TAG = 0x0112
 """EXIF's orientation."""
+STAMP, EPOCH = "%Y:%m:%d %H:%M:%S", datetime(2000, 1, 1)
+"""How EXIF writes a time."""
 TURNS = {1: 0, 6: -1, 3: 2, 8: 1}
 """Orientation to the quarter turns, counterclockwise, that bring the stored picture upright; a
 mirrored one (2, 4, 5, 7) is left as it is stored, since no camera takes such a picture."""
@@ -17,6 +21,19 @@ def quarter_turns(picture: Any) -> int:
         return TURNS.get(int(picture.getexif().get(TAG, 1)), 0)
     except (TypeError, ValueError, SyntaxError, OSError):
         return 0
+
+
+def taken_at(picture: Any) -> float | None:
+    """Return when an opened PIL image was taken, in seconds from any fixed time, or None."""
+    try:
+        exif = picture.getexif()
+        details = exif.get_ifd(ExifTags.IFD.Exif)
+        stamp = details.get(ExifTags.Base.DateTimeOriginal) or exif.get(ExifTags.Base.DateTime)
+        seconds = (datetime.strptime(str(stamp).strip("\0 "), STAMP) - EPOCH).total_seconds()
+        part = str(details.get(ExifTags.Base.SubsecTimeOriginal, "0")).strip("\0 ")
+    except (TypeError, ValueError, SyntaxError, OSError):
+        return None
+    return seconds + (float(f"0.{part}") if part.isdecimal() else 0.0)
 
 
 def turned_size(size: tuple[int, int], turns: int) -> tuple[int, int]:

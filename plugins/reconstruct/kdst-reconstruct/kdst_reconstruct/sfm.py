@@ -22,7 +22,7 @@ from PIL import Image
 from kdst_core.errors import KdstError
 from kdst_core.rundir import write_atomically
 from kdst_reconstruct import orientation
-from kdst_reconstruct.matching import chosen_pairs
+from kdst_reconstruct.matching import chosen_pairs, is_sequential
 
 Progress = Callable[[int, str], AbstractContextManager[Callable[[int], None]]]
 
@@ -35,6 +35,8 @@ FEWEST = 3
 SHARE_EXPECTED = 0.9
 SETTINGS = "2"
 """Changed with whatever changes the result, so that an older one is not taken for it."""
+ORDER = " by time"
+"""As SETTINGS, where the order of photographs counts."""
 PREFIX = "sfm-"
 
 
@@ -117,7 +119,8 @@ def place(
 
 def _key(shots: Sequence[Shot], matching: str) -> str:
     """Return a digest of all photographs and masks."""
-    digest = hashlib.sha256(f"{SETTINGS} {LONGEST_SIDE} {matching}".encode())
+    ordered = ORDER * is_sequential(matching, len(shots))
+    digest = hashlib.sha256(f"{SETTINGS} {LONGEST_SIDE} {matching}{ordered}".encode())
     for shot in shots:
         for path in (shot.file, shot.mask):
             digest.update(shot.name.encode() + b"\0")
@@ -174,7 +177,8 @@ def _reconstruct(
     database = work / "features.db"
     names = [f"{number:06d}.jpg" for number in range(len(shots))]
     _extract(shots, names, work, database, progress)
-    pairs = chosen_pairs(matching, [shot.name for shot in shots], names, database)
+    order = ([shot.name for shot in shots], names, database, [_time(shot) for shot in shots])
+    pairs = chosen_pairs(matching, *order)
     _match(names, pairs, work, database, progress)
     with pycolmap.Database.open(database) as opened:
         matched = sum(
@@ -204,6 +208,12 @@ def _reconstruct(
         pairs=matched,
         compared=len(pairs),
     )
+
+
+def _time(shot: Shot) -> float | None:
+    """Return when a photograph was taken, in seconds, where its metadata says so."""
+    with Image.open(shot.file) as file:
+        return orientation.taken_at(file)
 
 
 def _groups(models: Sequence[Any]) -> list[int]:

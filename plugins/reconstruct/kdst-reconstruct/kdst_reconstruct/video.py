@@ -1,21 +1,30 @@
-"""Frames of a video, evenly spread, as photographs in the user's cache."""
+"""Frames of a video, the sharpest of each stretch of it, as photographs in the user's cache."""
 
 import hashlib
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+
+import numpy as np
 
 from kdst_core.cache import user_cache
 from kdst_core.errors import KdstError
 from kdst_reconstruct.sfm import Progress
 
+CANDIDATES = 5
+"""Frames of each stretch of a video among which the sharpest is taken."""
+SCORED_SIDE = 480
+"""Pixels of the longer side in which sharpness is compared."""
 SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm"})
 
 
 def frames(path: Path, count: int, progress: Progress) -> Path:
     """Return a folder whose images/ holds `count` frames of the video, or all if it has fewer.
 
+    The video is cut into as many stretches of one length; of each the sharpest frame is taken, so
+    that one blurred by a moving hand is not.
     It is kept in the cache, named after the video's content; metadata is not copied. Raises KdstError
     when there is no video to read, or the folder cannot be written.
     """
@@ -23,7 +32,7 @@ def frames(path: Path, count: int, progress: Progress) -> Path:
 
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()[:12]
-    final = user_cache("frames") / f"{count}-{digest}"
+    final = user_cache("frames") / f"sharp-{count}-{digest}"
     if final.is_dir():
         return final
     try:
@@ -33,18 +42,46 @@ def frames(path: Path, count: int, progress: Progress) -> Path:
     if there < 2:
         raise KdstError(f"{path} has {there} frame{'s' if there != 1 else ''}; that is no video")
     work = final.with_name(f".{final.name}.{os.getpid()}")
-    rate = min(count, there) / max(seconds, 1e-3)
+    wanted = min(count, there)
+    looked_at = min(there, CANDIDATES * wanted)
     try:
         (work / "images").mkdir(parents=True)
-        with progress(1, "frames") as advance:
-            _extract(path, work / "images", rate, min(count, there))
+        (work / "all").mkdir()
+        with progress(looked_at + 1, "frames") as advance:
+            _extract(path, work / "all", looked_at / max(seconds, 1e-3), looked_at)
             advance(1)
+            _keep_sharpest(work / "all", work / "images", wanted, advance)
+        shutil.rmtree(work / "all")
         os.replace(work, final)
     except OSError as e:
         raise KdstError(f"cannot write frames in {final.parent}: {e.strerror}") from e
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return final
+
+
+def _keep_sharpest(found: Path, folder: Path, count: int, advance: Callable[[int], None]) -> None:
+    """Move the sharpest frame of each of `count` stretches into a folder, numbered from 1."""
+    files = sorted(found.iterdir())
+    for number, stretch in enumerate(np.array_split(np.arange(len(files)), count), 1):
+        if not len(stretch):
+            continue
+        scores = [sharpness(files[k]) for k in stretch]
+        best = files[stretch[int(np.argmax(scores))]]
+        os.replace(best, folder / f"{number:05d}.jpg")
+        advance(len(stretch))
+
+
+def sharpness(path: Path) -> float:
+    """Return how sharp a picture is: the variance of its Laplacian over that of its brightness."""
+    from PIL import Image
+
+    with Image.open(path) as file:
+        file.thumbnail((SCORED_SIDE, SCORED_SIDE))
+        grey = np.asarray(file.convert("L"), np.float64)
+    inner = grey[1:-1, 1:-1]
+    around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
+    return float((around - 4 * inner).var() / (grey.var() + 1.0))
 
 
 def _extract(path: Path, folder: Path, rate: float, count: int) -> None:

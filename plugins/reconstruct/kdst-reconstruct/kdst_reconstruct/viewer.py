@@ -5,9 +5,12 @@ import html
 import io
 import math
 import socket
+from collections.abc import Sequence
 from typing import Any
 
+import attrs
 import numpy as np
+import torch
 import viser
 
 from kdst_core.contracts import Camera, Splats
@@ -37,6 +40,10 @@ if (location.protocol === "file:") {
 """In a page that is opened from disk, Chromium starts no module worker from a blob, and Gaussians
 would stay unsorted. The client has a second way, which it takes when the first one throws."""
 
+FILTER = 0.3
+"""Variance in square pixels by which viewer and training widen a splat on the screen."""
+FILTERED = 16
+"""Cameras from which the filter's effect on opacity is taken."""
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -57,6 +64,38 @@ def start(guard: Guard, port: int) -> viser.ViserServer:
         ) from e
     with contextlib.redirect_stdout(io.StringIO()), standing(guard):
         return viser.ViserServer(host, free, label="kdst view", verbose=False)
+
+
+def filtered(splats: Splats, cameras: Sequence[Camera]) -> Splats:
+    """Return splats with the opacities that antialiasing shows from the photographs.
+
+    The viewer widens each splat on the screen by the same filter as training, but does not make it
+    fainter for that (Mip-Splatting, eq. 9). How much fainter it is depends on its size on the
+    screen; taken is the median over the cameras that see it.
+    """
+    rows = np.unique(np.linspace(0, len(cameras) - 1, min(len(cameras), FILTERED)).round())
+    factors = torch.stack([_fainter(splats, cameras[int(k)]) for k in rows])
+    factor = factors.nanmedian(0).values.nan_to_num(1.0)
+    return attrs.evolve(splats, opacities=splats.opacities * factor)
+
+
+def _fainter(splats: Splats, camera: Camera) -> torch.Tensor:
+    """Return the share (N,) of opacity that the filter leaves in a view, nan outside of it."""
+    view, K = camera.viewmat.double(), camera.K.double()
+    seen = splats.means.double().cpu() @ view[:3, :3].T + view[:3, 3]
+    x, y, z = seen.unbind(-1)
+    depth = z.clamp_min(1e-6)
+    zero = torch.zeros_like(depth)
+    rows = [K[0, 0] / depth, zero, -K[0, 0] * x / depth**2]
+    rows += [zero, K[1, 1] / depth, -K[1, 1] * y / depth**2]
+    project = torch.stack(rows, -1).reshape(-1, 2, 3) @ view[:3, :3]
+    shape = project @ splats.covariances.double().cpu() @ project.mT
+    widened = shape + FILTER * torch.eye(2, dtype=torch.float64)
+    share = (torch.linalg.det(shape) / torch.linalg.det(widened)).clamp(0, 1).sqrt().float()
+    across = (K[0, 0] * x / depth + K[0, 2]) / camera.width
+    down = (K[1, 1] * y / depth + K[1, 2]) / camera.height
+    inside = (z > 1e-6) & (across >= 0) & (across <= 1) & (down >= 0) & (down <= 1)
+    return torch.where(inside.to(share.device), share, share.new_tensor(float("nan")))
 
 
 def show(server: viser.ViserServer, splats: Splats, views: Views | None, up: Array | None) -> None:

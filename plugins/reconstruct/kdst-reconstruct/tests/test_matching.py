@@ -3,8 +3,11 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
+from PIL import ExifTags, Image
 
 from kdst_reconstruct import matching
+from kdst_reconstruct.orientation import taken_at
 
 
 def test_few_photographs_are_all_compared() -> None:
@@ -32,3 +35,41 @@ def test_photographs_of_one_place_are_alike() -> None:
         features.append((seen / np.linalg.norm(seen, axis=1, keepdims=True)).astype(np.float32))
     pairs = matching.alike(features, 2)
     assert pairs == {(i, j) for j in range(30) for i in range(j) if (j - i) % 10 == 0}
+
+
+def test_time_stamps_give_the_order_where_every_photograph_has_one() -> None:
+    names = ["c.jpg", "a.jpg", "b.jpg"]
+    assert matching.orders(names, [3.0, 1.0, 2.0]) == [[1, 2, 0]]
+    assert matching.orders(names, [1.0, 3.0, 2.0]) == [[0, 2, 1]]
+    assert matching.orders(names, [2.0, None, 1.0]) == [[1, 2, 0], [2, 0]]
+    assert matching.orders(names, [None, None, None]) == [[1, 2, 0]]
+    assert matching.orders(names, [5.0, 5.0, 5.0]) == [[1, 2, 0]]
+
+
+def test_neighbours_in_time_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matching, "alike", lambda *_: set())
+    monkeypatch.setattr(matching, "_descriptors", lambda *_: [])
+    monkeypatch.setattr(matching, "NEIGHBOURS", 1)
+    names = [f"{k}.jpg" for k in range(5)]
+    pairs = matching.chosen_pairs("sequential", names, names, Path("none"), [0, 20, 10, 40, 30])
+    assert pairs == [(0, 2), (1, 2), (1, 4), (3, 4)]
+
+
+@pytest.mark.parametrize(
+    ("tags", "seconds"),
+    [
+        ({0x9003: "2000:01:02 00:00:05"}, 86405.0),
+        ({0x9003: "2000:01:01 00:00:05", 0x9291: "25"}, 5.25),
+        ({0x9003: "0000:00:00 00:00:00"}, None),
+        ({0x9003: "yesterday"}, None),
+        ({}, None),
+    ],
+)
+def test_the_time_of_a_photograph_is_that_of_its_metadata(
+    tmp_path: Path, tags: dict[int, str], seconds: float | None
+) -> None:
+    exif = Image.Exif()
+    exif.get_ifd(ExifTags.IFD.Exif).update(tags)
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.jpg", exif=exif)
+    with Image.open(tmp_path / "a.jpg") as picture:
+        assert taken_at(picture) == seconds

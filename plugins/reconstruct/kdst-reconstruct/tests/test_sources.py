@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from kdst_core.errors import KdstError
 from kdst_core.progress import progress
@@ -287,6 +287,24 @@ def test_a_video_gives_frames_that_are_placed(film: Path) -> None:
         with Image.open(file) as picture:
             assert picture.size == (WIDTH, HEIGHT)
             assert not picture.getexif()
+
+
+def test_the_sharpest_frame_of_each_stretch_of_a_video_is_kept(
+    folder: Path, tmp_path: Path
+) -> None:
+    """Of five frames of each photograph all but one are blurred, a different one each time."""
+    found, kept = tmp_path / "all", tmp_path / "kept"
+    found.mkdir()
+    kept.mkdir()
+    sharp = {}
+    for number, file in enumerate(sorted(folder.glob("*.png"))[:3]):
+        with Image.open(file) as picture:
+            for k in range(5):
+                blurred = picture.filter(ImageFilter.GaussianBlur(0 if k == number else 1.5))
+                blurred.save(found / f"{5 * number + k:05d}.jpg", quality=95)
+        sharp[number] = (found / f"{6 * number:05d}.jpg").read_bytes()
+    video._keep_sharpest(found, kept, 3, lambda _count: None)
+    assert [f.read_bytes() for f in sorted(kept.iterdir())] == [sharp[k] for k in range(3)]
 
 
 def test_a_video_is_read_once(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:

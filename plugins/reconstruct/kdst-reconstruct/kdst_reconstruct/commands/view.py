@@ -71,7 +71,7 @@ def command(
     server = viewer.start(guard, 0 if page else port)
     try:
         server.gui.configure_theme(dark_mode=dark, show_share_button=False)
-        viewer.show(server, opened.scene.splats(), views, None if up is None else axis(up))
+        viewer.show(server, _splats(opened.scene, views), views, None if up is None else axis(up))
         if page is not None:
             write_atomically(page, viewer.page(server, scene.resolve().name, dark))
             click.echo(f"{page}: {page.stat().st_size / 1e6:.1f} MB")
@@ -79,6 +79,20 @@ def command(
         _serve(server, guard.address(server.get_port()), browse)
     finally:
         viewer.stop(server)
+
+
+def _splats(scene: Any, views: Any) -> Any:
+    """Return what the viewer draws of a scene; of an antialiased one as from its photographs."""
+    from kdst_reconstruct import viewer
+
+    splats = scene.splats()
+    if not getattr(scene, "antialiased", False):
+        return splats
+    if views is None:
+        click.echo("Antialiased scene without photographs: it is drawn too dense.", err=True)
+        return splats
+    click.echo("Antialiased scene: small Gaussians are as faint as from the photographs.", err=True)
+    return viewer.filtered(splats, views.capture.cameras)
 
 
 def _serve(server: Any, address: str, browse: bool) -> None:
