@@ -33,9 +33,13 @@ def fake(tmp_path: Path) -> Path:
 
 def test_seeds_are_ranges_and_lists() -> None:
     assert parse_seeds("0-2,7") == [0, 1, 2, 7]
-    for wrong in ("2-0", "a", "", "-1"):
-        with pytest.raises(KdstError, match="give 0, 0-2 or 1,5,7"):
+    for wrong in ("2-0", "a", "", "-1", "٣", "9" * 5000):
+        with pytest.raises(KdstError, match="give 0, 0-2 or 1,5,7") as refused:
             parse_seeds(wrong)
+        assert len(str(refused.value)) < 200
+    for many in ("0-999999999999", "0-99999,100000", "1-" + "9" * 30):
+        with pytest.raises(KdstError, match="are too many; at most 100,000"):
+            parse_seeds(many)
 
 
 def test_an_input_given_twice_varies() -> None:
@@ -224,6 +228,14 @@ def test_a_comparison_without_any_result_is_an_error_that_names_all(fake: Path) 
     assert first == "Error: no method has a result"
     assert others == [f"letters:fail={how}: {LOST[how]}" for how in ("leave", "always")]
     assert not (fake / "c").exists()
+
+
+def test_another_executor_is_asked_for_even_where_every_run_is_there(fake: Path) -> None:
+    words = ["compare", "letters", "other", "--out", "c"]
+    assert kdst(*words, path=fake, cwd=fake).returncode == 0
+    done = kdst(*words, "--executor", "proceses", path=fake, cwd=fake)
+    assert done.returncode == 2
+    assert "Did you mean 'processes'" in done.stderr
 
 
 def test_bad_input_ends_the_comparison(fake: Path) -> None:

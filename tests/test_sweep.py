@@ -6,8 +6,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from kdst_core import charts
+from kdst_core.cli.sweep import command
 from kdst_core.errors import KdstError
 from kdst_core.sweep.display import clock, line
 from kdst_core.sweep.file import read
@@ -21,6 +23,7 @@ def fake(tmp_path: Path) -> Path:
     return letters(tmp_path)
 
 
+MANY = list(range(1, 286))
 GRID = """
 methods = ["letters", "other"]
 seeds = "0-1"
@@ -120,6 +123,14 @@ def test_cases_that_crash_are_told_and_the_others_go_on(fake: Path) -> None:
     assert [row["fail"] for row in table(fake)] == [""]
 
 
+@pytest.mark.parametrize("words", ["--cpus-each nan", "--gpus-each inf", "--gpus-each -1"])
+def test_a_share_of_a_machine_is_a_number(fake: Path, words: str) -> None:
+    (fake / "s.toml").write_text("methods = ['letters']\n")
+    done = CliRunner().invoke(command, [str(fake / "s.toml"), "--status", *words.split()])
+    assert done.exit_code == 2
+    assert f"Invalid value for '{words.split()[0]}'" in done.output
+
+
 def test_parquet_holds_the_rows_of_the_csv(fake: Path) -> None:
     pq = pytest.importorskip("pyarrow.parquet")
     assert sweep(fake).returncode == 0
@@ -148,6 +159,11 @@ def test_collecting_before_any_result_is_no_error(fake: Path) -> None:
         ("methods = ['letters']\nseeds = '2-1'", "give 0, '0-2' or [0, 1]"),
         ("methods = ['lettrs']", "Did you mean 'letters'"),
         ("[[case]]\nname = 'a'", "needs a name and a method"),
+        ("methods = ['letters']\nseeds = '0-9999999999'", "seeds = '0-9999999999' are too many"),
+        (
+            f"methods = ['letters']\nseeds = '0-9'\n[grid]\ntimes = {MANY}\nthreads = {MANY}",
+            "plans 812,250 cases",
+        ),
         (2 * "[[case]]\nname = 'a'\nmethod = 'letters'\n", "two cases are named 'a'"),
     ],
 )

@@ -1,5 +1,6 @@
 """`kdst sweep FILE.toml`: many runs, planned in a file."""
 
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,24 @@ import click
 from kdst_core.cli.options import HOW_TO_GO_ON, executor_options
 
 PATH = click.Path(path_type=Path)
+
+
+class Share(click.FloatRange):
+    """CPUs or GPUs of a case: from 0 on, and a number, which `nan` passes for in a plain range."""
+
+    name = "number"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number; a usage error for anything else."""
+        found = float(super().convert(value, param, ctx))
+        if not math.isfinite(found):
+            self.fail(f"{value} is no number of CPUs or GPUs.", param, ctx)
+        return found
+
+
+SHARE = Share(min=0)
 
 
 def _with_executor(command: click.Command) -> click.Command:
@@ -31,10 +50,10 @@ def _with_executor(command: click.Command) -> click.Command:
     default=2,
     help="How often a case that fails is tried again.  [default: 2]",
 )
-@click.option("--cpus-each", type=float, default=1.0, help="CPUs of a case on a cluster.")
+@click.option("--cpus-each", type=SHARE, default=1.0, help="CPUs of a case on a cluster.")
 @click.option(
     "--gpus-each",
-    type=float,
+    type=SHARE,
     default=0.0,
     help="GPUs of a case on a cluster; 0.25 lets 4 share one.",
 )

@@ -24,10 +24,10 @@ def carry_out(
     of the first run whose input is bad; those under way are stopped.
     """
     missing = [cell for cell in cells if not (cell.directory / RESULT).exists()]
+    workers = make(executor, min(jobs, len(missing)), address)
     if not missing:
         return {}
     lost: dict[Path, str] = {}
-    workers = make(executor, min(jobs, len(missing)), address)
     with progress(len(missing), "runs", show) as advance, closing(workers):
         for cell, end in _ends(missing, workers):
             if end.error and not end.again:

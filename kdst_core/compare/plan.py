@@ -15,6 +15,8 @@ from kdst_core.options import Given, build, plain
 from kdst_core.rundir import CONFIG, slug
 
 Values = Mapping[str, Given]
+MOST_RUNS = 100_000
+"""Seeds of a comparison, and cases of a sweep: more is a slip, and takes hours to plan."""
 DIGITS = 12
 """Hexadecimal digits of a digest in the name of a run's directory."""
 
@@ -100,13 +102,17 @@ def contestants(words: Sequence[str]) -> list[Contestant]:
 
 
 def parse_seeds(text: str) -> list[int]:
-    """Return the seeds of '0', '0-2' or '1,5,7'; KdstError for anything else."""
+    """Return the seeds of '0', '0-2' or '1,5,7'; KdstError for anything else, and for too many."""
     found: list[int] = []
+    shown = text if len(text) <= 60 else f"{text[:60]}…"
     for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        match = re.fullmatch(r"\s*([0-9]{1,40})(?:-([0-9]{1,40}))?\s*", part)
         if match is None or int(match[2] or match[1]) < int(match[1]):
-            raise KdstError(f"--seeds {text!r} is not understood; give 0, 0-2 or 1,5,7")
-        found += range(int(match[1]), int(match[2] or match[1]) + 1)
+            raise KdstError(f"--seeds {shown!r} is not understood; give 0, 0-2 or 1,5,7")
+        several = range(int(match[1]), int(match[2] or match[1]) + 1)
+        if several.stop - several.start + len(found) > MOST_RUNS:
+            raise KdstError(f"--seeds {shown!r} are too many; at most {MOST_RUNS:,}")
+        found += several
     return list(dict.fromkeys(found))
 
 

@@ -39,6 +39,7 @@ def plan(file: str | Path, out: str | Path | None, runs: str | Path) -> State:
     Raises KdstError for bad input, and for a directory that holds something else.
     """
     path = Path(file)
+    content = read(path)
     directory = Path(out) if out is not None else Path(runs) / f"sweep-{slug(path.stem)}"
     ours = (FOLDER, LOCK)
     if directory.is_file():
@@ -47,7 +48,7 @@ def plan(file: str | Path, out: str | Path | None, runs: str | Path) -> State:
         names = {p.name for p in directory.iterdir()}
         if names and not names.intersection(ours):
             raise KdstError(f"{directory} holds other files; give --out a new or empty directory")
-    return State(directory, cases(read(path), Path(runs)))
+    return State(directory, cases(content, Path(runs)))
 
 
 def sweep(

@@ -1,5 +1,6 @@
 """What a sweep's TOML file says: methods, seeds, options of all, grids, lists, named cases."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -50,6 +51,12 @@ class Block:
     def settings(self) -> tuple[Setting, ...]:
         """All of them."""
         return (*self.fixed, *self.grid, *self.steps)
+
+    def count(self, method: str, flags: set[str]) -> int:
+        """Return how many cases a method makes, which may be more than can be listed."""
+        grid = [len(s.values) for s in self.grid if s.fits(method, flags)]
+        steps = [len(s.values) for s in self.steps if s.fits(method, flags)]
+        return math.prod(grid) * max(steps, default=1) * len(self.seeds)
 
     def combinations(self, method: str, flags: set[str]) -> Iterator[dict[str, tuple[Any, str]]]:
         """Yield what varies for a method: option by flag, with the place that gave it."""
@@ -131,11 +138,10 @@ def _seeds(path: Path, value: Any) -> tuple[int, ...]:
     """Return the seeds of 0, '0-2' or [0, 1]."""
     words = value if isinstance(value, list) else [value]
     try:
-        found = [s for word in words for s in parse_seeds(str(word))]
+        found = parse_seeds(",".join(map(str, words))) if words else []
     except KdstError as e:
-        raise KdstError(
-            f"{path}: seeds = {value!r} is not understood; give 0, '0-2' or [0, 1]"
-        ) from e
+        reason = str(e).removeprefix("--seeds ").replace("0, 0-2 or 1,5,7", "0, '0-2' or [0, 1]")
+        raise KdstError(f"{path}: seeds = {reason}") from e
     if not found:
         raise KdstError(f"{path}: seeds is empty")
     return tuple(dict.fromkeys(found))

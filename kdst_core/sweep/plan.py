@@ -9,7 +9,7 @@ from attrs import frozen
 from kdst_core import registry
 from kdst_core.api import Command
 from kdst_core.compare.digest import digest
-from kdst_core.compare.plan import DIGITS, Contestant, contestant
+from kdst_core.compare.plan import DIGITS, MOST_RUNS, Contestant, contestant
 from kdst_core.errors import KdstError, did_you_mean
 from kdst_core.options import Given, from_environment
 from kdst_core.rundir import slug
@@ -62,6 +62,7 @@ def _of_block(block: Block, path: Path, runs: Path) -> list[Case]:
             f"{path}: {finished.label} is a run, not a method; a sweep makes its own runs"
         )
     _refuse_unknown(block, found)
+    _refuse_too_many(block, found, path)
     base = path.resolve().parent
     cases = []
     for who in found:
@@ -76,6 +77,14 @@ def _of_block(block: Block, path: Path, runs: Path) -> list[Case]:
                 shown = {f[2:].replace("-", "_"): v for f, (v, _) in varied.items()}
                 cases.append(_case(block.name, who, seed, shown, given, runs))
     return cases
+
+
+def _refuse_too_many(block: Block, found: Sequence[Contestant], path: Path) -> None:
+    """Raise KdstError where values and seeds make more cases than anybody means."""
+    flags = ((who.chosen.method.name, {item.flag for item in who.chosen.items}) for who in found)
+    count = sum(block.count(name, known) for name, known in flags)
+    if count > MOST_RUNS:
+        raise KdstError(f"{path} plans {count:,} cases; at most {MOST_RUNS:,}. Give fewer values")
 
 
 def _given(setting: Setting, base: Path) -> Given:
