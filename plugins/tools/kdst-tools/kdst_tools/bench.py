@@ -45,14 +45,17 @@ class ToolsBench:
         tools = loading.tools(inputs)
         today = dates.day(inputs.date)
         own = job.options if isinstance(job.options, StagedOptions) else StagedOptions()
-        learns = own.prompt is None
+        learns = not own.continues
+        prompts = loading.prompts(inputs, own)
         first = corpora.corpus(loading.with_texts(inputs), job.seed, 1) if learns else None
         with quiet():
             stage = "warm" if learns else "shipped"
             pair = loading.pair(inputs, job.objects.get("model"), device, stage)
             problems = loading.problems(inputs) if learns and _measures(own) else []
             plain = corpora.held_out(inputs) if learns and _measures(own) else []
-        return PreparedTools(job, device, pair, tools, first, problems, plain, today, where)
+        return PreparedTools(
+            job, device, pair, tools, first, problems, plain, today, where, prompts
+        )
 
     def extends(self, result: Mapping[str, Any], changed: Mapping[str, tuple[Any, Any]]) -> bool:
         """Return whether the run goes on: with a later stage, or with more rounds of all stages."""

@@ -52,7 +52,9 @@ def truth(inputs: ToolsInputs, seed: int, number: int) -> "Iterator[TinyText]":
 def held_out(inputs: ToolsInputs) -> list[Document]:
     """Return plain texts that are never trained on; none where there are none."""
     if inputs.held_out is not None:
-        found = list(from_file(inputs.held_out, inputs.text_field))[: inputs.held_out_count]
+        found = list(from_file(inputs.held_out, inputs.text_field, "--held-out"))[
+            : inputs.held_out_count
+        ]
     elif inputs.model == "tiny":
         from kdst_tools.tiny import prose
 

@@ -84,23 +84,23 @@ class Corpus:
         return found
 
 
-def from_file(path: Path, text_field: str = TEXT) -> Corpus:
+def from_file(path: Path, text_field: str = TEXT, flag: str = "--texts") -> Corpus:
     """Return the corpus of a file, or of all files of known formats in a folder and those below it.
 
-    text_field: the field or column that holds a text. KdstError when a format is not known or
-    something cannot be read.
+    text_field: the field or column that holds a text. flag: that named the file. KdstError when a
+    format is not known or something cannot be read.
     """
     if path.is_dir():
         return Corpus(str(path), partial(_folder, path, _files(path), text_field)).scan()
     read = _reader(path, text_field)
     if read is None:
         raise KdstError(
-            f"--texts {path}: the format {path.suffix or 'without a suffix'} is not known.\n"
+            f"{flag} {path}: the format {path.suffix or 'without a suffix'} is not known.\n"
             'Give a .jsonl file ({"text": …} a line), a .csv or .parquet file (a column text), a .txt'
             " file (texts apart by empty lines), each but .parquet also as .gz, or a folder of them"
         )
     if not path.is_file():
-        raise KdstError(f"--texts {path}: no such file")
+        raise KdstError(f"{flag} {path}: no such file")
     return Corpus(str(path), read).scan()
 
 

@@ -7,7 +7,11 @@ import torch
 from kdst_core.contracts import Tool
 from kdst_core.errors import KdstError
 from kdst_tools import models, toolset
+from kdst_tools.corpora import dated
+from kdst_tools.dates import day
+from kdst_tools.documents import Corpus, from_file
 from kdst_tools.inputs import ToolsInputs
+from kdst_tools.staged import StagedOptions
 
 if TYPE_CHECKING:
     from kdst_tools.evaluation.problems import Problem
@@ -37,6 +41,15 @@ def pair(inputs: ToolsInputs, live: Any, device: str, stage: str) -> models.Pair
     if not isinstance(live, tuple) or len(live) != 2 or not hasattr(live[0], "config"):
         raise KdstError("model must be a pair from Python: (causal language model, fast tokenizer)")
     return models.check(live[0].to(device).eval(), live[1], "from Python")
+
+
+def prompts(inputs: ToolsInputs, own: StagedOptions) -> Corpus | None:
+    """Return the prompts of a file, None where there is none; KdstError where one is given as well."""
+    if own.prompts is None:
+        return None
+    if own.prompt is not None:
+        raise KdstError("--prompt and --prompts: give one of them")
+    return dated(from_file(own.prompts, inputs.text_field, "--prompts"), day(inputs.date))
 
 
 def problems(inputs: ToolsInputs) -> "list[Problem]":

@@ -21,7 +21,6 @@ from kdst_tools.quiet import quiet
 from kdst_tools.rounds import Round
 from kdst_tools.spread import Annotating, Spread
 from kdst_tools.staged import STAGES, StagedOptions
-from kdst_tools.visible import visible
 
 if TYPE_CHECKING:
     from kdst_tools.evaluation.problems import Problem
@@ -70,6 +69,7 @@ class PreparedTools:
     held_out: Sequence[Document]
     day: datetime.date
     place: Place | None = None
+    prompts: Corpus | None = None
 
     @property
     def inputs(self) -> ToolsInputs:
@@ -92,7 +92,7 @@ class PreparedTools:
         """Carry out the run."""
         so_far = Progress()
         with quiet():
-            if self.options.prompt is not None:
+            if self.options.continues:
                 self._continue(run, so_far)
             else:
                 self._learn(run, so_far)
@@ -112,20 +112,14 @@ class PreparedTools:
         return found
 
     def _continue(self, run: Run, so_far: Progress) -> None:
-        """Continue the one prompt that was given."""
-        from kdst_tools.generated import shown
+        """Continue the prompts that were given."""
+        from kdst_tools.continuing import Continuing
 
-        prompt = Document(self.options.prompt or "", date=self.day)
-        (found,) = self.learner(self.pair, run).generate([prompt])
-        so_far.files.append(artifacts.dump(run, "generation.json", shown(found)))
-        made = [call for call in found.calls if not call.reason]
-        so_far.metrics = {"calls": float(len(made)), "tokens": float(found.tokens)}
-        so_far.summary = [visible(f"{found.prompt.text}{found.annotated}")]
-        so_far.warnings = [
-            f"the call {visible(f'{c.tool}({c.input})')} failed: {c.reason}"
-            for c in found.calls
-            if c.reason
-        ]
+        continuing = Continuing(self.learner(self.pair, run), run, so_far)
+        if self.prompts is not None:
+            continuing.all(self.prompts)
+        else:
+            continuing.one(Document(self.options.prompt or "", date=self.day))
 
     def _learn(self, run: Run, so_far: Progress) -> None:
         """Carry out the stages up to the one that was asked for."""

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,11 @@ def content(result: Mapping[str, Any], directory: Path) -> ReportContent:
         return ReportContent("One prompt, continued.", _prompt_stats(result["metrics"]),
                              [Marked("The continuation", [marked.continuation(said)],
                                      key=marked.KEY[:1])])  # fmt: skip
+    if "generations.jsonl" in result["artifacts"]:
+        some = list(islice(run.lines("generations.jsonl"), marked.SHOWN))
+        shown = [marked.continuation(said) for said in some]
+        return ReportContent("Prompts, continued.", _prompt_stats(result["metrics"]),
+                             [Marked("The first continuations", shown, key=marked.KEY[:1])])  # fmt: skip
     blocks = [*_measured(run), *_filtered(run), *_made(run)]
     return ReportContent(_subtitle(result), _stats(result["metrics"]), blocks)
 
@@ -55,7 +61,7 @@ class Artifacts:
 
     def lines(self, name: str) -> Iterator[Any]:
         """Yield what the lines of a JSONL file hold."""
-        return map(json.loads, self.text(name).splitlines())
+        return map(json.loads, filter(None, self.text(name).split("\n")))
 
 
 def _measured(run: Artifacts) -> Iterator[Block]:

@@ -1,5 +1,6 @@
 """The options that every method of tool use takes: how far a run goes, and how often."""
 
+from pathlib import Path
 from typing import Literal
 
 from attrs import frozen
@@ -29,3 +30,13 @@ class StagedOptions:
     prompt: str | None = option(
         None, "Only continue this text with --model, and show the calls. Nothing is trained."
     )
+    prompts: Path | None = option(
+        None,
+        "Only continue the texts of this file, which is read as --texts, a line of generations.jsonl"
+        " each. Nothing is trained.",
+    )
+
+    @property
+    def continues(self) -> bool:
+        """Whether the run only continues prompts."""
+        return self.prompt is not None or self.prompts is not None

@@ -21,12 +21,23 @@ if not PAGE.is_file():
     pytest.skip("the page is not beside the package", allow_module_level=True)
 
 
+def blocks(language: str) -> list[str]:
+    """The blocks of the page in a language."""
+    text = PAGE.read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
 def commands() -> list[list[str]]:
     """The commands of the page's console blocks, as words."""
-    blocks = re.findall(r"```console\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    lines = "".join(blocks("console")).replace("\\\n", " ").splitlines()
     found = [shlex.split(line, comments=True) for line in lines]
     return [words for words in found if words and words[0] == "kdst"]
+
+
+def test_the_functions_of_the_page_run(capsys: pytest.CaptureFixture[str]):
+    block = next(b for b in blocks("python") if "kdst_tools.api" in b)
+    exec(compile(block, str(PAGE), "exec"), {})
+    assert "-> 538]" in capsys.readouterr().out
 
 
 def files(folder: Path) -> None:
@@ -35,6 +46,7 @@ def files(folder: Path) -> None:
     with quiet():
         save(layouts.model("gpt2", len(tokenizer), context=1024), tokenizer, folder / "DIR")
     (folder / "corpus.jsonl").write_text('{"text": "The mill sold 18 sacks and 7 more."}\n')
+    (folder / "prompts.txt").write_text("The mill sold\n\nA town\n")
     (folder / "wiki.jsonl").write_text('{"title": "Mill", "text": "A mill grinds corn."}\n')
 
 

@@ -47,7 +47,7 @@ def _passages(path: Path) -> Iterator[Passage]:
 
 
 def _records(path: Path, text: str) -> Iterator[Passage]:
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:

@@ -1,0 +1,163 @@
+"""Annotating texts and continuing prompts from Python, without a run directory."""
+
+import datetime
+import importlib.machinery
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve
+
+from kdst_core.contracts import (
+    Document,
+    Generation,
+    Tool,
+    ToolAnnotation,
+    ToolLearner,
+    ToolsRequest,
+)
+from kdst_core.errors import KdstError, did_you_mean
+from kdst_core.executors.place import Aside
+from kdst_core.options import Given, Item, build, items
+from kdst_tools import toolset
+from kdst_tools.toolset import DEFAULT
+
+SHARD = 32
+Named = str | Tool | Callable[..., Any]
+"""A tool: as `--tools` names it, a tool object, or a function with type hints."""
+
+
+def annotate(
+    texts: Sequence[str | Document],
+    *,
+    model: Any = "tiny",
+    tools: Sequence[Named] = DEFAULT,
+    method: str = "toolformer",
+    seed: int = 0,
+    device: str = "auto",
+    **options: Any,
+) -> list[ToolAnnotation]:
+    """Sample, execute and filter calls; return the texts with those that help, in order.
+
+    texts: plain ones, or documents with dates. model: tiny, a directory, a hub id, or a pair (causal
+    language model, fast tokenizer). tools: names as `--tools` takes them, functions with type hints,
+    or tools. options: those of the method, `tau_f=["0.5"]`. Raises KdstError for bad input.
+    """
+    learner = _learner(model, tools, method, seed, device, options, "warm")
+    documents = [_document(text, None) for text in texts]
+    return [found for shard in _shards(documents) for found in _annotated(learner, shard)]
+
+
+def generate(
+    prompts: Sequence[str | Document],
+    *,
+    model: Any = "tiny",
+    tools: Sequence[Named] = DEFAULT,
+    method: str = "toolformer",
+    seed: int = 0,
+    device: str = "auto",
+    **options: Any,
+) -> list[Generation]:
+    """Continue prompts with calls, whose results are read as they come; return one each, in order.
+
+    As `annotate`; prompts without a date are of today. tiny is the embedded model after several rounds.
+    """
+    from kdst_tools.quiet import quiet
+
+    learner = _learner(model, tools, method, seed, device, options, "shipped")
+    documents = [_document(text, datetime.date.today()) for text in prompts]
+    with quiet():
+        return learner.generate(documents)
+
+
+def _annotated(learner: ToolLearner, shard: Sequence[Document]) -> list[ToolAnnotation]:
+    """All stages up to the filter."""
+    from kdst_tools.quiet import quiet
+
+    with quiet():
+        calls = learner.execute(shard, learner.sample(shard))
+        return learner.annotate(shard, learner.filter(shard, calls))
+
+
+def _learner(
+    model: Any,
+    tools: Sequence[Named],
+    method: str,
+    seed: int,
+    device: str,
+    options: dict[str, Any],
+    stage: str,
+) -> ToolLearner:
+    """Bind a method to a model and tools."""
+    from kdst_core import api
+    from kdst_core.device import has_cuda, usable
+    from kdst_tools import loading
+    from kdst_tools.inputs import ToolsInputs
+    from kdst_tools.quiet import quiet
+
+    chosen = api.command(method)
+    own = build(chosen.sections[1], _given(items(chosen.sections[1]), options))
+    found = [tool for item in tools for tool in _tools(item)]
+    name = model if isinstance(model, str) else "from Python"
+    where = "cuda" if has_cuda() and name != "tiny" else "cpu"
+    place = usable(where if device == "auto" else device)
+    with quiet():
+        live = None if isinstance(model, str) else model
+        pair = loading.pair(ToolsInputs(model=name), live, place, stage)
+    request = ToolsRequest(*pair, found, seed, warm=name == "tiny")
+    learner: ToolLearner = chosen.method.call(request, own, Aside(Path(), seed, place))
+    return learner
+
+
+def _given(known: Sequence[Item], options: dict[str, Any]) -> dict[str, Given]:
+    """The options of a method by flag; KdstError for one that it does not have."""
+    flags = {item.path.replace("-", "_"): item.flag for item in known}
+    for name in options:
+        if name not in flags:
+            raise KdstError(f"the method has no option {name!r}.{did_you_mean(name, flags)}")
+    return {flags[name]: Given(value, name, Path.cwd()) for name, value in options.items()}
+
+
+def _tools(item: Named) -> Sequence[Tool]:
+    """The tools of one item."""
+    if isinstance(item, str):
+        return toolset.load([item], network=False)
+    if all(hasattr(item, name) for name in ("name", "description", "timeout")):
+        return [item]  # type: ignore[list-item]
+    from kdst_tools.apart.tool import ProcessTool
+    from kdst_tools.tools.functions import from_function
+
+    here = from_function(item)
+    source = _source(item)
+    return [here] if source is None else [ProcessTool({"function": source}, here.name)]
+
+
+def _source(function: Any) -> str | None:
+    """MODULE:NAME where another process can import a function; None for what only this one has."""
+    module, name = getattr(function, "__module__", ""), getattr(function, "__qualname__", "")
+    if module in ("", "__main__") or "." in name or "<" in name:
+        return None
+    parts = module.split(".")
+    if not all(part.isidentifier() for part in parts):
+        return None
+    if importlib.machinery.PathFinder.find_spec(parts[0], sys.path) is None:
+        return None
+    return f"{module}:{name}"
+
+
+def _document(text: str | Document, day: datetime.date | None) -> Document:
+    """A text as a document."""
+    found = Document(text) if isinstance(text, str) else text
+    return evolve(found, date=found.date or day)
+
+
+def _shards(documents: Sequence[Document]) -> Iterator[Sequence[Document]]:
+    """Runs of documents that are annotated together; an id that occurs again gets `'` behind it."""
+    seen: dict[str, int] = {}
+    unique = []
+    for document in documents:
+        count = seen[document.id] = seen.get(document.id, -1) + 1
+        unique.append(evolve(document, id=document.id + "'" * count))
+    for first in range(0, len(unique), SHARD):
+        yield unique[first : first + SHARD]
