@@ -16,6 +16,7 @@ from kdst_toolformer.filter import Filter
 from kdst_toolformer.finetune import FineTuning, Recipe
 from kdst_toolformer.forward import CausalModel
 from kdst_toolformer.generate import Decoding, Generator
+from kdst_toolformer.probe import choose
 from kdst_toolformer.sample import Sampler
 from kdst_toolformer.score import Scorer
 from kdst_toolformer.settings import Placement, Trigger, per_tool
@@ -61,9 +62,19 @@ class Annotator:
         return "probability" if self.request.warm else "top-k"
 
     @cached_property
+    def _read(self) -> tuple[CausalModel, str]:
+        """The model in the precision that annotating takes, and why it is read plainly if it is."""
+        return choose(in_precision(self.request.model, self.options.dtype), self.tokens)
+
+    @property
     def model(self) -> CausalModel:
-        """The model in the precision that annotating takes."""
-        return CausalModel(in_precision(self.request.model, self.options.dtype))
+        """The model, and how it is read."""
+        return self._read[0]
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know of how the model is read."""
+        return [note for note in self._read[1:] if note]
 
     @cached_property
     def sampler(self) -> Sampler:

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from kdst_core.contracts import ToolAnnotation, TrainingStep
 from kdst_core.errors import KdstError
 from kdst_toolformer.draws import generator
-from kdst_toolformer.forward import CausalModel, batches
+from kdst_toolformer.forward import batches
+from kdst_tools import configs
 from kdst_tools.calls import WrittenCall, pieces
 from kdst_tools.heads import Heads
 from kdst_tools.tokens import CallTokens
@@ -58,7 +59,7 @@ class FineTuning:
     ) -> None:
         self.model = master(model).train().requires_grad_(True)
         self.heads = Heads(self.model)
-        context = CausalModel(model).context
+        context = configs.context(model)
         self.recipe, self.seed, self.budget = recipe, seed, min(budget, most_tokens(model))
         length = min(recipe.length, context)
         texts = [tokens.annotated(text) for text in capped(annotations, caps)]
@@ -125,11 +126,7 @@ class FineTuning:
         width = max(map(len, rows))
         ids = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=device)
         real = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows]).to(device)
-        inputs = {
-            "attention_mask": real,
-            "position_ids": torch.arange(width, device=device).expand(len(rows), width),
-            "use_cache": False,
-        }
+        inputs = {"attention_mask": real, "use_cache": False}
         targets = ids[:, 1:].masked_fill(real[:, 1:] == 0, -100).flatten()
         if self.heads.sliced(ids):
             with half_on(device):
@@ -182,9 +179,8 @@ def half_on(device: torch.device) -> torch.autocast:
 
 def most_tokens(model: nn.Module) -> int:
     """Tokens of a micro-batch that fit the memory of a CPU; any number on other devices."""
-    config: Any = model.config
     width, layers = (
-        int(getattr(config, name, 0) or 1) for name in ("hidden_size", "num_hidden_layers")
+        configs.number(model, name) or 1 for name in ("hidden_size", "num_hidden_layers")
     )
     on_cpu = next(model.parameters()).device.type == "cpu"
     return max(64, ACTIVATIONS // (KEPT * width * layers)) if on_cpu else 2**31

@@ -13,6 +13,7 @@ from transformers.cache_utils import Cache
 
 from kdst_core.errors import KdstError
 from kdst_toolformer.memory import Memory, RoomyLayer
+from kdst_tools import configs
 
 MAX_LOGITS = 2**26
 """Numbers in the logits of one call: rows × tokens × vocabulary."""
@@ -22,9 +23,6 @@ CPU_NUMBERS = 2**18
 
 EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 """What a configuration says where the feed-forward part returns more than one tensor."""
-
-LIMITS = ("max_position_embeddings", "sliding_window")
-"""What a configuration says about how far back a token can look."""
 
 Wanted = tuple[Sequence[int], Sequence[int]]
 """Rows and columns of the N tokens whose logits are asked for."""
@@ -37,10 +35,9 @@ class CausalModel:
         self.model = model.eval()
         weight = next(model.parameters())
         self.device, self.dtype = weight.device, weight.dtype
-        config: Any = model.config
-        limits = (getattr(config, name, None) for name in LIMITS)
-        self.context = context or min((int(n) for n in limits if n), default=2**30)
-        self.vocabulary = int(config.vocab_size)
+        self.context = context or configs.context(model)
+        self.vocabulary = configs.vocabulary(model)
+        self.window = configs.sliding_window(model)
         self._keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
         self._slow = [
             (module, name)
@@ -57,7 +54,7 @@ class CausalModel:
 
     def most(self, budget: int) -> int:
         """Tokens that one call should read, given the most that it may."""
-        width = int(getattr(cast(Any, self.model).config, "hidden_size", 0) or 1)
+        width = configs.number(self.model, "hidden_size") or 1
         return min(budget, max(256, CPU_NUMBERS // width)) if self.device.type == "cpu" else budget
 
     @torch.inference_mode()
@@ -70,7 +67,9 @@ class CausalModel:
         """
         mask = torch.cat([memory.mask, real], 1)
         inputs = {
-            "attention_mask": mask.long(),
+            "attention_mask": mask.long()
+            if self.window is None
+            else self._masks(lines(mask, real)),
             "position_ids": (memory.lengths[:, None] + real.cumsum(1) - 1).clamp(min=0),
             "past_key_values": memory.cache,
             "use_cache": True,
@@ -96,12 +95,10 @@ class CausalModel:
         positions: (R, t). sees: (R, t, T), which tokens each one looks at, those of the cache first;
         None where each looks at all before it. The cache grows by what is read.
         """
-        if sees is None:
-            mask = torch.ones_like(ids)
-        else:
-            self._require_masks()
-            mask = torch.zeros(sees.shape, dtype=self.dtype, device=self.device)
-            mask = mask.masked_fill_(~sees, torch.finfo(self.dtype).min)[:, None]
+        mask: Any = torch.ones_like(ids)
+        if sees is not None or self.window is not None:
+            real = torch.ones_like(ids, dtype=torch.bool)
+            mask = self._masks(lines(real, real) if sees is None else sees)
         return self._wanted(
             ids,
             wanted,
@@ -110,6 +107,24 @@ class CausalModel:
             past_key_values=cache,
             use_cache=cache is not None,
         )
+
+    def _masks(self, sees: Tensor) -> Any:
+        """What a model is given for tokens that see some others (R, t, T): for each kind of its layers
+        where there are several. A sliding window counts the tokens that are seen, not the columns."""
+        self._require_masks()
+        if self.window is None:
+            return self._added(sees)
+        distance = sees.sum(-1, keepdim=True) - sees.cumsum(-1)
+        local = self._added(sees & (distance < self.window))
+        types = getattr(configs.of_text(self.model), "layer_types", None)
+        if types is None:
+            return local
+        return {kind: local if "sliding" in kind else self._added(sees) for kind in set(types)}
+
+    def _added(self, sees: Tensor) -> Tensor:
+        """A mask (R, 1, t, T) that is added to the scores of attention."""
+        mask = torch.zeros(sees.shape, dtype=self.dtype, device=self.device)
+        return mask.masked_fill_(~sees, torch.finfo(self.dtype).min)[:, None]
 
     def _require_masks(self) -> None:
         """Raise KdstError for an attention that takes no masks but causal ones."""
@@ -133,7 +148,7 @@ class CausalModel:
             for part in self._tokenwise:
                 stack.enter_context(_sparse(part, rows, columns))
             if head is not None:
-                stack.enter_context(_only(head, rows, columns))
+                stack.enter_context(only(head, rows, columns))
             logits: Tensor = self.model(input_ids=ids, **inputs).logits
         return logits[rows, columns] if head is None else logits[0]
 
@@ -172,8 +187,17 @@ class CausalModel:
         return ids.to(self.device), real.to(self.device)
 
 
+def lines(mask: Tensor, real: Tensor) -> Tensor:
+    """Which tokens each of the last t sees, (R, t, T), where rows are lines: those before it that
+    count. mask: (R, T). real: (R, t), where padding is not, which sees itself."""
+    total, count = mask.shape[1], real.shape[1]
+    whole = torch.ones(total, total, dtype=torch.bool, device=mask.device).tril()[total - count :]
+    itself = torch.eye(total, dtype=torch.bool, device=mask.device)[total - count :]
+    return (whole & mask[:, None, :]) | itself
+
+
 @contextmanager
-def _only(head: nn.Module, rows: Tensor, columns: Tensor) -> Iterator[None]:
+def only(head: nn.Module, rows: Tensor, columns: Tensor) -> Iterator[None]:
     """Let a model's head see the hidden states (R, t, H) of some tokens only, as (1, N, H)."""
     hook = head.register_forward_pre_hook(lambda _, given: (given[0][rows, columns][None],))
     try:
@@ -206,8 +230,7 @@ def _sparse(part: nn.Module, rows: Tensor, columns: Tensor) -> Iterator[None]:
 
 def _tokenwise(model: nn.Module) -> list[nn.Module]:
     """The parts of the last layer behind its attention maps, where the layer has the usual names."""
-    config: Any = model.config
-    count = int(getattr(config, "num_hidden_layers", 0) or 0)
+    config, count = configs.of_text(model), configs.number(model, "num_hidden_layers")
     stacks = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
     if not count or len(stacks) != 1 or any(getattr(config, name, None) for name in EXPERTS):
         return []

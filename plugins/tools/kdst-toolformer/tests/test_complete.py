@@ -62,12 +62,6 @@ def test_an_attention_without_masks_is_named():
         model.read_graph(ids, ids, sees, ([0], [0]))
 
 
-def test_no_token_looks_back_further_than_a_sliding_window():
-    found = layouts.model("llama", 60)
-    found.config.sliding_window = 32
-    assert CausalModel(found).context == 32
-
-
 def test_reading_leaves_the_model_as_it_was():
     model = model_of("gpt2")
     before = [type(module) for module in model.model.modules()]

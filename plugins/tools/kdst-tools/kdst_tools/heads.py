@@ -12,6 +12,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from kdst_tools import configs
+
 SLICE = 2**24
 """Numbers in the logits that are held at a time: 64 MiB in float32."""
 
@@ -38,7 +40,7 @@ class Heads:
 
     def __init__(self, model: nn.Module, numbers: int = SLICE) -> None:
         self.model = model
-        self.tokens = max(1, numbers // int(cast(Any, model).config.vocab_size))
+        self.tokens = max(1, numbers // configs.vocabulary(model))
         trunk = getattr(model, "base_model", model)
         head = getattr(model, "get_output_embeddings", lambda: None)()
         self.trunk: nn.Module | None = None if trunk is model or head is None else trunk

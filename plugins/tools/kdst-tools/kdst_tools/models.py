@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from kdst_core.errors import KdstError
+from kdst_tools import configs
 from kdst_tools.begin import put_before
 
 Pair = tuple[Any, Any]
@@ -49,7 +50,7 @@ def _pretrained(name: str, device: str, as_saved: bool) -> Pair:
 
 def check(model: Any, tokenizer: Any, name: str) -> Pair:
     """Raise KdstError for a tokenizer that does not belong to the model."""
-    size = int(model.config.vocab_size)
+    size = configs.vocabulary(model)
     if len(tokenizer) > size:
         raise KdstError(
             f"--model {name}: the tokenizer has {len(tokenizer)} tokens, the model {size}; they do"

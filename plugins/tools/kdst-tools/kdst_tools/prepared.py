@@ -55,6 +55,15 @@ class Progress:
         now = time.perf_counter() - started
         return {**self.seconds, stage: self.seconds.get(stage, 0.0) + now}
 
+    def tell(self, sentences: Sequence[str]) -> None:
+        """Add warnings, each once."""
+        self.warnings += [said for said in sentences if said not in self.warnings]
+
+
+def notes(learner: ToolLearner) -> Sequence[str]:
+    """What a learner has to say to the user before it begins; methods need not have any."""
+    return list(getattr(learner, "notes", ()))
+
 
 @frozen
 class PreparedTools:
@@ -115,7 +124,9 @@ class PreparedTools:
         """Continue the prompts that were given."""
         from kdst_tools.continuing import Continuing
 
-        continuing = Continuing(self.learner(self.pair, run), run, so_far)
+        learner = self.learner(self.pair, run)
+        so_far.tell(notes(learner))
+        continuing = Continuing(learner, run, so_far)
         if self.prompts is not None:
             continuing.all(self.prompts)
         else:
@@ -130,6 +141,7 @@ class PreparedTools:
             texts = self._corpus(number)
             folder = run.dir / "rounds" / str(number)
             learner = self.learner(pair, run)
+            so_far.tell(notes(learner))
             before = run.dir / "rounds" / str(number - 1) / "model"
             spread = self._spread(str(before) if number > 1 else self.inputs.model)
             last = Round(

@@ -7,11 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kdst_tools import configs
 from kdst_tools.begin import Begin
 from kdst_tools.heads import Heads
 from kdst_tools.tokens import CallTokens
 
 ROWS = 32
+LONGEST = 8192
+"""Tokens that are read at once of a text, where a model has no smaller context."""
 TOKENS = 8192
 """Tokens of a batch, padding included; a longer text is a batch of its own."""
 
@@ -56,7 +59,7 @@ def _batches(
     model: Any, tokens: CallTokens, texts: Sequence[str]
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield tokens (B, T), padded at the right, and their lengths (B,)."""
-    context = int(getattr(model.config, "max_position_embeddings", 0) or 1024)
+    context = min(configs.context(model), LONGEST)
     room = context - len(tokens.prefix)
     parts = []
     for text in texts:
