@@ -41,7 +41,7 @@ class Continuing:
         made = [call for call in found.calls if not call.reason]
         self.so_far.metrics = {"calls": float(len(made)), "tokens": float(found.tokens)}
         self.so_far.summary = [_printed(found.prompt.text, found.annotated)]
-        self.so_far.warnings = [
+        self.so_far.warnings += [
             f"the call {visible(f'{c.tool}({c.input})')} failed: {c.reason}"
             for c in found.calls
             if c.reason
