@@ -8,6 +8,7 @@ from attrs import frozen
 from kdst_core.contracts import Embedder
 from kdst_core.errors import KdstError
 from kdst_core.progress import Mode, progress
+from kdst_invert.aligned import check_pairs
 from kdst_invert.inputs import InvertInputs
 from kdst_invert.texts import Originals, checked, read_texts, read_vectors
 
@@ -84,6 +85,8 @@ class Plan:
             return Source(embedded(embed, kept.texts, show), kept, self.notes)
         found, said = checked(self.vectors[: len(rows)], embed.normalised, self.inputs.embeddings)
         originals = None if self.originals is None else self.originals.cut(rows)
+        if originals is not None:
+            said += check_pairs(originals.texts, found, embed)
         return Source(found, originals, said=tuple(said))
 
     def _for_fit(self, embed: Embedder, show: Mode) -> Source:
@@ -108,6 +111,7 @@ class Plan:
         if self.vectors is None:
             return Source(embedded(embed, apart.texts, show), apart, False, training)
         found, said = checked(self.vectors, embed.normalised, self.inputs.embeddings)
+        said += check_pairs(originals.texts, found, embed)
         return Source(found[total - held :], apart, False, training, found[rows], tuple(said))
 
 
