@@ -41,10 +41,13 @@ class EditRequest:
     targets: the prompts to edit towards, at least one.
     generator: CPU generator, the only source of randomness a method may use.
     latents: (1, C, h, w), the noise that the source and every edit start from.
-    negative_prompt, num_steps, guidance: of sampling, with a deterministic DDIM scheduler.
+    negative_prompt, num_steps, guidance: of sampling. num_steps counts calls of the network.
     path: the inversion of `source_image`, or None.
     max_rows: the most rows one call of the UNet may have, or None.
     confine: (h, w), 1 in the latents that edits may change, 0 where they stay the source; or None.
+    scheduler: a diffusers scheduler, or None for a deterministic DDIM one. sampler_steps: what its
+    `set_timesteps` is asked for, or None for num_steps. guidance_rescale: share of rescaled guidance,
+    0 for none.
     """
 
     pipeline: Any
@@ -59,6 +62,9 @@ class EditRequest:
     path: SourcePath | None = None
     max_rows: int | None = None
     confine: "Tensor | None" = None
+    scheduler: Any = None
+    sampler_steps: int | None = None
+    guidance_rescale: float = 0.0
 
 
 @frozen

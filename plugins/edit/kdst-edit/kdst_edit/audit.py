@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kdst_edit.inputs import EditInputs
+from kdst_edit.inputs import PUBLISHED_SKIP, EditInputs
 from kdst_edit.words import unknown_words
 
 if TYPE_CHECKING:
@@ -21,11 +21,7 @@ def options(inputs: EditInputs, guidance: float, photograph: bool, source: str) 
     """Options of the bench that have no effect beside the others."""
     found = []
     null_text = photograph and inputs.inversion == "null-text"
-    if inputs.negative_prompt and guidance <= 1:
-        found.append(
-            f"--negative-prompt has no effect: guidance {guidance:g} samples without a negative prompt."
-        )
-    elif inputs.negative_prompt and null_text:
+    if inputs.negative_prompt and null_text and guidance > 1:
         found.append(
             "--negative-prompt has no effect: null-text inversion puts its own embeddings in the"
             " place of the negative prompt. Choose another --inversion to use it."
@@ -42,9 +38,11 @@ def options(inputs: EditInputs, guidance: float, photograph: bool, source: str) 
         )
     said = inputs.inversion_prompt
     if not photograph:
-        given = {"--inversion-prompt": said, "--inversions": inputs.inversions}
+        given: dict[str, Any] = {"--inversion-prompt": said, "--inversions": inputs.inversions}
+        given |= {"--inversion": None if inputs.inversion == "direct" else inputs.inversion}
+        given |= {"--substeps": inputs.substeps - 1 or None, "--skip": _skip(inputs)}
+        given |= {"--fixed-point": inputs.fixed_point or None}
         unused = [name for name, value in given.items() if value is not None]
-        unused += ["--inversion"] if inputs.inversion != "direct" else []
         found += [f"{name} has no effect: there is no --image to invert." for name in unused]
         return found
     if said is not None and said != source and inputs.inversion in ("ddim", "null-text"):
@@ -53,9 +51,32 @@ def options(inputs: EditInputs, guidance: float, photograph: bool, source: str) 
             f" {inputs.inversion}, so its attention is not that of the source prompt; with direct or"
             " ddpm it is."
         )
+    if inputs.inversion != "ddpm" and _skip(inputs) is not None:
+        found.append(f"--skip has no effect: {inputs.inversion} inversion leaves out no step.")
     if inputs.inversion == "ddpm" and (inputs.substeps > 1 or inputs.fixed_point):
         found.append("--substeps and --fixed-point have no effect: ddpm takes no steps back.")
     return found
+
+
+def guidance(inputs: EditInputs, scale: float, told: bool) -> list[str]:
+    """Options of guidance without effect; told: whether the network itself is told the guidance."""
+    if scale > 1 and not told:
+        return []
+    why = (
+        "the model is told the guidance and needs no negative prompt"
+        if told
+        else f"guidance {scale:g} samples without a negative prompt"
+    )
+    given = {
+        "--negative-prompt": inputs.negative_prompt,
+        "--guidance-rescale": inputs.guidance_rescale,
+    }
+    return [f"{name} has no effect: {why}." for name, value in given.items() if value]
+
+
+def _skip(inputs: EditInputs) -> float | None:
+    """The share of steps left out that was asked for, or None where it is the default."""
+    return None if inputs.skip == PUBLISHED_SKIP else inputs.skip
 
 
 def words(tokenizer: Any, prompts: Sequence[str], learned: Sequence[str]) -> list[str]:

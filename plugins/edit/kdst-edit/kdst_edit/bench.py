@@ -32,16 +32,16 @@ class EditBench:
         from kdst_edit.quiet import quiet
 
         with quiet():
-            from kdst_edit import loading
+            from kdst_edit import loading, schedulers
 
             pipeline = loading.pipeline(inputs, job.objects.get("model"), device)
             loading.check_prompts(pipeline, [source, *targets, inputs.negative_prompt])
             image, notes = loading.image(pipeline, inputs, job.objects.get("image"))
             size = loading.size(pipeline, inputs, image)
             mask, more = loading.mask(inputs, size, job.objects.get("image"))
-            loading.check_steps(pipeline, inputs.steps)
-        told = (*notes, *more)
-        return PreparedEdit(job, device, pipeline, source, targets, image, mask, told)
+            plan = schedulers.plan(pipeline, inputs, image is not None)
+        told = (*notes, *more, *plan.notes)
+        return PreparedEdit(job, device, pipeline, source, targets, image, mask, told, plan)
 
     def report(self, result: Mapping[str, Any], directory: Path) -> ReportContent:
         """Build the report of a run."""

@@ -16,6 +16,7 @@ LONGEST = 4
 """The longest side may be this many times the shorter one."""
 SHAPE = 0.02
 """Share by which the proportions of a mask may differ from those of its image."""
+UNUSED_PROFILE = "The image has a colour profile that cannot be used; it was read as sRGB."
 PNG, BITS_PER_SAMPLE = b"\x89PNG\r\n\x1a\n", 258
 WIDE_MODES = {"I;16": 65535.0, "I;16L": 65535.0, "I;16B": 65535.0, "I;16N": 65535.0}
 
@@ -85,10 +86,22 @@ def read_mask(
         layer = picture.convert("RGBA")
         ground = Image.new("RGBA", layer.size, "black")
         picture = Image.alpha_composite(ground, layer).convert("RGB")
-    picture = _rgb(picture, path, []).convert("L")
-    picture = picture.resize((size[1], size[0]), Image.Resampling.NEAREST)
+    picture = _grey(picture, notes).resize((size[1], size[0]), Image.Resampling.NEAREST)
     white = torch.from_numpy(np.array(picture)) >= 128
     return white, tuple(note.replace("The image", "The mask") for note in notes)
+
+
+def _grey(picture: Any, notes: list[str]) -> Any:
+    """A mask in 8 bits; its values are no colours, so that a colour profile does not change them."""
+    from PIL import Image
+
+    if picture.mode not in (*WIDE_MODES, "I", "F"):
+        return picture.convert("RGB").convert("L")
+    values = np.nan_to_num(np.asarray(picture, dtype=np.float64))
+    full = WIDE_MODES.get(picture.mode) or max(values.max(), 1e-12)
+    if picture.mode not in WIDE_MODES:
+        notes.append(f"The mask has values up to {full:g}; from half of that on they are white.")
+    return Image.fromarray((255 * values.clip(0, full) / full + 0.5).astype(np.uint8))
 
 
 def fitted(
@@ -143,7 +156,7 @@ def _upright(picture: Any, notes: list[str]) -> Any:
 
     if getattr(picture, "n_frames", 1) > 1:
         notes.append(f"The image has {picture.n_frames} frames; the first is used.")
-    if picture.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+    if picture.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9):
         notes.append("The image was turned upright, as its EXIF orientation says.")
     return ImageOps.exif_transpose(picture)
 
@@ -158,6 +171,8 @@ def _rgb(picture: Any, path: Path | str, notes: list[str]) -> Any:
         return _in_srgb(picture, picture, notes)
     if picture.mode in WIDE_MODES:
         notes.append("The image has 16-bit grey values; 8 bits are used.")
+        if picture.info.get("icc_profile"):
+            notes.append(UNUSED_PROFILE)
         values = np.asarray(picture, dtype=np.float32) / WIDE_MODES[picture.mode]
         return Image.fromarray((255 * values + 0.5).astype(np.uint8)).convert("RGB")
     if picture.mode in ("I", "F"):
@@ -201,7 +216,7 @@ def _in_srgb(picture: Any, colours: Any, notes: list[str]) -> Any:
         pixels = plain if colours is None else colours
         done = ImageCms.profileToProfile(pixels, given, target, outputMode="RGB")
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        notes.append("The image has a colour profile that cannot be used; it was read as sRGB.")
+        notes.append(UNUSED_PROFILE)
         return plain
     notes.append(f"The image was converted from its colour profile ({name[:60]}) to sRGB.")
     return done

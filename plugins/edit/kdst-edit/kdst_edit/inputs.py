@@ -10,6 +10,7 @@ from kdst_edit.inversion.settings import Kind
 
 DEFAULT_SOURCE = "a red disc on a white background"
 DEFAULT_TARGET = "a blue disc on a white background"
+PUBLISHED_SKIP = 0.36
 
 
 @frozen
@@ -51,15 +52,35 @@ class EditInputs:
     )
     substeps: int = option(1, "Finer inversion steps in each step of sampling.", min=1)
     fixed_point: int = option(0, "Refining iterations of each DDIM inversion step.", min=0)
-    skip: float = option(0.36, "Share of the steps that ddpm does not carry out.", min=0, max=0.99)
+    skip: float = option(
+        PUBLISHED_SKIP, "Share of the steps that ddpm does not carry out.", min=0, max=0.99
+    )
     inversions: Path | None = option(
         None, "Directory that keeps inversions for later runs. Default: in the run's own."
     )
-    steps: int = option(50, "Steps of DDIM sampling, and of inversion.", min=1, max=1000)
+    steps: int | None = option(
+        None,
+        "Steps of sampling, and of inversion. Default: 50, and 4 for few-step models.",
+        min=1,
+        max=1000,
+    )
     guidance: float | None = option(
         None,
-        "Guidance scale; up to 1 is none (0 for Turbo models). Default: 7.5, and 3 on tiny.",
+        "Guidance scale; up to 1 is none. Default: 7.5, 3 on tiny, 0 for Turbo models, and 8.5 for"
+        " latent consistency models, which are told it.",
         min=0,
+    )
+    guidance_rescale: float = option(
+        0.0,
+        "Bring guided predictions back to the spread of those for the prompt, by this share (Lin et"
+        " al., 2023; .7 there).",
+        min=0,
+        max=1,
+    )
+    scheduler: Literal["auto", "ddim", "own"] = option(
+        "auto",
+        "ddim: DDIM over the levels of noise of the model's scheduler; own: that scheduler itself, for"
+        " generated sources. auto: ddim, and own where DDIM cannot stand for it.",
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = option(
         "auto",

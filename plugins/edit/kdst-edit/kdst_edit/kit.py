@@ -102,6 +102,10 @@ def sample_request(
             path=request.path,
             max_rows=request.max_rows,
             advance=advance,
+            scheduler=request.scheduler,
+            sampler_steps=request.sampler_steps,
+            generator=request.generator,
+            rescale=request.guidance_rescale,
         )
 
 

@@ -81,6 +81,19 @@ def _condition(pipeline: Any, prompts: list[str], size: tuple[int, int]) -> Cond
     return Conditioning(words)
 
 
+def guidance_inputs(pipeline: Any, scales: Sequence[float]) -> Tensor | None:
+    """What a UNet that is told the guidance takes of some scales, (B, D); None for other UNets.
+
+    Luo et al., Latent Consistency Models (2023): an embedding of the scale less 1, as of a timestep.
+    """
+    width = pipeline.unet.config.get("time_cond_proj_dim")
+    if width is None:
+        return None
+    scale = torch.tensor(scales, dtype=torch.float32) - 1
+    found: Tensor = pipeline.get_guidance_scale_embedding(scale, embedding_dim=width)
+    return found.to(pipeline.unet.device)
+
+
 @torch.no_grad()
 def encode(pipeline: Any, image: Tensor) -> Tensor:
     """Latents (1, C, h, w) of an image (3, H, W) in [0, 1]: the mean of the posterior, scaled."""
@@ -106,12 +119,13 @@ def decode(pipeline: Any, latents: Tensor) -> Tensor:
 def _statistics(pipeline: Any, like: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and deviation of the autoencoder's latents (1, C or 1, 1, 1), as the pipeline uses them.
 
-    SDXL's reads them where both are there; that of Stable Diffusion 1 and 2 does not.
+    SDXL's reads them where both are there; that of Stable Diffusion 1 and 2 does not. Neither reads a
+    `shift_factor`.
     """
     config = pipeline.vae.config
     both = [config.get("latents_mean"), config.get("latents_std")]
     if _second_encoder(pipeline) is None or any(x is None for x in both):
-        both = [[config.get("shift_factor") or 0.0], [1.0]]
+        both = [[0.0], [1.0]]
     mean, deviation = (torch.as_tensor(x).to(like).view(1, -1, 1, 1) for x in both)
     return mean, deviation
 
@@ -135,22 +149,29 @@ def native_size(pipeline: Any) -> int:
 def ddim(pipeline: Any) -> Any:
     """A DDIM scheduler over the levels of noise that the pipeline's own scheduler has.
 
-    Predictions are not clipped, since a clipped step cannot be undone.
+    Predictions are not clipped, since a clipped step cannot be undone. What the pipeline's scheduler
+    has by default counts as what it says, so that a saved pipeline is sampled as it was before.
     """
     from diffusers import DDIMScheduler
 
-    scheduler: Any = DDIMScheduler
-    config = pipeline.scheduler.config
-    kind = config.get("prediction_type", "epsilon")
-    if type(pipeline.scheduler).__name__ in DISTILLED:
+    kept = pipeline.scheduler.config
+    config = {k: v for k, v in kept.items() if k != "_use_default_values"}
+    name, kind = type(pipeline.scheduler).__name__, config.get("prediction_type", "epsilon")
+    if name in DISTILLED:
         raise KdstError(
-            f"the model's scheduler {type(pipeline.scheduler).__name__} draws noise anew in every step"
-            " and is made for distilled models; edits need a deterministic one, as DDIM"
+            f"the model's scheduler {name} draws noise anew in every step and is made for distilled"
+            " models; photographs are inverted by a deterministic one, as DDIM"
         )
     if "beta_schedule" not in config or kind not in ("epsilon", "v_prediction"):
-        name = type(pipeline.scheduler).__name__
         raise KdstError(f"the model's scheduler {name} (predicts {kind}) cannot be run as DDIM")
-    return scheduler.from_config(config, clip_sample=False, thresholding=False)
+    cls: Any = DDIMScheduler
+    try:
+        return cls.from_config(config, clip_sample=False, thresholding=False)
+    except NotImplementedError as e:
+        raise KdstError(
+            f"the model's scheduler {name} has levels of noise ({config['beta_schedule']}) that DDIM"
+            " does not know"
+        ) from e
 
 
 def digest(pipeline: Any) -> str:

@@ -6,10 +6,9 @@ from typing import Any
 from torch import Tensor
 
 from kdst_core.errors import KdstError
-from kdst_edit import images, models
+from kdst_edit import images, models, suited
 from kdst_edit.inputs import EditInputs
-from kdst_edit.inversion.schedule import set_steps
-from kdst_edit.latents import ddim, native_size, size_multiple
+from kdst_edit.latents import native_size, size_multiple
 from kdst_edit.words import token_ids
 
 
@@ -17,17 +16,8 @@ def pipeline(inputs: EditInputs, live: Any, device: str) -> Any:
     """The pipeline that --model names, or one that was given from Python."""
     if live is None:
         return models.load(inputs.model, device)
-    parts = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
-    missing = [part for part in parts if getattr(live, part, None) is None]
-    if missing:
-        raise KdstError(f"model must be a diffusers text-to-image pipeline; it has no {missing[0]}")
-    models.check_parts(live, type(live).__name__)
+    suited.check_live(live)
     return live.to(device)
-
-
-def check_steps(pipeline: Any, count: int) -> None:
-    """Raise KdstError when the model has no levels of noise for so many steps."""
-    set_steps(ddim(pipeline), count)
 
 
 def check_prompts(pipeline: Any, prompts: Sequence[str]) -> None:

@@ -2,37 +2,35 @@
 
 import importlib.util
 import json
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from kdst_core.errors import KdstError
+from kdst_edit import hub, weights
 from kdst_edit.quiet import quiet
+from kdst_edit.suited import SUPPORTED, UNET, check_parts
 
 LIBRARIES = frozenset({"diffusers", "transformers", "stable_diffusion", "stable_diffusion_xl"})
-UNET = "UNet2DConditionModel"
-SUPPORTED = "Stable Diffusion 1.x, 2.x and XL can be edited"
 
 
 def load(name: str, device: str = "cpu") -> Any:
     """Return a pipeline in evaluation mode, on `device`, without a safety checker.
 
-    Text encoders keep the dtype that they were saved in; `precision.computing_in` casts all parts.
+    All parts keep the precision that they were saved in; `precision.computing_in` casts them.
 
     name: `tiny`, a directory that a diffusers pipeline was saved in, or a hub id such as
     `owner/model` or `owner/model@revision`. Weights are read from safetensors files only, and no
     code that comes with a model is run. Raises KdstError for a model that cannot be edited.
     """
-    folder = _folder(name)
-    source, revision = (str(folder), None) if folder else _hub_id(name)
-    index = _index(folder) if folder else _hub_index(source, revision)
+    folder = _folder(name) or hub.fetched(name, check_index)
+    index = _index(folder)
     check_index(index, name)
-    variant = _check_weights(folder, index) if folder else None
-    pipeline = _read(index, source, revision, variant, name)
+    pipeline = _read(index, folder, weights.check(folder, index), name)
     check_parts(pipeline, name)
-    for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
-        part.eval().requires_grad_(False)
+    for part in (getattr(pipeline, part, None) for part in weights.PARTS):
+        if part is not None:
+            part.eval().requires_grad_(False)
     return _moved(pipeline, device)
 
 
@@ -58,12 +56,6 @@ def _folder(name: str) -> Path | None:
     return None
 
 
-def _hub_id(name: str) -> tuple[str, str | None]:
-    """Split `owner/model@revision`."""
-    model, _, revision = name.partition("@")
-    return model, revision or None
-
-
 def _index(folder: Path) -> Mapping[str, Any]:
     """The parsed model_index.json of a directory; KdstError when it is not a saved pipeline."""
     path = folder / "model_index.json"
@@ -81,26 +73,6 @@ def _index(folder: Path) -> Mapping[str, Any]:
     if not isinstance(index, dict):
         raise KdstError(f"{path} does not describe a pipeline")
     return index
-
-
-def _hub_index(model: str, revision: str | None) -> Mapping[str, Any]:
-    """The pipeline description of a hub model; KdstError when it cannot be fetched."""
-    with quiet():
-        from diffusers import DiffusionPipeline
-
-        try:
-            index: Mapping[str, Any] = DiffusionPipeline.load_config(model, revision=revision)
-        except (OSError, ValueError) as e:
-            raise KdstError(_unreachable(model)) from e
-    return index
-
-
-def _unreachable(model: str) -> str:
-    """What to say when a hub model is neither cached nor fetched."""
-    return (
-        f"model {model!r} is not a directory here, and could not be fetched from the hub.\n"
-        "Check the name and the network, or give the directory of a downloaded model."
-    )
 
 
 def check_index(index: Mapping[str, Any], name: str) -> None:
@@ -126,43 +98,7 @@ def check_index(index: Mapping[str, Any], name: str) -> None:
         raise KdstError(f"model {name} has no {missing[0]}; {SUPPORTED}")
 
 
-def _check_weights(folder: Path, index: Mapping[str, Any]) -> str | None:
-    """The variant to read (`fp16`), where a part has no other weights; KdstError when it has none."""
-    variants = dict[str, None]()
-    parts = ["unet", "vae", "text_encoder"]
-    parts += ["text_encoder_2"] if isinstance(index.get("text_encoder_2"), list) else []
-    for part in parts:
-        here = folder / part
-        if not (here / "config.json").is_file():
-            raise KdstError(f"{folder} is incomplete: {part}/config.json is missing")
-        names = [path.name.removesuffix(".safetensors") for path in here.glob("*.safetensors")]
-        if not names:
-            raise KdstError(
-                f"{here} has no .safetensors weights. Other formats can run code when they are read;"
-                f" convert the model first, where you trust it:\n{_conversion(folder)}"
-            )
-        if all("." in name for name in names):
-            variants |= dict.fromkeys(name.split(".")[1].split("-")[0] for name in names)
-    if len(variants) > 1:
-        raise KdstError(
-            f"{folder} has weights of several variants ({', '.join(variants)}); keep those of one"
-        )
-    return next(iter(variants), None)
-
-
-def _conversion(folder: Path) -> str:
-    """The command, as a shell takes it, that writes a pipeline's weights as safetensors."""
-    program = (
-        "import sys, diffusers; diffusers.DiffusionPipeline.from_pretrained(sys.argv[1],"
-        " use_safetensors=False).save_pretrained(sys.argv[2])"
-    )
-    source = folder.resolve()
-    return shlex.join(["python", "-c", program, str(source), f"{source}-safetensors"])
-
-
-def _read(
-    index: Mapping[str, Any], source: str, revision: str | None, variant: str | None, name: str
-) -> Any:
+def _read(index: Mapping[str, Any], folder: Path, variant: str | None, name: str) -> Any:
     """Load the weights with the pipeline class that the parts ask for."""
     with quiet():
         from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
@@ -172,34 +108,16 @@ def _read(
         extra = {} if double else {"safety_checker": None, "requires_safety_checker": False}
         try:
             return cls.from_pretrained(
-                source,
-                revision=revision,
+                str(folder),
                 variant=variant,
                 use_safetensors=True,
+                torch_dtype=weights.saved_in(folder, index, variant),
                 low_cpu_mem_usage=importlib.util.find_spec("accelerate") is not None,
                 **extra,
             )
         except Exception as e:
             reason = (str(e).strip().splitlines() or [type(e).__name__])[0]
             raise KdstError(f"model {name} cannot be loaded: {reason[:200]}") from e
-
-
-def check_parts(pipeline: Any, name: str) -> None:
-    """Raise KdstError for a UNet that expects more than the noisy latents and a text.
-
-    Inpainting and instruct-pix2pix models take images, latent consistency models the guidance.
-    """
-    if pipeline.unet.config.get("time_cond_proj_dim") is not None:
-        raise KdstError(
-            f"model {name} is a latent consistency model (its UNet takes the guidance as an input);"
-            f" it cannot be sampled by DDIM, which edits need. {SUPPORTED}"
-        )
-    given, wanted = pipeline.vae.config.latent_channels, pipeline.unet.config.in_channels
-    if given != wanted:
-        raise KdstError(
-            f"model {name} is not a plain text-to-image model: its UNet takes {wanted} channels,"
-            f" its autoencoder gives {given} (an inpainting or depth model?)"
-        )
 
 
 def _moved(pipeline: Any, device: str) -> Any:

@@ -6,20 +6,20 @@ from typing import Any, Literal
 
 import torch
 
+from kdst_edit.weights import PARTS
+
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
-PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
 
 
 def chosen(wanted: Dtype, pipeline: Any, device: str) -> torch.dtype:
     """The dtype of UNet and text encoders.
 
-    auto: on the CPU float32, which is faster there and exact; elsewhere that of the saved weights,
-    which the text encoder keeps when a pipeline is loaded.
+    auto: on the CPU float32, which is faster there and exact; elsewhere that of the UNet's saved weights.
     """
     if wanted != "auto":
         dtype: torch.dtype = getattr(torch, wanted)
         return dtype
-    saved: torch.dtype = pipeline.text_encoder.dtype
+    saved: torch.dtype = pipeline.unet.dtype
     half = saved in (torch.float16, torch.bfloat16)
     return saved if half and not device.startswith("cpu") else torch.float32
 

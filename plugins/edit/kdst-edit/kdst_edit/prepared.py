@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from kdst_core.contracts import Edit, EditRequest
     from kdst_edit.inversion.result import Inversion
+    from kdst_edit.schedulers import Plan
     from kdst_edit.scores import Shown
 
 
@@ -32,6 +33,7 @@ class PreparedEdit:
     image: "Tensor | None"
     mask: "Tensor | None"
     notes: tuple[str, ...]
+    plan: "Plan"
 
     @property
     def inputs(self) -> EditInputs:
@@ -42,9 +44,7 @@ class PreparedEdit:
     @property
     def guidance(self) -> float:
         """The guidance scale: the one given, or the model's usual one."""
-        if self.inputs.guidance is not None:
-            return self.inputs.guidance
-        return 3.0 if self.inputs.model == "tiny" else 7.5
+        return self.plan.guidance
 
     def execute(self, run: Run) -> Outcome:
         """Carry out the run."""
@@ -80,7 +80,7 @@ class PreparedEdit:
         inputs = self.inputs
         settings = InversionSettings(
             kind=inputs.inversion,
-            steps=inputs.steps,
+            steps=self.plan.steps,
             substeps=inputs.substeps,
             fixed_point=inputs.fixed_point,
             guidance=self.guidance,
@@ -122,11 +122,14 @@ class PreparedEdit:
             generator,
             latents.to(self.device, torch.float32),
             negative_prompt=self.inputs.negative_prompt,
-            num_steps=self.inputs.steps,
+            num_steps=self.plan.steps,
             guidance=self.guidance,
             path=path,
             max_rows=self.inputs.max_rows,
             confine=self._confined(latents),
+            scheduler=self.plan.scheduler,
+            sampler_steps=self.plan.asked,
+            guidance_rescale=self.inputs.guidance_rescale,
         )
 
     def _confined(self, latents: "Tensor") -> "Tensor | None":
@@ -200,11 +203,13 @@ class PreparedEdit:
     ) -> list[str]:
         """What was changed to fit the model, and what had no effect."""
         from kdst_edit import audit
+        from kdst_edit.schedulers import takes_guidance
 
         prompts = [self.source, *self.targets, self.inputs.negative_prompt]
         found = [
             *self.notes,
             *audit.options(self.inputs, self.guidance, self.image is not None, self.source),
+            *audit.guidance(self.inputs, self.guidance, takes_guidance(self.pipeline)),
             *edit.warnings,
             *audit.words(self.pipeline.tokenizer, prompts, edit.learned),
             *audit.outcome(edit, [shown.image for shown in plain], metrics),
@@ -229,7 +234,9 @@ class PreparedEdit:
         found: dict[str, Any] = {
             "source": self.source,
             "target": " | ".join(self.targets),
+            "steps": self.plan.asked,
             "guidance": self.guidance,
+            "scheduler": self.plan.name,
             "dtype": stated(self.dtype),
             "region": region,
             "model_digest": digest(self.pipeline)[:16],

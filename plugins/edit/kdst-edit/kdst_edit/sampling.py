@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import torch
 from attrs import frozen
 from torch import Tensor
 
 from kdst_core.contracts import SourcePath
 from kdst_edit.control import Control, Row
+from kdst_edit.schedulers import noise_arguments, ready
 
 if TYPE_CHECKING:
     from kdst_edit.rules import Rule
@@ -39,39 +41,65 @@ def sample(
     path: SourcePath | None = None,
     max_rows: int | None = None,
     advance: Callable[[int], None] | None = None,
+    scheduler: Any = None,
+    sampler_steps: int | None = None,
+    generator: torch.Generator | None = None,
+    rescale: float = 0.0,
 ) -> Tensor:
-    """Latents (B, C, h, w) of all branches, sampled by DDIM from one noise `latents` (1, C, h, w).
+    """Latents (B, C, h, w) of all branches, sampled from one noise `latents` (1, C, h, w).
 
     Song et al., Denoising Diffusion Implicit Models (2021), and Ho and Salimans, Classifier-Free
     Diffusion Guidance (2022). branches[0] is the source. path: the inverted source, which decides
     where sampling begins, the noise that is added and the negative embeddings. max_rows: bound on
-    the rows of one call of the UNet. advance: told 1 after each step.
+    the rows of one call of the UNet. advance: told 1 after each step. scheduler: one of diffusers',
+    copied, in place of DDIM; generator: of the noise that it adds, the same for all branches, left as
+    it is. rescale: share of rescaled guidance.
     """
-    from kdst_edit.inversion.schedule import set_steps
-    from kdst_edit.latents import ddim
+    from kdst_edit.latents import guidance_inputs
 
-    scheduler = ddim(pipeline)
-    start, corrected = path.start if path else 0, _corrected(scheduler, num_steps, path)
-    set_steps(scheduler, num_steps, latents.device)
+    stepper = _stepper(pipeline, num_steps, latents, scheduler, sampler_steps)
+    start, corrected = path.start if path else 0, _corrected(stepper, num_steps, path)
+    told = guidance_inputs(pipeline, [branch.guidance for branch in branches])
+    if told is not None:
+        branches = [attrs.evolve(branch, guidance=1.0) for branch in branches]
     rows = branch_rows(branches)
-    texts = _texts(pipeline, branches, rows, latents.shape[-2:])
+    network = _Network(
+        pipeline, rows, _texts(pipeline, branches, rows, latents.shape[-2:]), path, told
+    )
     x = latents.expand(len(branches), -1, -1, -1).clone()
+    extra: dict[str, Any] = {}
+    if scheduler is not None:
+        x, extra = x * stepper.init_noise_sigma, noise_arguments(stepper, generator, len(x))
     with Control(pipeline.unet, rules, (x.shape[-2], x.shape[-1])) as control:
-        for step, t in enumerate(scheduler.timesteps):
+        for step, t in enumerate(stepper.timesteps):
             if step < start:
                 continue
             predicted = []
             for part in chunks(len(rows), max_rows):
                 control.expect(step, [rows[i] for i in part], more=part[-1] + 1 < len(rows))
-                predicted.append(_predict(pipeline, scheduler, x, t, part, rows, texts, path, step))
-            out = guide(torch.cat(predicted), rows, branches)
-            x = scheduler.step(out, t, x, **_noise(path, step, x)).prev_sample
+                predicted.append(network.predict(stepper, x, t, part, step))
+            out = guide(torch.cat(predicted), rows, branches, rescale)
+            x = stepper.step(out, t, x, **_noise(path, step, x), **extra).prev_sample
             if step in corrected and path is not None and path.noises is not None:
                 x = x + path.noises[step].to(x)
             x = control.after_step(step, x)
             if advance:
                 advance(1)
     return x
+
+
+def _stepper(
+    pipeline: Any, num_steps: int, latents: Tensor, scheduler: Any, sampler_steps: int | None
+) -> Any:
+    """The scheduler that steps: a copy of the one given, or DDIM over the pipeline's levels."""
+    if scheduler is not None:
+        return ready(scheduler, latents.device, sampler_steps or num_steps)
+    from kdst_edit.inversion.schedule import set_steps
+    from kdst_edit.latents import ddim
+
+    found = ddim(pipeline)
+    set_steps(found, num_steps, latents.device)
+    return found
 
 
 def branch_rows(branches: Sequence[Branch]) -> list[Row]:
@@ -89,15 +117,23 @@ def chunks(count: int, most: int | None) -> Iterator[range]:
     return (range(start, min(start + size, count)) for start in range(0, count, size))
 
 
-def guide(predicted: Tensor, rows: Sequence[Row], branches: Sequence[Branch]) -> Tensor:
-    """Classifier-free guidance: predictions (rows, C, h, w) to (B, C, h, w)."""
+def guide(
+    predicted: Tensor, rows: Sequence[Row], branches: Sequence[Branch], rescale: float = 0.0
+) -> Tensor:
+    """Classifier-free guidance: predictions (rows, C, h, w) to (B, C, h, w).
+
+    rescale: share of the result that is brought back to the deviation of the prompt's prediction (Lin
+    et al., Common Diffusion Noise Schedules and Sample Steps are Flawed, 2024, section 3.4).
+    """
     of = {row: predicted[i] for i, row in enumerate(rows)}
     mixed = []
     for number, branch in enumerate(branches):
-        out = of[Row(number, True)]
+        out = told = of[Row(number, True)]
         if branch.guided:
             unconditional = of[Row(number, False)]
-            out = unconditional + branch.guidance * (out - unconditional)
+            out = unconditional + branch.guidance * (told - unconditional)
+            if rescale:
+                out = rescale * out * (told.std() / out.std()) + (1 - rescale) * out
         mixed.append(out)
     return torch.stack(mixed)
 
@@ -117,28 +153,30 @@ def _texts(
     return condition(pipeline, prompts, size, negative=negative)
 
 
-def _predict(
-    pipeline: Any,
-    scheduler: Any,
-    x: Tensor,
-    t: Tensor,
-    part: range,
-    rows: Sequence[Row],
-    texts: Any,
-    path: SourcePath | None,
-    step: int,
-) -> Tensor:
-    """The UNet's output (n, C, h, w) for some rows."""
-    here = texts.rows(list(part)).kwargs()
-    if path is not None and path.negative is not None:
+@frozen
+class _Network:
+    """The UNet with all that it is told of each row."""
+
+    pipeline: Any
+    rows: Sequence[Row]
+    texts: Any
+    path: SourcePath | None
+    told: Tensor | None
+
+    def predict(self, scheduler: Any, x: Tensor, t: Tensor, part: range, step: int) -> Tensor:
+        """The UNet's output (n, C, h, w) for some rows."""
+        here = self.texts.rows(list(part)).kwargs()
         words = here["encoder_hidden_states"]
-        for i, number in enumerate(part):
-            if not rows[number].conditional:
-                words[i] = path.negative[step].to(words)
-    inputs = scheduler.scale_model_input(x[[rows[i].branch for i in part]], t)
-    inputs = inputs.to(here["encoder_hidden_states"].dtype)
-    out: Tensor = pipeline.unet(inputs, t, **here, return_dict=False)[0]
-    return out.to(x.dtype)
+        if self.path is not None and self.path.negative is not None:
+            for i, number in enumerate(part):
+                if not self.rows[number].conditional:
+                    words[i] = self.path.negative[step].to(words)
+        branches = [self.rows[i].branch for i in part]
+        if self.told is not None:
+            here["timestep_cond"] = self.told[branches].to(words)
+        inputs = scheduler.scale_model_input(x[branches], t).to(words.dtype)
+        out: Tensor = self.pipeline.unet(inputs, t, **here, return_dict=False)[0]
+        return out.to(x.dtype)
 
 
 def _noise(path: SourcePath | None, step: int, x: Tensor) -> dict[str, Any]:

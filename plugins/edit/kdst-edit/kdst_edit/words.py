@@ -1,5 +1,6 @@
 """Which tokens of a prompt belong to which of its words."""
 
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,8 +14,8 @@ def split(prompt: str) -> list[str]:
 
 def bare(word: str) -> str:
     """A word without case and without the punctuation around it; itself where nothing else is left."""
-    at = [i for i, sign in enumerate(word) if sign.isalnum()]
-    return (word[at[0] : at[-1] + 1] if at else word).casefold()
+    start, end = _inner(word, 0, len(word))
+    return unicodedata.normalize("NFC", word[start:end]).casefold()
 
 
 def find(prompt: str, name: str) -> list[int]:
@@ -66,7 +67,7 @@ def positions(tokenizer: Any, prompt: str, *, punctuation: bool = True) -> list[
     found: list[list[int]] = [[] for _ in spans]
     for at, (start, end) in enumerate(encoded.offset_mapping):
         for word, (first, last) in enumerate(spans):
-            if start < end and first <= start < last:
+            if start < end and first < end and start < last:
                 found[word].append(at)
     return found
 
@@ -83,7 +84,7 @@ def _spans(prompt: str) -> list[tuple[int, int]]:
 
 def _inner(prompt: str, start: int, end: int) -> tuple[int, int]:
     """A word's start and end without the punctuation around it."""
-    at = [i for i in range(start, end) if prompt[i].isalnum()]
+    at = [i for i in range(start, end) if not unicodedata.category(prompt[i]).startswith("P")]
     return (at[0], at[-1] + 1) if at else (start, end)
 
 

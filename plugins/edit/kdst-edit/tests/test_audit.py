@@ -17,26 +17,11 @@ from kdst_edit.inputs import EditInputs
 from kdst_edit.inversion.friendly import invert, resample
 from kdst_edit.inversion.schedule import Schedule, set_steps
 from kdst_edit.latents import condition, ddim
-from kdst_edit.models import check_parts, load
+from kdst_edit.models import load
 from kdst_edit.precision import computing_in
 from kdst_edit.rules import Confine, SourceReset
 from kdst_edit.sampling import Branch, sample
 from kdst_edit.words import find, positions
-
-
-@pytest.mark.parametrize("layout", layouts.LAYOUTS)
-@pytest.mark.parametrize("guidance", [0.0, 1.0, 5.0])
-def test_sampling_without_control_is_the_stock_pipeline_s(
-    layout: layouts.Layout, guidance: float
-) -> None:
-    pipeline = layouts.build(layout, latent_size=8)
-    pipeline.set_progress_bar_config(disable=True)
-    pipeline.scheduler = ddim(pipeline)
-    noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    ours = sample(pipeline, noise, [Branch("a cat", guidance=guidance)], num_steps=3)
-    own = {"num_inference_steps": 3, "guidance_scale": guidance, "output_type": "latent"}
-    theirs = pipeline("a cat", latents=noise, **own).images
-    assert (ours - theirs).abs().max() < 1e-4 * theirs.abs().max()
 
 
 def test_an_empty_negative_prompt_is_zeros_where_sdxl_says_so() -> None:
@@ -45,13 +30,6 @@ def test_an_empty_negative_prompt_is_zeros_where_sdxl_says_so() -> None:
     assert not found.embeddings[0].any()
     assert not found.added["text_embeds"][0].any()
     assert found.embeddings[1].any()
-
-
-def test_latent_consistency_models_are_refused() -> None:
-    pipeline = layouts.build("sd15", latent_size=8)
-    pipeline.unet.register_to_config(time_cond_proj_dim=8)
-    with pytest.raises(KdstError, match="latent consistency"):
-        check_parts(pipeline, "it")
 
 
 def test_half_precision_variants_are_found_and_all_parts_are_cast(tmp_path: Path) -> None:
@@ -113,11 +91,21 @@ def test_words_are_found_without_punctuation_and_case_and_by_number() -> None:
     assert len(whole) == 4
 
 
+def test_words_of_any_script_keep_their_marks_and_new_words_their_brackets() -> None:
+    assert find("नमस्ते नमस्त", "नमस्ते") == [0]
+    assert find("cafe\u0301, cafe", "CAFÉ") == [0]
+    assert find("a 🐱, asleep", "🐱") == [1]
+    tokenizer = layouts.letter_tokenizer()
+    tokenizer.add_tokens(["<toy>"])
+    assert find("a <toy>.", "<toy>") == [1]
+    assert positions(tokenizer, "a <toy>.", punctuation=False)[1] == [2]
+
+
 @pytest.mark.parametrize(
     ("given", "guidance", "message"),
     [
         ({"negative_prompt": "a ring", "inversion": "null-text"}, 3.0, "--negative-prompt"),
-        ({"negative_prompt": "a ring"}, 1.0, "--negative-prompt"),
+        ({"skip": 0.5}, 3.0, "--skip"),
         ({"inversion": "ddim", "inversion_prompt": ""}, 3.0, "inversion prompt"),
         ({"inversion": "ddpm", "fixed_point": 2}, 3.0, "--fixed-point"),
     ],
@@ -127,6 +115,12 @@ def test_options_without_effect_are_named(
 ) -> None:
     (told,) = audit.options(EditInputs(**given), guidance, True, "a disc")
     assert message in told
+    (unused,) = audit.options(EditInputs(substeps=2), guidance, False, "a disc")
+    assert "--substeps" in unused
+    (vain,) = audit.guidance(EditInputs(negative_prompt="a ring"), 1.0, False)
+    assert "--negative-prompt" in vain
+    assert audit.guidance(EditInputs(guidance_rescale=0.7), 8.0, True)
+    assert not audit.guidance(EditInputs(negative_prompt="a ring"), 3.0, False)
     assert audit.options(EditInputs(), 3.0, True, "a disc") == []
 
 
@@ -148,6 +142,34 @@ def test_a_mask_is_upright_and_paint_on_a_transparent_layer_counts(tmp_path: Pat
     assert "transparent" in " ".join(notes)
     with pytest.raises(KdstError, match="proportions"):
         read_mask(tmp_path / "mask.png", (32, 32), [(32, 32)])
+
+
+def test_the_values_of_a_mask_are_no_colours(tmp_path: Path) -> None:
+    from PIL import ImageCms
+
+    dark = np.full((32, 32, 3), 100, np.uint8)
+    dark[:16] = 200
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()
+    Image.fromarray(dark).save(tmp_path / "a.png", icc_profile=lab)
+    values = np.zeros((32, 32), np.float32)
+    values[:16] = 1
+    Image.fromarray(values).save(tmp_path / "f.tif")
+    Image.fromarray(values.astype(np.int32)).save(tmp_path / "i.tif")
+    for name in ("a.png", "f.tif", "i.tif"):
+        white, notes = read_mask(tmp_path / name, (32, 32), [(32, 32)])
+        assert white[:16].all()
+        assert not white[16:].any()
+        assert bool(notes) == (name != "a.png")
+
+
+def test_only_real_orientations_and_profiles_are_named(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = 99
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png", exif=exif)
+    assert read(tmp_path / "a.png", 4, 32).notes == ()
+    wide = Image.fromarray(np.zeros((32, 32), np.uint16))
+    wide.save(tmp_path / "b.png", icc_profile=b"of grey")
+    assert "colour profile" in " ".join(read(tmp_path / "b.png", 4, 32).notes)
 
 
 def test_an_unusable_colour_profile_is_named(tmp_path: Path) -> None:

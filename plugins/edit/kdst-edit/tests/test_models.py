@@ -15,9 +15,11 @@ import torch
 
 from kdst_core.errors import KdstError
 from kdst_edit import latents
+from kdst_edit.hub import wanted
 from kdst_edit.layouts import LAYOUTS, Layout, build
-from kdst_edit.models import _conversion, check_index, load
+from kdst_edit.models import check_index, load
 from kdst_edit.quiet import quiet
+from kdst_edit.weights import conversion, variant_of
 
 PREDICTIONS = {"sd15": "epsilon", "sd21": "v_prediction", "sdxl": "epsilon"}
 
@@ -189,6 +191,78 @@ def test_loading_prints_nothing(folders: dict[str, Path]) -> None:
 
 def test_the_command_that_converts_a_model_is_safe_to_paste(tmp_path: Path) -> None:
     folder = tmp_path / "it's $(touch x)"
-    words = shlex.split(_conversion(folder))
+    words = shlex.split(conversion(folder))
     assert words[3:] == [str(folder), f"{folder}-safetensors"]
     compile(words[2], "command", "exec")
+
+
+def test_the_variant_that_all_parts_have_is_read(tmp_path: Path) -> None:
+    def chosen(*files: str) -> str | None:
+        return variant_of([f"{file}.safetensors" for file in files], ["unet", "vae"], "it")
+
+    assert chosen("unet/model", "vae/model", "unet/model.fp16") is None
+    assert chosen("unet/model.fp16-00001-of-00002", "vae/model") == "fp16"
+    assert chosen("unet/model.fp16", "unet/model.non_ema", "vae/model.fp16") == "fp16"
+    with pytest.raises(KdstError, match=r"fp16, fp32"):
+        chosen("unet/model.fp16", "vae/model.fp32")
+
+
+def test_weights_keep_the_precision_of_their_files(tmp_path: Path) -> None:
+    half = build("sd15", latent_size=8).to(torch.float16)
+    with quiet():
+        build("sd15", latent_size=8).save_pretrained(tmp_path)
+        half.text_encoder.save_pretrained(tmp_path / "text_encoder", variant="fp16")
+        half.unet.save_pretrained(tmp_path / "unet", variant="fp16", max_shard_size="1MB")
+    found = load(str(tmp_path))
+    assert found.text_encoder.dtype == found.unet.dtype == torch.float32
+    for path in (tmp_path / "unet").glob("*model.safetensors"):
+        path.unlink()
+    assert load(str(tmp_path)).unet.dtype == torch.float16
+
+
+def test_a_model_of_the_hub_with_half_precision_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What was fetched before is found without the network; else only what is read is fetched."""
+    import huggingface_hub
+
+    snapshot = tmp_path / "hub" / "models--someone--half" / "snapshots" / "abc"
+    (snapshot.parents[1] / "refs").mkdir(parents=True)
+    (snapshot.parents[1] / "refs" / "main").write_text("abc")
+    with quiet():
+        build("sd15", latent_size=8).to(torch.float16).save_pretrained(snapshot, variant="fp16")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+
+    def kept(model: str, **given: Any) -> str:
+        assert model == "someone/half"
+        if not given.get("local_files_only"):
+            raise OSError("offline")
+        return str(snapshot)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", kept)
+    assert load("someone/half").unet.dtype == torch.float16
+
+
+def test_only_what_is_read_is_fetched() -> None:
+    index = {"unet": ["diffusers", "x"], "vae": ["diffusers", "x"], "safety_checker": ["a", "b"]}
+    files = [
+        "model_index.json",
+        "unet/config.json",
+        "unet/model.fp16.safetensors",
+        "unet/model.bin",
+        "vae/model.safetensors",
+        "vae/model.fp16.safetensors",
+        "vae/config.json",
+        "tokenizer/vocab.json",
+        "tokenizer/merges.txt",
+        "scheduler/scheduler_config.json",
+        "safety_checker/model.safetensors",
+        "v1-5.ckpt",
+    ]
+    chosen = wanted(files, index, "it")
+    assert "unet/model.fp16.safetensors" in chosen
+    assert "vae/model.fp16.safetensors" in chosen
+    assert "tokenizer/merges.txt" in chosen
+    assert not {"unet/model.bin", "v1-5.ckpt", "vae/model.safetensors"} & set(chosen)
+    assert not any("safety" in file for file in chosen)

@@ -7,7 +7,7 @@ from kdst_core.contracts import TokenAlignment
 from kdst_edit.words import find, split, token_ids, token_texts
 from kdst_p2p import P2pOptions
 from kdst_p2p.alignment import refine_mapper, replace_mapper, word_indices
-from kdst_p2p.schedule import cross_alphas
+from kdst_p2p.schedule import DEFAULT, cross_alphas, window_steps
 from kdst_p2p.settings import Setting
 
 Link = tuple[int, int, float]
@@ -62,15 +62,51 @@ def _origin(token: str, position: int, weight: float) -> str:
 
 
 def no_effect(
-    source: str, settings: Sequence[Setting], tokenizer: Any, num_steps: int
+    source: str,
+    settings: Sequence[Setting],
+    tokenizer: Any,
+    num_steps: int,
+    options: P2pOptions,
 ) -> list[str]:
-    """Sentences about edits and weights that cannot change anything, with the reason."""
-    found = [
+    """Sentences about edits, weights and options that cannot change anything, with the reason."""
+    found = [*_idle_shares(settings[0], num_steps), *_idle_options(settings, options)]
+    if not source:
+        found.append(
+            "There is no source prompt, so no word of a target is aligned with it; give --source."
+        )
+    found += [
         sentence
         for setting in settings
         for sentence in _unheard(source, setting, tokenizer, num_steps)
     ]
     return list(dict.fromkeys(found))
+
+
+def _idle_shares(setting: Setting, num_steps: int) -> list[str]:
+    """Shares of the steps in which there is no step."""
+    found = []
+    for word, window in setting.tau.items():
+        begin, end = (0.0, window) if isinstance(window, int | float) else window
+        steps = range(num_steps)[window_steps(window, num_steps)]
+        if end > begin and not steps:
+            name = "" if word == DEFAULT else f"{word}="
+            told = f"{begin:g}:{end:g}" if begin else f"{end:g}"
+            found.append(f"--tau {name}{told} has no effect: no step of {num_steps} is in it.")
+    if setting.self_tau and not int(setting.self_tau * num_steps):
+        found.append(
+            f"--self-tau {setting.self_tau:g} has no effect: no step of {num_steps} is in it."
+        )
+    return found
+
+
+def _idle_options(settings: Sequence[Setting], options: P2pOptions) -> list[str]:
+    """Options of LocalBlend where it does not act."""
+    blended = "none" not in options.blend and (
+        options.blend != ["auto"] or any(setting.kind == "swap" for setting in settings)
+    )
+    if blended or not options.subtract:
+        return []
+    return ["--subtract has no effect: LocalBlend is off; choose its words with --blend."]
 
 
 def _unheard(source: str, setting: Setting, tokenizer: Any, num_steps: int) -> list[str]:

@@ -41,11 +41,23 @@ def edit_prompt_to_prompt(request: EditRequest, options: P2pOptions, run: RunSer
         notes=explanation(aligned, settings) if options.explain else (),
         warnings=[
             *edit.warnings,
-            *no_effect(source, settings, tokenizer, len(carried_out(request))),
+            *_without_layers(request, options),
+            *no_effect(source, settings, tokenizer, len(carried_out(request)), options),
         ],
         alignments=aligned,
         sheets=[sheet] if sheet else (),
     )
+
+
+def _without_layers(request: EditRequest, options: P2pOptions) -> list[str]:
+    """A sentence where no layer is small enough for self-attention to be injected."""
+    there = factors_of(request.pipeline.unet, "self")
+    if not options.self_tau or max(there, default=0) >= options.self_factor:
+        return []
+    return [
+        f"--self-factor {options.self_factor} has no layer, so self-attention is not injected: this"
+        f" model has it at {', '.join(map(str, there))}."
+    ]
 
 
 def _shown(blends: Sequence[LocalBlend], edits: int) -> Tensor | None:

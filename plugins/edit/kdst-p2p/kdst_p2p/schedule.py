@@ -33,17 +33,17 @@ def cross_alphas(
     )
     targets = prompts[1:]
     alphas = torch.zeros(num_steps + 1, len(targets), max_tokens)
-    alphas[_steps(windows.pop(DEFAULT, 1.0), num_steps)] = 1
+    alphas[window_steps(windows.pop(DEFAULT, 1.0), num_steps)] = 1
     for word, window in windows.items():
         for number, target in enumerate(targets):
             at = word_indices(target, word, tokenizer)
             alphas[:, number, at] = 0
             for position in at:
-                alphas[_steps(window, num_steps), number, position] = 1
+                alphas[window_steps(window, num_steps), number, position] = 1
     return alphas[:, :, None, None]
 
 
-def _steps(window: Window, num_steps: int) -> slice:
+def window_steps(window: Window, num_steps: int) -> slice:
     """The steps of a window; shares are of N + 1, as in the authors' code."""
     begin, end = (0.0, window) if isinstance(window, int | float) else window
     return slice(int(begin * (num_steps + 1)), int(end * (num_steps + 1)))

@@ -237,7 +237,7 @@ def test_explanation_names_what_cannot_act() -> None:
     def told(target: str, **given: list[str]) -> str:
         options = P2pOptions(**given)  # type: ignore[arg-type]
         chosen = settings_of(DEFAULT_SOURCE, [target], options)
-        return " ".join(no_effect(DEFAULT_SOURCE, chosen, tokenizer, 20))
+        return " ".join(no_effect(DEFAULT_SOURCE, chosen, tokenizer, 20, P2pOptions()))
 
     assert told(DEFAULT_TARGET) == ""
     assert "no weight differs from 1" in told(DEFAULT_SOURCE)

@@ -53,7 +53,10 @@ def describe() -> Description:
 @hookimpl
 def edit(request: "EditRequest", options: PnpOptions, run: "RunServices") -> "Edit":
     """Edit the source towards each target."""
-    from kdst_edit.kit import edit_with
-    from kdst_pnp.injection import rules
+    import attrs
 
-    return edit_with(request, rules(request, options), run)
+    from kdst_edit.kit import edit_with
+    from kdst_pnp.injection import idle, rules
+
+    found = edit_with(request, rules(request, options), run)
+    return attrs.evolve(found, warnings=[*found.warnings, *idle(request, options)])

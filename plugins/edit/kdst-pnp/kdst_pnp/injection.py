@@ -37,6 +37,16 @@ def rules(request: EditRequest, options: PnpOptions) -> list[Rule]:
     return found
 
 
+def idle(request: EditRequest, options: PnpOptions) -> list[str]:
+    """Sentences about shares of the steps in which there is no step."""
+    given = {"--pnp-f-t": options.pnp_f_t, "--pnp-attn-t": options.pnp_attn_t}
+    return [
+        f"{flag} {share:g} has no effect: no step of {len(shares(request))} is in it."
+        for flag, share in given.items()
+        if share and not shares(request, end=share)
+    ]
+
+
 def feature_factors(unet: Any, options: PnpOptions) -> tuple[int, ...]:
     """The levels on the way up whose features are injected.
 

@@ -4,13 +4,20 @@ from kdst_core.contracts import EditRequest
 from kdst_core.errors import KdstError
 from kdst_edit.inversion.schedule import set_steps
 from kdst_edit.latents import ddim
+from kdst_edit.schedulers import takes_guidance
 
 
 def step_sizes(request: EditRequest) -> list[float]:
     """Return b of z_{t-1} = a z_t + b ε for each step (Song et al., DDIM, 2021, equation 12).
 
-    Raises KdstError where the first level has no signal: its step does not depend on the estimate.
+    Raises KdstError where the first level has no signal: its step does not depend on the estimate; and
+    where another scheduler samples, or the network is told the guidance.
     """
+    if request.scheduler is not None or takes_guidance(request.pipeline):
+        raise KdstError(
+            "sega needs the steps of DDIM and a model that is guided by prompts; give --scheduler ddim,"
+            " and no few-step model"
+        )
     scheduler = ddim(request.pipeline)
     set_steps(scheduler, request.num_steps)
     back = scheduler.config.num_train_timesteps // request.num_steps

@@ -96,6 +96,7 @@ def set_steps(scheduler: Any, count: int, device: Any = None) -> None:
         scheduler.set_timesteps(count, device=device)
         seen = scheduler.timesteps
         if len(seen) == count and bool((seen >= 0).all()) and bool((seen < levels).all()):
+            _check_signal(scheduler, int(seen[0]))
             return
     spacing = f"{scheduler.config.timestep_spacing} spacing"
     offset = scheduler.config.steps_offset
@@ -104,6 +105,18 @@ def set_steps(scheduler: Any, count: int, device: Any = None) -> None:
         f"--steps {count} does not fit the model's {levels} levels of noise ({spacing},"
         f" offset {offset}); give another number of steps, such as {fewer}"
     )
+
+
+def _check_signal(scheduler: Any, first: int) -> None:
+    """Raise KdstError where the noise predicted at the first level says nothing of the image."""
+    if (
+        scheduler.config.prediction_type == "epsilon"
+        and float(scheduler.alphas_cumprod[first]) <= 0
+    ):
+        raise KdstError(
+            "the model's first level of noise has no signal (zero terminal SNR), but it predicts noise,"
+            " which gives no image there; its scheduler's configuration is wrong"
+        )
 
 
 @frozen
