@@ -4,14 +4,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
-from attrs import asdict, frozen
+from attrs import asdict, evolve, frozen
 
-from kdst_adapt.data import Shift
+from kdst_adapt.data import Shift, expected_classes, lacks_classes
 from kdst_adapt.protocol import Stream
 from kdst_core.bench import Table
 
-FEW_CLASSES = 0.5
-"""A batch with less than this share of the classes that a shuffled one would hold counts as sorted."""
+DARK = 1 / 64
+"""Images without a pixel above this are not what anybody photographed."""
+LOOKED_AT = 64
+"""Images whose pixels are looked at, two of each source at least."""
 
 
 @frozen
@@ -56,15 +58,17 @@ def of_stream(stream: Stream, classes: int) -> list[Finding]:
             f" the model has {classes} logits.",
         )
     ]
-    sorted_ones = [
-        (s, *counts) for s in stream.shifts if _is_sorted(*(counts := _spread(stream, s)))
-    ]
+    sorted_ones = [s for s in stream.shifts if _is_sorted(stream, s)]
     if not sorted_ones:
         return [*found, Finding("order", "ok", "Every stream mixes its classes in each batch.")]
-    shift, held, expected, total = sorted_ones[0]
+    batches = _labels(stream, sorted_ones[0])
+    whole = np.concatenate(batches)
+    held = np.mean([len(np.unique(b)) for b in batches])
+    expected = expected_classes(whole, [*map(len, batches)])
     more = f" and {len(sorted_ones) - 1} more streams" if len(sorted_ones) > 1 else ""
     sentence = (
-        f"Batches of {shift.key}{more} hold {held:.1f} of {total} classes, a shuffled stream"
+        f"Batches of {sorted_ones[0].key}{more} hold {held:.1f} of {len(np.unique(whole))} classes, a"
+        " shuffled stream"
         f" {expected:.1f}; batch statistics and adaptation suffer from that. Give --order shuffled"
         " unless it is wanted."
     )
@@ -79,16 +83,41 @@ def of_files(shifts: Sequence[Shift], named: str, doubt: str) -> list[Finding]:
     return [*found, *(Finding("files", "mended", note) for note in notes)]
 
 
-def _spread(stream: Stream, shift: Shift) -> tuple[float, float, int]:
-    """Return classes a batch, as many as of a shuffled stream are expected, and classes of the stream."""
-    batches = stream.rows(shift)
-    held = np.mean([len(np.unique(shift.labels[rows])) for rows in batches])
-    _, counts = np.unique(shift.labels[np.concatenate(batches)], return_counts=True)
-    share = counts / counts.sum()
-    expected = np.mean([(1 - (1 - share) ** len(rows)).sum() for rows in batches])
-    return float(held), float(expected), len(counts)
+def of_pixels(shifts: Sequence[Shift], what: str = "pixels") -> list[Finding]:
+    """Return a finding on type and range of the pixels of some images, a warning where all are dark.
+
+    Images that a run corrupts on the fly are looked at as they were before.
+    """
+    sources = {id(s.images): s for s in shifts}.values()
+    each = max(2, LOOKED_AT // len(sources))
+    seen: dict[str, tuple[float, float]] = {}
+    for shift in sources:
+        kind = "floats" if shift.images.dtype.kind == "f" else "whole numbers to 255"
+        x = evolve(shift, corruption=None).pictures(_spread(len(shift.labels), each))
+        low, high = seen.get(kind, (1.0, 0.0))
+        seen[kind] = min(low, x.min().item()), max(high, x.max().item())
+    told = "; ".join(f"{k}, read as {low:.3g} to {high:.3g}" for k, (low, high) in seen.items())
+    if max(high for _, high in seen.values()) > DARK:
+        return [Finding(what, "ok", f"{told}.")]
+    sentence = (
+        f"Images are nearly black ({told}): they may have been divided by 255 before. Whole numbers must"
+        " reach to 255, floats to 1."
+    )
+    return [Finding(what, "warning", sentence)]
 
 
-def _is_sorted(held: float, expected: float, total: int) -> bool:
+def _spread(count: int, most: int) -> np.ndarray:
+    """Return some rows, from the first to the last."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(int))
+
+
+def _labels(stream: Stream, shift: Shift) -> list[np.ndarray]:
+    """Return the labels of each batch of a shift."""
+    labels = shift.labels
+    return [labels[rows] for rows in stream.rows(shift)]
+
+
+def _is_sorted(stream: Stream, shift: Shift) -> bool:
     """Return whether batches hold far fewer classes than those of a shuffled stream."""
-    return total > 1 and expected >= 2 and held < FEW_CLASSES * expected
+    batches = _labels(stream, shift)
+    return lacks_classes(np.concatenate(batches), *batches)

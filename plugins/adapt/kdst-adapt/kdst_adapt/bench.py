@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from kdst_adapt.audit import Finding
     from kdst_adapt.probe import Probe
     from kdst_adapt.protocol import Stream, Trace
+    from kdst_adapt.source_data import Batches
 
 BASELINES = ("source", "norm")
 
@@ -188,7 +189,7 @@ class AdaptBench:
         )  # spinning threads thrash a busy machine
         import numpy as np
 
-        from kdst_adapt import audit, audit_model, data, models, settings, study
+        from kdst_adapt import audit, audit_model, audit_source, data, models, settings, study
         from kdst_adapt import classes as labelling
         from kdst_adapt.kit import keep_statistics_of_training
         from kdst_adapt.protocol import Stream
@@ -206,7 +207,7 @@ class AdaptBench:
         example = shifts[0].pictures(count)
         classes = models.num_classes(model, example, device)
         shifts, named, doubt = labelling.assign(shifts, classes, model, inputs.classes)
-        files = audit.of_files(shifts, named, doubt)
+        files = [*audit.of_pixels(shifts), *audit.of_files(shifts, named, doubt)]
         shifts = settings.arrange(shifts, inputs.setting)
         study.check(inputs.study, shifts, job.method.name)
         for shift in shifts:
@@ -227,19 +228,22 @@ class AdaptBench:
         findings = [
             *audit.of_stream(stream, classes),
             *files,
-            *audit_model.examine(model, example, device, job.options, shifts),
+            *audit_model.examine(model, example, device, job.options),
+            *audit_source.of_source(model, device, shifts),
         ]
         if single:
             keep_statistics_of_training(model, single)
             findings.append(audit_model.of_single(single))
         source = self._source(job, size, model, classes, shifts[0].input_shape)
+        if source is not None:
+            findings += audit.of_pixels([source.shift], "source data")
         return PreparedAdapt(
             job, device, model, classes, stream, source, probe, findings, example[:2], single
         )
 
     def _source(
         self, job: Job, size: int, model: "nn.Module", classes: int, shape: tuple[int, int, int]
-    ) -> "Sequence[tuple[Tensor, Tensor]] | None":
+    ) -> "Batches | None":
         """Return source batches, or None; KdstError when the method needs them and has none."""
         from kdst_adapt import source_data
         from kdst_adapt.digits import data as digits

@@ -17,7 +17,17 @@ from kdst_core.errors import KdstError
 
 WORDNET = re.compile(r"(n\d{8})(?![0-9A-Za-z])")
 IMAGENET = 1000
+BACKGROUND = IMAGENET + 1
+"""Logits of networks that count a background class before ImageNet's, as those from TensorFlow do."""
+ALPHABETICAL, NUMBERS = "alphabetical order", "their numbers"
+OWN_NAMES = ("id2label", "class_names", "label_names", "categories", "classes", "idx_to_class")
+"""Attributes in which networks and their configurations carry the names of their logits."""
+OWN_LOGITS = ("class_to_idx", "label2id")
+"""Attributes that hold the logit of each name."""
+UNNAMED = re.compile(r"(label|class)?[\s_\-]*\d+")
+"""Names that only count, as transformers' LABEL_0."""
 Logits = Mapping[str, int]
+Names = Sequence[tuple[str, int]]
 
 
 @cache
@@ -41,16 +51,35 @@ def assign(
             raise KdstError("--classes is for folders of images; these data hold their labels")
         return list(shifts), "", ""
     given = read(file) if file is not None else {}
-    logits, how = _logits(names, given, count, _names_of(model))
-    doubt = ""
-    if how == "alphabetical order" and len(names) < count:
-        doubt = (
-            f"The {len(names)} class folders were numbered 0 to {len(names) - 1} by name, the model has"
-            f" {count} classes; unless these are its first classes, the labels are wrong. Name the"
-            " folders by the model's labels, or give --classes FILE."
-        )
+    own = _names_of(model)
+    logits, how = _logits(names, given, count, own)
     moved = [_relabel(s, logits) for s in shifts]
-    return moved, f"{len(names)} class folders have their logits by {how}.", doubt
+    told = f"{len(names)} class folders have their logits by {how}."
+    return moved, told, _doubt(how, logits, count, own)
+
+
+def _doubt(how: str, logits: Logits, count: int, own: Names) -> str:
+    """Return why the logits of class folders may be wrong, '' where there is no reason."""
+    advice = "Name the folders by the model's labels, or give --classes FILE."
+    numbered = f"The {len(logits)} class folders were numbered 0 to {len(logits) - 1} by name,"
+    if how == ALPHABETICAL and len(logits) < count:
+        return (
+            f"{numbered} the model has {count} classes; unless these are its first classes, the labels"
+            f" are wrong. {advice}"
+        )
+    if how == ALPHABETICAL and own:
+        labels = ", ".join(n for n, _ in own[:3])
+        return f"{numbered} as most are no labels of the model ({labels}). {advice}"
+    if (
+        how == NUMBERS
+        and len(logits) > 1
+        and sorted(logits.values()) == [*range(1, len(logits) + 1)]
+    ):
+        return (
+            f"The class folders are numbered from 1 to {len(logits)}, the model's logits from 0; unless"
+            f" logit 0 is a class without images, the labels are wrong. {advice}"
+        )
+    return ""
 
 
 def _relabel(shift: Shift, logits: Logits) -> Shift:
@@ -60,7 +89,7 @@ def _relabel(shift: Shift, logits: Logits) -> Shift:
 
 
 def _logits(
-    names: Sequence[str], given: Logits, count: int, own: Sequence[str]
+    names: Sequence[str], given: Logits, count: int, own: Names
 ) -> tuple[dict[str, int], str]:
     """Return the logit of each name, and by what rule those that the file leaves open have theirs."""
     rest = [n for n in names if n not in given]
@@ -70,8 +99,8 @@ def _logits(
         return found, "the file of --classes"
     rules = {
         "the model's own names": _by_names(rest, own),
-        "ImageNet's WordNet ids": _by_wordnet(rest) if count == IMAGENET else {},
-        "their numbers": {n: int(n) for n in rest if n.isdecimal()},
+        "ImageNet's WordNet ids": _by_wordnet(rest, count),
+        NUMBERS: {n: int(n) for n in rest if n.isdecimal()},
     }
     for how, mine in rules.items():
         if len(mine) == len(rest):
@@ -84,7 +113,7 @@ def _logits(
             f"{len(lost)} class folders have no logit by name ({', '.join(lost[:5])}).\n"
             "Rename them, or name them in --classes FILE: a line each, NAME and number"
         )
-    return {n: k for k, n in enumerate(names)}, "alphabetical order"
+    return {n: k for k, n in enumerate(names)}, ALPHABETICAL
 
 
 def _check(logits: Logits, count: int) -> None:
@@ -97,20 +126,23 @@ def _check(logits: Logits, count: int) -> None:
             )
 
 
-def _by_wordnet(names: Sequence[str]) -> dict[str, int]:
-    """Return the logits of names that begin with a WordNet id of ImageNet."""
+def _by_wordnet(names: Sequence[str], count: int) -> dict[str, int]:
+    """Return the logits of names that begin with a WordNet id of ImageNet, {} for another network."""
+    if count not in (IMAGENET, BACKGROUND):
+        return {}
     ids = {n: m[1] for n in names if (m := WORDNET.match(n))}
-    return {n: imagenet()[i] for n, i in ids.items() if i in imagenet()}
+    return {n: imagenet()[i] + count - IMAGENET for n, i in ids.items() if i in imagenet()}
 
 
-def _by_names(names: Sequence[str], own: Sequence[str]) -> dict[str, int]:
-    """Return the logits of names that are labels of the model, whole or up to a comma."""
+def _by_names(names: Sequence[str], own: Names) -> dict[str, int]:
+    """Return the logits of names that are labels of the model, whole or up to a comma, and of one only."""
     known: dict[str, int | None] = {}
-    for number, label in enumerate(own):
-        for form in {_plain(label), _plain(label.split(",")[0])}:
-            known[form] = None if form in known else number
-    for number, label in enumerate(own):
-        known[_plain(label)] = number
+    for whole in (False, True):
+        numbers: dict[str, set[int]] = {}
+        for label, number in own:
+            form = _plain(label if whole else label.split(",")[0])
+            numbers.setdefault(form, set()).add(number)
+        known |= {form: min(k) if len(k) == 1 else None for form, k in numbers.items()}
     found = {n: known.get(_plain(n)) for n in names}
     return {n: k for n, k in found.items() if k is not None}
 
@@ -120,16 +152,27 @@ def _plain(name: str) -> str:
     return " ".join(re.split(r"[\s_\-]+", name.strip().lower()))
 
 
-def _names_of(model: nn.Module) -> list[str]:
-    """Return the labels that a model carries, in the order of its logits; none where it has none."""
+def _names_of(model: nn.Module) -> list[tuple[str, int]]:
+    """Return the labels that a model carries and their logits; none where they only count."""
     for module in model.modules():
-        table = getattr(getattr(module, "config", None), "id2label", None)
-        if isinstance(table, Mapping) and table:
-            return [str(table[k]) for k in sorted(table, key=int)]
-        for attribute in ("class_names", "label_names", "categories", "classes"):
-            own = getattr(module, attribute, None)
-            if isinstance(own, list | tuple) and own and all(isinstance(n, str) for n in own):
-                return list(own)
+        for holder in (getattr(module, "config", None), module):
+            found = _carried(holder)
+            if found and not all(UNNAMED.fullmatch(n.lower()) for n, _ in found):
+                return found
+    return []
+
+
+def _carried(holder: Any) -> list[tuple[str, int]]:
+    """Return the labels in the attributes of an object and their logits, none where it has none."""
+    for attribute in (*OWN_NAMES, *OWN_LOGITS):
+        own: Any = getattr(holder, attribute, None)
+        if isinstance(own, list | tuple):
+            own = dict(enumerate(own))
+        if not isinstance(own, Mapping) or not own:
+            continue
+        pairs = [(n, k) if attribute in OWN_LOGITS else (k, n) for n, k in own.items()]
+        if all(isinstance(n, str) and str(k).isdecimal() for n, k in pairs):
+            return [(n, int(k)) for n, k in pairs]
     return []
 
 
@@ -137,7 +180,8 @@ def read(path: Path) -> dict[str, int]:
     """Return the logit of each name in a file.
 
     JSON, {"NAME": number}, {"number": "NAME"} or {"number": ["ID", "NAME"]}, or ["NAME", …]; or text,
-    a line `NAME number` each, or the names alone in the order of the logits. KdstError for others.
+    a line `NAME number` or `number NAME` each, below a line of headings or not, or the names alone in
+    the order of the logits. KdstError for others.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -167,9 +211,11 @@ def _from_json(content: Any) -> dict[str, int]:
 def _from_lines(text: str) -> dict[str, int]:
     """Return names and logits of the lines of a text."""
     lines = [line.strip() for line in text.splitlines() if line.strip() and line[0] != "#"]
-    pairs = [re.fullmatch(r"(.+?)[\s,;:=]+(\d+)", line) for line in lines]
-    if lines and all(pairs):
-        return {m[1]: int(m[2]) for m in pairs if m}
+    for form in (r"(?P<name>.+?)[\s,;:=]+(?P<number>\d+)", r"(?P<number>\d+)[\s,;:=]+(?P<name>.+)"):
+        for rows in (lines, lines[1:]):  # the first may be headings
+            pairs = [m for line in rows if (m := re.fullmatch(form, line))]
+            if pairs and len(pairs) == len(rows):
+                return {m["name"].strip("\"'"): int(m["number"]) for m in pairs}
     found: dict[str, int] = {}
     for number, line in enumerate(lines):
         id_ = WORDNET.match(line)

@@ -1,7 +1,7 @@
 """Where shifted images come from: streams of labelled batches, one stream a shift."""
 
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ Array = NDArray[Any]
 LEVELS = {"1", "2", "3", "4", "5"}
 FOLDERS = ("folder", "imagenet-c")
 """Kinds of data that lie class by class: shuffled by default, and N images are taken across classes."""
+FEW_CLASSES = 0.5
+"""A batch with less than this share of the classes that a shuffled one would hold counts as sorted."""
 
 
 @frozen
@@ -192,8 +194,30 @@ def _taken(shift: Shift, count: int, *, across: bool) -> Shift:
     """
     if count > len(shift.labels):
         raise KdstError(f"--images {count}: {shift.key} has only {len(shift.labels)} images")
-    rows = across_classes(shift.labels, count) if across else np.arange(count)
-    return evolve(shift, rows=rows, labels=shift.labels[rows])
+    labels, notes = shift.labels, shift.notes
+    if not across and lacks_classes(labels, labels[:count]):
+        across = True
+        note = (
+            f"The first {count} images of {shift.key} hold {len(np.unique(labels[:count]))} of"
+            f" {len(np.unique(labels))} classes; --images took them from all classes alike."
+        )
+        notes = (*notes, note)
+    rows = across_classes(labels, count) if across else np.arange(count)
+    return evolve(shift, rows=rows, labels=labels[rows], notes=notes)
+
+
+def lacks_classes(labels: Array, part: Array, *parts: Array) -> bool:
+    """Return whether parts of a stream hold far fewer classes, on average, than if it were shuffled."""
+    held = np.mean([len(np.unique(p)) for p in (part, *parts)])
+    expected = expected_classes(labels, [len(p) for p in (part, *parts)])
+    return len(np.unique(labels)) > 1 and expected >= 2 and bool(held < FEW_CLASSES * expected)
+
+
+def expected_classes(labels: Array, sizes: Sequence[int]) -> float:
+    """Return how many classes parts of these sizes of a shuffled stream hold, on average."""
+    _, counts = np.unique(labels, return_counts=True)
+    share = counts / counts.sum()
+    return float(np.mean([(1 - (1 - share) ** size).sum() for size in sizes]))
 
 
 def across_classes(labels: Array, count: int) -> Array:
@@ -292,8 +316,8 @@ def _folder(place: Path, inputs: AdaptInputs, severities: list[int]) -> list[Shi
 def _imagenet_c(place: Path, inputs: AdaptInputs, severities: list[int]) -> list[Shift]:
     """The published layout of ImageNet-C: TYPE/SEVERITY/CLASS/IMAGE.
 
-    Types may stand in the groups that the archives unpack to, such as noise/gaussian_noise, and `place`
-    may be a type itself. Only the severities that are asked for need be there.
+    Types may stand below the folders that the archives unpack to, such as noise/gaussian_noise, and
+    `place` may be a type itself. Only the severities that are asked for need be there.
     """
     frame = folders.Frame(inputs.resize, inputs.crop)
     types = [t for t in _types(place) if not inputs.types or t.name in inputs.types]
@@ -305,7 +329,8 @@ def _imagenet_c(place: Path, inputs: AdaptInputs, severities: list[int]) -> list
             if not (folder / str(severity)).is_dir():
                 there = ", ".join(p.name for p in folders.subfolders(folder) if p.name in LEVELS)
                 raise KdstError(
-                    f"{folder} has no severity {severity}; it has {there}.\nGive --severity {there}"
+                    f"{folder} has no severity {severity}; it has {there}.\nGive --severity {there},"
+                    " or --types with those that have it"
                 )
             found = folders.scan(folder / str(severity))
             images: Any = Files(found.paths, partial(folders.read, frame=frame))
@@ -314,18 +339,12 @@ def _imagenet_c(place: Path, inputs: AdaptInputs, severities: list[int]) -> list
     return shifts
 
 
-def _types(place: Path) -> list[Path]:
-    """Return the folders of types: those whose folders are named 1 to 5, at most one group down."""
-
-    def is_type(folder: Path) -> bool:
-        inner = {p.name for p in folders.subfolders(folder)}
-        return bool(inner) and inner <= LEVELS
-
-    if is_type(place):
+def _types(place: Path, depth: int = 3) -> list[Path]:
+    """Return the folders of types, so many folders down: those with folders 1 to 5 that hold classes."""
+    inside = folders.subfolders(place)
+    if any(p.name in LEVELS and folders.subfolders(p) for p in inside):
         return [place]
-    groups = folders.subfolders(place)
-    inner = [t for g in groups if not is_type(g) for t in folders.subfolders(g) if is_type(t)]
-    return sorted([*(g for g in groups if is_type(g)), *inner])
+    return sorted(t for p in inside if depth for t in _types(p, depth - 1))
 
 
 def _npz(place: Path, inputs: AdaptInputs, severities: list[int]) -> list[Shift]:

@@ -20,7 +20,10 @@ SUFFIXES = {
     *(".ppm", ".pgm", ".pbm", ".pnm"),
 }
 """Endings of the files that are read."""
-HIDDEN = {"__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini"}
+HIDDEN = {
+    *("__MACOSX", "__pycache__", "@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found"),
+    *("System Volume Information", "Thumbs.db", "desktop.ini", "Icon\r"),
+}
 """Names that systems leave behind, besides those that begin with a dot."""
 SHOWN = 5
 """Names that a message shows."""

@@ -13,6 +13,8 @@ from kdst_adapt import pixels
 from kdst_core.errors import KdstError
 
 WHERE = "the data given"
+ASKED_TWICE = 8
+"""Items that are asked for again, to find what is random in a data set."""
 ALLOWED = "give a name, a pair (images, labels), or a Dataset or DataLoader of such pairs"
 
 
@@ -31,23 +33,23 @@ class Items:
         """Return the images of an array of rows, or further items for a slice."""
         if isinstance(rows, slice):
             return Items(self.items, self.rows[rows], self.shape[1:], self.dtype)
-        return np.stack([_one(self.items[self.rows[k]], k)[0] for k in np.asarray(rows)])
+        return np.stack([_one(_asked(self.items, self.rows[k]), k)[0] for k in np.asarray(rows)])
 
 
 def read(given: Any) -> tuple[Any, NDArray[Any]]:
     """Return checked images (N, H, W, C) and labels (N,); KdstError for anything else.
 
     A Dataset is gone through once for its labels and asked for images again when a batch needs them;
-    a DataLoader and an IterableDataset are gone through once and kept.
+    a DataLoader, an IterableDataset and a list or iterator of batches are gone through once and kept.
     """
-    if isinstance(given, DataLoader | IterableDataset):
-        with torch.random.fork_rng(devices=[]):
+    first = given[0] if isinstance(given, tuple | list) and given else None
+    with torch.random.fork_rng(devices=[]):
+        if isinstance(given, DataLoader | IterableDataset | Iterator) or _is_batch(first):
             return _collected(given)
-    if isinstance(given, tuple | list) and len(given) == 2 and not _is_item(given[0]):
-        images, labels = (_array(v) for v in given)
-        return pixels.check(images, labels, WHERE, first=isinstance(given[0], Tensor))
-    if hasattr(given, "__getitem__") and hasattr(given, "__len__") and not isinstance(given, dict):
-        with torch.random.fork_rng(devices=[]):
+        if isinstance(given, tuple | list) and len(given) == 2 and not _is_item(first):
+            images, labels = (_array(v) for v in given)
+            return pixels.check(images, labels, WHERE, first=_is_tensor(given[0]))
+        if hasattr(given, "__getitem__") and hasattr(given, "__len__") and not _is_named(given):
             return _dataset(given)
     raise KdstError(
         f"data must be a name or a pair (images, labels), not {_kind(given)}; {ALLOWED}"
@@ -59,18 +61,56 @@ def _kind(given: Any) -> str:
     return type(given).__name__
 
 
+def _is_named(value: Any) -> bool:
+    """Return whether a value is a dictionary."""
+    return isinstance(value, dict)
+
+
+def _is_tensor(value: Any) -> bool:
+    """Return whether a value is a tensor, or a list that begins with one."""
+    return isinstance(value[0] if isinstance(value, list | tuple) and value else value, Tensor)
+
+
 def _is_item(value: Any) -> bool:
     """Return whether a value is a pair of one image and its label."""
-    return isinstance(value, tuple | list) and len(value) == 2 and np.ndim(value[1]) == 0
+    return isinstance(value, tuple | list) and len(value) == 2 and _axes(value[1]) == 0
+
+
+def _is_batch(value: Any) -> bool:
+    """Return whether a value is a pair of several images and their labels."""
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        return False
+    return _axes(value[0]) >= 3 and _axes(value[1]) == 1 and len(value[0]) == len(value[1])
+
+
+def _axes(value: Any) -> int:
+    """Return the number of axes of an array, a tensor, or nested lists of them."""
+    if isinstance(value, list | tuple):
+        return 1 + (_axes(value[0]) if value else 0)
+    return int(np.ndim(value))
+
+
+def _asked(items: Any, number: int) -> Any:
+    """Return an item of a data set; KdstError that names it where the data set fails."""
+    try:
+        return items[number]
+    except Exception as e:  # what a user's data set may raise is open
+        raise KdstError(f"{WHERE}: item {number}: {type(e).__name__}: {e}") from e
 
 
 def _array(value: Any) -> NDArray[Any]:
-    """Return an array of an array, a tensor or an image."""
+    """Return an array of an array, a tensor, an image, or a list of them; KdstError for unequal ones."""
     if isinstance(value, Tensor):
         value = value.detach().cpu()
         value = value.float() if value.dtype == torch.bfloat16 else value
         return np.asarray(value.numpy())
-    return np.asarray(value)
+    try:
+        parts = isinstance(value, list | tuple) and value and isinstance(value[0], Tensor)
+        return np.stack([_array(v) for v in value]) if parts else np.asarray(value)
+    except ValueError as e:
+        raise KdstError(
+            f"{WHERE}: all images must have one size, and labels be numbers ({e})"
+        ) from e
 
 
 def _one(item: Any, number: int) -> tuple[NDArray[Any], Any]:
@@ -93,10 +133,11 @@ def _one(item: Any, number: int) -> tuple[NDArray[Any], Any]:
 def _dataset(items: Any) -> tuple[Any, NDArray[Any]]:
     """Go through a Dataset once: labels are kept, images checked and left."""
     labels: list[int] = []
-    first: NDArray[Any] | None = None
+    early: list[NDArray[Any]] = []
     for number in range(len(items)):
-        image, label = _one(items[number], number)
-        first = image if first is None else first
+        image, label = _one(_asked(items, number), number)
+        early += [image] if number < ASKED_TWICE else []
+        first = early[0]
         if (image.shape, image.dtype) != (first.shape, first.dtype):
             raise KdstError(
                 f"{WHERE}: item {number} is {image.dtype} of shape {image.shape}, item 0 is"
@@ -104,9 +145,14 @@ def _dataset(items: Any) -> tuple[Any, NDArray[Any]]:
             )
         pixels.check_range(image[None], WHERE, number)
         labels.append(_label(label, number))
-    if first is None:
+    if not early:
         raise KdstError(f"{WHERE} holds no images")
     images = Items(items, range(len(labels)), first.shape, first.dtype)
+    if not np.array_equal(images[range(len(early))], np.stack(early)):
+        raise KdstError(
+            f"{WHERE}: an item has other pixels each time it is asked for, so that no run could be made"
+            " again.\nLeave out what is random in the data set's transform"
+        )
     return images, pixels.check_labels(np.array(labels), WHERE)
 
 

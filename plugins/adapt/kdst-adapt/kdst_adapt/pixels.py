@@ -10,6 +10,10 @@ from kdst_core.errors import KdstError
 Array = NDArray[Any]
 CHANNELS = (1, 3)
 """Numbers of channels by which the order of the axes is told."""
+RARER = (2, 4)
+"""Those that tell it where these do not."""
+ROUNDING = 1e-5
+"""Floats may leave [0, 1] by this much: resizing and half precision round."""
 
 
 def channels_last(images: Any, place: str, *, first: bool = False) -> Any:
@@ -22,8 +26,13 @@ def channels_last(images: Any, place: str, *, first: bool = False) -> Any:
         return images[..., None]
     if images.ndim != 4 or not len(images):
         raise KdstError(f"{place}: images have shape {images.shape}, not (N, height, width[, C])")
-    front, back = images.shape[1] in CHANNELS, images.shape[3] in CHANNELS
-    return np.moveaxis(images, 1, -1) if (first if front == back else front) else images
+    for usual in (CHANNELS, RARER):
+        front, back = images.shape[1] in usual, images.shape[3] in usual
+        if front != back:
+            return np.moveaxis(images, 1, -1) if front else images
+        if front:
+            break
+    return np.moveaxis(images, 1, -1) if first else images
 
 
 def check_range(images: Any, place: str, start: int = 0) -> None:
@@ -46,10 +55,11 @@ def check_range(images: Any, place: str, start: int = 0) -> None:
                 f"{place}: image {start + bad[0]} has NaN or infinite pixels ({len(bad)} such images)"
             )
     low, high = images.min(), images.max()
-    if low < 0 or high > (1 if floats else 255):
+    slack = ROUNDING if floats else 0
+    if low < -slack or high > (1 if floats else 255) + slack:
         allowed = "floats must be in [0, 1]" if floats else "whole numbers must be from 0 to 255"
         raise KdstError(
-            f"{place}: pixels reach from {low:g} to {high:g}; {allowed}.\n{_advice(low)}"
+            f"{place}: pixels reach from {low:.7g} to {high:.7g}; {allowed}.\n{_advice(low)}"
         )
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import kdst_core
-from kdst_adapt import audit, audit_model
+from kdst_adapt import audit, audit_source
 from kdst_adapt.data import Shift
 from kdst_adapt.protocol import Stream
 
@@ -69,6 +69,51 @@ def test_images_that_source_is_tried_on_are_called_what_they_are(
 ) -> None:
     images = np.zeros((20, 4, 4, 3), np.uint8)
     shift = Shift("fog", severity, images, np.arange(20) % 10, corruption)
-    found = audit_model._clean([shift])
+    found = audit_source._clean([shift])
     assert found is not None
     assert found[2] == kind
+
+
+@pytest.mark.parametrize(
+    ("hits", "count", "classes", "near"),
+    [
+        (0, 20, 10, True),
+        (0, 12, 4, True),
+        (3, 32, 10, True),
+        (0, 4, 10, False),
+        (20, 32, 10, False),
+    ],
+)
+def test_chance_is_told_from_as_few_images_as_can_tell_it(
+    hits: int, count: int, classes: int, near: bool
+) -> None:
+    assert audit_source._near_chance(hits, count, 1 / classes) is near
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_images_divided_twice_are_named(dtype: type) -> None:
+    whole = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 3)).astype(np.uint8)
+    dark = whole // 255 if dtype is np.uint8 else (whole / 255 / 255).astype(dtype)
+    for images, state in ((whole, "ok"), (dark, "warning")):
+        (found,) = audit.of_pixels([Shift("clean", 0, images, np.arange(20) % 2)])
+        assert found.state == state
+    assert "nearly black" in found.sentence
+
+
+def outcome(losses: np.ndarray, hits: np.ndarray) -> audit_source.Outcome:
+    """What a network makes of images."""
+    return audit_source.Outcome(losses.astype(np.float64), hits.astype(bool))
+
+
+def test_a_small_gain_in_likelihood_on_clean_images_is_noticed() -> None:
+    rng = np.random.default_rng(0)
+    losses, hits = rng.exponential(0.9, 128), rng.random(128) < 0.8
+    now = outcome(losses, hits)
+    better_hits = hits.copy()
+    better_hits[np.flatnonzero(~hits)[:4]] = True
+    other = outcome(losses - 0.2 + rng.normal(0, 0.5, 128), better_hits)
+    assert audit_source._is_better(now, other, clean=True)
+    assert not audit_source._is_better(now, other, clean=False)
+    assert not audit_source._is_better(other, now, clean=True)
+    assert not audit_source._is_better(now, outcome(losses - 0.01, better_hits), clean=True)
+    assert not audit_source._is_better(now, outcome(losses - 0.2, hits), clean=True)

@@ -92,7 +92,7 @@ def test_methods_of_learning_rate_zero_equal_their_baseline(tmp_path: Path, kind
         options: dict[str, Any] = {"lr": 0.0}
         options |= {"cotta": {"augmentations": 2, "threshold": 0.0}}.get(name, {})
         options |= {"memo": {"augmentations": 2, "prior": float("inf")}}.get(name, {})
-        options |= {"tea": {"profile": "fast", "buffer_size": 20}, "sar": {"rho": 0.0}}.get(
+        options |= {"tea": {"profile": "fast", "buffer_size": 20}, "sar": {"rho": 5.0}}.get(
             name, {}
         )
         result = run(tmp_path, name, KINDS[kind](), **options)

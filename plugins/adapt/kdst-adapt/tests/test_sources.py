@@ -63,6 +63,17 @@ def test_images_are_taken_across_classes(tmp_path: Path) -> None:
     assert torch.equal((images[:, 0, 0, 0] * 255 / 20).round().long(), found)
 
 
+def test_first_images_of_a_sorted_array_are_taken_across_classes_with_a_word() -> None:
+    images, sorted_ones = np.zeros((30, 4, 4, 3), np.uint8), np.repeat([0, 1, 2], 10)
+    (shift,) = data.load(AdaptInputs(images=6), 0, (images, sorted_ones))
+    assert np.bincount(shift.labels).tolist() == [2, 2, 2]
+    assert "hold 1 of 3 classes" in shift.notes[0]
+    (shift,) = data.load(AdaptInputs(images=6), 0, (images, np.arange(30) % 3))
+    assert shift.rows is not None
+    assert shift.rows.tolist() == [*range(6)]
+    assert not shift.notes
+
+
 def test_order_is_shuffled_for_folders_only() -> None:
     assert data.order(AdaptInputs(data="folder:x")) == "shuffled"
     assert data.order(AdaptInputs(data="folder:x", order="stored")) == "stored"
@@ -87,6 +98,56 @@ def test_names_of_the_model_numbers_and_a_file_give_logits(tmp_path: Path) -> No
     file.write_text("ant 10\ngreat_white 5\n")
     with pytest.raises(KdstError, match="'ant' has label 10"):
         labels(shift, 10, file=file)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value"),
+    [
+        ("class_to_idx", {"ant": 2, "bee": 1, "cat": 0}),
+        ("idx_to_class", {0: "cat", 1: "bee", 2: "ant"}),
+        ("classes", ("cat", "bee", "ant")),
+    ],
+)
+def test_labels_that_a_model_carries_give_logits(
+    tmp_path: Path, attribute: str, value: object
+) -> None:
+    model = nn.Identity()
+    setattr(model, attribute, value)
+    shift = load(tree(tmp_path, ["ant", "bee", "cat"]))
+    assert labels(shift, 3, model) == ([2, 1, 0], "3 class folders have their logits by"
+                                       " the model's own names.", "")  # fmt: skip
+
+
+def test_a_label_of_two_logits_gives_none(tmp_path: Path) -> None:
+    model = nn.Identity()
+    model.class_names = ["crane", "bee", "crane", "ant"]
+    with pytest.raises(KdstError, match=r"no logit by name \(crane\)"):
+        labels(load(tree(tmp_path, ["ant", "bee", "crane"])), 4, model)
+
+
+@pytest.mark.parametrize(
+    "text", ["cat,0\nbee,1\nant,2\n", "class,index\ncat,0\nbee,1\nant,2\n", "0 cat\n1 bee\n2 ant\n"]
+)
+def test_lines_of_names_and_numbers_in_either_order(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "classes.txt"
+    file.write_text(text)
+    assert classes.read(file) == {"cat": 0, "bee": 1, "ant": 2}
+
+
+def test_folders_that_may_be_misnumbered_are_doubted(tmp_path: Path) -> None:
+    one_based = load(tree(tmp_path / "a", ["1", "2", "3"]))
+    assert "numbered from 1 to 3" in labels(one_based, 10)[2]
+    model = nn.Identity()
+    model.class_names = ["Hund", "Katze"]
+    assert (
+        "no labels of the model (Hund, Katze)"
+        in labels(load(tree(tmp_path / "b", ["cat", "dog"])), 2, model)[2]
+    )
+
+
+def test_wordnet_ids_stand_after_the_background_class_where_there_is_one(tmp_path: Path) -> None:
+    shift = load(tree(tmp_path, ["n01440764", "n01443537"]))
+    assert labels(shift, 1001)[0] == [1, 2]
 
 
 def test_unknown_names_of_fewer_classes_are_doubted(tmp_path: Path) -> None:
@@ -216,3 +277,47 @@ def test_wide_disks_and_wide_smoothing_equal_the_direct_sums() -> None:
     assert np.allclose(corrupted.corruptions.defocus_blur(x, (8, 0.5), None), wanted, atol=1e-12)
     smooth = gaussian_filter(x[..., 0], 20, mode="reflect", truncate=3)
     assert np.allclose(effects._smooth(x[..., 0], 20), smooth, atol=1e-12)
+
+
+def test_imagenet_c_is_found_below_further_folders_and_beside_other_files(tmp_path: Path) -> None:
+    tree(tmp_path / "ImageNet-C" / "weather" / "fog" / "5", ["a", "b"])
+    (tmp_path / "ImageNet-C" / "weather" / "fog" / "notes").mkdir()
+    (shift,) = data.load(AdaptInputs(data=f"imagenet-c:{tmp_path}"), 0)
+    assert (shift.key, len(shift.labels)) == ("fog.5", 4)
+
+
+class Broken:
+    """A data set with an item that cannot be read."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, number: int) -> tuple[torch.Tensor, int]:
+        if number == 2:
+            raise OSError("no such photograph")
+        return torch.rand(3, 4, 4, generator=torch.Generator().manual_seed(number)), 0
+
+
+class Random(Broken):
+    """A data set with a random transform."""
+
+    def __getitem__(self, number: int) -> tuple[torch.Tensor, int]:
+        return torch.rand(3, 4, 4), 0
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [(Broken(), "item 2: OSError: no such photograph"), (Random(), "other pixels each time")],
+)
+def test_what_is_wrong_with_a_data_set_is_told(given: object, message: str) -> None:
+    with pytest.raises(KdstError, match=message):
+        data.load(AdaptInputs(), 0, given)
+
+
+def test_batches_of_any_kind_are_gone_through_once() -> None:
+    x, y = torch.rand(8, 3, 4, 4), torch.arange(8) % 3
+    pairs = [(x[k : k + 4], y[k : k + 4]) for k in (0, 4)]
+    for given in (pairs, iter(pairs), ([*x], y.tolist())):
+        (shift,) = data.load(AdaptInputs(), 0, given)
+        assert torch.equal(shift.pictures(np.arange(8)), x)
+        assert shift.labels.tolist() == y.tolist()

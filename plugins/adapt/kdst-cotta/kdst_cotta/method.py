@@ -57,7 +57,7 @@ class Cotta(OnlineAdapter[Options]):
     def _average(self) -> None:
         """Move the teacher towards the student: θ' ← α θ' + (1 − α) θ (equation 2)."""
         for mean, parameter in zip(self.teacher.parameters(), self.model.parameters(), strict=True):
-            mean.mul_(self.options.alpha).add_(parameter, alpha=1 - self.options.alpha)
+            mean.lerp_(parameter, 1 - self.options.alpha)
 
     @torch.no_grad()
     def _restore(self) -> None:

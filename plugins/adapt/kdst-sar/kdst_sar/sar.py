@@ -68,10 +68,10 @@ class Sar(OnlineAdapter[SarOptions]):
         """Move by ρ ∇L / |∇L| to where the loss is about the highest within ρ (equation 4)."""
         gradients = torch.autograd.grad(loss, self.parameters)
         scale = self.options.rho / (torch.stack([g.norm() for g in gradients]).norm() + 1e-12)
-        self.ascent = [scale * g for g in gradients]
+        self.foot = [p.detach().clone() for p in self.parameters]
         with torch.no_grad():
-            for parameter, move in zip(self.parameters, self.ascent, strict=True):
-                parameter.add_(move)
+            for parameter, gradient in zip(self.parameters, gradients, strict=True):
+                parameter.add_(scale * gradient)
 
     def _descend(self, h: Tensor) -> int:
         """Step back and down the gradient found above; return how many images contributed."""
@@ -84,8 +84,8 @@ class Sar(OnlineAdapter[SarOptions]):
             self.running = value if old is None else MOMENTUM * old + (1 - MOMENTUM) * value
             self.record("loss", value)
         with torch.no_grad():
-            for parameter, move in zip(self.parameters, self.ascent, strict=True):
-                parameter.sub_(move)
+            for parameter, before in zip(self.parameters, self.foot, strict=True):
+                parameter.copy_(before)  # to subtract the ascent would leave its rounding
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
         if count or self.published:
