@@ -96,6 +96,7 @@ class PreparedInvert:
         )
         scores = self._scores(attacked)
         metrics = scores.metrics() | summarize.costs(attacked)
+        metrics |= summarize.guesses(scores) | self._by_chance(attacked, scores)
         metrics |= self._controls(attacker, attacked, run)
         table = summarize.by_step(scores)
         write_atomically(run.artifacts / "scores.json", json.dumps(table))
@@ -133,6 +134,13 @@ class PreparedInvert:
 
         steps = attacked.progress.steps
         return score_file(attacked.file, attacked.rows, steps, self.source.originals)
+
+    def _by_chance(self, attacked: Attacked, scores: "Scores") -> dict[str, float]:
+        """What recovered texts share with other rows' originals, and what was read above that."""
+        from kdst_invert import summarize
+
+        originals = self.source.originals
+        return {} if originals is None else summarize.chance(attacked, scores, originals)
 
     def _controls(self, attacker: Attacker, attacked: Attacked, run: Run) -> dict[str, float]:
         """Greedy search, texts against other rows' originals, and the nearest training note."""

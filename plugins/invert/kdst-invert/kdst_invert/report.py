@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from kdst_core import charts
-from kdst_core.bench import Figure, Marked, ReportContent, Stat, Table
+from kdst_core.bench import Figure, Marked, ReportContent, Span, Stat, Table
 from kdst_core.errors import KdstError
+from kdst_invert.confidence import is_guess
 from kdst_invert.marks import KEY, marked
+from kdst_invert.verdict import knew, sentences
 
 LABELS = {
     "exact": "exact match",
@@ -38,7 +40,7 @@ def content(result: Mapping[str, Any], directory: Path) -> ReportContent:
     scores = read_json(result, directory, "scores.json")
     examples = read_json(result, directory, "examples.json")
     metrics = result["metrics"]
-    blocks: list[Block] = [verdict(metrics)]
+    blocks: list[Block] = [verdict(result)]
     blocks.append(texts(examples))
     if scores["measures"].keys() & {"exact"}:
         blocks.append(_curves(scores))
@@ -88,55 +90,10 @@ def _stats(metrics: Mapping[str, float]) -> list[Stat]:
     return stats
 
 
-def verdict(metrics: Mapping[str, float]) -> Marked:
+def verdict(result: Mapping[str, Any]) -> Marked:
     """A paragraph that a person in charge can act on."""
-    from kdst_core.bench import Span
-
-    return Marked("What this means", [[Span(" ".join(sentences(metrics)))]])
-
-
-def sentences(metrics: Mapping[str, float]) -> list[str]:
-    """What an attacker read, against memory and chance, and what to do about it."""
-    if "exact.final" not in metrics and "cosine.final" not in metrics:
-        return [
-            "Neither were the original texts given nor was the embedder asked, so nothing can be said of"
-            " what was recovered."
-        ]
-    if "exact.final" not in metrics:
-        return [
-            "The original texts were not given, so what was recovered can only be judged by its"
-            f" cosine to the vectors, {metrics['cosine.final']:.3f} on average. Give --texts to"
-            " measure how much of the originals it is."
-        ]
-    exact, low, high = (metrics[f"exact.final{k}"] for k in ("", ".low", ".high"))
-    found = [
-        f"Whoever holds these vectors and may ask the embedder reads {exact:.1%} of the texts word for"
-        f" word (95 % interval {low:.1%} to {high:.1%})"
-    ]
-    if "names.final" in metrics:
-        found[0] += f" and {metrics['names.final']:.1%} of the full names"
-    found[0] += f", at {metrics['embedder_calls_per_text']:.0f} embedder calls a text."
-    if "nearest.exact" in metrics:
-        found.append(
-            "It is no memory: the nearest of the texts that the attacker trained on gives"
-            f" {metrics['nearest.exact']:.1%} word for word"
-            + (
-                f" and {metrics['nearest.names']:.1%} of names."
-                if "nearest.names" in metrics
-                else "."
-            )
-        )
-    if exact >= 0.05 or metrics.get("names.final", 0.0) >= 0.05:
-        found.append(
-            "Treat the vectors like the texts: the same access rights, the same deletion dates, no"
-            " copies at third parties. Run --study defence to see what noise would cost and protect."
-        )
-    else:
-        found.append(
-            "This attacker read little. That is a lower bound: one trained on texts like yours, or"
-            " longer, may read more; train one with --stage fit before you rely on it."
-        )
-    return found
+    said = sentences(result["metrics"], knew(result))
+    return Marked("What this means", [[Span(" ".join(said))]])
 
 
 def texts(examples: Sequence[Mapping[str, Any]]) -> Marked:
@@ -148,10 +105,12 @@ def texts(examples: Sequence[Mapping[str, Any]]) -> Marked:
             paragraphs.append(marked(f"{row['row']}  original  ", original, None, row["fields"]))
         for step, text, cosine in row["steps"]:
             head = f"step {step}, cosine {cosine:.4f}  " if cosine is not None else f"step {step}  "
+            head = f"guess, {head}" if is_guess(cosine) else head
             paragraphs.append(marked(head, text, original, row["fields"]))
     caption = (
         "The first rows, not chosen. A step is shown where it changed the text. Tokens are aligned with"
-        " the original; what the original says and the recovered text lacks is not shown."
+        " the original; what the original says and the recovered text lacks is not shown. A guess is no"
+        " finding: what it says of people may be made up."
     )
     return Marked("Original and recovered", paragraphs, caption, KEY)
 

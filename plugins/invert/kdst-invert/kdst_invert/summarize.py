@@ -5,7 +5,9 @@ from typing import Any
 
 from kdst_invert import attack
 from kdst_invert.attack import Attacked
-from kdst_invert.scores import Scores
+from kdst_invert.chance import above, by_chance
+from kdst_invert.confidence import FINDING
+from kdst_invert.scores import Scores, final_texts
 from kdst_invert.texts import Originals
 
 SHOWN = 12
@@ -38,6 +40,26 @@ def by_step(scores: Scores) -> dict[str, Any]:
     return {"measures": table, "cosine_quantiles": quantiles, "rows": len(cosine)}
 
 
+def guesses(scores: Scores) -> dict[str, float]:
+    """The share of texts that are no findings, the cosine unknown or too low."""
+    last = scores.values["cosine"][:, -1]
+    return {"guesses": float((~(last >= FINDING)).mean())}
+
+
+def chance(attacked: Attacked, scores: Scores, originals: Originals) -> dict[str, float]:
+    """F1 and names by chance, and what was read above that, with intervals."""
+    import numpy as np
+
+    shared = by_chance(final_texts(attacked.file, attacked.rows), originals)
+    last = {name: values[:, -1] for name, values in scores.values.items()}
+    found: dict[str, float] = {}
+    for name, gain in above(last, shared).items():
+        found[f"chance.{name}"] = float(np.nanmean(shared[name]))
+        found[f"above_chance.{name}"] = gain.value
+        found |= {f"above_chance.{name}.low": gain.low, f"above_chance.{name}.high": gain.high}
+    return found
+
+
 def examples(attacked: Attacked, originals: Originals | None) -> list[dict[str, Any]]:
     """The first rows: original where known, and the text after each step that changed it."""
     rows: dict[int, list[dict[str, Any]]] = {}
@@ -65,8 +87,9 @@ def lines(metrics: Mapping[str, float], known: bool) -> list[str]:
         f"{metrics['texts']:.0f} texts, {metrics['embedder_calls_per_text']:.1f} embedder calls a"
         f" text, {metrics['texts_per_second']:.2f} texts a second"
     )
+    doubted = _guessed(metrics)
     if not known:
-        return [_cosine(metrics), speed]
+        return [_cosine(metrics), *doubted, speed]
     steps = [m for m in metrics if m.startswith("exact.step")]
     course = " ".join(f"{metrics[f'exact.step{n}']:.3f}" for n in range(min(len(steps), 4)))
     found = [
@@ -91,7 +114,22 @@ def lines(metrics: Mapping[str, float], known: bool) -> list[str]:
                     else ""
                 )
             )
-    return [*found, speed]
+    if "chance.token_f1" in metrics:
+        found.append(
+            f"texts of other rows share token F1 {metrics['chance.token_f1']:.3f} by chance;"
+            f" {metrics['above_chance.token_f1']:.3f} above it"
+        )
+    return [*found, *doubted, speed]
+
+
+def _guessed(metrics: Mapping[str, float]) -> list[str]:
+    """How many texts are guesses, where any are."""
+    count = round(metrics["guesses"] * metrics["texts"])
+    if not count:
+        return []
+    return [
+        f"{count} of {metrics['texts']:.0f} texts are guesses, not findings (cosine below {FINDING})"
+    ]
 
 
 def _cosine(metrics: Mapping[str, float]) -> str:
