@@ -168,10 +168,10 @@ class Options:
         first = (o.refine_start_iter // o.refine_every + 1) * o.refine_every
         return bool(first < min(o.density_control_end, o.iterations))
 
-    def unused(self) -> list[str]:
+    def unused(self, points: int = 1) -> list[str]:
         """Return a sentence for every option that was set and never acts in this run.
 
-        `iterations` is the number that the run has.
+        `iterations` is the number that the run has; points: how many structure from motion found.
         """
         mcmc, defaults = self.strategy == "mcmc", Options()
         reasons = dict.fromkeys(IGNORED[mcmc], f"--strategy {self.strategy} does not read it")
@@ -181,6 +181,10 @@ class Options:
             reasons["init_fill"] = "it is for --init sfm"
         if self.init.lower().endswith(".ply"):
             reasons |= dict.fromkeys(("init_opacity", "init_scale"), "the .ply says it")
+        if not points:
+            reasons |= dict.fromkeys(
+                ("free_depth", "depth_weight"), "the capture has no points of structure from motion"
+            )
         if not self.exposure:
             reasons["exposure_lr"] = "it is for --exposure"
         if not self.num_downscales:

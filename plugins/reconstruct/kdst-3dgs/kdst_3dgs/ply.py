@@ -4,7 +4,9 @@ A .ply is read in each of its three forms: little-endian, big-endian and text.
 """
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +31,9 @@ _KINDS |= {
 }
 _KINDS |= {"int": "<i4", "int32": "<i4", "uint": "<u4", "uint32": "<u4"}
 _KINDS |= {"int16": "<i2", "uint16": "<u2"}
+_LONGEST = 65_536
+_HEADER = re.compile(rb"(?:\xef\xbb\xbf)?ply[ \t]*(\r\n|\n|\r)(.*?)\1end_header[ \t]*\1", re.DOTALL)
+"""A header, whose lines end as the first one does."""
 _FORMS = {"binary_little_endian": "<", "binary_big_endian": ">", "ascii": ""}
 OPAQUE = 20.0
 """Largest opacity logit: its opacity differs from 1 by less than float32 resolves."""
@@ -37,12 +42,14 @@ FLAT = -30.0
 
 
 class _Header(NamedTuple):
-    """What the header of a .ply says of its vertices; start: position of the first."""
+    """What the header of a .ply says of its vertices; start: position of the first, or of text that
+    holds them after some lines of other elements."""
 
     vertices: int
     fields: Any
     start: int
     form: str
+    lines_before: int
 
 
 class SplatFileError(ValueError):
@@ -77,7 +84,10 @@ def read_ply(path: Path) -> Parameters:
 
     Raises SplatFileError naming the fields that are missing, or where the file ends early.
     """
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as e:
+        raise SplatFileError(f"{path} cannot be read: {e.strerror}.") from e
     header = _header(data, path)
     count, names = header.vertices, header.fields.names
     missing = [name for name in _REQUIRED if name not in names]
@@ -120,9 +130,12 @@ def _at_least(logs: Any, limit: float) -> Any:
 
 def _table(data: bytes, header: _Header, path: Path) -> Any:
     """The vertices as a structured array (N,); SplatFileError where the file ends early."""
-    count, fields, start, form = header
+    count, fields, start, form, before = header
     if form == "ascii":
-        rows = data[start:].decode("ascii", "replace").splitlines()[:count]
+        filled = (
+            row for row in data[start:].decode("ascii", "replace").splitlines() if row.strip()
+        )
+        rows = list(islice(filled, before, before + count))
         there = len(rows)
     else:
         there = (len(data) - start) // fields.itemsize
@@ -158,20 +171,38 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 def _header(data: bytes, path: Path) -> _Header:
     """Read the header; its lines end as on any system."""
-    end = data.find(b"end_header", 0, 65_536)
-    stop = data.find(b"\n", end) + 1 if end >= 0 else 0
-    if not data.startswith(b"ply") or not stop or data[end + 10 : stop].strip():
+    found = _HEADER.match(data[:_LONGEST])
+    if found is None:
         raise SplatFileError(f"{path.name} is not a .ply file.")
-    lines = [line.split() for line in data[:end].decode("ascii", "replace").splitlines()]
+    lines = [line.split() for line in found[2].decode("ascii", "replace").split(found[1].decode())]
     form = next((line[1] for line in lines if line[:1] == ["format"] and len(line) == 3), "none")
     if form not in _FORMS:
         raise SplatFileError(f"{path.name} has the format {form}; {', '.join(_FORMS)} are read.")
-    elements = [line for line in lines if line[:1] == ["element"]]
-    if not elements or elements[0][1] != "vertex" or not elements[0][2].isdigit():
-        raise SplatFileError(f"{path.name} does not begin with vertices, as splat files do.")
-    first = lines.index(elements[0]) + 1
-    last = lines.index(elements[1]) if len(elements) > 1 else len(lines)
-    properties = [line for line in lines[first:last] if line[:1] == ["property"]]
+    before, count, kinds = 0, None, np.dtype([])
+    for name, count, properties in _elements(lines, path):
+        kinds = _kinds(properties, form, path)
+        if name == "vertex":
+            break
+        before += count * (1 if form == "ascii" else kinds.itemsize)
+    else:
+        raise SplatFileError(f"{path.name} has no vertices, which splat files have.")
+    start = found.end() if form == "ascii" else found.end() + before
+    return _Header(count, kinds, start, form, before if form == "ascii" else 0)
+
+
+def _elements(lines: list[list[str]], path: Path) -> Iterator[tuple[str, int, list[list[str]]]]:
+    """Name, count and properties of each element, in order."""
+    rows = [k for k, line in enumerate(lines) if line[:1] == ["element"]]
+    for row, end in zip(rows, [*rows[1:], len(lines)], strict=True):
+        line = lines[row]
+        if len(line) != 3 or not line[2].isdigit():
+            raise SplatFileError(f"{path.name} has an element without a count: {' '.join(line)}.")
+        properties = [p for p in lines[row + 1 : end] if p[:1] == ["property"]]
+        yield line[1], int(line[2]), properties
+
+
+def _kinds(properties: list[list[str]], form: str, path: Path) -> Any:
+    """The fields of an element as numpy names them; SplatFileError for lists and double names."""
     for line in properties:
         if len(line) != 3 or line[1] not in _KINDS:
             raise SplatFileError(f"{path.name} has a field that is not a number: {' '.join(line)}.")
@@ -179,9 +210,7 @@ def _header(data: bytes, path: Path) -> _Header:
     if len(set(names)) < len(names):
         raise SplatFileError(f"{path.name} names a field twice.")
     kinds = np.dtype([(line[2], _KINDS[line[1]]) for line in properties])
-    if form == "binary_big_endian":
-        kinds = kinds.newbyteorder(">")
-    return _Header(int(elements[0][2]), kinds, stop, form)
+    return kinds.newbyteorder(">") if form == "binary_big_endian" else kinds
 
 
 def write_splats(

@@ -100,7 +100,7 @@ class GaussianReconstruction:
             raise KdstError(str(e)) from e
         self._steps = self.trainer.run()
         self.priors = self.trainer.priors
-        self.notes = attrs.evolve(options, iterations=count).unused()
+        self.notes = attrs.evolve(options, iterations=count).unused(len(capture.points))
 
     @property
     def iterations(self) -> int:

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from plyfile import PlyData
 
 import kdst_core
+from kdst_3dgs.ply import read_ply
 from kdst_3dgs.reconstruction import GaussianScene
 from kdst_3dgs.reference import rasterize_reference
 from kdst_reconstruct import solids
@@ -154,6 +156,40 @@ def test_every_form_of_ply_is_read(scene: Path, tmp_path: Path, form: str, newli
     for name, values in one.scene.parameters.items():
         assert torch.equal(values, other.scene.parameters[name]), name
     assert torch.equal(one.scene.background, other.scene.background)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"element vertex", b"comment before end_header comes this\nelement vertex"),
+        (b"element vertex", b"element camera 2\nproperty double q\nelement vertex"),
+        (b"ply\n", b"\xef\xbb\xbfply\n"),
+        (b"end_header\n", b"end_header  \n"),
+    ],
+    ids=["comment", "element-before", "byte-order-mark", "trailing-space"],
+)
+def test_odd_headers_are_read(scene: Path, tmp_path: Path, old: bytes, new: bytes) -> None:
+    head, mark, body = scene.read_bytes().partition(b"end_header\n")
+    between = bytes(16) if b"camera" in new else b""
+    (tmp_path / "odd.ply").write_bytes((head + mark).replace(old, new, 1) + between + body)
+    plain, odd = read_ply(scene), read_ply(tmp_path / "odd.ply")
+    assert all(torch.equal(plain[name], odd[name]) for name in plain)
+
+
+def test_headers_of_one_carriage_return_and_texts_with_empty_lines_are_read(
+    scene: Path, tmp_path: Path
+) -> None:
+    head, mark, body = scene.read_bytes().partition(b"end_header\n")
+    (tmp_path / "mac.ply").write_bytes((head + mark).replace(b"\n", b"\r") + body)
+    table = PlyData.read(scene)["vertex"].data
+    rows = "\n\n".join(" ".join(f"{v:.9g}" for v in row) for row in table)
+    text = (head + mark).replace(b"binary_little_endian", b"ascii")
+    text = text.replace(b"element vertex", b"element note 1\nproperty int n\nelement vertex")
+    (tmp_path / "text.ply").write_bytes(text + b"\n7\n\n" + rows.encode())
+    plain = read_ply(scene)
+    for name in ("mac.ply", "text.ply"):
+        other = read_ply(tmp_path / name)
+        assert all(torch.allclose(plain[key], other[key], atol=1e-6) for key in plain)
 
 
 def test_what_is_drawn_is_exported_with_finite_numbers(scene: Path, tmp_path: Path) -> None:

@@ -12,11 +12,13 @@ from kdst_core.errors import KdstError
 from kdst_core.progress import Mode, progress
 from kdst_reconstruct import colmap, photographs, sfm, solids, transforms, video
 from kdst_reconstruct.inputs import ReconstructInputs
+from kdst_reconstruct.named import HEIF, SUFFIXES
 
-UNREAD = frozenset(
-    {".heic", ".heif", ".hif", ".avif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf"}
+UNREAD = (
+    frozenset({".avif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf"})
     | {".rw2", ".gif", ".jxl", ".jp2"}
-)
+    | HEIF
+) - SUFFIXES
 """Endings of photographs that are not read."""
 KINDS = (
     "solids, a folder of photographs with or without a COLMAP model or transforms.json, or a video"
@@ -79,7 +81,7 @@ def _raw(root: Path, matching: str, inputs: ReconstructInputs, progress: sfm.Pro
     """Place photographs without cameras by structure from motion, and read them."""
     images = root / "images" if (root / "images").is_dir() else root
     found = sorted(images.rglob("*") if images != root else images.iterdir())
-    files = [f for f in found if _is_photograph(f)]
+    files = [f for f in found if _is_photograph(f) and _is_text(f)]
     said = _unread(found)
     if not files:
         raise KdstError("\n".join([f"{root} has no photographs; give {KINDS}", *said]))
@@ -97,19 +99,41 @@ def _raw(root: Path, matching: str, inputs: ReconstructInputs, progress: sfm.Pro
     return Source(capture, placement=placement, said=tuple(said))
 
 
+def _is_text(path: Path) -> bool:
+    """Return whether a file's name can be written as text, as COLMAP's files need it."""
+    return path.as_posix() == _shown(path.as_posix())
+
+
+def _shown(name: str) -> str:
+    """Return a name with what is not text in it escaped."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return names as text, the first of many."""
+    return ", ".join(map(_shown, names[:8])) + (" …" if len(names) > 8 else "")
+
+
 def _unread(found: Sequence[Path]) -> list[str]:
     """Return a sentence on the photographs whose format is not read, if there are any."""
     names = [f.name for f in found if f.suffix.lower() in UNREAD and not f.name.startswith(".")]
-    if not names:
-        return []
-    some = ", ".join(names[:8]) + (" …" if len(names) > 8 else "")
-    return [
-        f"{len(names)} photographs are in a format that is not read and are left out: {some}."
-        " Convert them to JPEG first."
+    odd = [f.name for f in found if _is_photograph(f) and not _is_text(f)]
+    heif = any(Path(name).suffix.lower() in HEIF for name in names)
+    todo = "Install pillow-heif, or convert them" if heif else "Convert them"
+    said = [
+        f"{_count(names)} in a format that is not read and left out: {_listed(names)}."
+        f" {todo} to JPEG."
     ]
+    left_out = [f"{_count(odd)} left out, whose names are not UTF-8: {_listed(odd)}. Rename them."]
+    return said * bool(names) + left_out * bool(odd)
+
+
+def _count(names: Sequence[str]) -> str:
+    """Return how many photographs are meant."""
+    return "1 photograph is" if len(names) == 1 else f"{len(names)} photographs are"
 
 
 def _is_photograph(path: Path) -> bool:
     """Return whether a file looks like a photograph."""
     shown = not path.name.startswith(".")
-    return shown and path.suffix.lower() in photographs.SUFFIXES and path.is_file()
+    return shown and path.suffix.lower() in SUFFIXES and path.is_file()

@@ -1,5 +1,6 @@
 """COLMAP models: photographs with cameras and points, any camera model, as a capture."""
 
+import codecs
 import os
 import struct
 import tempfile
@@ -13,6 +14,7 @@ from kdst_core.contracts import Capture
 from kdst_core.errors import KdstError
 from kdst_reconstruct import photographs
 from kdst_reconstruct.inputs import ReconstructInputs
+from kdst_reconstruct.named import matched
 from kdst_reconstruct.photographs import View
 
 PARTS = ("cameras", "images", "points3D")
@@ -54,7 +56,10 @@ def load(
     if not np.isfinite(points).all():
         raise KdstError(f"{root}: a point of the COLMAP model is not finite; remove it")
     colors = np.array([p.color for p in model.points3D.values()]).reshape(-1, 3) / 255
-    found = [_view(root, images, view, upright) for view in views]
+    files = matched([_file(images, str(view.name)) for view in views], images)
+    found = [
+        _view(root, images, view, file, upright) for view, file in zip(views, files, strict=True)
+    ]
     there, sentences = photographs.present(found, inputs)
     if said is not None:
         said += sentences
@@ -72,6 +77,8 @@ def _read_model(folder: Path) -> Any:
     import pycolmap
 
     points = [folder / f"points3D{suffix}" for suffix in (".bin", ".txt")]
+    if not (folder / "cameras.bin").is_file() and _is_marked(folder):
+        return _read_unmarked(folder)
     if points[0].is_file():
         _check_points(points[0])
     try:
@@ -88,6 +95,21 @@ def _read_model(folder: Path) -> Any:
             if identifier in model.images:
                 model.images[identifier].name = name
     return model
+
+
+def _is_marked(folder: Path) -> bool:
+    """Return whether a text of a model begins with a byte order mark, as some editors write it."""
+    files = [folder / f"{part}.txt" for part in PARTS]
+    return any(file.is_file() and file.read_bytes()[:3] == codecs.BOM_UTF8 for file in files)
+
+
+def _read_unmarked(folder: Path) -> Any:
+    """Read a model of texts without their byte order marks."""
+    with tempfile.TemporaryDirectory() as name:
+        for file in folder.glob("*.txt"):
+            copy = Path(name) / file.name
+            copy.write_bytes(file.read_bytes().removeprefix(codecs.BOM_UTF8))
+        return _read_model(Path(name))
 
 
 def _whole_names(path: Path) -> dict[int, str]:
@@ -132,7 +154,14 @@ def _check_points(path: Path) -> None:
         raise KdstError(f"{path} is truncated: the last of its {count} points is cut off")
 
 
-def _view(root: Path, images: Path, view: Any, upright: bool) -> View:
+def _file(images: Path, name: str) -> Path:
+    """Return where a model says that a photograph is."""
+    if "\\" in name and not (images / name).is_file():
+        name = name.replace("\\", "/")
+    return Path(os.path.normpath(images / name))
+
+
+def _view(root: Path, images: Path, view: Any, file: Path, upright: bool) -> View:
     """Return where a registered image is and how it was taken.
 
     Raises KdstError for a name that leads out of the photographs' folder.
@@ -140,9 +169,8 @@ def _view(root: Path, images: Path, view: Any, upright: bool) -> View:
     viewmat = np.eye(4)
     viewmat[:3] = view.cam_from_world().matrix()
     name = str(view.name)
-    if not Path(os.path.normpath(images / name)).is_relative_to(os.path.normpath(images)):
+    if not file.is_relative_to(os.path.normpath(images)):
         raise KdstError(f"{name!r} is named as a photograph, but lies outside {images}")
-    file = photographs.find_photograph(images / name)
     mask = photographs.find_mask(root, name)
     return View(name, root, file, view.camera, viewmat, mask, upright)
 

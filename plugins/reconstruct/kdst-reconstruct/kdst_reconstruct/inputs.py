@@ -76,3 +76,26 @@ class ReconstructInputs:
             raise ValueError("width and downscale exclude each other: give one of them")
         if self.crop and not self.export:
             raise ValueError("crop is for what export writes: give both, as in --export ply")
+
+    def unused(self, *, raw: bool, video: bool, scored: bool, seen_through: bool) -> list[str]:
+        """Return a sentence for every option that was set and has no effect on this capture.
+
+        raw: it came without cameras. scored: some view is held out. seen_through: a photograph has
+        transparent pixels.
+        """
+        reasons = {
+            "video_frames": "" if video else "the capture is no video",
+            "matching": "" if raw and not video else "the capture has cameras",
+            "sfm": "" if raw else "the capture has cameras",
+            "alpha": "" if seen_through else "no photograph has transparent pixels",
+            "flight": "" if self.flight_frames else "it is for --flight-frames above 0",
+            "lpips": "" if scored or self.lpips == "none" else "no view is held out",
+            "score_every": "" if scored else "no view is held out",
+        }
+        if video:
+            reasons["matching"] = "frames of a video are compared in their order"
+        plain = ReconstructInputs()
+        idle = {
+            n: why for n, why in reasons.items() if why and getattr(self, n) != getattr(plain, n)
+        }
+        return [f"--{n.replace('_', '-')} has no effect: {why}." for n, why in idle.items()]

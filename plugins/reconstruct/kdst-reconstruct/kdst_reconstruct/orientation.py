@@ -10,9 +10,9 @@ TAG = 0x0112
 """EXIF's orientation."""
 STAMP, EPOCH = "%Y:%m:%d %H:%M:%S", datetime(2000, 1, 1)
 """How EXIF writes a time."""
-TURNS = {1: 0, 6: -1, 3: 2, 8: 1}
-"""Orientation to the quarter turns, counterclockwise, that bring the stored picture upright; a
-mirrored one (2, 4, 5, 7) is left as it is stored, since no camera takes such a picture."""
+TURNS = {1: 0, 2: 0, 3: 2, 4: 2, 5: -1, 6: -1, 7: 1, 8: 1}
+"""Orientation to the quarter turns, counterclockwise, that bring the stored picture upright; one that
+is to be shown mirrored (2, 4, 5, 7) is turned and not mirrored, since the sensor saw no mirror."""
 
 
 def quarter_turns(picture: Any) -> int:

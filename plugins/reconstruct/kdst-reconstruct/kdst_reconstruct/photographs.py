@@ -17,7 +17,6 @@ from kdst_reconstruct.expected import check_room
 from kdst_reconstruct.inputs import ReconstructInputs
 from kdst_reconstruct.stored import Photographs
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"})
 LONGEST_SIDE = 1600
 """Pixels of the longer side that photographs are reduced to when the user says nothing."""
 UNREADABLE = (OSError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError)
@@ -90,20 +89,6 @@ def _is_there(view: View, inputs: ReconstructInputs) -> bool:
         return _file(view, inputs.downscale).is_file()
     except KdstError:
         return view.file.is_file()
-
-
-def find_photograph(file: Path) -> Path:
-    """Return a photograph's file, or the one beside it of the same stem and another ending."""
-    if file.is_file() or not file.parent.is_dir():
-        return file
-    alike = sorted(
-        other
-        for other in file.parent.iterdir()
-        if other.stem.lower() == file.stem.lower() and other.suffix.lower() in SUFFIXES
-    )
-    exact = [other for other in alike if other.stem == file.stem] or alike
-    kin = [other for other in exact if other.suffix.lower() == file.suffix.lower()] or exact
-    return kin[0] if kin else file
 
 
 def capture(
@@ -282,13 +267,23 @@ def _open(path: Path) -> _Opened:
             exif = file.getexif().get_ifd(ExifTags.IFD.Exif)
             turns = orientation.quarter_turns(file)
             transparent = file.has_transparency_data
-            picture = file.convert("RGBA" if transparent else "RGB")
+            picture = eight_bits(file).convert("RGBA" if transparent else "RGB")
     except UNREADABLE as e:
         raise KdstError(f"{path} cannot be read as an image; replace or remove it") from e
     alpha = np.array(picture.getchannel("A")) if transparent else None
     if alpha is not None and alpha.min() == 255:
         alpha = None
     return _Opened(picture.convert("RGB"), alpha, _exposure(exif), turns)
+
+
+def eight_bits(picture: Image.Image) -> Image.Image:
+    """Return a PIL image whose values go to 255; 16 bits, 32 bits and floats are scaled to it."""
+    if picture.mode not in ("I", "F") and not picture.mode.startswith("I;16"):
+        return picture
+    values = np.nan_to_num(np.asarray(picture, np.float64))
+    most = 1.0 if picture.mode == "F" and values.max() <= 1 else 255.0
+    most = 65535.0 if picture.mode.startswith("I") or values.max() > 255 else most
+    return Image.fromarray(np.round(values.clip(0, most) * (255 / most)).astype(np.uint8))
 
 
 def _exposure(exif: Any) -> float | None:

@@ -23,7 +23,7 @@ def picture(rgb: Tensor) -> bytes:
     """Return PNG bytes of an image (H, W, 3) in [0, 1]."""
     from PIL import Image
 
-    return _png(Image.fromarray(_bytes(rgb)))
+    return png(Image.fromarray(_bytes(rgb)))
 
 
 def comparison(photograph: Tensor, rgb: Tensor) -> bytes:
@@ -35,7 +35,7 @@ def comparison(photograph: Tensor, rgb: Tensor) -> bytes:
     canvas = Image.new("RGBA", (3 * width + 2 * GAP, height))
     for number, panel in enumerate(panels):
         canvas.paste(Image.fromarray(_bytes(panel)), (number * (width + GAP), 0))
-    return _png(canvas)
+    return png(canvas)
 
 
 def error_map(photograph: Tensor, rgb: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ def stack(pictures: Sequence[bytes]) -> bytes:
     for picture in opened:
         canvas.paste(picture, (0, top))
         top += picture.height + GAP
-    return _png(canvas)
+    return png(canvas)
 
 
 def _bytes(image: Tensor) -> Any:
@@ -64,7 +64,7 @@ def _bytes(image: Tensor) -> Any:
     return (image.clamp(0, 1) * 255).round().to(torch.uint8).contiguous().numpy()
 
 
-def _png(image: Any) -> bytes:
+def png(image: Any) -> bytes:
     """Return PNG bytes of a PIL image."""
     if _zlib_is_broken():
         return _png_elsewhere(image)

@@ -123,6 +123,7 @@ class PreparedReconstruct:
         """Return what a reader of the figures must know."""
         placement = self.source.placement
         found = [*self.source.said, *([] if placement is None else placement.warnings())]
+        found += self._unused()
         if not self.holdout:
             found.append("No view was held out, so nothing says how well new views are rendered.")
         elif self._inner_held_out():
@@ -137,6 +138,25 @@ class PreparedReconstruct:
                 " fewer iterations may serve it better."
             )
         return found
+
+    def _unused(self) -> list[str]:
+        """Return sentences on the bench's options that have no effect on this capture."""
+        inputs, live = self.job.inputs, self.job.objects.get("data") is not None
+        masked = inputs.alpha == "mask" and any(m is not None for m in self.capture.masks or ())
+        raw = self.source.placement is not None
+        said: list[str] = inputs.unused(
+            raw=raw,
+            video=raw and not live and Path(inputs.data).expanduser().is_file(),
+            scored=bool(self.holdout),
+            seen_through=live or masked or self.capture.background is not None,
+        )
+        widest = max(camera.width for camera in self.capture.cameras)
+        if inputs.width is not None and inputs.width > widest:
+            said.append(
+                f"--width {inputs.width} has no effect: the photographs are at most {widest} pixels"
+                " wide, and are not enlarged."
+            )
+        return said
 
     def _artifacts(
         self,

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -23,6 +24,9 @@ from kdst_core.errors import KdstError
 from kdst_core.rundir import write_atomically
 from kdst_reconstruct import orientation
 from kdst_reconstruct.matching import chosen_pairs, is_sequential
+from kdst_reconstruct.named import HEIF
+from kdst_reconstruct.photographs import eight_bits
+from kdst_reconstruct.pictures import png
 
 Progress = Callable[[int, str], AbstractContextManager[Callable[[int], None]]]
 
@@ -271,12 +275,12 @@ def _many_features() -> Any:
 
 def _copy(shot: Shot, name: str, copies: Path, masks: Path) -> Any:
     """Write a photograph upright and without metadata, and its mask; return its camera."""
-    import pycolmap
 
-    camera = pycolmap.infer_camera_from_image(shot.file)
     with Image.open(shot.file) as file:
         turns = orientation.quarter_turns(file)
-        picture = file.convert("RGB").rotate(90 * turns, expand=True)
+        stored, exif = eight_bits(file).convert("RGB"), file.getexif()
+    camera = _inferred(shot.file, stored, exif)
+    picture = stored.rotate(90 * turns, expand=True)
     if turns % 2:
         camera.width, camera.height = camera.height, camera.width
         params = np.array(camera.params)
@@ -294,9 +298,25 @@ def _copy(shot: Shot, name: str, copies: Path, masks: Path) -> Any:
         if turns == 2 or mask.size != picture.size:
             mask = mask.rotate(90 * turns, expand=True)
         masks.mkdir(parents=True, exist_ok=True)
-        mask.resize(size, Image.Resampling.NEAREST).save(masks / f"{name}.png")
+        scaled = mask.resize(size, Image.Resampling.NEAREST)
+        (masks / f"{name}.png").write_bytes(png(scaled))
     camera.rescale(*size)
     return camera
+
+
+def _inferred(path: Path, picture: Image.Image, exif: Image.Exif) -> Any:
+    """Return the camera of a photograph by its size and the focal length in its metadata.
+
+    What COLMAP's own reader does not open is given to it as a JPEG.
+    """
+    import pycolmap
+
+    if path.suffix.lower() not in HEIF | {".avif", ".webp"}:
+        return pycolmap.infer_camera_from_image(path)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "copy.jpg"
+        picture.save(copy, "JPEG", exif=exif)
+        return pycolmap.infer_camera_from_image(copy)
 
 
 def _match(

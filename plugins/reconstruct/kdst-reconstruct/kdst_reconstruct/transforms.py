@@ -17,6 +17,7 @@ from kdst_core.contracts import Capture
 from kdst_core.errors import KdstError
 from kdst_reconstruct import photographs
 from kdst_reconstruct.inputs import ReconstructInputs
+from kdst_reconstruct.named import SUFFIXES, matched
 from kdst_reconstruct.photographs import View
 
 NERFSTUDIO, TRAIN, TEST = "transforms.json", "transforms_train.json", "transforms_test.json"
@@ -71,7 +72,7 @@ def load(root: Path, inputs: ReconstructInputs) -> Split:
 def _read(path: Path) -> dict[str, Any]:
     """Return a JSON object with frames."""
     try:
-        scene = json.loads(path.read_text(encoding="utf-8"))
+        scene = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as e:
         raise KdstError(f"{path} cannot be read as JSON: {str(e)[:120]}") from e
     if not isinstance(scene, dict) or not isinstance(scene.get("frames"), list):
@@ -87,7 +88,8 @@ def _views(root: Path, path: Path, scene: Mapping[str, Any]) -> list[View]:
     for number, frame in enumerate(scene["frames"]):
         if not isinstance(frame, dict) or not isinstance(frame.get("file_path"), str):
             raise KdstError(f"{path}: frame {number} has no file_path")
-        file = _photograph(root, frame["file_path"])
+    asked = [_photograph(root, frame["file_path"]) for frame in scene["frames"]]
+    for frame, file in zip(scene["frames"], matched(asked, root), strict=True):
         name = file.relative_to(root).as_posix() if file.is_relative_to(root) else file.name
         mask = root / frame["mask_path"] if isinstance(frame.get("mask_path"), str) else None
         if mask is None:
@@ -105,16 +107,19 @@ def _photograph(root: Path, name: str) -> Path:
     A file may lie anywhere, but must be named as a photograph. Raises KdstError for another.
     """
     file = Path(os.path.normpath(root / name))
-    if not file.is_file() and file.suffix.lower() not in photographs.SUFFIXES:
+    if "\\" in name and not file.is_file():
+        file = Path(os.path.normpath(root / name.replace("\\", "/")))
+    if not file.is_file() and file.suffix.lower() not in SUFFIXES:
         file = file.with_name(file.name + ".png")
-    if file.suffix.lower() not in photographs.SUFFIXES:
+    if file.suffix.lower() not in SUFFIXES:
         raise KdstError(f"{name} is named as a photograph, but its ending is not that of one")
-    return photographs.find_photograph(file)
+    return file
 
 
 def _same(view: View, root: Path, name: str) -> bool:
     """Return whether a list of names means this view."""
-    return view.file == _photograph(root, name)
+    file = _photograph(root, name)
+    return view.file in (file, *matched([file], root))
 
 
 def _viewmat(frame: Mapping[str, Any], name: str, path: Path) -> Any:
