@@ -6,6 +6,7 @@ it that belongs to the call. So the plain text comes back exactly, whatever it h
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 from attrs import frozen
 
@@ -79,6 +80,25 @@ def pieces(annotated: str) -> Iterator[str | WrittenCall]:
 def plain(annotated: str) -> str:
     """Return the plain text of a text with calls."""
     return unescape("".join(p for p in pieces(annotated) if isinstance(p, str)))
+
+
+def between(annotated: str) -> tuple[list[str], list[WrittenCall]]:
+    """Return the plain texts around the calls of a text, one more than calls, and the calls.
+
+    Together the texts are the plain text; a call inside an entity stands before it.
+    """
+    escaped, places, found = "", list[int](), list[WrittenCall]()
+    for piece in pieces(annotated):
+        if isinstance(piece, str):
+            escaped += piece
+        else:
+            places.append(len(escaped))
+            found.append(piece)
+    for entity in _ENTITY.finditer(escaped):
+        first, last = entity.span()
+        places = [first if first < place < last else place for place in places]
+    ends = pairwise([0, *places, len(escaped)])
+    return [unescape(escaped[start:stop]) for start, stop in ends], found
 
 
 def clean(result: str) -> str:

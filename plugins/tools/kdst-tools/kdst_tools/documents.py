@@ -136,7 +136,7 @@ def _folder(
         skipped.extend(f"{name} {line}" for line in lines)
 
 
-def _lines(path: Path, skipped: list[str]) -> Iterator[tuple[int, str]]:
+def numbered_lines(path: Path, skipped: list[str]) -> Iterator[tuple[int, str]]:
     """Yield the numbered lines of a UTF-8 file; those that are none are skipped and named."""
     try:
         with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
@@ -151,7 +151,7 @@ def _lines(path: Path, skipped: list[str]) -> Iterator[tuple[int, str]]:
 
 def _jsonl(path: Path, text_field: str, skipped: list[str]) -> Iterator[Document]:
     """One object a line: text, and optionally id and date (YYYY-MM-DD)."""
-    for number, line in _lines(path, skipped):
+    for number, line in numbered_lines(path, skipped):
         if line.strip():
             document = _record(line, text_field)
             if document is None:
@@ -163,7 +163,7 @@ def _jsonl(path: Path, text_field: str, skipped: list[str]) -> Iterator[Document
 def _csv(path: Path, text_field: str, skipped: list[str]) -> Iterator[Document]:
     """A column text, and optionally id and date, named in the first row."""
     csv.field_size_limit(LONGEST_CELL)
-    rows = csv.DictReader(line for _, line in _lines(path, skipped))
+    rows = csv.DictReader(line for _, line in numbered_lines(path, skipped))
     try:
         if text_field not in (rows.fieldnames or ()):
             raise KdstError(_no_column(path, text_field, list(rows.fieldnames or ())))
@@ -226,7 +226,7 @@ def _txt(path: Path, skipped: list[str]) -> Iterator[Document]:
     """Texts apart by empty lines; one with a line that was skipped is left out as a whole."""
     lines: list[str] = []
     whole = len(skipped)
-    for _, line in _lines(path, skipped):
+    for _, line in numbered_lines(path, skipped):
         if line.strip():
             lines.append(line)
             continue

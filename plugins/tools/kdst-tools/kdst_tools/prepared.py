@@ -195,6 +195,8 @@ class PreparedTools:
         stage = self.options.stage
         reached = stage if stage in ("sample", "execute") else "filter"
         so_far.files += artifacts.records(run, last.stream(reached))
+        described = {tool.name: tool.description for tool in self.tools}
+        so_far.files.append(artifacts.dump(run, "tools.json", described))
         if reached == "filter":
             so_far.files += artifacts.annotated(run, last.annotations())
         so_far.files.append(artifacts.dump(run, "counts.json", so_far.rounds))

@@ -76,6 +76,10 @@ class CallTokens:
             ends.append(max(ends[-1], last))
         return Encoded(list(found["input_ids"]), offsets, ends[1:])
 
+    def piece(self, escaped: str, first: bool) -> list[int]:
+        """Tokens of an escaped piece of text: the first of a text, or one inside it."""
+        return self._ids(escaped) if first else self._inside(escaped)
+
     def head(self, tool: str, input: str) -> list[int]:
         """Tokens of ` [Name(input)`."""
         return self._inside(f"{self.start}{tool}({calls.escape(input)})")

@@ -1,5 +1,6 @@
 """The commands on the page of tool use, each carried out with small files of the names it shows."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -50,6 +51,12 @@ def files(folder: Path) -> None:
     (folder / "wiki.jsonl").write_text('{"title": "Mill", "text": "A mill grinds corn."}\n')
 
 
+def keep_a_call(run: Path) -> None:
+    """Put a call into a run's text, which no random model would keep."""
+    row = {"annotated": "The mill sold 18 sacks and 7 more, [Calculator(18 + 7) -> 25] 25."}
+    (run / "artifacts" / "annotations.jsonl").write_text(json.dumps(row) + "\n")
+
+
 def test_every_command_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     files(tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -59,5 +66,7 @@ def test_every_command_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.Monk
     found = [words for words in commands() if words != ["kdst", "run", "toolformer"]]
     assert len(found) > 3
     for words in found:
+        if words[1:3] == ["tools", "export"]:
+            keep_a_call(tmp_path / words[3])
         done = CliRunner().invoke(cli, words[1:])
         assert done.exit_code == 0, f"{shlex.join(words)}\n{done.output}"
