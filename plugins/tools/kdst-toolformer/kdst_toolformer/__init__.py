@@ -46,6 +46,12 @@ class ToolformerOptions(StagedOptions):
     )
     cap: list[str] = option([], "Most examples of a tool, likewise. Default: 25000.")
     max_kept: int = option(0, "Most calls that stay in one text, best first; 0 is no limit.", min=0)
+    keep_all: bool = option(
+        False,
+        "Let the loss alone decide, as published: also calls whose input copies a number from behind"
+        " them, whose result is their input, that repeat the call next to them or that are paid for"
+        " the same tokens as a better one.",
+    )
     max_input: int = option(48, "Most tokens of a call up to its result.", min=4)
     sample_temperature: float = option(
         1.0, "Temperature of the sampled calls; 0 is greedy.", min=0, max=10

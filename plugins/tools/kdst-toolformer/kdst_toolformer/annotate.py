@@ -99,7 +99,10 @@ class Annotator:
         size = self.sampler.window_size()
         asked = self.options.losses
         deciding = asked == "deciding" or (asked == "auto" and self.placement == "prefix")
-        return Filter(scorer, self.tokens, self.settings, size, self.options.max_kept, deciding)
+        own = self.options
+        return Filter(
+            scorer, self.tokens, self.settings, size, own.max_kept, deciding, own.keep_all
+        )
 
     def sample(self, shard: Sequence[Document]) -> list[ToolCall]:
         """Propose calls."""

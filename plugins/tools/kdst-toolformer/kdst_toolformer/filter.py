@@ -1,16 +1,21 @@
 """Filtering API calls (Toolformer, section 2): a call stays when its result lowers the loss by τ_f.
 
 L⁺ = L_i(e(c, r)), L⁻ = min(L_i(ε), L_i(e(c, ε))); keep when L⁻ − L⁺ ≥ τ_f. Where L_i(ε) − L⁺ < τ_f
-already, L_i(e(c, ε)) cannot change that.
+already, L_i(e(c, ε)) cannot change that. Beyond the paper, calls that cheat or say nothing are not
+scored, and calls that are paid for the same tokens or repeat each other do not stay together.
 """
 
+from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 
 from attrs import evolve, frozen
 
 from kdst_core.contracts import Document, ToolCall
+from kdst_toolformer import cheats
 from kdst_toolformer.score import Query, Scorer
 from kdst_toolformer.settings import ToolSettings
+from kdst_tools import reasons
+from kdst_tools.calls import escape
 from kdst_tools.tokens import CallTokens
 from kdst_tools.windows import HORIZON, Window, windows
 
@@ -36,24 +41,28 @@ class Filter:
         window_size: int,
         most: int,
         deciding: bool = False,
+        keep_all: bool = False,
     ) -> None:
         self.scorer, self.tokens, self.settings = scorer, tokens, settings
         self.window_size, self.most, self.deciding = window_size, most, deciding
+        self.keep_all = keep_all
 
     def __call__(self, shard: Sequence[Document], calls: Sequence[ToolCall]) -> list[ToolCall]:
         """Return the calls with losses, gain, and whether and why not they are kept."""
+        if not self.keep_all:
+            calls = self._honest(shard, calls)
         found = list(calls)
         parts, place = self._parts(shard, calls)
         queries: list[Query] = []
         nothing: dict[tuple[int, int], int] = {}
         scored: list[_Scored] = []
         for number, call in enumerate(calls):
-            if call.result is None:
+            if call.result is None or call.reason:
                 continue
             where = place[call.doc, call.window]
             pair = self._pair(where, parts[where], call)
             if pair is None:
-                found[number] = evolve(call, reason="does not fit the context")
+                found[number] = evolve(call, reason=reasons.NO_ROOM)
                 continue
             here = where, call.position - parts[where].start
             if here not in nothing:
@@ -64,6 +73,16 @@ class Filter:
         for one, losses in zip(scored, self._losses(parts, queries, calls, scored), strict=True):
             found[one.call] = self._judge(calls[one.call], *losses)
         return self._best(found)
+
+    def _honest(self, shard: Sequence[Document], calls: Sequence[ToolCall]) -> list[ToolCall]:
+        """The calls, those that cheat or say nothing with the reason why they are not scored."""
+        texts = {document.id: escape(document.text) for document in shard}
+        return [
+            call
+            if call.result is None
+            else evolve(call, reason=cheats.reason(call, texts[call.doc]))
+            for call in calls
+        ]
 
     def _losses(
         self,
@@ -100,7 +119,8 @@ class Filter:
         self, shard: Sequence[Document], calls: Sequence[ToolCall]
     ) -> tuple[list[Window], dict[tuple[str, int], int]]:
         """The windows in which calls stand, and the place of each by document and first token."""
-        needed = {(call.doc, call.window) for call in calls if call.result is not None}
+        scored = (call for call in calls if call.result is not None and not call.reason)
+        needed = {(call.doc, call.window) for call in scored}
         chosen = [d for d in shard if any(d.id == doc for doc, _ in needed)]
         parts = [
             window
@@ -128,29 +148,44 @@ class Filter:
         gain = (empty if alone is None else min(empty, alone)) - full
         tau_f = self._tau_f(call)
         kept = gain >= tau_f
-        reason = "" if kept else f"gain below {tau_f:g}"
+        reason = "" if kept else f"{reasons.GAIN} {tau_f:g}"
         return evolve(
             call, L_empty=empty, L_call=alone, L_full=full, gain=gain, kept=kept, reason=reason
         )
 
     def _best(self, calls: Sequence[ToolCall]) -> list[ToolCall]:
-        """Keep the best call of each position, and the best `most` of each document (0: all)."""
+        """Keep the best calls of each document, as far as none speaks against another."""
         order = sorted(
             (i for i, call in enumerate(calls) if call.kept), key=lambda i: -(calls[i].gain or 0.0)
         )
         found = list(calls)
-        positions: set[tuple[str, int]] = set()
-        count: dict[str, int] = {}
+        kept: dict[str, list[ToolCall]] = {}
         for i in order:
-            call = calls[i]
-            reason = ""
-            if (call.doc, call.position) in positions:
-                reason = "another call here gains more"
-            elif self.most and count.get(call.doc, 0) == self.most:
-                reason = "other calls in the text gain more"
-            if reason:
-                found[i] = evolve(call, kept=False, reason=reason)
-                continue
-            positions.add((call.doc, call.position))
-            count[call.doc] = count.get(call.doc, 0) + 1
+            others = kept.setdefault(calls[i].doc, [])
+            if reason := self._against(calls[i], others):
+                found[i] = evolve(calls[i], kept=False, reason=reason)
+            else:
+                insort(others, calls[i], key=lambda call: call.position)
         return found
+
+    def _against(self, call: ToolCall, kept: Sequence[ToolCall]) -> str:
+        """Why a call is not kept beside better ones of its text, in their order; empty where it is.
+
+        One of a position is, the best `most` of a text (0: all), and unless `keep_all`, one of those
+        that are paid for the same following tokens, and no call next to the same one.
+        """
+        place = bisect_left(kept, call.position, key=lambda other: other.position)
+        beside = [*kept[max(0, place - 1) : place], *kept[place : place + 1]]
+        if any(other.position == call.position for other in beside):
+            return reasons.HERE
+        if not self.keep_all:
+            if any(spelled(other) == spelled(call) for other in beside):
+                return reasons.REPEATS
+            if any(abs(other.position - call.position) < HORIZON for other in beside):
+                return reasons.NEAR
+        return reasons.MOST if self.most and len(kept) >= self.most else ""
+
+
+def spelled(call: ToolCall) -> tuple[str, str]:
+    """What makes two calls the same: tool and input, spaces and capitals apart."""
+    return call.tool, "".join(call.input.casefold().split())

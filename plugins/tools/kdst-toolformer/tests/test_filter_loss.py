@@ -123,6 +123,7 @@ def test_losses_that_decide_keep_the_same_calls_and_leave_the_others_out(placeme
             200,
             0,
             deciding,
+            keep_all=True,
         )([document], calls)
         for deciding in (False, True)
     }

@@ -2,6 +2,7 @@
 
 import datetime
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from kdst_core.bench import Job, Outcome
 from kdst_core.contracts import Document, Tool, ToolLearner, ToolsRequest
 from kdst_core.executors.place import Place
 from kdst_core.rundir import Run
-from kdst_tools import artifacts, lessons
+from kdst_tools import artifacts, lessons, reasons
 from kdst_tools.corpora import corpus
 from kdst_tools.documents import Corpus
 from kdst_tools.inputs import ToolsInputs
@@ -37,6 +38,7 @@ class Progress:
     summary: list[str] = field(factory=list)
     seconds: dict[str, float] = field(factory=dict)
     rounds: dict[str, artifacts.Counts] = field(factory=dict)
+    reasons: dict[str, dict[str, int]] = field(factory=dict)
     under_way: tuple[str, float] | None = None
 
     @contextmanager
@@ -54,6 +56,14 @@ class Progress:
         stage, started = self.under_way
         now = time.perf_counter() - started
         return {**self.seconds, stage: self.seconds.get(stage, 0.0) + now}
+
+    @property
+    def all_reasons(self) -> dict[str, int]:
+        """How many calls of all rounds have each reason for not being kept."""
+        found: Counter[str] = Counter()
+        for own in self.reasons.values():
+            found.update(own)
+        return dict(found)
 
     def tell(self, sentences: Sequence[str]) -> None:
         """Add warnings, each once."""
@@ -155,6 +165,9 @@ class PreparedTools:
             so_far.warnings += [f"{name} was cut off and done again" for name in last.dropped]
             reached = stage if stage in ("sample", "execute") else "filter"
             so_far.rounds[str(number)] = self._count(last, reached)
+            so_far.reasons[str(number)] = dict(
+                reasons.count(call for _, found in last.stream(reached) for call in found)
+            )
             if STAGES.index(stage) < STAGES.index("finetune"):
                 break
             with so_far.timed("finetune"):
@@ -200,9 +213,11 @@ class PreparedTools:
         if reached == "filter":
             so_far.files += artifacts.annotated(run, last.annotations())
         so_far.files.append(artifacts.dump(run, "counts.json", so_far.rounds))
+        so_far.files.append(artifacts.dump(run, "reasons.json", so_far.reasons))
         if reached == "filter":
             trains = STAGES.index(stage) >= STAGES.index("finetune")
             so_far.warnings += lessons.nothing_kept(so_far.rounds, trains)
+            so_far.metrics |= reasons.metrics(so_far.all_reasons)
         if STAGES.index(stage) >= STAGES.index("finetune"):
             training = list(artifacts.training(run))
             so_far.files.append(artifacts.dump(run, "training.json", training))
@@ -212,6 +227,7 @@ class PreparedTools:
         so_far.metrics |= artifacts.totals(so_far.rounds)
         so_far.metrics["documents"] = float(last.corpus.count)
         so_far.summary.append(_counts_line(so_far.metrics))
+        so_far.summary += [said for said in (reasons.line(so_far.all_reasons),) if said]
 
     def _protocol(self) -> dict[str, Any]:
         """Everything that decides what was measured."""

@@ -1,6 +1,7 @@
 """The report of a run: exact match, texts with their calls, what the filter kept, what it cost."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from kdst_tools.evaluation.filtering import Truth
 
 Block = Figure | Table | Marked
+REASONS = 20
+"""Reasons that the table of them has."""
 THRESHOLDS = [tau / 20 for tau in range(-20, 61)]
 """The values of τ_f over which precision and recall are drawn."""
 
@@ -105,6 +108,8 @@ def _made(run: Artifacts) -> Iterator[Block]:
         yield Marked("Problems", answers, caption, marked.ANSWER_KEY)
     if "counts.json" in run:
         yield _counts(run.json("counts.json"))
+    if "reasons.json" in run and any((rounds := run.json("reasons.json")).values()):
+        yield _reasons(rounds)
     if "cost.json" in run:
         yield _cost(run.json("cost.json"), run.result["metrics"])
 
@@ -184,6 +189,18 @@ def _counts(rounds: Mapping[str, Mapping[str, Mapping[str, int]]]) -> Table:
         for tool, counts in tools.items()
     ]
     return Table("Calls at each stage", ["", *kinds], rows)
+
+
+def _reasons(rounds: Mapping[str, Mapping[str, int]]) -> Table:
+    """Why calls were not kept, and how many, over all rounds; the most frequent reasons first."""
+    total: Counter[str] = Counter()
+    for counts in rounds.values():
+        total.update(counts)
+    ranked = total.most_common()
+    rows = [[reason, f"{number:,}"] for reason, number in ranked[:REASONS]]
+    if rest := ranked[REASONS:]:
+        rows.append([f"{len(rest):,} other reasons", f"{sum(n for _, n in rest):,}"])
+    return Table("Why calls were not kept", ["reason", "calls"], rows)
 
 
 def _cost(seconds: Mapping[str, float], metrics: Mapping[str, float]) -> Table:

@@ -53,7 +53,7 @@ def plant(out: Path) -> list[ToolCall]:
     path.unlink()
     stream, planted = CallStream(path), []
     for i, doc in enumerate(documents):
-        calls = [ToolCall(doc, 0, "Calculator", f"{i} + {j}", p=0.5) for j in (1, 2)]
+        calls = [ToolCall(doc, 0, "Calculator", f"9{i} + {j}", p=0.5) for j in (55, 66)]
         calls.append(ToolCall(doc, 0, "Calculator", "1 / 0", p=0.4))
         stream.append([doc], calls)
         planted += calls
@@ -175,7 +175,7 @@ def test_a_text_longer_than_the_context_is_read_in_windows(folder, tmp_path):
     doc = Document(long).id
     path = out / "rounds" / "1" / "sampled.jsonl"
     path.unlink()
-    far = ToolCall(doc, 990, "Calculator", "1 + 1", window=700, p=0.5)
+    far = ToolCall(doc, 990, "Calculator", "55 + 55", window=700, p=0.5)
     stream = CallStream(path)
     with pytest.raises(KeyError):
         stream.append([], [far])

@@ -40,6 +40,8 @@ def a_run(directory: Path) -> dict[str, Any]:
         "calls.jsonl": "\n".join(map(json.dumps, calls)),
         "counts.json": json.dumps({"1": {"Calculator": {"sampled": 9, "executed": 8, "failed": 1,
                                                         "kept": 7}}}),
+        "reasons.json": json.dumps({"1": {"gain below 1": 2, "division <by> zero": 1},
+                                    "2": {"gain below 1": 1}}),
         "training.json": json.dumps([{"round": 1, "step": s, "loss": 1 / s} for s in (1, 2, 3)]),
         "evaluation.json": json.dumps({"problems": [{"prompt": "2 and 2 <b>", "answer": "4",
                                                      "after": said}], "plain": []}),
@@ -64,7 +66,8 @@ def test_a_full_run_shows_every_part(tmp_path: Path) -> None:
     found = content(a_run(tmp_path), tmp_path)
     assert [block.title for block in found.blocks] == [
         "Exact match", "Finetuning", "Gains", "The filter over its threshold",
-        "Texts with their calls", "Problems", "Calls at each stage", "What it cost",
+        "Texts with their calls", "Problems", "Calls at each stage", "Why calls were not kept",
+        "What it cost",
     ]  # fmt: skip
     assert {type(block) for block in found.blocks} == {Figure, Marked, Table}
     assert found.stats[0].value == "50.0%"
@@ -117,3 +120,11 @@ def test_a_missing_artifact_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "calls.jsonl").unlink()
     with pytest.raises(KdstError, match=r"cannot read .*calls\.jsonl, which the report needs"):
         content(result, tmp_path)
+
+
+def test_the_reasons_of_all_rounds_are_counted_with_the_most_frequent_first(tmp_path):
+    found = content(a_run(tmp_path), tmp_path)
+    (table,) = (
+        b for b in found.blocks if isinstance(b, Table) and b.title == "Why calls were not kept"
+    )
+    assert table.rows == [["gain below 1", "3"], ["division <by> zero", "1"]]
