@@ -9,6 +9,7 @@ import hashlib
 import re
 import shutil
 import subprocess
+import sys
 import time
 import tomllib
 from pathlib import Path
@@ -38,12 +39,49 @@ def runs(python: str) -> bool:
 
 PYTHONS = [f"3.{minor}" for minor in range(11, 20) if runs(f"python3.{minor}")]
 """Every Python on the path that the project supports (pyenv: PYENV_VERSION=3.11.9:3.12.1 nox …)."""
+
+
+def kept_by_pyenv(python: str) -> str:
+    """Return the newest 3.N that pyenv has installed, chosen or not; '' where it has none or is not there."""
+    if not shutil.which("pyenv"):
+        return ""
+    listed = subprocess.run(["pyenv", "versions", "--bare"], capture_output=True, text=True)
+    fitting = [v for v in listed.stdout.split() if re.fullmatch(rf"{re.escape(python)}\.\d+", v)]
+    if not fitting:
+        return ""
+    newest = max(fitting, key=lambda v: int(v.rpartition(".")[2]))
+    prefix = subprocess.run(["pyenv", "prefix", newest], capture_output=True, text=True)
+    found = Path(prefix.stdout.strip(), "bin", f"python{python}")
+    return str(found) if found.is_file() else ""
+
+
+def newest() -> str | None:
+    """Return the newest Python of this machine, on the path or in pyenv; None where it is this one."""
+    for minor in range(19, sys.version_info.minor, -1):
+        python = f"3.{minor}"
+        found = python if runs(f"python{python}") else kept_by_pyenv(python)
+        if found:
+            return found
+    return None
+
+
+NEWEST = newest()
+"""The newest Python beside the one that nox runs on, as nox takes it."""
 RELEASES = subprocess.run(
     ["git", "tag", "--list", "core-v*"], capture_output=True, text=True, check=False
 ).stdout.split()
 """Tags of the core's releases."""
 AGAINST = ["source", "oldest"] if RELEASES else ["source"]
 """Which core plugins are tested with: this one and, once there is a release, the oldest they claim."""
+FIRST = ("kdst-adapt", "kdst-tea")
+"""What the README's first command installs beside the core."""
+CORE_SMOKE = "core_alone executors faults habits installed metadata options received registry sweep"
+SMOKE = (
+    *(f"tests/test_{name}.py" for name in CORE_SMOKE.split()),
+    *(f"plugins/adapt/kdst-adapt/tests/test_{name}.py" for name in ("data", "measures")),
+    "plugins/adapt/kdst-tea/tests/test_tea.py",
+)
+"""Tests that tell soon whether another Python is a different one: the core's machinery, and a method."""
 QUICK = {
     "adapt": (["--images", "50", "--types", "contrast,fog"], "norm"),
     "reconstruct": (["--iterations", "40", "--flight-frames", "0"], "outsider:rate=.3"),
@@ -197,6 +235,21 @@ def tests(session: nox.Session) -> None:
     install(session, *PLUGINS)
     stamp_of_tests(session).write_text(digest_of_packages())
     session.run("pytest", "-q", *SIDE_BY_SIDE, *session.posargs, env=ONE_THREAD)
+
+
+@nox.session(python=NEWEST)
+def future(session: nox.Session) -> None:
+    """On the newest Python of the machine: the README's first command, and a choice of tests."""
+    if NEWEST is None:
+        session.skip("no Python newer than this one on the path or in pyenv")
+    install(session, *FIRST, tools=())
+    session.run("python", "--version")
+    out = Path(session.create_tmp(), "run")
+    shutil.rmtree(out, ignore_errors=True)
+    session.run("kdst", "run", "tea", "--out", str(out))
+    session.install(*CONSTRAINTS, *TEST_TOOLS)
+    chosen = ("-m", "not plugins and not slow and not browser")
+    session.run("pytest", "-q", *chosen, *SIDE_BY_SIDE, *SMOKE, *session.posargs, env=ONE_THREAD)
 
 
 @nox.session

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from kdst_core.errors import BusyError
+from kdst_core.errors import BusyError, KdstError
 
 LOCK = ".lock"
 TEMPORARY = re.compile(r"\..+\.\d+")
@@ -37,6 +37,14 @@ def remove_temporaries(directory: Path) -> None:
     for path in directory.rglob("*"):
         if is_temporary(path):
             path.unlink(missing_ok=True)
+
+
+def refuse_links(directory: Path) -> None:
+    """Raise KdstError where a directory that somebody may have sent holds a link, a pipe or a device:
+    what is written to it would go elsewhere."""
+    for path in directory.rglob("*"):
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise KdstError(f"{path} is a link or no regular file; a run holds its own files only")
 
 
 def claim(directory: Path) -> Any:

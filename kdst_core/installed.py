@@ -78,10 +78,7 @@ class Package:
 
     def summary(self) -> str:
         """Return its one line, empty where there is none."""
-        try:
-            return str(self.dist.metadata["Summary"] or "")
-        except Exception:
-            return ""
+        return said(self.dist, "Summary")
 
 
 def packages() -> dict[str, Package]:
@@ -103,7 +100,7 @@ def normal(name: str) -> str:
 def said(dist: Distribution, field: str) -> str:
     """Return a field of the metadata, empty where it cannot be read."""
     try:
-        return str(dist.metadata[field] or "")
+        return str(dist.metadata[field] or "") if field in dist.metadata else ""
     except Exception:
         return ""
 

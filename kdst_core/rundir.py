@@ -28,6 +28,7 @@ from kdst_core.files import (
     claim,
     give_back,
     is_temporary,
+    refuse_links,
     remove_temporaries,
 )
 from kdst_core.files import write_atomically as write_atomically
@@ -140,6 +141,7 @@ class Run:
                 f"{self.dir} holds {state} run, which is never overwritten."
                 f"\nGive --out another directory{todo}"
             )
+        refuse_links(self.dir)
         self.refuse_other_configuration(config)
 
     def refuse_other_configuration(self, config: Mapping[str, Any], besides: str = "") -> None:

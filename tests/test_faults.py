@@ -99,6 +99,20 @@ def test_a_damaged_checkpoint_is_one_line_and_no_result(
     assert not (run / "result.json").exists()
 
 
+@pytest.mark.parametrize("name", ["events.jsonl", "env.json", "artifacts"])
+def test_a_run_that_was_sent_is_continued_into_no_link(fake: Path, name: str) -> None:
+    run, mine = unfinished(fake), fake / "mine"
+    mine.mkdir()
+    (mine / "notes.txt").write_text("three weeks of notes\n")
+    (run / name).rmdir() if name == "artifacts" else (run / name).unlink()
+    (run / name).symlink_to(mine if name == "artifacts" else mine / "notes.txt")
+    done = kdst("run", "letters", "--text", "stop", "--out", "r", "--resume", path=fake, cwd=fake)
+    assert done.returncode == 2
+    assert f"{name} is a link" in done.stderr
+    assert [p.name for p in mine.iterdir()] == ["notes.txt"]
+    assert (mine / "notes.txt").read_text() == "three weeks of notes\n"
+
+
 def test_a_sweep_begins_a_case_with_a_damaged_checkpoint_anew(fake: Path) -> None:
     (fake / "s.toml").write_text("methods = ['letters']\n")
     assert kdst("sweep", "s.toml", path=fake, cwd=fake).returncode == 0
