@@ -1,24 +1,20 @@
 """Plain texts from files and folders, read as a stream, again for every stage."""
 
-import csv
-import datetime
-import gzip
 import json
-import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from attrs import evolve, field, mutable
 
 from kdst_core.contracts import Document
 from kdst_core.errors import KdstError
+from kdst_tools.columns import from_csv, from_parquet
+from kdst_tools.lines import document_of, numbered_lines, unpacked
 
-FORMATS = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".txt", ".txt.gz", ".parquet")
 TEXT = "text"
 """The field or column that holds a text."""
-LONGEST_CELL = 2**31 - 1
+LINES, TABLES = (".jsonl", ".ndjson"), (".csv", ".tsv")
 
 
 @mutable
@@ -96,8 +92,9 @@ def from_file(path: Path, text_field: str = TEXT, flag: str = "--texts") -> Corp
     if read is None:
         raise KdstError(
             f"{flag} {path}: the format {path.suffix or 'without a suffix'} is not known.\n"
-            'Give a .jsonl file ({"text": …} a line), a .csv or .parquet file (a column text), a .txt'
-            " file (texts apart by empty lines), each but .parquet also as .gz, or a folder of them"
+            'Give a .jsonl file ({"text": …} a line), a .csv, .tsv or .parquet file (a column text), a .txt'
+            " file (texts apart by empty lines), each but .parquet also as .gz, .bz2 or .xz, or a folder of"
+            " them"
         )
     if not path.is_file():
         raise KdstError(f"{flag} {path}: no such file")
@@ -107,12 +104,14 @@ def from_file(path: Path, text_field: str = TEXT, flag: str = "--texts") -> Corp
 def _reader(path: Path, text_field: str) -> Callable[[list[str]], Iterator[Document]] | None:
     """Return what reads a file, by the end of its name; None where the format is not known."""
     name = path.name.lower()
-    kind = next((end for end in FORMATS if name.endswith(end)), "")
-    readers = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}
-    if kind.startswith(".txt"):
+    plain = unpacked(name)
+    if plain.endswith(LINES):
+        return partial(_jsonl, path, text_field)
+    if plain.endswith(TABLES):
+        return partial(from_csv, path, text_field)
+    if plain.endswith(".txt"):
         return partial(_txt, path)
-    reader = readers.get(kind.removesuffix(".gz"))
-    return None if reader is None else partial(reader, path, text_field)
+    return partial(from_parquet, path, text_field) if name.endswith(".parquet") else None
 
 
 def _files(folder: Path) -> list[Path]:
@@ -132,21 +131,12 @@ def _folder(
             skipped.append(f"the file {name}")
             continue
         lines: list[str] = []
-        yield from read(lines)
+        try:
+            yield from read(lines)
+        except KdstError as error:
+            reason = str(error).partition("\n")[0]
+            skipped.append(f"the file {name} ({reason})")
         skipped.extend(f"{name} {line}" for line in lines)
-
-
-def numbered_lines(path: Path, skipped: list[str]) -> Iterator[tuple[int, str]]:
-    """Yield the numbered lines of a UTF-8 file; those that are none are skipped and named."""
-    try:
-        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                try:
-                    yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
-                except UnicodeDecodeError as e:
-                    skipped.append(f"line {number} (not UTF-8: byte {line[e.start]:#04x})")
-    except (OSError, EOFError, zlib.error) as e:
-        raise KdstError(f"{path} cannot be read: {str(e) or type(e).__name__}") from e
 
 
 def _jsonl(path: Path, text_field: str, skipped: list[str]) -> Iterator[Document]:
@@ -160,66 +150,13 @@ def _jsonl(path: Path, text_field: str, skipped: list[str]) -> Iterator[Document
                 yield document
 
 
-def _csv(path: Path, text_field: str, skipped: list[str]) -> Iterator[Document]:
-    """A column text, and optionally id and date, named in the first row."""
-    csv.field_size_limit(LONGEST_CELL)
-    rows = csv.DictReader(line for _, line in numbered_lines(path, skipped))
-    try:
-        if text_field not in (rows.fieldnames or ()):
-            raise KdstError(_no_column(path, text_field, list(rows.fieldnames or ())))
-        for row in rows:
-            document = _document(row, text_field)
-            if document is None:
-                skipped.append(f"line {rows.line_num}")
-            else:
-                yield document
-    except csv.Error as e:
-        raise KdstError(f"{path} is no CSV file: line {rows.line_num}: {e}") from e
-
-
-def _no_column(path: Path, text_field: str, names: list[str]) -> str:
-    """What to say of a table without the column that holds the texts."""
-    return (
-        f"{path} has no column {text_field}; it has {', '.join(names) or 'none'}.\n"
-        "Name the one that holds the texts: --text-field NAME"
-    )
-
-
 def _record(line: str, text_field: str) -> Document | None:
     """Return the document of a JSON line, or None where it holds none."""
     try:
         content = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return _document(content, text_field) if isinstance(content, dict) else None
-
-
-def _document(content: dict[str, Any], text_field: str) -> Document | None:
-    """Return the document of a row with the columns text, id and date, or None without a text.
-
-    A text with half of a surrogate pair is none: no tokenizer and no file takes it.
-    """
-    text, name, date = (content.get(key) for key in (text_field, "id", "date"))
-    if not isinstance(text, str) or not text.strip() or not _is_unicode(f"{text}{name}"):
-        return None
-    try:
-        if isinstance(date, str) and date.strip():
-            date = datetime.date.fromisoformat(date[:10])
-    except ValueError:
-        return None
-    if isinstance(date, datetime.datetime):
-        date = date.date()
-    day = date if isinstance(date, datetime.date) else None
-    return Document(text, date=day) if name in (None, "") else Document(text, str(name), day)
-
-
-def _is_unicode(text: str) -> bool:
-    """Return whether a text can be written as UTF-8."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return document_of(content, text_field) if isinstance(content, dict) else None
 
 
 def _txt(path: Path, skipped: list[str]) -> Iterator[Document]:
@@ -235,26 +172,3 @@ def _txt(path: Path, skipped: list[str]) -> Iterator[Document]:
         lines, whole = [], len(skipped)
     if lines and len(skipped) == whole:
         yield Document("".join(lines).strip("\r\n"))
-
-
-def _parquet(path: Path, text_field: str, skipped: list[str]) -> Iterator[Document]:
-    """A column text, and optionally id and date."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    try:
-        file = parquet.ParquetFile(path)
-    except (pa.ArrowException, OSError) as e:
-        raise KdstError(f"{path} is not a Parquet file: {str(e).splitlines()[0]}") from e
-    columns = [name for name in (text_field, "id", "date") if name in file.schema_arrow.names]
-    if text_field not in columns:
-        raise KdstError(_no_column(path, text_field, file.schema_arrow.names))
-    row = 0
-    for batch in file.iter_batches(1024, columns=columns):
-        for content in batch.to_pylist():
-            row += 1
-            document = _document(content, text_field)
-            if document is None:
-                skipped.append(f"row {row}")
-            else:
-                yield document

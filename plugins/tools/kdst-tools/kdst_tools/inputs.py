@@ -20,8 +20,9 @@ class ToolsInputs:
     )
     texts: Path | None = option(
         None,
-        "Plain texts to annotate: .jsonl, .csv or .parquet (text, and optionally id and date), .txt"
-        " (texts apart by empty lines), also .gz, or a folder of such files. Default on tiny: texts"
+        "Plain texts to annotate: .jsonl, .csv, .tsv or .parquet (text, and optionally id and date), .txt"
+        " (texts apart by empty lines), also .gz, .bz2 or .xz, or a folder of such files. Default on tiny:"
+        " texts"
         " that it generates.",
     )
     text_field: str = option(

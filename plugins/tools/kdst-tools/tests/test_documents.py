@@ -1,8 +1,10 @@
 """Texts from files: three formats, and one clear line for what cannot be used."""
 
+import bz2
 import datetime
 import gzip
 import json
+import lzma
 
 import pyarrow as pa
 import pytest
@@ -100,17 +102,64 @@ def test_csv_is_read_by_its_named_column(tmp_path):
         from_file(path)
 
 
-@pytest.mark.parametrize("name", ["x.jsonl.gz", "x.csv.gz", "x.txt.gz"])
-def test_compressed_files_are_read_and_damaged_ones_refused(tmp_path, name):
-    content = {"x.jsonl.gz": '{"text": "One."}\n', "x.csv.gz": "text\nOne.\n", "x.txt.gz": "One.\n"}
-    path = tmp_path / name
-    packed = gzip.compress(content[name].encode())
+CONTENT = {"x.jsonl": '{"text": "One."}\n', "x.csv": "text\nOne.\n", "x.txt": "One.\n"}
+PACKERS = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+
+
+@pytest.mark.parametrize("name", CONTENT)
+@pytest.mark.parametrize("end", PACKERS)
+def test_compressed_files_are_read_and_those_that_are_none_refused(tmp_path, name, end):
+    path = tmp_path / f"{name}{end}"
+    packed = PACKERS[end](CONTENT[name].encode())
     path.write_bytes(packed)
     assert [d.text for d in from_file(path)] == ["One."]
-    for damaged in (packed[:-6], b"no gzip", packed[:12] + b"\xff" * 8):
+    for damaged in (b"no archive", packed[:12] + b"\xff" * 8):
         path.write_bytes(damaged)
         with pytest.raises(KdstError, match="cannot be read"):
             from_file(path)
+
+
+def test_a_compressed_file_that_is_cut_off_gives_what_it_has(tmp_path):
+    path = tmp_path / "x.jsonl.gz"
+    rows = "".join(json.dumps({"text": f"Text {i}."}) + "\n" for i in range(3))
+    path.write_bytes(gzip.compress(rows.encode())[:-6])
+    corpus = from_file(path)
+    assert [d.text for d in corpus][:2] == ["Text 0.", "Text 1."]
+    assert corpus.skipped[0].startswith(f"lines after {corpus.count} (")
+    assert corpus.warnings
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_tables_may_have_other_separators(tmp_path, separator):
+    path = tmp_path / "x.tsv"
+    path.write_text(f'\ufeffid{separator} text \n1{separator}"One{separator} or\ntwo."\n')
+    assert [(d.id, d.text) for d in from_file(path)] == [("1", f"One{separator} or\ntwo.")]
+
+
+def test_a_quote_that_is_never_closed_hides_nothing_silently(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text('text\nOne.\n"Two\nlines."\n"never closed\nThree.\n')
+    corpus = from_file(path)
+    assert [d.text for d in corpus] == ["One.", "Two\nlines."]
+    assert corpus.skipped == ["lines up to 6 (a quote is never closed)"]
+
+
+def test_files_that_are_not_utf8_as_a_whole_say_so(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_bytes("text\nOne.\n".encode("utf-16"))
+    with pytest.raises(KdstError, match="it is UTF-16; convert it to UTF-8"):
+        from_file(path)
+
+
+def test_a_damaged_file_costs_a_folder_itself_only(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "One."}\n')
+    (tmp_path / "b.jsonl.gz").write_bytes(b"no archive")
+    (tmp_path / "c.parquet").write_bytes(b"no table")
+    (tmp_path / "d.csv").write_text("body\nx\n")
+    corpus = from_file(tmp_path)
+    assert [d.text for d in corpus] == ["One."]
+    named = [s.partition(" (")[0] for s in corpus.skipped]
+    assert named == ["the file b.jsonl.gz", "the file c.parquet", "the file d.csv"]
 
 
 def test_a_folder_is_read_in_order_and_other_files_are_named(tmp_path):

@@ -13,7 +13,7 @@ from typing import Any
 from attrs import frozen
 
 from kdst_core.errors import KdstError
-from kdst_tools.documents import numbered_lines
+from kdst_tools.lines import numbered_lines, unpacked
 
 Row = dict[str, Any]
 Message = dict[str, Any]
@@ -43,7 +43,7 @@ def read(path: Path, skipped: list[str]) -> Iterator[Row]:
     if not path.is_file():
         raise KdstError(f"{path}: no such file")
     name = path.name.lower()
-    if name.endswith((".jsonl", ".jsonl.gz")):
+    if unpacked(name).endswith(".jsonl"):
         numbered: Iterable[tuple[str, Any]] = _of_lines(path, skipped)
     elif name.endswith(".parquet"):
         numbered = _of_parquet(path)

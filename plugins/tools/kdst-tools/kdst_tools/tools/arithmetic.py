@@ -9,6 +9,8 @@ from fractions import Fraction
 
 from attrs import frozen
 
+from kdst_tools.tools.spellings import spelt
+
 MAX_INPUT = 200
 """Characters of an expression."""
 MAX_DIGITS = 30
@@ -20,21 +22,10 @@ MAX_DEPTH = 32
 """Brackets and signs inside one another."""
 
 _TOKEN = re.compile(
-    r"\s*(?:(?P<number>(?:[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?(?![0-9,])|[0-9]+\.?[0-9]*|\.[0-9]+)"
+    r"\s*(?:(?P<number>(?:[0-9]{1,3}(?:,[0-9]{2})*(?:,[0-9]{3})+(?:\.[0-9]+)?(?![0-9,])|[0-9]+\.?[0-9]*|\.[0-9]+)"
     r"(?:[eE][-+]?[0-9]{1,3}(?![0-9]))?)"
     r"|(?P<sign>\*\*|[-+*/^()%]))"
 )
-_SPELLINGS = str.maketrans(
-    {"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-"}
-    | dict.fromkeys("$€£¥￠￡￥", " ")
-    | {chr(code + 0xFEE0): chr(code) for code in range(0x21, 0x7F) if chr(code) != "$"}
-    | {"＄": " ", "\u3000": " "}
-)
-"""Other signs, currencies (which a number may carry before or behind it) and full-width characters."""
-_TIMES = re.compile(r"(?<=[0-9.)%\s])[xX](?=[\s(0-9.])")
-_SHARE = re.compile(r"(?:%|\bper\s?cent\b)\s+of\b")
-_HEXADECIMAL = re.compile(r"\b0[xX][0-9a-fA-F]")
-_ASKED = re.compile(r"\s*=\s*\??\s*$")
 
 
 @frozen
@@ -49,22 +40,14 @@ def evaluate(expression: str) -> Fraction:
     """Return the exact value of an expression; ValueError with a few words for what has none.
 
     `%` after a number divides it by 100, `5% of 200` is a product. `**` and `^` bind to the right and
-    take whole exponents; `1e3` is a number. A currency sign is passed over, and so is a `=` at the end.
+    take whole exponents; `1e3` is a number. Other spellings: `kdst_tools.tools.spellings`.
     """
     if len(expression) > MAX_INPUT:
         raise ValueError(f"longer than {MAX_INPUT} characters")
-    parser = _Parser(list(_tokens(_spelt(expression))))
+    parser = _Parser(list(_tokens(spelt(expression))))
     value = parser.sum(0)
     parser.expect("end", "")
     return value
-
-
-def _spelt(expression: str) -> str:
-    """Return an expression in the signs of the grammar."""
-    text = _ASKED.sub("", expression.translate(_SPELLINGS))
-    if found := _HEXADECIMAL.search(text):
-        raise ValueError(f"cannot read {found[0]!r}")
-    return _TIMES.sub("*", _SHARE.sub("% *", text))
 
 
 def _tokens(text: str) -> Iterator[Token]:
@@ -150,7 +133,7 @@ def number(text: str) -> Fraction:
         raise ValueError(f"a number of more than {MAX_DIGITS} digits")
     exponent = int(power or "0")
     if abs(exponent) > MAX_EXPONENT:
-        raise ValueError("too large")
+        raise ValueError("too large" if exponent > 0 else "too small")
     return capped(Fraction(digits.rstrip(".")) * Fraction(10) ** exponent)
 
 

@@ -2,10 +2,12 @@
 
 import calendar as months
 import re
+import unicodedata
 from datetime import date, timedelta
 
 from kdst_core.contracts import Tool
 from kdst_tools.tools.kit import FunctionTool, refuse_argument
+from kdst_tools.visible import obeyed
 
 MAX_COUNT = 100_000
 """Days, weeks, months or years that a call may add."""
@@ -33,13 +35,57 @@ EXAMPLES = (
 _MONTHS = {name.lower(): i for i, name in enumerate(months.month_name) if name}
 _MONTHS |= {name.lower(): i for i, name in enumerate(months.month_abbr) if name}
 _MONTHS["sept"] = 9
-_STEP = re.compile(r"(.*?)\s*([-+−])\s*(\d+)\s*(day|week|month|year)s?", re.IGNORECASE)
+MAX_INPUT = 200
+"""Characters of an input."""
+_STEP = re.compile(
+    r"(.*?)\s*([-+])\s*(?:(\d+)\s*|([a-z]+)\s+)(day|week|month|year)s?", re.IGNORECASE
+)
+_AND = re.compile(r"(?<=[a-z])\s+and\s+(?=\d+\s*(?:day|week|month|year))")
+_COUNTED = r"((?:\d+|[a-z]+)\s+(?:day|week|month|year)s?)"
+_PHRASES = (
+    (re.compile(rf"(?:in\s+)?{_COUNTED}\s+(?:after|from|since)\s+(.+)"), r"\2 + \1"),
+    (re.compile(rf"{_COUNTED}\s+before\s+(.+)"), r"\2 - \1"),
+    (re.compile(rf"{_COUNTED}\s+ago"), r"today - \1"),
+    (re.compile(rf"in\s+{_COUNTED}"), r"today + \1"),
+    (
+        re.compile(r"(?:the\s+)?(?:number of\s+)?(?:days\s+)?between\s+(.+)\s+and\s+(.+)"),
+        r"\2 - \1",
+    ),
+    (re.compile(r"(?:days\s+)?from\s+(.+)\s+(?:to|until)\s+(.+)"), r"\2 - \1"),
+    (re.compile(r"(.+)\s+(?:to|until)\s+(.+)"), r"\2 - \1"),
+)
+"""Wordings, and the same with a sign."""
+_NUMBERS = {
+    word: number
+    for number, word in enumerate(
+        [
+            "one",
+            "two",
+            "three",
+            "four",
+            "five",
+            "six",
+            "seven",
+            "eight",
+            "nine",
+            "ten",
+            "eleven",
+            "twelve",
+        ],
+        1,
+    )
+} | {"a": 1, "an": 1}
+_NEAR = {"": 0, "today": 0, "now": 0, "tomorrow": 1, "yesterday": -1}
 _WRITTEN = (
     re.compile(
-        r"(?P<day>\d{1,2})(?:st|nd|rd|th)?\s+(?:of\s+)?(?P<month>[a-z]+)\.?,?\s+(?P<year>\d{4})"
+        r"(?P<day>\d{1,2})(?:st|nd|rd|th|\.)?[\s-]+(?:of\s+)?(?P<month>[a-z]+)\.?,?[\s-]+(?P<year>\d{4})"
     ),
     re.compile(r"(?P<month>[a-z]+)\.?\s+(?P<day>\d{1,2})(?:st|nd|rd|th)?,?\s+(?P<year>\d{4})"),
-    re.compile(r"(?P<year>\d{4})([-/])(?P<month>\d{1,2})\2(?P<day>\d{1,2})"),
+    re.compile(r"(?P<year>\d{4})([-/.])(?P<month>\d{1,2})\2(?P<day>\d{1,2})"),
+    re.compile(r"(?P<year>\d{4})(?P<month>\d{2})(?P<day>\d{2})"),
+    re.compile(r"(?P<day>\d{1,2})\.\s?(?P<month>\d{1,2})\.\s?(?P<year>\d{4})"),
+    re.compile(r"(?P<day>1[3-9]|2\d|3[01])/(?P<month>\d{1,2})/(?P<year>\d{4})"),
+    re.compile(r"(?P<month>\d{1,2})/(?P<day>1[3-9]|2\d|3[01])/(?P<year>\d{4})"),
 )
 _WEEKDAY = re.compile(
     r"(?:(?:mon|tues|wednes|thurs|fri|satur|sun)day|(?:mon|tues?|wed|thu(?:rs?)?|fri|sat|sun)\.?),?\s+"
@@ -62,18 +108,45 @@ def make(argument: str | None) -> Tool:
 def answer(asked: str, today: date | None) -> str:
     """Return the date or the number of days asked for; ValueError says what cannot be read.
 
-    asked: `3 March 2031`, `March 3, 2031` or `2031-03-03`, alone, followed by `+ 14 days`, or minus
-    another date; `today` or nothing is the document's date.
+    asked: `3 March 2031`, `March 3, 2031`, `2031-03-03` or `3.3.2031`, alone, followed by `+ 14 days`, or
+    minus another date; `today` or nothing is the document's date. So are `14 days after 3 March 2031`,
+    `2 weeks ago`, `3 March 2031 to 5 May 2031`. Where day and month could be either (`5/9/2024`) none is.
     """
-    text = " ".join(asked.split())
-    if step := _STEP.fullmatch(text):
-        sign = 1 if step[2] == "+" else -1
-        return written(moved(_day(step[1], today), sign * _count(step[3]), step[4].lower()))
-    left, minus, right = re.sub(" − ", " - ", text).partition(" - ")
+    text = _spelt(asked)
+    if _STEP.fullmatch(text):
+        return written(_moment(text, today))
+    left, minus, right = text.partition(" - ")
     if minus:
-        days = (_day(left, today) - _day(right, today)).days
+        days = (_moment(left, today) - _moment(right, today)).days
         return f"{days} day" if abs(days) == 1 else f"{days} days"
     return written(_day(text, today))
+
+
+def _spelt(asked: str) -> str:
+    """Return an input in small letters, ASCII digits and plain signs, wordings as sums."""
+    if len(asked) > MAX_INPUT:
+        raise ValueError(f"a date of more than {MAX_INPUT} characters")
+    shown = "".join(c for c in unicodedata.normalize("NFKC", asked) if c.isspace() or not obeyed(c))
+    text = " ".join(re.sub("[−–—]", "-", shown).lower().split())
+    text = re.sub(r"\s*[=?]\s*$", "", text)
+    text = re.sub(r"\bplus\b", "+", re.sub(r"\bminus\b", "-", text))
+    for wording, sum_ in _PHRASES:
+        if wording.fullmatch(text):
+            text = wording.sub(sum_, text)
+            break
+    return _AND.sub(" + ", text)
+
+
+def _moment(text: str, today: date | None) -> date:
+    """Return the date of a text with any number of steps behind it."""
+    step = _STEP.fullmatch(text)
+    if step is None:
+        return _day(text, today)
+    before, sign, digits, word, unit = step.groups()
+    count = _count(digits) if digits else _NUMBERS.get(word)
+    if count is None:
+        raise ValueError(f"cannot read the date {text[:30]!r}")
+    return moved(_moment(before, today), count if sign == "+" else -count, unit)
 
 
 def moved(day: date, count: int, unit: str) -> date:
@@ -101,11 +174,11 @@ def _count(digits: str) -> int:
 
 def _day(text: str, today: date | None) -> date:
     """Return the date of a text; ValueError that says what is wrong with it."""
-    text = _WEEKDAY.sub("", text.strip().lower())
-    if text in ("", "today"):
+    text = _WEEKDAY.sub("", re.sub(r"^(?:on )?(?:the )?", "", text.strip()).strip("()"))
+    if text in _NEAR:
         if today is None:
             raise ValueError("this document has no date")
-        return today
+        return moved(today, _NEAR[text], "day")
     found = next((match for form in _WRITTEN if (match := form.fullmatch(text))), None)
     if found is None:
         raise ValueError(f"cannot read the date {text[:30]!r}")

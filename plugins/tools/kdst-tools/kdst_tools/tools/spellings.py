@@ -1,0 +1,69 @@
+"""Sums as people and models write them, in the signs of the calculator's grammar."""
+
+import re
+import unicodedata
+
+from kdst_tools.visible import obeyed
+
+_SIGNS = str.maketrans(
+    dict.fromkeys("×·∙⋅⨯✕✖∗", "*")
+    | dict.fromkeys("÷∕⁄➗", "/")
+    | dict.fromkeys("−–—‐‑‒➖", "-")
+    | {"➕": "+"}
+)
+_WORDS = (
+    (re.compile(r"\bplus\b"), "+"),
+    (re.compile(r"\bminus\b"), "-"),
+    (re.compile(r"\b(?:times|multiplied by)\b"), "*"),
+    (re.compile(r"\bdivided by\b"), "/"),
+    (re.compile(r"\b(?:usd|eur|gbp|chf|jpy|inr|dollars?|euros?)\b"), " "),
+)
+_TIMES = re.compile(r"(?<=[0-9.)%\s])x(?=[\s(0-9.])")
+_SHARE = re.compile(r"(?:%|\bper\s?cent\b)\s+of\b")
+_PERCENT = re.compile(r"(?<=[0-9)])\s*\bper\s?cent\b")
+_HEXADECIMAL = re.compile(r"\b0x[0-9a-f]", re.IGNORECASE)
+_ASKED = re.compile(r"\s*=\s*\??\s*$|^\s*=")
+_THOUSANDS = re.compile(r"(?<=[0-9])[\u00a0\u2009\u202f'’_](?=[0-9]{3}(?![0-9]))")
+_MIXED = re.compile(r"([0-9]+)\s?([¼-¾⅐-⅞])")
+_RAISED = re.compile(r"(?<=[0-9)])[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
+
+
+def spelt(expression: str) -> str:
+    """Return a sum in ASCII digits and signs; ValueError for a hexadecimal number.
+
+    Read are digits of any script, currencies in front of a number or behind it, other signs of
+    multiplication, division and minus, `x`, words for the four operations, `5% of 200`, superscripts,
+    `½`, spaces and apostrophes between thousands, `=` and `?` at the end.
+    """
+    text = _MIXED.sub(r"(\1+\2)", _RAISED.sub(_power, expression))
+    text = _THOUSANDS.sub("", text)
+    text = "".join(map(_character, text)).translate(_SIGNS).lower()
+    text = _ASKED.sub("", text)
+    if found := _HEXADECIMAL.search(text):
+        raise ValueError(f"cannot read {found[0]!r}")
+    for word, sign in _WORDS:
+        text = word.sub(sign, text)
+    return _TIMES.sub("*", _PERCENT.sub("%", _SHARE.sub("% *", text)))
+
+
+def _power(found: re.Match[str]) -> str:
+    """Superscripts as an exponent."""
+    return f"^{''.join(str(unicodedata.digit(c)) for c in found[0])}"
+
+
+def _character(character: str) -> str:
+    """One character: a digit of any script in ASCII, a currency as a space, a fraction in brackets."""
+    if character < "\x80":
+        return " " if character == "$" else character
+    if obeyed(character):
+        return ""
+    digit, kind = unicodedata.decimal(character, None), unicodedata.category(character)
+    if digit is not None:
+        return str(digit)
+    if kind == "Sc":
+        return " "
+    if kind == "No" and (parts := unicodedata.normalize("NFKC", character).split("⁄"))[1:]:
+        return f"({'/'.join(parts)})"
+    plain = unicodedata.normalize("NFKC", character)
+    full_width = unicodedata.east_asian_width(character) == "F" or character.isspace()
+    return plain if full_width else character
