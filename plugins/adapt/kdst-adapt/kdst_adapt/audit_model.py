@@ -10,6 +10,10 @@ from kdst_adapt.audit import Finding
 from kdst_adapt.kit import NORMS, adaptable_copy, select_parameters
 from kdst_adapt.update import UpdateOptions
 from kdst_adapt.wiring import sample, try_out
+from kdst_core.errors import KdstError
+
+NORMALISED = 1e-4
+"""Largest logarithm of the sum of probabilities up to which logits count as log-probabilities."""
 
 
 def examine(
@@ -17,9 +21,16 @@ def examine(
     example: Tensor,
     device: str,
     options: Any,
+    *,
+    gradients: bool = False,
 ) -> list[Finding]:
-    """Return findings on a model: layout, parameters without effect, normalisation layers, precision."""
-    found = [*_wiring(model, example, device, options), *_norms(model)]
+    """Return findings on a model: layout, parameters without effect, normalisation layers, precision.
+
+    gradients: whether the method needs them. KdstError where the model gives none, or computes
+    BatchNorm past its layers.
+    """
+    found = [*_wiring(model, example, device, options, gradients), *_norms(model)]
+    found += _outputs(model, example, device)
     if getattr(model, "was_half", False):
         found.append(
             Finding("precision", "mended", "The model came in half precision; it runs in float32.")
@@ -36,13 +47,38 @@ def of_single(names: Sequence[str]) -> Finding:
     return Finding("batch of one", "mended", sentence)
 
 
-def _wiring(model: nn.Module, example: Tensor, device: str, options: Any) -> Iterable[Finding]:
+def of_input() -> Finding:
+    """Return the finding on a model that writes into its input."""
+    sentence = "The model writes into the images that it is given; it gets copies of them."
+    return Finding("input", "mended", sentence)
+
+
+def _images(example: Tensor, model: nn.Module, device: str) -> Tensor:
+    """Return images to try a model on, of its type."""
+    dtype = next((p.dtype for p in model.parameters()), example.dtype)
+    return sample(example, tuple(example.shape[1:])).to(device, dtype)
+
+
+def _wiring(
+    model: nn.Module, example: Tensor, device: str, options: Any, gradients: bool
+) -> Iterable[Finding]:
     """Yield in which layout the model runs, and which parameters to adapt have no effect."""
     clone = adaptable_copy(model, device)
-    dtype = next((p.dtype for p in clone.parameters()), example.dtype)
     standard = getattr(options, "layout", "auto") == "standard"
-    images = sample(example, tuple(example.shape[1:])).to(device, dtype)
-    wiring = try_out(clone, images, standard=standard)
+    try:
+        wiring = try_out(clone, _images(example, clone, device), standard=standard)
+    except Exception as e:  # what a model may raise is open; as trained, it has just run
+        raise KdstError(
+            f"the model ({type(model).__name__}) fails when BatchNorm takes the statistics of the"
+            f" batch, which the baseline norm needs: {str(e).partition(chr(10))[0]}.\n"
+            "It must call its BatchNorm layers, not compute with their statistics itself"
+        ) from e
+    if gradients and not wiring.reached:
+        raise KdstError(
+            f"the logits of the model ({type(model).__name__}) depend on no parameter: its forward keeps"
+            " no gradients, which this method needs.\nGive a model without no_grad in its forward and"
+            " without quantised layers"
+        )
     if wiring.layout is torch.channels_last:
         yield Finding("layout", "ok", "Channels last, the fast layout.")
     elif standard:
@@ -56,6 +92,26 @@ def _wiring(model: nn.Module, example: Tensor, device: str, options: Any) -> Ite
         if unused:
             sentence = f"No output depends on {_some(unused)}; left out of adaptation."
             yield Finding("parameters", "mended", sentence)
+
+
+@torch.no_grad()
+def _outputs(model: nn.Module, example: Tensor, device: str) -> Iterable[Finding]:
+    """Yield whether the model is random, and whether it returns log-probabilities."""
+    clone = adaptable_copy(model, device, batch_statistics=False)
+    images = _images(example, clone, device)
+    one, two = clone(images), clone(images)
+    if not torch.allclose(one, two, rtol=1e-4, atol=1e-5):
+        sentence = (
+            "The model gives other logits each time: something random, such as dropout, stays on in"
+            " evaluation. Differences between methods hold that noise too."
+        )
+        yield Finding("logits", "warning", sentence)
+    if one.shape[1] > 1 and one.logsumexp(1).abs().max() < NORMALISED:
+        sentence = (
+            "The model returns log-probabilities: their free energy is 0 for every image, so that TEA"
+            " and measures of energy mean nothing. Leave out the log-softmax at its end."
+        )
+        yield Finding("logits", "warning", sentence)
 
 
 def _norms(model: nn.Module) -> Iterable[Finding]:

@@ -57,7 +57,7 @@ class PreparedAdapt:
         """Run the stream through the baselines and the method, and write curves and pictures."""
         from kdst_adapt.surroundings import own_surroundings
 
-        with own_surroundings(threads_of(self.job.inputs)):
+        with own_surroundings(threads_of(self.job.inputs), self.job.seed):
             return self._execute(run)
 
     def _execute(self, run: Run) -> Outcome:
@@ -179,7 +179,7 @@ class AdaptBench:
         """Load and check device, data, model and source data."""
         from kdst_adapt.surroundings import own_surroundings
 
-        with own_surroundings(threads_of(job.inputs)):
+        with own_surroundings(threads_of(job.inputs), job.seed):
             return self._prepare(job)
 
     def _prepare(self, job: Job) -> PreparedAdapt:
@@ -191,7 +191,11 @@ class AdaptBench:
 
         from kdst_adapt import audit, audit_model, audit_source, data, models, settings, study
         from kdst_adapt import classes as labelling
-        from kdst_adapt.kit import keep_statistics_of_training
+        from kdst_adapt.kit import (
+            changes_its_input,
+            keep_statistics_of_training,
+            protect_input,
+        )
         from kdst_adapt.protocol import Stream
 
         inputs: AdaptInputs = job.inputs
@@ -206,6 +210,9 @@ class AdaptBench:
         count = data.cut(np.arange(len(shifts[0].labels)), 2)[0]
         example = shifts[0].pictures(count)
         classes = models.num_classes(model, example, device)
+        writes = changes_its_input(model, example)
+        if writes:
+            protect_input(model)
         shifts, named, doubt = labelling.assign(shifts, classes, model, inputs.classes)
         files = [*audit.of_pixels(shifts), *audit.of_files(shifts, named, doubt)]
         shifts = settings.arrange(shifts, inputs.setting)
@@ -228,9 +235,17 @@ class AdaptBench:
         findings = [
             *audit.of_stream(stream, classes),
             *files,
-            *audit_model.examine(model, example, device, job.options),
+            *audit_model.examine(
+                model,
+                example,
+                device,
+                job.options,
+                gradients="gradients" in job.method.description.needs,
+            ),
             *audit_source.of_source(model, device, shifts),
         ]
+        if writes:
+            findings.append(audit_model.of_input())
         if single:
             keep_statistics_of_training(model, single)
             findings.append(audit_model.of_single(single))
@@ -329,8 +344,21 @@ def model_digest(model: "nn.Module") -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().float().numpy().tobytes())
+        digest.update(_bytes(tensor))
     return digest.hexdigest()[:16]
+
+
+def _bytes(value: Any) -> bytes:
+    """Return the bytes of a tensor; of what quantised layers keep in its place, tuples of tensors."""
+    from torch import Tensor
+
+    if isinstance(value, Tensor):
+        plain = value.detach().cpu()
+        plain = plain.dequantize() if plain.is_quantized else plain
+        return plain.contiguous().float().numpy().tobytes()
+    if isinstance(value, tuple | list):
+        return b"".join(map(_bytes, value))
+    return repr(value).encode()
 
 
 def check_labels(labels: Any, classes: int, where: str) -> None:

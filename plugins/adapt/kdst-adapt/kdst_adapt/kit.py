@@ -79,6 +79,26 @@ def single_precision(model: nn.Module) -> bool:
     return halves
 
 
+@torch.no_grad()
+def changes_its_input(model: nn.Module, x: Tensor) -> bool:
+    """Return whether a model writes into the images (B, C, H, W) that it is given."""
+    clone = copy.deepcopy(model).to("cpu").eval()
+    images = x.to("cpu", next((p.dtype for p in clone.parameters()), x.dtype))
+    given = images.clone()
+    clone(given)
+    return not torch.equal(given, images)
+
+
+def protect_input(model: nn.Module) -> None:
+    """Let a model, and copies of it, work on a copy of the images that it is given."""
+    model.register_forward_pre_hook(_copied_input)
+
+
+def _copied_input(_model: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the arguments of a call with their tensors copied."""
+    return tuple(a.clone() if isinstance(a, Tensor) else a for a in args)
+
+
 def adaptable_copy(model: nn.Module, device: str, *, batch_statistics: bool = True) -> nn.Module:
     """Return a frozen copy in evaluation mode, so that dropout stays off; BatchNorm uses the batch.
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kdst_adapt import pretrained
 from kdst_adapt.imagenet_resnet import LAYERS, ImageNetResNet
 from kdst_adapt.inputs import AdaptInputs
 from kdst_adapt.kit import single_precision
@@ -25,6 +26,8 @@ COUNTERS = ("n_averaged",)
 """Tensors beside the wrapped module's in checkpoints of averaged weights."""
 CONTROL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x1f\x7f]")
 """Colours and other control codes in torch's messages."""
+PROBABLE = 1e-3
+"""Rows of outputs from 0 on that sum to 1 up to this are probabilities."""
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
@@ -45,15 +48,13 @@ def _load(inputs: AdaptInputs, live: Any) -> nn.Module:
     if live is not None:
         if not isinstance(live, nn.Module):
             raise KdstError(f"model must be a name or an nn.Module, not {type(live).__name__}")
-        return _normalised(_with_weights(copy.deepcopy(live), inputs.weights), mean, std)
+        return _normalised(_with_weights(_copied(live), inputs.weights), mean, std)
     if inputs.model == "embedded":
         return _embedded(inputs)
     if inputs.model in (*DEPTHS, *LAYERS) or WIDE.fullmatch(inputs.model):
         net, own_mean, own_std = _built_in(inputs)
         return _normalised(net, mean or own_mean, std or own_std)
     if inputs.model.startswith("transformers:"):
-        from kdst_adapt import pretrained
-
         net, own_mean, own_std = pretrained.load(inputs.model.partition(":")[2])
         return _normalised(_with_weights(net, inputs.weights), mean or own_mean, std or own_std)
     if ":" in inputs.model:
@@ -156,8 +157,29 @@ def _factory(name: str) -> nn.Module:
 
 
 def _with_weights(model: nn.Module, weights: Path | None) -> nn.Module:
-    """Load weights into a model where there are any."""
-    return model if weights is None else _load_into(model, read_state_dict(weights), weights)
+    """Load weights into a user's model where there are any; return what gives its logits.
+
+    KdstError for modules whose layers cannot be changed.
+    """
+    if isinstance(model, torch.jit.ScriptModule):
+        raise KdstError(
+            "the model is compiled by torch.jit, so that its layers cannot be adapted.\n"
+            "Give the nn.Module that it was made from"
+        )
+    if weights is not None:
+        model = _load_into(model, read_state_dict(weights), weights)
+    return pretrained.Logits(model) if pretrained.is_classifier(model) else model
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    """Return a copy of a model; KdstError where it cannot be copied, as with lazy layers."""
+    try:
+        return copy.deepcopy(model)
+    except Exception as e:  # what layers of others raise is open
+        raise KdstError(
+            f"the model ({type(model).__name__}) cannot be copied: {_reason(e)}.\n"
+            "Methods work on copies: call lazy layers once, and take off weight_norm"
+        ) from e
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -271,11 +293,11 @@ def _mismatch(path: Path, missing: list[str], unexpected: list[str], shapes: lis
 @torch.no_grad()
 def num_classes(model: nn.Module, x: Tensor, device: str) -> int:
     """Return the number of logits of a model on images (B, C, H, W); KdstError when it fails."""
-    probe = copy.deepcopy(model).to(device).eval()
+    probe = _copied(model).to(device).eval()
     dtype = next((p.dtype for p in probe.parameters()), x.dtype)
     shape = "×".join(map(str, x.shape[1:]))
     try:
-        logits = probe(x.to(device, dtype))
+        logits = probe(x.to(device, dtype, copy=True))
     except Exception as e:
         raise KdstError(
             f"the model ({type(model).__name__}) does not take images of {shape} (C×H×W): {_reason(e)}"
@@ -285,4 +307,8 @@ def num_classes(model: nn.Module, x: Tensor, device: str) -> int:
         raise KdstError(f"the model must return logits (B, classes), it returned {got}")
     if not logits.isfinite().all():
         raise KdstError("the model returns NaN or infinite logits on the first images")
+    if logits.shape[1] > 1 and logits.min() >= 0 and (logits.sum(1) - 1).abs().max() < PROBABLE:
+        raise KdstError(
+            "the model returns probabilities, methods need logits.\nLeave out the softmax at its end"
+        )
     return logits.shape[1]

@@ -23,6 +23,12 @@ class Logits(nn.Module):
         return logits
 
 
+def is_classifier(model: nn.Module) -> bool:
+    """Return whether a model is one of transformers' image classifiers, which return more than logits."""
+    config, takes = getattr(model, "config", None), getattr(model, "main_input_name", None)
+    return hasattr(config, "id2label") and takes == "pixel_values"
+
+
 def load(place: str) -> tuple[nn.Module, list[float], list[float]]:
     """Return a classifier with mean and standard deviation of its preprocessor (empty without one).
 

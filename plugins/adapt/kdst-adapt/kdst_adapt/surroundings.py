@@ -16,11 +16,12 @@ def gradients() -> Iterator[None]:
 
 
 @contextmanager
-def own_surroundings(threads: int | None = None) -> Iterator[None]:
+def own_surroundings(threads: int | None = None, seed: int = 0) -> Iterator[None]:
     """Give the body gradients, float32 without autocast and a number of threads; restore everything.
 
     What is restored: random states of torch, NumPy and Python, torch's number of threads, default dtype
-    and modes. threads: None leaves torch's number.
+    and modes. threads: None leaves torch's number. seed: of those random states inside, for models
+    that draw from them.
     """
     before = torch.get_num_threads(), torch.get_default_dtype(), random.getstate()
     drawn = np.random.get_state()
@@ -34,6 +35,9 @@ def own_surroundings(threads: int | None = None) -> Iterator[None]:
         if torch.get_default_device().type != "cpu":
             stack.enter_context(torch.device("cpu"))
         torch.set_default_dtype(torch.float32)
+        torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)
+        random.seed(seed)
         if threads is not None:
             torch.set_num_threads(threads)
         try:
