@@ -1,6 +1,6 @@
 """Inversion: text embeddings and the embedder that made them, to the texts."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -59,6 +59,8 @@ class InvertRequest:
         is all rows as one block. What is returned for a block depends on its rows alone, never on
         other blocks, so that blocks may be spread over processes or left out when they are done.
     training: pairs to train on first, or None to use the models that the options name.
+    view: what vectors (n, D) of hypotheses go through before they are compared with `embeddings`, where
+        these do not hold what the embedder makes, such as those of a rounded store; None: nothing.
     """
 
     embeddings: "Tensor"
@@ -66,6 +68,7 @@ class InvertRequest:
     generator: "Generator"
     blocks: Iterable[range] | None = None
     training: Training | None = None
+    view: "Callable[[Tensor], Tensor] | None" = None
 
 
 @frozen

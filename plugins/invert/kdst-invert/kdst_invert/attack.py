@@ -4,7 +4,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -130,20 +130,22 @@ class Attacker:
         label: str,
         training: Training | None = None,
         light: bool = False,
+        view: "Callable[[Tensor], Tensor] | None" = None,
     ) -> Attacked:
         """Invert vectors (N, D) into `artifacts/<name>.jsonl`, from where an earlier session was.
 
         Every line is one row after one step that worked on it: row, step, text, cosine. light: so
-        little work that it is done here, unless workers were asked for.
+        little work that it is done here, unless workers were asked for. view: see `InvertRequest`.
         """
         file = self.run.artifacts / f"{name}.jsonl"
         state = self.states.setdefault(name, Progress())
         if state.complete:
             return Attacked(file, len(vectors), state)
-        if self.spread is not None and training is None and (self.spread.asked or not light):
+        here = training is not None or view is not None
+        if self.spread is not None and not here and (self.spread.asked or not light):
             self._elsewhere(self.spread, name, vectors, options, label)
             return Attacked(file, len(vectors), state)
-        found = iter(self._inversions(vectors, options, training, state.rows))
+        found = iter(self._inversions(vectors, options, training, state.rows, view))
         first = self._next(found)
         if not file.exists():
             file.touch()
@@ -189,7 +191,12 @@ class Attacker:
         shutil.rmtree(parts)
 
     def _inversions(
-        self, vectors: "Tensor", options: Any, training: Training | None, done: int
+        self,
+        vectors: "Tensor",
+        options: Any,
+        training: Training | None,
+        done: int,
+        view: "Callable[[Tensor], Tensor] | None",
     ) -> Iterator[Inversion]:
         """What the method returns for the rows that are left."""
         import torch
@@ -201,6 +208,7 @@ class Attacker:
             torch.Generator().manual_seed(self.run.seed),
             blocks=(range(s, min(s + self.block, len(vectors))) for s in starts),
             training=training,
+            view=view,
         )
         inversions: Iterator[Inversion] = self.method.call(request, options, self.run)
         return inversions

@@ -16,7 +16,7 @@ from kdst_invert import source
 from kdst_invert.inputs import InvertInputs
 from kdst_invert.prepared import PreparedInvert
 from kdst_invert.report import content
-from kdst_invert.studies import defence, length
+from kdst_invert.studies import adaptive, defence, length
 from kdst_invert.studies.sentences import find, protects
 
 
@@ -118,6 +118,7 @@ def test_the_defence_study_has_both_attackers_over_all_strengths(
     prepared: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(defence, "TRAINED_ON", 210)
+    monkeypatch.setattr(adaptive, "OWN", 100)
     made = prepared(study="defence", count=8)
     outcome, report = carried_out(made, tmp_path)
     rows = json.loads((tmp_path / "artifacts" / "study.json").read_text())["rows"]
@@ -137,7 +138,16 @@ def test_the_defence_study_has_both_attackers_over_all_strengths(
     assert training[0].noise == max(defence.LAMBDAS)
     options = [o for r, o in made.job.method.asked if r.training is not None]
     assert options[0].base == "m"
-    assert len(report.blocks) == 4
+    assert len(report.blocks) == 6
+    pairs = json.loads((tmp_path / "artifacts" / "study.json").read_text())["pairs"]
+    assert {p["pairs"] for p in pairs if p["defence"] == "rotation"} == {0, 10, 100}
+    assert "gaussian.0.03.pairs100.token_f1" in outcome.metrics
+    said = " ".join(outcome.summary)
+    assert "By chance" in said
+    assert "1,000 pairs were not tried" in said
+    assert "other texts of the kind" in said
+    views = {bool(r.view) for r, _ in made.job.method.asked}
+    assert views == {True, False}
 
 
 @pytest.mark.parametrize(

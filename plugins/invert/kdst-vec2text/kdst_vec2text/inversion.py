@@ -8,7 +8,7 @@ b²: half of the published candidates, then all of them, but each of them anothe
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import torch
@@ -23,6 +23,7 @@ from kdst_vec2text.search import beam_search
 from kdst_vec2text.tokens import padded
 
 Item = TypeVar("Item")
+View = Callable[[Tensor], Tensor]
 FOUND = 1 - 1e-6
 """Cosine from which a text counts as found: what is left is the rounding of the embedder."""
 
@@ -76,8 +77,14 @@ Work = tuple[Row, str, int]
 class Block:
     """The rows of one block, and the embeddings asked for so far, each once."""
 
-    def __init__(self, model: Vec2Text, embed: Embedder, settings: InversionSettings) -> None:
-        self.model, self.embed, self.settings = model, embed, settings
+    def __init__(
+        self,
+        model: Vec2Text,
+        embed: Embedder,
+        settings: InversionSettings,
+        view: View | None = None,
+    ) -> None:
+        self.model, self.embed, self.settings, self.view = model, embed, settings, view
         self.max_tokens = settings.max_tokens or model.config.max_seq_length
         self.decoders: dict[int, Decoder] = {}
         self.vectors: dict[str, Tensor] = {}
@@ -150,6 +157,7 @@ class Block:
                 fresh.append((row, text))
         if wanted:
             vectors = self.embed(list(wanted)).detach().float().cpu()
+            vectors = vectors if self.view is None else self.view(vectors)
             self.vectors.update(zip(wanted, vectors, strict=True))
             self.calls += len(wanted)
         if fresh:
@@ -219,9 +227,13 @@ def invert_block(
     settings: InversionSettings,
     rows: range | None = None,
     notes: Sequence[str] = (),
+    view: View | None = None,
 ) -> Iterator[Inversion]:
-    """Yield what is known of embeddings (n, D) after each step, from the first hypothesis on."""
-    block = Block(model, embed, settings)
+    """Yield what is known of embeddings (n, D) after each step, from the first hypothesis on.
+
+    view: what vectors of hypotheses go through before they are compared with the embeddings.
+    """
+    block = Block(model, embed, settings, view)
     before = torch.ones(len(e), dtype=torch.bool)
     with torch.inference_mode():
         for found, step, last in block.invert(e):

@@ -84,7 +84,7 @@ def _blocks(
     for rows in blocks:
         e = request.embeddings[rows.start : rows.stop]
         model.check_vectors(e, rows.start)
-        yield from invert_block(model, request.embed, e, how, rows, said)
+        yield from invert_block(model, request.embed, e, how, rows, said, request.view)
 
 
 def fit_settings(options: "Vec2TextOptions", seed: int, noise: float) -> FitSettings:

@@ -89,6 +89,20 @@ def test_a_missing_corrector_is_said_and_the_hypothesiser_works_alone(
     assert "no corrector" in only.notes[0]
 
 
+def test_hypotheses_are_compared_as_the_store_was_made(
+    inverter: Vec2Text, toy: Any, held_out: list[str]
+) -> None:
+    def half(e: Tensor) -> Tensor:
+        return torch.nn.functional.pad(e[:, : e.shape[1] // 2], (0, e.shape[1] - e.shape[1] // 2))
+
+    e = half(toy(held_out))
+    seen = list(invert_block(inverter, toy, e, InversionSettings(beam=4), view=half))[-1]
+    plain = list(invert_block(inverter, toy, e, InversionSettings(beam=4)))[-1]
+    again = torch.cosine_similarity(half(toy(list(seen.texts))), e, dim=-1)
+    assert torch.allclose(again, seen.cosine, atol=1e-6)
+    assert float(seen.cosine.max()) > float(plain.cosine.max())
+
+
 def test_no_budget_asks_nobody_and_gives_the_likeliest_text(
     inverter: Vec2Text, toy: Any, held_out: list[str]
 ) -> None:

@@ -1,7 +1,7 @@
 """What the studies share: small attacks with their scores, and the outcome of a study."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kdst_core.bench import Outcome
@@ -46,9 +46,10 @@ def attack(
     options: Any,
     originals: Originals,
     training: Training | None = None,
+    view: "Callable[[Tensor], Tensor] | None" = None,
 ) -> tuple[Scores, Mapping[str, float]]:
-    """One attack: its scores, and its costs."""
-    attacked = attacker.invert(name, vectors, options, name, training)
+    """One attack: its scores, and its costs. view: see `InvertRequest`."""
+    attacked = attacker.invert(name, vectors, options, name, training, view=view)
     steps = attacked.progress.steps
     costs = {
         "embedder_calls_per_text": attacked.calls_per_text,

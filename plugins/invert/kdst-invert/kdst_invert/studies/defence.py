@@ -4,30 +4,29 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from torch import Tensor
 
 from kdst_core.bench import Outcome
-from kdst_core.contracts import Training
 from kdst_core.rundir import Run
 from kdst_invert import retrieval
 from kdst_invert.attack import Attacker
-from kdst_invert.defences import (
-    Defence,
-    Dropping,
-    Gaussian,
-    Laplace,
-    Rotation,
-    Rounding,
-    learned_filling,
-    learned_rotation,
-    unit,
-)
-from kdst_invert.measures import interval
-from kdst_invert.scores import HEADLINE
+from kdst_invert.chance import above, by_chance
+from kdst_invert.defences import Defence, Dropping, Gaussian, Laplace, Rotation, Rounding, unit
+from kdst_invert.measures import interval, mean
+from kdst_invert.scores import HEADLINE, final_texts
 from kdst_invert.source import embedded
+from kdst_invert.studies import curve
+from kdst_invert.studies.adaptive import (
+    COMPARED,
+    Known,
+    Undoing,
+    known_of,
+    protected,
+    training_of,
+)
 from kdst_invert.studies.common import EPOCHS, FEW, attack, changed, originals_of, outcome, three
-from kdst_invert.studies.sentences import at_one_hundredth, pairs, protects
+from kdst_invert.studies.sentences import at_one_hundredth, pairs, power, protects
 from kdst_invert.texts import Originals
 
 if TYPE_CHECKING:
@@ -48,8 +47,6 @@ OTHERS: tuple[Defence, ...] = (
 )
 BEAM, STEPS = 2, 2
 ADAPTIVE = "adaptive"
-LEARNED = ("rotation", "dropping", "rounding")
-"""Defences that are undone by a linear map from known pairs; noise needs a trained attacker."""
 BLURRED = 0.02
 """Deviation a coordinate from which on an attacker trained with noise reads more than another: between
 λ = .01, where he reads less, and .03, where he does not."""
@@ -59,7 +56,7 @@ TRAINED_ON = 4000
 
 @frozen
 class Stage:
-    """What every attack of the study shares."""
+    """What every attack of the study shares. trained: options with the networks trained with noise."""
 
     prepared: "PreparedInvert"
     attacker: Attacker
@@ -67,6 +64,7 @@ class Stage:
     originals: Originals
     queries: retrieval.Queries
     rows: list[dict[str, Any]] = field(factory=list)
+    trained: Any = None
 
     @property
     def vectors(self) -> Tensor:
@@ -78,6 +76,30 @@ class Stage:
         """Rows of the store that are attacked."""
         return min(self.prepared.inputs.count or FEW, len(self.vectors))
 
+    def noise(self) -> torch.Generator:
+        """What a store draws its noise from, the same for every attacker."""
+        return torch.Generator().manual_seed(self.run.seed + 1)
+
+    def file(self, defence: Defence) -> str:
+        """The name of a defence in names of files."""
+        return f"{defence.name}-{defence.strength}".replace(" ", "").replace("%", "")
+
+    def undo(self, defence: Defence, known: Known) -> Undoing | None:
+        """How an attacker who knows so much undoes a defence."""
+        return known.undo(defence, self.run.seed, self.prepared.embed.normalised)
+
+    def seen(self, defence: Defence, undoing: Undoing | None) -> Tensor:
+        """The attacked rows of the protected store, as the attacker reads them."""
+        normalised = self.prepared.embed.normalised
+        store = protected(defence, self.vectors, self.noise(), normalised)[: self.attacked]
+        seen = store if undoing is None else undoing.fill(store)
+        return unit(seen) if normalised else seen
+
+    def reader(self, undoing: Undoing | None) -> Any:
+        """Options with the networks that read best what is left of a defence."""
+        blurred = undoing is not None and undoing.left > BLURRED and self.trained is not None
+        return self.trained if blurred else self.prepared.job.options
+
 
 def study(prepared: "PreparedInvert", attacker: Attacker, run: Run) -> Outcome:
     """Attack the store under every defence, clean and adaptive, and search it with its own queries."""
@@ -88,20 +110,27 @@ def study(prepared: "PreparedInvert", attacker: Attacker, run: Run) -> Outcome:
         for defence in defences:
             _measure(stage, defence, "clean", stage.prepared.job.options, None)
             advance(1)
-    _adaptive(stage, defences)
+    known = known_of(prepared, stage.attacked)
+    stage = evolve(stage, trained=_train(stage))
+    _adaptive(stage, defences, known)
+    points = curve.curve(stage, defences[1:], known)
+    said = [
+        *pairs(len(known.pairs), len(known.own)),
+        *power(stage.rows, stage.attacked),
+        *at_one_hundredth(stage.rows),
+        *protects(stage.rows),
+        *curve.sentences(points),
+    ]
     table = {
         "rows": stage.rows,
+        "pairs": points,
         "attacked": stage.attacked,
         "store": len(stage.vectors),
         "graded": stage.queries.relevance is not None,
-        "sentences": [
-            *pairs(len(stage.vectors) - stage.attacked),
-            *at_one_hundredth(stage.rows),
-            *protects(stage.rows),
-        ],
+        "sentences": said,
     }
-    metrics = dict(_metrics(stage.rows))
-    return outcome(prepared, run, table, metrics, table["sentences"])  # type: ignore[arg-type]
+    metrics = {**dict(_metrics(stage.rows)), **dict(curve.metrics(points))}
+    return outcome(prepared, run, table, metrics, said)
 
 
 def asked(prepared: "PreparedInvert", originals: Originals) -> retrieval.Queries:
@@ -120,18 +149,19 @@ def asked(prepared: "PreparedInvert", originals: Originals) -> retrieval.Queries
 
 
 def _measure(
-    stage: Stage, defence: Defence, attacker: str, options: Any, turned: Tensor | None
+    stage: Stage, defence: Defence, attacker: str, options: Any, undoing: Undoing | None
 ) -> None:
-    """One defence against one attacker: leakage and retrieval. turned: map that undoes it."""
-    generator = torch.Generator().manual_seed(stage.run.seed + 1)
-    store = defence.protect(stage.vectors, generator)
-    seen = store if turned is None else store @ turned
-    if stage.prepared.embed.normalised:
-        seen, store = unit(seen), unit(store)
-    name = f"{attacker}-{defence.name}-{defence.strength}".replace(" ", "").replace("%", "")
+    """One defence against one attacker: leakage, what of it is chance, and retrieval."""
+    normalised = stage.prepared.embed.normalised
+    store = protected(defence, stage.vectors, stage.noise(), normalised)
     narrow = changed(options, beam=BEAM, steps=STEPS)
     shown = stage.originals.cut(range(stage.attacked))
-    scores, costs = attack(stage.attacker, name, seen[: stage.attacked], narrow, shown)
+    seen = stage.seen(defence, undoing)[: stage.attacked]
+    name = f"{attacker}-{stage.file(defence)}"
+    view = None if undoing is None else undoing.view
+    scores, costs = attack(stage.attacker, name, seen, narrow, shown, view=view)
+    chance = by_chance(final_texts(stage.run.artifacts / f"{name}.jsonl", len(seen)), shown)
+    gains = above({n: v[:, -1] for n, v in scores.values.items()}, chance)
     found = retrieval.quality(
         store, stage.vectors, defence.query(stage.queries.vectors), stage.queries
     )
@@ -143,70 +173,42 @@ def _measure(
             "scale": getattr(defence, "scale", None),
             "attacker": attacker,
             "leakage": {n: three(scores.at(n)) for n in kept},
+            "chance": {n: mean(chance[n]) for n in gains},
+            "above": {n: three(gain) for n, gain in gains.items()},
             "retrieval": {n: three(interval(v.numpy())) for n, v in found.items()},
             **costs,
         }
     )
 
 
-def _adaptive(stage: Stage, defences: Sequence[Defence]) -> None:
-    """The attacker who knows the defence: trained with noise, or with known texts of the store.
+def _adaptive(stage: Stage, defences: Sequence[Defence], known: Known) -> None:
+    """The attacker who knows the defence: what it did to vectors is undone as far as pairs teach it.
 
-    What he cannot undo of dropping and rounding is noise to him, so where much is left he reads by the
-    networks that were trained with noise.
+    What he cannot undo is noise to him, so where much is left he reads by the networks that were
+    trained with noise.
     """
-    training = _training(stage)
-    options = stage.prepared.job.options
-    if training is not None:
-        _train(stage, training)
-        options = changed(options, model=str(training.directory))
     with stage.run.progress(len(defences), "adaptive attacker") as advance:
         for defence in defences:
-            if defence.name in LEARNED:
-                undone, left = _learned(stage, defence)
-                reader = options if left > BLURRED else stage.prepared.job.options
-                if undone is not None:
-                    _measure(stage, defence, ADAPTIVE, reader, undone)
-            elif training is not None:
-                _measure(stage, defence, ADAPTIVE, options, None)
+            undoing = stage.undo(defence, known)
+            learns = known.count or stage.trained is not None or defence.name in COMPARED
+            if undoing is not None and learns:
+                _measure(stage, defence, ADAPTIVE, stage.reader(undoing), undoing)
             advance(1)
 
 
-def _learned(stage: Stage, defence: Defence) -> tuple[Tensor | None, float]:
-    """What undoes a defence, learned from the rows that are not attacked, whose texts are known, and
-    the deviation that it leaves a coordinate.
-
-    None where all rows are attacked: nothing can be learned without known pairs.
-    """
-    known = stage.vectors[stage.attacked :]
-    if not len(known):
-        return None, 0.0
-    stored = defence.protect(known, torch.Generator())
-    if defence.name == "rotation":
-        return learned_rotation(known, stored), 0.0
-    return learned_filling(known, stored)
-
-
-def _training(stage: Stage) -> Training | None:
-    """What the adaptive attacker learns from; None where there are too few other texts."""
-    if stage.prepared.source.notes:
-        from kdst_invert.notes.generate import notes
-
-        texts = [n.text for n in notes("train", TRAINED_ON)]
-    else:
-        texts = list(stage.originals.texts[stage.attacked :])
-    if len(texts) < 200:
+def _train(stage: Stage) -> Any:
+    """Options of the attacker who went on from the clean weights with noise; None without texts for it."""
+    directory = stage.run.artifacts / "adaptive"
+    plain = training_of(stage.prepared, stage.originals, stage.attacked, directory, TRAINED_ON)
+    if plain is None:
         return None
-    return Training(texts, stage.run.artifacts / "adaptive", noise=max(LAMBDAS))
-
-
-def _train(stage: Stage, training: Training) -> None:
-    """Go on from the clean attacker's weights with noise, once."""
     options = stage.prepared.job.options
     start = changed(options, base=getattr(options, "model", None), **EPOCHS)
     narrow = changed(start, beam=1, steps=0)
     one = stage.originals.cut(range(1))
+    training = evolve(plain, noise=max(LAMBDAS))
     attack(stage.attacker, "adaptive-training", stage.vectors[:1], narrow, one, training)
+    return changed(options, model=str(directory))
 
 
 def _metrics(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, float]]:
@@ -215,5 +217,7 @@ def _metrics(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, float]]:
         strength = row["strength"].removeprefix("λ = ").replace("%", "").replace(" ", "-")
         for name, found in row["leakage"].items():
             yield f"{row['defence']}.{strength}.{row['attacker']}.{name}", found[0]
+        for name, found in row["above"].items():
+            yield f"{row['defence']}.{strength}.{row['attacker']}.{name}.above_chance", found[0]
         for name, found in row["retrieval"].items():
             yield f"{row['defence']}.{strength}.{name}", found[0]

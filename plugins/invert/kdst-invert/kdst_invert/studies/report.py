@@ -7,6 +7,7 @@ from typing import Any
 from kdst_core import charts
 from kdst_core.bench import Figure, Marked, ReportContent, Span, Stat, Table
 from kdst_invert.report import LABELS, read_json
+from kdst_invert.studies.pairs_report import known_pairs
 
 Block = Figure | Table | Marked
 TITLES = {
@@ -50,7 +51,8 @@ def _defence(found: Mapping[str, Any]) -> list[Block]:
     """The frontier, leakage over λ, and the table."""
     rows = found["rows"]
     name = "names" if "names" in rows[0]["leakage"] else "token_f1"
-    return [_frontier(rows, name), _over_lambda(rows, name), _defences(rows, found)]
+    blocks: list[Block] = [_frontier(rows, name), _over_lambda(rows, name), _defences(rows, found)]
+    return [*blocks, *known_pairs(found.get("pairs", []))]
 
 
 def _frontier(rows: Sequence[Mapping[str, Any]], name: str) -> Figure:
@@ -85,7 +87,8 @@ def _frontier(rows: Sequence[Mapping[str, Any]], name: str) -> Figure:
         picture = charts.svg(fig, "frontier")
     caption = (
         "A point a defence and strength; good is right and low. Filled: an attacker trained without"
-        " the defence. Open: one who knows it, trained with noise, or for the rotation with known texts."
+        " the defence. Open: one who knows it, undoes what pairs teach, and reads the rest with networks"
+        " trained with noise."
     )
     return Figure("Retrieval against leakage", caption, svg=picture, wide=True)
 
@@ -142,7 +145,8 @@ def _defences(rows: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> Ta
     ]
     caption = (
         f"Leakage over {found['attacked']} attacked texts, retrieval over a store of"
-        f" {found['store']}; means and 95 % intervals. Queries are not protected, but for the rotation."
+        f" {found['store']}; means and 95 % intervals, chance not subtracted. Queries are not protected,"
+        " but for the rotation."
     )
     return Table("Defences", header, cells, caption)
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kdst_invert.chance import smallest_share
+
 LOST = 0.05
 """Names that a protected store may still give away, by the upper end of the interval."""
 STOPPED, WEAKENED = 0.1, 0.7
@@ -10,9 +12,10 @@ STOPPED, WEAKENED = 0.1, 0.7
 
 
 def leak(row: Mapping[str, Any]) -> tuple[str, list[float]]:
-    """The measure of what leaks most plainly: names where they are known, else token F1."""
+    """The measure of what leaks most plainly, names where they are known, else token F1, and what of it
+    is above chance with its interval."""
     name = "names" if "names" in row["leakage"] else "token_f1"
-    return name, row["leakage"][name]
+    return name, row.get("above", {}).get(name, row["leakage"][name])
 
 
 def find(
@@ -53,16 +56,39 @@ def at_one_hundredth(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return found
 
 
-def pairs(known: int) -> list[str]:
-    """What the attacker of rotation, dropping and rounding knew: pairs of a text and its vector."""
+def pairs(known: int, own: int = 0) -> list[str]:
+    """What the adaptive attacker knew: pairs of a text and its vector, and other texts of his own."""
+    more = f" and had {own:,} other texts of the kind, which he protected himself" if own else ""
     if known:
         return [
-            f"The adaptive attacker of rotation, dropping and rounding knew {known} pairs of a text"
-            " and its stored vector; noise was met by one who trained on noisy vectors."
+            f"The adaptive attacker knew which defence it was and {known} pairs of a text and its stored"
+            f" vector{more}; rotation was learned from the pairs alone. Where much was left, networks"
+            " trained with noise read it."
         ]
     return [
         "The attacker had 0 known pairs, since every text was attacked: nothing is said of one who"
         " knows pairs and undoes rotation, dropping or rounding. Attack fewer texts (--count)."
+    ]
+
+
+def power(rows: Sequence[Mapping[str, Any]], attacked: int) -> list[str]:
+    """What is chance, which is subtracted below, and the smallest leak that could have been seen."""
+    without = find(rows, 0.0, "clean")
+    if without is None or "token_f1" not in without.get("above", {}):
+        return [
+            f"With {attacked} text attacked nothing tells a leak from what texts share by chance."
+        ]
+    half = max((row["above"]["token_f1"][2] - row["above"]["token_f1"][1]) / 2 for row in rows)
+    names = (
+        f"{smallest_share(attacked):.1%} of the names or "
+        if "names" in without["above"]
+        else f"{smallest_share(attacked):.1%} of the texts word for word or "
+    )
+    return [
+        f"By chance, texts written for other rows share token F1 {without['chance']['token_f1']:.2f} with"
+        " an original; that is no leak, and is subtracted in the verdicts. With"
+        f" {attacked} texts attacked no leak below {names}{half:.2f} of token F1 could have been told"
+        " from none."
     ]
 
 

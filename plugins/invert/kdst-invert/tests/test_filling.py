@@ -1,0 +1,79 @@
+"""What pairs teach of a defence, and how guesses are compared after the same defence."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from kdst_invert.defences import Dropping, Gaussian, Rotation, Rounding, unit
+from kdst_invert.filling import Curved, Linear, learned
+from kdst_invert.studies.adaptive import Known, protected
+
+D = 24
+
+
+@pytest.fixture
+def vectors() -> Tensor:
+    """Vectors on a curved surface of few dimensions, as texts of one kind make them."""
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(260, 4, generator=generator)
+    first = torch.randn(4, D, generator=generator)
+    return unit(torch.tanh(hidden @ first) + 0.3 * (hidden @ first).square())
+
+
+def close(a: Tensor, b: Tensor) -> float:
+    """Mean cosine."""
+    return float(torch.cosine_similarity(a, b, dim=1).mean())
+
+
+def test_without_pairs_the_store_stays_as_it_is(vectors: Tensor) -> None:
+    fill, left = learned(vectors[:0], vectors[:0])
+    assert torch.equal(fill(vectors), vectors)
+    assert left == 0
+
+
+@pytest.mark.parametrize("defence", [Dropping(0.5), Rounding(2), Gaussian(0.1)])
+def test_pairs_bring_the_store_nearer_to_what_it_was(vectors: Tensor, defence: object) -> None:
+    generator = torch.Generator().manual_seed(1)
+    stored = defence.protect(vectors, generator)  # type: ignore[attr-defined]
+    fill, left = learned(vectors[20:], stored[20:])
+    before, after = close(stored[:20], vectors[:20]), close(fill(stored[:20]), vectors[:20])
+    assert after > before + 0.3 * (1 - before)
+    error = float((fill(stored[:20]) - vectors[:20]).square().mean().sqrt())
+    assert left == pytest.approx(error, rel=0.5)
+
+
+def test_what_is_curved_is_learned_curved_and_the_unchanged_stays(vectors: Tensor) -> None:
+    stored = Dropping(0.75).protect(vectors, torch.Generator())
+    assert isinstance(learned(vectors, stored)[0], Curved)
+    fill, left = learned(vectors[:100], vectors[:100])
+    assert isinstance(fill, Linear)
+    assert left < 1e-6
+    assert close(fill(vectors[100:]), vectors[100:]) > 1 - 1e-6
+
+
+def test_guesses_are_compared_after_the_same_defence(vectors: Tensor) -> None:
+    known = Known(vectors[60:], vectors[:0])
+    for defence in (Rounding(2), Dropping(0.75)):
+        undoing = known.undo(defence, 0, normalised=True)
+        assert undoing is not None
+        assert undoing.view is not None
+        seen = undoing.fill(protected(defence, vectors[:60], torch.Generator(), True))
+        assert close(undoing.view(vectors[:60]), seen) == pytest.approx(1, abs=1e-6)
+
+
+def test_a_secret_is_learned_from_pairs_alone(vectors: Tensor) -> None:
+    assert Known(vectors[:0], vectors).undo(Rotation(), 0, normalised=True) is None
+    undoing = Known(vectors[:200], vectors[:0]).undo(Rotation(), 0, normalised=True)
+    assert undoing is not None
+    assert undoing.view is None
+    stored = Rotation().protect(vectors[200:], torch.Generator())
+    assert close(undoing.fill(stored), vectors[200:]) > 0.99
+
+
+def test_few_pairs_are_the_first_or_none(vectors: Tensor) -> None:
+    known = Known(vectors[:3], vectors[3:8])
+    few = known.few(5)
+    assert few is not None
+    assert torch.equal(few.pairs, vectors[:5])
+    assert few.count == 5
+    assert known.few(9) is None
