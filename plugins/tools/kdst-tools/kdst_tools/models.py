@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from kdst_core.errors import KdstError
-from kdst_tools import configs
+from kdst_tools import configs, gguf
 from kdst_tools.begin import put_before
 
 Pair = tuple[Any, Any]
@@ -28,10 +28,13 @@ def load(name: str, device: str, stage: str = "warm", as_saved: bool = False) ->
 
 
 def _pretrained(name: str, device: str, as_saved: bool) -> Pair:
-    """Load from a directory or the hub, weights from safetensors only, in 32 bits on a CPU."""
+    """Load from a directory or the hub, weights from safetensors or GGUF, in 32 bits on a CPU."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    given = name
+    if file := gguf.wanted(name):
+        name = str(gguf.converted(file))
     if Path(name).exists() and not (Path(name) / "config.json").is_file():
         raise KdstError(f"--model {name} holds no model: config.json is missing")
     dtype: Any = torch.float32 if device == "cpu" else torch.bfloat16
@@ -42,10 +45,11 @@ def _pretrained(name: str, device: str, as_saved: bool) -> Pair:
     except Exception as e:
         reason = (str(e).strip().splitlines() or [type(e).__name__])[0]
         raise KdstError(
-            f"--model {name} cannot be loaded: {reason[:160]}\nGive tiny, a directory that a causal"
-            " language model and its tokenizer were saved in, or a hub id (owner/name)"
+            f"--model {given} cannot be loaded: {reason[:160]}\nGive tiny, smollm2, a directory that a"
+            " causal language model and its tokenizer were saved in, a .gguf file, or a hub id"
+            " (owner/name)"
         ) from e
-    return check(model.to(device).eval(), tokenizer, name)
+    return check(model.to(device).eval(), tokenizer, given)
 
 
 def check(model: Any, tokenizer: Any, name: str) -> Pair:
