@@ -21,6 +21,7 @@ from kdst_core.errors import KdstError, did_you_mean
 from kdst_core.executors.place import Aside
 from kdst_core.options import Given, Item, build, items
 from kdst_tools import toolset
+from kdst_tools.lines import is_unicode
 from kdst_tools.toolset import DEFAULT
 
 SHARD = 32
@@ -149,6 +150,10 @@ def _source(function: Any) -> str | None:
 def _document(text: str | Document, day: datetime.date | None) -> Document:
     """A text as a document."""
     found = Document(text) if isinstance(text, str) else text
+    if not is_unicode(found.text):
+        raise KdstError(
+            f"the text {found.text[:40]!r} holds half of a surrogate pair, which is no Unicode"
+        )
     return evolve(found, date=found.date or day)
 
 

@@ -60,7 +60,7 @@ def document_of(content: Mapping[str, Any], text_field: str) -> Document | None:
     A text with half of a surrogate pair is none: no tokenizer and no file takes it.
     """
     text, name, date = (content.get(key) for key in (text_field, "id", "date"))
-    if not isinstance(text, str) or not text.strip() or not _is_unicode(f"{text}{name}"):
+    if not isinstance(text, str) or not text.strip() or not is_unicode(f"{text}{name}"):
         return None
     try:
         if isinstance(date, str) and date.strip():
@@ -73,7 +73,7 @@ def document_of(content: Mapping[str, Any], text_field: str) -> Document | None:
     return Document(text, date=day) if name in (None, "") else Document(text, str(name), day)
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
     """Return whether a text can be written as UTF-8."""
     try:
         text.encode()

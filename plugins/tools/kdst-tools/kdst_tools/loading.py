@@ -11,6 +11,7 @@ from kdst_tools.corpora import dated
 from kdst_tools.dates import day
 from kdst_tools.documents import Corpus, from_file
 from kdst_tools.inputs import ToolsInputs
+from kdst_tools.lines import is_unicode
 from kdst_tools.staged import StagedOptions
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ def pair(inputs: ToolsInputs, live: Any, device: str, stage: str) -> models.Pair
 
 def prompts(inputs: ToolsInputs, own: StagedOptions) -> Corpus | None:
     """Return the prompts of a file, None where there is none; KdstError where one is given as well."""
+    if own.prompt is not None and not is_unicode(own.prompt):
+        raise KdstError(f"--prompt {own.prompt[:40]!r} holds what is no Unicode; give it as UTF-8")
     if own.prompts is None:
         return None
     if own.prompt is not None:

@@ -117,6 +117,19 @@ def test_calls_at_the_same_time_have_processes_of_their_own(site: Path):
     assert len(tool._idle) == 2  # type: ignore[attr-defined]
 
 
+def test_a_process_that_ended_between_calls_costs_none(site: Path, tmp_path: Path):
+    (tool,) = toolset.load(["word"], False)
+    (process,) = tool._idle  # type: ignore[attr-defined]
+    os.kill(process._process.pid, 9)
+    process._process.wait()
+    assert ask(Executor([tool]), "b") == [("b A text. None", "")]
+    executor = mcp(tmp_path)
+    (session,) = executor.tools["add_two"].server._sessions  # type: ignore[attr-defined]
+    os.kill(session._process._process.pid, 9)
+    session._process._process.wait()
+    assert added(executor, "1, 2") == [("3", "")]
+
+
 def test_processes_end_with_their_tool(site: Path):
     (tool,) = toolset.load(["word"], False)
     (process,) = tool._idle  # type: ignore[attr-defined]

@@ -90,6 +90,7 @@ def test_a_stopped_run_goes_on_behind_its_last_group(tmp_path, model, monkeypatc
         ({"prompts": "no.txt"}, r"--prompts .*no\.txt: no such file"),
         ({"prompts": "no.doc"}, "the format .doc is not known"),
         ({"prompts": "no.txt", "prompt": "x"}, "give one of them"),
+        ({"prompt": "bad \udcff byte"}, "holds what is no Unicode"),
     ],
 )
 def test_prompts_that_cannot_be_read_are_said(tmp_path: Path, options: dict, said: str):
@@ -125,6 +126,8 @@ def test_functions_and_tools_are_taken_as_tools(model: Path):
     assert len(found) == 1
     with pytest.raises(KdstError, match="no option 'tau'"):
         api.generate(["x"], tau=1)
+    with pytest.raises(KdstError, match="half of a surrogate pair"):
+        api.generate(["half \ud83d"])
     with pytest.raises(KdstError, match="there is no tool"):
         api.generate(["x"], tools=["calculater"])
 

@@ -91,6 +91,11 @@ class LineProcess:
             raise Ended("it said what is no JSON object")
         return content
 
+    @property
+    def alive(self) -> bool:
+        """Whether the process has not ended."""
+        return self._process.poll() is None
+
     def last_words(self) -> str:
         """How the process ended, and the last line that it printed to stderr."""
         if self._too_long:

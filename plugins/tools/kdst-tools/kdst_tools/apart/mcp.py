@@ -41,6 +41,8 @@ class Server:
         """
         with self.lock:
             try:
+                if self._sessions and not self._sessions[0].alive:
+                    self._drop()
                 if not self._sessions:
                     self._sessions.append(Session(self.command))
                 session, deadline = self._sessions[0], time.monotonic() + seconds
@@ -57,7 +59,7 @@ class Server:
                 raise ValueError(f"its server ended ({error})") from error
 
     def _drop(self) -> None:
-        """End the process that does not answer."""
+        """Let go of the process that does not answer."""
         self._sessions.pop().kill()
 
 

@@ -99,6 +99,11 @@ class Session:
             ) from error
         return found[:MAX_TOOLS]
 
+    @property
+    def alive(self) -> bool:
+        """Whether the server has not ended."""
+        return self._process.alive
+
     def kill(self) -> None:
         """End the server."""
         self._process.kill()

@@ -61,8 +61,7 @@ class ProcessTool:
 
     def __call__(self, argument: str, document: Document) -> str:
         """Answer one call; ValueError with what went wrong, GaveUp where the timeout passed."""
-        with self._lock:
-            process = self._idle.pop() if self._idle else None
+        process = self._taken()
         try:
             process = process or self._start()[0]
         except KdstError as error:
@@ -73,6 +72,16 @@ class ProcessTool:
         if "result" not in answer:
             raise ValueError(answer.get("failed", ""))
         return str(answer["result"])
+
+    def _taken(self) -> LineProcess | None:
+        """A process that waits for a call, None where there is none; what has ended is let go of."""
+        with self._lock:
+            while self._idle:
+                process = self._idle.pop()
+                if process.alive:
+                    return process
+                process.kill()
+        return None
 
     def _asked(self, process: LineProcess, argument: str, document: Document) -> dict[str, Any]:
         """Ask a process; one that gives no answer is ended."""
