@@ -57,7 +57,7 @@ class ToolformerOptions(StagedOptions):
         1.0, "Temperature of the sampled calls; 0 is greedy.", min=0, max=10
     )
     lr: float | None = option(
-        None, "Learning rate of finetuning. Default: 1e-5; 1e-3 on tiny.", above=0
+        None, "Learning rate of finetuning. Default: 1e-5; 2e-4 by LoRA; 1e-3 on tiny.", above=0
     )
     batch: int | None = option(
         None, "Sequences of a finetuning step. Default: 128; 16 on tiny.", min=1
@@ -68,6 +68,12 @@ class ToolformerOptions(StagedOptions):
         "Passes over the annotated texts, if they need fewer steps. Default: 1; 3 on tiny.",
         above=0,
     )
+    full: bool = option(
+        False,
+        "Finetune all weights also of a model of over 100 million parameters, which by default is"
+        " finetuned by LoRA (package peft).",
+    )
+    lora_rank: int = option(16, "Rank of LoRA.", min=1)
     length: int = option(1024, "Most tokens of a finetuning sequence.", min=8)
     trigger: Literal["auto", "top-k", "probability"] = option(
         "auto",

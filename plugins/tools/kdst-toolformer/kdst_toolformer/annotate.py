@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from kdst_core.contracts import Document, Generation, ToolAnnotation, ToolCall, ToolsRequest
+from kdst_toolformer import adapters
 from kdst_toolformer.filter import Filter
 from kdst_toolformer.finetune import FineTuning, Recipe
 from kdst_toolformer.forward import CausalModel
@@ -22,6 +23,7 @@ from kdst_toolformer.score import Scorer
 from kdst_toolformer.settings import Placement, Trigger, per_tool
 from kdst_tools.calls import escape, write
 from kdst_tools.execution import Executor
+from kdst_tools.staged import STAGES
 from kdst_tools.tokens import CallTokens
 
 if TYPE_CHECKING:
@@ -73,7 +75,9 @@ class Annotator:
 
     @property
     def notes(self) -> list[str]:
-        """What the user should know of how the model is read."""
+        """What the user should know of how the model is read; KdstError where it cannot be trained."""
+        if STAGES.index(self.options.stage) >= STAGES.index("finetune"):
+            adapters.chosen(self.request.model, self.options.full)
         return [note for note in self._read[1:] if note]
 
     @cached_property
@@ -137,14 +141,17 @@ class Annotator:
 
     def finetune(self, annotations: Sequence[ToolAnnotation]) -> FineTuning:
         """Train a copy of the model on C*."""
-        options = self.options
-        usual = Recipe(lr=1e-3, batch=16, epochs=3) if self.request.warm else Recipe()
+        options, lora = self.options, adapters.chosen(self.request.model, self.options.full)
+        usual = Recipe(lr=2e-4) if lora else Recipe()
+        if self.request.warm:
+            usual = Recipe(lr=1e-3, batch=16, epochs=3)
         recipe = Recipe(
             options.lr or usual.lr,
             options.batch or usual.batch,
             options.steps,
             options.epochs or usual.epochs,
             length=options.length,
+            rank=options.lora_rank if lora else 0,
         )
         caps = {name: own.cap for name, own in self.settings.items()}
         return FineTuning(

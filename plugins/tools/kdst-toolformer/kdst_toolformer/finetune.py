@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from kdst_core.contracts import ToolAnnotation, TrainingStep
 from kdst_core.errors import KdstError
+from kdst_toolformer import adapters
 from kdst_toolformer.draws import generator
 from kdst_toolformer.forward import batches
 from kdst_tools import configs
@@ -32,7 +33,7 @@ KEPT = 40
 
 @frozen
 class Recipe:
-    """steps: at most. epochs: over C*. length: most tokens of a sequence."""
+    """steps: at most. epochs: over C*. length: most tokens of a sequence. rank: of LoRA, 0 for none."""
 
     lr: float = 1e-5
     batch: int = 128
@@ -41,6 +42,7 @@ class Recipe:
     warmup: float = 0.1
     length: int = 1024
     weight_decay: float = 0.0
+    rank: int = 0
 
 
 class FineTuning:
@@ -57,7 +59,10 @@ class FineTuning:
         seed: int,
         budget: int,
     ) -> None:
-        self.model = master(model).train().requires_grad_(True)
+        if recipe.rank:
+            self.model = adapters.inject(copy.deepcopy(model).train(), recipe.rank, seed)
+        else:
+            self.model = master(model).train().requires_grad_(True)
         self.heads = Heads(self.model)
         context = configs.context(model)
         self.recipe, self.seed, self.budget = recipe, seed, min(budget, most_tokens(model))
@@ -69,8 +74,9 @@ class FineTuning:
         per_epoch = math.ceil(len(self.sequences) / recipe.batch)
         self.total = max(1, min(recipe.steps, round(recipe.epochs * per_epoch)))
         self.per_epoch, self.step = per_epoch, 0
+        self.trained = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
         self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay
+            self.trained.values(), lr=recipe.lr, weight_decay=recipe.weight_decay
         )
 
     def __iter__(self) -> Iterator[TrainingStep]:
@@ -82,6 +88,8 @@ class FineTuning:
             loss = self._update(self._batch(self.step))
             self.step += 1
             yield TrainingStep(self.step, self.total, loss, lr)
+        if self.recipe.rank:
+            self.model = adapters.merged(self.model)
         self.model.eval()
 
     def rate(self, step: int) -> float:
@@ -107,7 +115,7 @@ class FineTuning:
         with self._seeded_dropout():
             for chosen in batches([len(ids) for ids in batch], self.budget, len(batch)):
                 total += self._backward([batch[i] for i in chosen], count)
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(self.trained.values(), 1.0)
         self.optimizer.step()
         return total
 
@@ -151,16 +159,18 @@ class FineTuning:
         return total
 
     def state_dict(self) -> dict[str, Any]:
-        """Return model, optimizer and step."""
+        """Return model (of LoRA what is trained of it), optimizer and step."""
         return {
             "step": self.step,
-            "model": self.model.state_dict(),
+            "model": {n: p.detach() for n, p in self.trained.items()}
+            if self.recipe.rank
+            else self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on behind the step of a state."""
-        self.model.load_state_dict(state["model"])
+        self.model.load_state_dict(state["model"], strict=not self.recipe.rank)
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = int(state["step"])
 

@@ -1,6 +1,7 @@
 """Finetuning: what is trained on, and that it resumes."""
 
 import copy
+import sys
 from itertools import pairwise
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from kdst_core.contracts import Document, ToolAnnotation
 from kdst_core.errors import KdstError
+from kdst_toolformer import adapters
 from kdst_toolformer.finetune import FineTuning, Recipe, capped, most_tokens, sequences
 from kdst_tools import layouts
 from kdst_tools.calls import write
@@ -124,3 +126,49 @@ def test_long_texts_are_cut_into_sequences_that_lose_no_prediction():
 def test_nothing_to_train_on_is_refused():
     with pytest.raises(KdstError, match="no text to finetune on"):
         training(count=0)
+
+
+def lora(layout: str, kind: torch.dtype = torch.float32) -> FineTuning:
+    model = layouts.model(layout, len(TOKENIZER)).to(kind)
+    recipe = Recipe(lr=1e-2, batch=4, epochs=4, rank=4)
+    return FineTuning(model, TOKENS, annotations(12), {}, recipe, seed=0, budget=256)
+
+
+@pytest.mark.parametrize("layout", ["gpt2", "llama"])
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_lora_trains_little_and_ends_as_a_plain_model(layout, kind):
+    pytest.importorskip("peft")
+    run = lora(layout, kind)
+    whole = sum(p.numel() for p in run.model.parameters())
+    assert sum(p.numel() for p in run.trained.values()) < 0.4 * whole
+    assert {p.dtype for p in run.trained.values()} == {torch.float32}
+    assert not any("lm_head" in name or "wte" in name for name in run.trained)
+    losses = [step.loss for step in run]
+    assert sum(losses[-3:]) < 0.97 * sum(losses[:3])
+    plain, given = run.model, layouts.model(layout, len(TOKENIZER)).to(kind)
+    assert plain.state_dict().keys() == given.state_dict().keys()
+    assert {p.dtype for p in plain.parameters()} == {torch.float32}
+    again = FineTuning(plain, TOKENS, annotations(12), {}, run.recipe, seed=0, budget=256)
+    assert next(iter(again)).loss < 0.97 * losses[0]
+
+
+def test_lora_goes_on_from_what_it_trains():
+    pytest.importorskip("peft")
+    straight, other = lora("llama"), lora("llama")
+    steps = iter(straight)
+    for _ in range(4):
+        next(steps)
+    state = copy.deepcopy(straight.state_dict())
+    assert state["model"].keys() == straight.trained.keys()
+    other.load_state_dict(state)
+    assert [s.loss for s in other] == [s.loss for s in steps]
+
+
+def test_large_models_are_trained_by_lora_unless_all_weights_are_asked_for(monkeypatch):
+    model = layouts.model("gpt2", 50)
+    assert not adapters.chosen(model, full=False)
+    monkeypatch.setattr(adapters, "LARGE", 1000)
+    assert not adapters.chosen(model, full=True)
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(KdstError, match=r"pip install 'kdst-toolformer\[lora\]', or give --full"):
+        adapters.chosen(model, full=False)
