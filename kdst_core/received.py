@@ -12,6 +12,10 @@ from kdst_core.registry import CAPABILITIES
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """What a method, a package, a capability or a version may be called in a message."""
+STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Controls of a terminal, marks that turn the direction of a text, and halves of pairs."""
+DEEPEST = 40
+"""Tables in tables of a result; kdst writes four."""
 FIRST_BYTES = {
     ".png": lambda head: head.startswith(b"\x89PNG\r\n\x1a\n"),
     ".npz": lambda head: head.startswith(b"PK"),
@@ -31,6 +35,8 @@ def parse_result(path: Path, schema: int) -> dict[str, Any]:
         if path.is_symlink():
             raise KdstError(f"{path} is a link; a run holds regular files only")
         data = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
+        if _depth(data) > DEEPEST:
+            raise RecursionError
     except RecursionError:
         raise KdstError(f"cannot read {path}: it is nested too deeply") from None
     except (OSError, ValueError) as e:
@@ -42,7 +48,32 @@ def parse_result(path: Path, schema: int) -> dict[str, Any]:
             raise KdstError(f"{path} is no result of kdst: {key!r} is missing")
         if not fits(data[key]):
             raise KdstError(f"{path} is no result of kdst: {key!r} must be {wanted}")
-    return data
+    shown: dict[str, Any] = _visible(data)
+    return shown
+
+
+def _visible(value: Any) -> Any:
+    """Return what a result holds with the characters of its texts that steer a terminal as escapes."""
+    if isinstance(value, str):
+        return STEERING.sub(lambda found: ascii(found[0])[1:-1], value)
+    if isinstance(value, dict):
+        return {_visible(key): _visible(v) for key, v in value.items()}
+    return [_visible(v) for v in value] if isinstance(value, list) else value
+
+
+def misfit(place: str, error: Exception) -> KdstError:
+    """Return the error for files that somebody sent, of which something else broke that read them."""
+    reason = (str(error).splitlines() or [""])[0][:200] or "empty"
+    found = f"holds a result or an artifact that does not fit ({type(error).__name__}: {reason})"
+    return KdstError(f"{place} {found}")
+
+
+def _depth(value: Any) -> int:
+    """Return how deep tables and lists are nested."""
+    inner = (
+        value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    )
+    return 0 if inner is None else 1 + max(map(_depth, inner), default=0)
 
 
 def check_artifacts(directory: Path, artifacts: Mapping[str, str]) -> None:

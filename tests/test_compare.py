@@ -148,6 +148,17 @@ def test_finished_runs_take_part_beside_methods(tmp_path: Path) -> None:
 
 
 @pytest.mark.plugins
+def test_a_finished_run_that_does_not_fit_is_the_files_fault(tmp_path: Path) -> None:
+    small: dict[str, Any] = {"images": 20, "types": "fog", "out": tmp_path / "a"}
+    kdst_core.run("norm", **small)
+    path = tmp_path / "a/result.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "method": "source"}))
+    (tmp_path / "a/artifacts/curves.json").write_text('{"methods": {}}')
+    with pytest.raises(KdstError, match=r"a holds a result or an artifact that does not fit"):
+        compare([str(tmp_path / "a")], out=tmp_path / "c")
+
+
+@pytest.mark.plugins
 def test_methods_that_draw_nothing_run_once_on_data_that_draw_nothing(tmp_path: Path) -> None:
     import numpy as np
 

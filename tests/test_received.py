@@ -70,6 +70,23 @@ def test_text_that_is_no_result_is_refused(received: Path, text: str) -> None:
         api.load_result(received)
 
 
+def test_texts_that_would_steer_a_terminal_are_shown_as_escapes(received: Path) -> None:
+    evil = {"a\x1b[2J": ["\x07\u202eevil", "tab\tand\nline", "é 95\u00a0%"], "half": "\ud800"}
+    write(received, {**RESULT, "options": evil, "warnings": ["\x9b31m"]})
+    data = api.load_result(received).data
+    shown = {"a\\x1b[2J": ["\\x07\\u202eevil", "tab\tand\nline", "é 95\u00a0%"], "half": "\\ud800"}
+    assert (data["options"], data["warnings"]) == (shown, ["\\x9b31m"])
+
+
+def test_a_table_too_deep_for_a_page_is_refused(received: Path) -> None:
+    deep: Any = 1
+    for _ in range(60):
+        deep = {"a": [deep]}
+    write(received, {**RESULT, "options": deep})
+    with pytest.raises(KdstError, match="nested too deeply"):
+        api.load_result(received)
+
+
 def test_links_are_refused_and_never_followed(received: Path) -> None:
     (received / "artifacts" / "deep").mkdir()
     (received / "artifacts" / "deep" / "p.png").symlink_to("/etc/hostname")
@@ -92,6 +109,8 @@ def test_an_artifact_outside_the_run_or_of_another_type_is_refused(received: Pat
     write(received, {**RESULT, "artifacts": {"c": "../c.json"}})
     with pytest.raises(KdstError, match="outside the run"):
         api.load_result(received)
+    write(received, {**RESULT, "artifacts": {"c": "artifacts/\0.json"}})
+    assert api.load_result(received).data["artifacts"] == {"c": "artifacts/\\x00.json"}
     write(received, RESULT)
     (received / "artifacts" / "p.png").write_text("a key")
     with pytest.raises(KdstError, match="not the png file"):

@@ -12,6 +12,7 @@ from kdst_core.errors import KdstError
 def command(run: Path) -> None:
     """Make report.html again from result.json and the artifacts of a run."""
     from kdst_core import api, registry, report
+    from kdst_core.received import misfit
 
     result = api.load_result(run)
     bench = registry.load_bench(result.data["capability"])
@@ -20,8 +21,5 @@ def command(run: Path) -> None:
     except (KdstError, OSError):
         raise
     except Exception as e:
-        reason = str(e)[:200] or "empty"
-        raise KdstError(
-            f"{run} holds a result or an artifact that does not fit ({type(e).__name__}: {reason})"
-        ) from e
+        raise misfit(str(run), e) from e
     click.echo(f"Report: {page}")

@@ -17,6 +17,7 @@ from kdst_core.errors import KdstError
 from kdst_core.executors import BUILT_IN
 from kdst_core.options import Given
 from kdst_core.progress import Mode
+from kdst_core.received import misfit
 from kdst_core.rundir import REPORT, write_atomically
 
 COMPARISON, CSV, LATEX = "comparison.json", "table.csv", "table.tex"
@@ -92,7 +93,15 @@ def carry(
     directory = Path(out) if out is not None else default_directory(runs)
     refuse_other_files(directory)
     died = carry_out(plan.without_duplicates(cells), jobs, show, executor, address)
-    return write(cells, directory, command_line(methods, given, seeds), died)
+    try:
+        return write(cells, directory, command_line(methods, given, seeds), died)
+    except (KdstError, OSError):
+        raise
+    except Exception as e:
+        sent = [str(c.run) for c in found if c.run is not None]
+        if not sent:
+            raise
+        raise misfit(" or ".join(sent), e) from e
 
 
 def default_directory(runs: Path) -> Path:
