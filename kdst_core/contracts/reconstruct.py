@@ -56,12 +56,15 @@ class ReconstructRequest:
     """The views a scene is fitted to; held-out views are not in it.
 
     generator: a CPU generator, the source of all randomness. iterations: how many the capture asks
-    for when the user says nothing, None for the method's own default.
+    for when the user says nothing, None for the method's own default. seconds: the time that the
+    fit may take from the call on, None where it does not matter; a method that keeps to it says in
+    `plan` of its reconstruction what it chose.
     """
 
     capture: Capture
     generator: "Generator"
     iterations: int | None = None
+    seconds: float | None = None
 
 
 @frozen

@@ -25,8 +25,11 @@ FILL = 40
 """Cells across a photograph that the ground is looked for in."""
 SIDE = 96
 """Pixels of the longer side that photographs are reduced to for a trial, at most."""
-ITERATIONS = (50, 100)
-"""Fewest and most iterations of a trial; between them, as many as the run has."""
+ITERATIONS, PART = (50, 400), 4
+"""Fewest and most iterations of a trial; between them, a part of the run's: what is added at first
+needs some of them to find its place."""
+HURRIED = 60.0
+"""Seconds of a fit below which nothing is tried, since trying would take a good part of them."""
 VIEWS, POINTS = 20, 6_000
 """Most views and most points of a trial."""
 MARGIN = 0.1
@@ -54,7 +57,7 @@ class Sample:
     """Small copies of some training views: what a trainer takes, by name, and the rows left out."""
 
     given: Mapping[str, Any]
-    folds: Sequence[Sequence[int]]
+    left_out: Sequence[int]
 
 
 Score = Callable[[Options], list[float]]
@@ -62,13 +65,13 @@ Progress = Callable[[int, str], AbstractContextManager[Callable[[int], None]]]
 
 
 def choose(
-    options: Options, frame: Frame, background_known: bool, score: Score
+    options: Options, frame: Frame, background_known: bool, score: Score, hurried: bool = False
 ) -> tuple[Options, list[Prior]]:
     """Return options with nothing left to try, and what was found.
 
     Tried are a white background where `background` is auto, and the ground where `init_fill` is
     None. background_known: whether the capture says what lies behind it. score: PSNR in dB of every
-    view left out, of short fits with given options.
+    view left out, of a short fit with given options. hurried: there is no time to try anything.
     """
     plain = attrs.evolve(options, background=_plain(options), init_fill=options.init_fill or 0)
     found: list[Prior] = []
@@ -77,6 +80,8 @@ def choose(
     if plain.init_fill and _ground(frame):
         found.append(Prior("ground", False, f"ground not assumed: {_ground(frame)}"))
         plain = attrs.evolve(plain, init_fill=0)
+    if hurried:
+        return plain, found
     wanted: list[tuple[bool, str, dict[str, Any], str]] = [
         (options.background == "auto", "white sky", {"background": "white"}, _sky(frame)),
         (options.init_fill is None, "ground", {"init_fill": FILL}, _ground(frame)),
@@ -140,17 +145,15 @@ def sample(views: Sequence[View], capture: Mapping[str, Any]) -> Sample:
         "tracks": _tracks(capture["tracks"], rows, kept),
         "exposures": None if capture["exposures"] is None else capture["exposures"][rows],
     }
-    return Sample(given, folds(len(rows)))
+    return Sample(given, left_out(len(rows)))
 
 
-def folds(count: int) -> list[list[int]]:
-    """Return the rows left out of each of two fits, inner ones; of few views one fit leaves one."""
+def left_out(count: int) -> list[int]:
+    """Return the rows of the views that a short fit leaves out: every third of the inner ones; of
+    two views none, which both are then fitted and compared."""
     if count < 3:
-        return [list(range(count))]
-    if count < 6:
-        return [[count // 2]]
-    inner = list(range(1, count - 1))
-    return [inner[::4], inner[2::4]]
+        return list(range(count))
+    return list(range(1, count - 1, 3)) if count > 5 else [count // 2]
 
 
 def _small(image: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
@@ -198,7 +201,7 @@ def trial_options(options: Options) -> Options:
     fewest, most = ITERATIONS
     return attrs.evolve(
         options,
-        iterations=min(max(options.iterations, fewest), most),
+        iterations=min(max(options.iterations // PART, fewest), most),
         sh_degree=0,
         num_downscales=0,
         exposure=False,
@@ -222,21 +225,19 @@ class Fits:
     _sample: Sample | None = None
 
     def scores(self, options: Options) -> list[float]:
-        """Return the PSNR in dB of every view left out of a fit."""
+        """Return the PSNR in dB of every view left out of a fit with some options."""
         if self._sample is None:
             self._sample = sample(self.views, self.capture)
-        given, folds, found = self._sample.given, self._sample.folds, []
+        given, out = self._sample.given, self._sample.left_out
+        rows = [k for k in range(len(given["images"])) if k not in out] or list(out)
         settings = trial_options(options)
-        total = len(folds) * settings.iterations
         quiet = nullcontext(lambda _steps: None)
-        with self.progress(total, "trying priors") if self.progress else quiet as advance:
-            for fold in folds:
-                rows = [k for k in range(len(given["images"])) if k not in fold] or list(fold)
-                machine = self.trainer(settings, _part(given, rows))
-                for _ in machine.run():
-                    advance(1)
-                found += [_psnr(machine.scene, given, row) for row in fold]
-        return found
+        trying = self.progress and self.progress(settings.iterations, "trying priors")
+        with trying or quiet as advance:
+            machine = self.trainer(settings, _part(given, rows))
+            for _ in machine.run():
+                advance(1)
+        return [_psnr(machine.scene, given, row) for row in out]
 
 
 def _part(given: Mapping[str, Any], rows: Sequence[int]) -> dict[str, Any]:

@@ -95,17 +95,32 @@ class GaussianReconstruction:
                 background=capture.background,
                 device=device,
                 progress=progress,
+                seconds=request.seconds,
             )
         except ValueError as e:
             raise KdstError(str(e)) from e
         self._steps = self.trainer.run()
         self.priors = self.trainer.priors
+        if self.trainer.plan:
+            count = self.trainer.plan.iterations
         self.notes = attrs.evolve(options, iterations=count).unused(len(capture.points))
 
     @property
     def iterations(self) -> int:
         """Iteration at which training ends."""
         return self.trainer.options.iterations
+
+    @property
+    def plan(self) -> str:
+        """What was chosen to end in time, as a sentence; nothing without a time to keep."""
+        plan = self.trainer.plan
+        if plan is None:
+            return ""
+        sides = [round(plan.share * max(v.size)) for v in self.trainer.views]
+        return (
+            f"photographs of at most {max(sides)} pixels, {plan.gaussians:,} Gaussians, about"
+            f" {plan.iterations:,} iterations"
+        )
 
     @property
     def scene(self) -> GaussianScene:
@@ -123,6 +138,8 @@ class GaussianReconstruction:
         """How many times longer an iteration takes on the average than at first, and the bytes that
         memory still grows by: Gaussians become GROWTH times as many, where there is room."""
         now, options = len(self.trainer.scene), self.trainer.options
+        if self.trainer.plan:
+            return 1.0, self.trainer.memory.growth(max(0, self.trainer.plan.gaussians - now))
         if not options.refines:
             return 1.0, 0
         more = max(0, min(int(GROWTH * now), options.cap_max) - now)

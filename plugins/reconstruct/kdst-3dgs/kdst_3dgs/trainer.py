@@ -1,5 +1,6 @@
 """The training loop of 3D Gaussian Splatting, one view an iteration."""
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -8,7 +9,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from kdst_3dgs import initialise, priors
+from kdst_3dgs import budget, initialise, priors
 from kdst_3dgs.adam import VisibleAdam
 from kdst_3dgs.density import GradientControl, McmcControl
 from kdst_3dgs.loss import MIN_SIDE, photometric_loss
@@ -44,7 +45,8 @@ class Trainer:
     in front of the camera counts as seen); exposures: (N,) positive, of each photograph from its
     metadata (seconds · ISO / f-number², or any multiple), which takes out the camera's automatic
     exposure; background: (3,) what is known to lie behind the scene, which `auto` takes; progress:
-    shows that of the short fits by which `priors` are chosen.
+    shows that of the short fits by which `priors` are chosen; seconds: the time that the fit may
+    take from now on, which then chooses size, Gaussians and iterations (`budget`).
     `generator` is a CPU generator and makes every random
     choice. Raises ValueError for input that cannot be trained on.
     """
@@ -65,7 +67,9 @@ class Trainer:
         background: Tensor | None = None,
         device: str = "cpu",
         progress: priors.Progress | None = None,
+        seconds: float | None = None,
     ) -> None:
+        made = time.monotonic()
         if torch.device(device).type not in ("cpu", "cuda"):
             raise ValueError(f"Training runs on the CPU or on CUDA, not on {device}.")
         if not options.iterations:
@@ -83,7 +87,8 @@ class Trainer:
         shown: dict[str, Any] = {"images": images, "intrinsics": intrinsics, "viewmats": viewmats}
         shown |= {"points": points_given, "colors": colors, "masks": masks, "tracks": tracks}
         shown |= {"exposures": exposures, "background": background}
-        options, self.priors = self._with_priors(options, frame, shown, progress)
+        hurried = seconds is not None and seconds < priors.HURRIED
+        options, self.priors = self._with_priors(options, frame, shown, progress, hurried)
         self.options = options
         self.free_depth = options.free_depth * nearest_depth(self.views)
         reference = 1.0 if exposures is None else float(exposures.double().log().mean().exp())
@@ -128,9 +133,46 @@ class Trainer:
             self.control: Any = McmcControl(options, generator, device)
         else:
             self.control = GradientControl(options, self.extent)
+        self.plan: budget.Plan | None = None
+        if seconds is not None:
+            self._plan_for(seconds - (time.monotonic() - made))
+
+    def _plan_for(self, seconds: float) -> None:
+        """Choose what fits into the time that is left, by the time that an iteration takes here."""
+        started, view = time.monotonic(), self.views[len(self.views) // 2]
+        with one_torch_thread():
+            fixed, by_pixels = budget.costs(lambda share: self._timed(view, share))
+        left = max(1.0, seconds - (time.monotonic() - started))
+        side = min(min(v.size) for v in self.views)
+        count = len(self.scene)
+        self.plan = budget.plan(left, fixed, by_pixels, count, side, self.options.cap_max)
+        chosen = {"iterations": self.plan.iterations, "cap_max": self.plan.gaussians}
+        left_open = dict.fromkeys(("refine_start_iter", "refine_stop_iter", "refine_every"))
+        self.options = attrs.evolve(self.options, **chosen, **left_open).scheduled()
+        kind: Any = McmcControl if self.options.strategy == "mcmc" else GradientControl
+        arguments = (self.generator, self.device) if kind is McmcControl else (self.extent,)
+        self.control = kind(self.options, *arguments)
+        self.clock = budget.Clock(left)
+
+    def _timed(self, view: View, share: float) -> None:
+        """Do the work of an iteration at a share of the size, and change nothing."""
+        target, K, mask = view.sized(share, MIN_SIDE)
+        size = (target.shape[1], target.shape[0])
+        degree = min(self.options.sh_degree, 1)
+        drawn = self.scene.draw(view.viewmat, K, *size, self.scene.background, sh_degree=degree)
+        loss = self._loss(view, *drawn, target, mask, K, self.scene.background)
+        torch.autograd.backward(loss)
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
+        self.exposures.grad = None
 
     def _with_priors(
-        self, options: Any, frame: Frame, shown: dict[str, Any], progress: priors.Progress | None
+        self,
+        options: Any,
+        frame: Frame,
+        shown: dict[str, Any],
+        progress: priors.Progress | None,
+        hurried: bool,
     ) -> tuple[Any, list[priors.Prior]]:
         """Settle what is assumed of the scene by short fits, which draw nothing from the generator."""
 
@@ -139,7 +181,7 @@ class Trainer:
             return Trainer(settings, **given, generator=generator, device=self.device)
 
         fits = priors.Fits(trainer, frame.views, shown, progress)
-        return priors.choose(options, frame, shown["background"] is not None, fits.scores)
+        return priors.choose(options, frame, shown["background"] is not None, fits.scores, hurried)
 
     def _install(self, parameters: Parameters) -> None:
         """Make `parameters` the scene's, with a fresh optimiser each."""
@@ -167,7 +209,25 @@ class Trainer:
             with one_torch_thread():
                 self._step(self.views[self._next_view()])
             self.iteration += 1
+            if self.plan:
+                self._follow_clock()
             yield self.iteration, self.scene
+
+    def _follow_clock(self) -> None:
+        """Let the number of iterations be what the time gone so far promises."""
+        gone = self.clock.gone
+        if gone >= 1:
+            end = self.iteration
+        else:
+            end = max(self.iteration + 1, round(self.iteration / max(gone, 0.01)))
+        self.options = attrs.evolve(self.options, iterations=end)
+
+    @property
+    def progress(self) -> float:
+        """Share of the fit that is done, from 0 to 1."""
+        if self.plan:
+            return min(1.0, self.clock.gone)
+        return float(self.iteration / self.options.iterations)
 
     def _next_view(self) -> int:
         """Every view once, in a new random order each time round."""
@@ -177,10 +237,13 @@ class Trainer:
 
     def _step(self, view: View) -> None:
         o = self.options
-        halvings = max(0, o.num_downscales - self.iteration // o.resolution_schedule)
-        target, K, mask = view.at(halvings, MIN_SIDE)
+        if self.plan:
+            target, K, mask = view.sized(self.clock.size(self.plan.share), MIN_SIDE)
+        else:
+            halvings = max(0, o.num_downscales - self.iteration // o.resolution_schedule)
+            target, K, mask = view.at(halvings, MIN_SIDE)
         height, width = target.shape[:2]
-        progress = self.iteration / o.iterations
+        progress = self.progress
         lr = o.means_lr * self.extent * o.means_lr_final**progress
         self.optimizers["means"].param_groups[0]["lr"] = lr
         background = self.scene.background
@@ -261,6 +324,8 @@ class Trainer:
         device = torch.device(self.device)
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
+            if self.plan and self.progress > budget.CONTROL:
+                return
             self.control.after_step(
                 self.scene.parameters, self.optimizers, self.iteration, info, lr
             )
@@ -281,6 +346,7 @@ class Trainer:
             "optimizers": {k: o.state_dict() for k, o in self.optimizers.items()},
             "control": dict(self.control.state),
             "background": self.scene.background.clone(),
+            "gone": self.clock.gone if self.plan else 0.0,
             "exposures": self.exposures.detach().clone(),
             "exposure_optimizer": self.exposure_optimizer.state_dict(),
         }
@@ -300,5 +366,7 @@ class Trainer:
         self.scene.background = state.get("background", self.scene.background).clone()
         self.exposures.data.copy_(state["exposures"])
         self.exposure_optimizer.load_state_dict(state["exposure_optimizer"])
+        if self.plan:
+            self.clock.go_on(min(float(state.get("gone", 0.0)), 0.99))
         self.generator.set_state(state["generator"])
         self._queue, self.iteration = list(state["queue"]), state["iteration"]

@@ -27,6 +27,7 @@ class View:
     transparent: bool
     gain: float = 1.0  # display values of the photograph over those of the scene
     _kept: tuple[int, tuple[Tensor, Tensor, Tensor | None]] | None = None
+    _scaled: tuple[tuple[int, int], Tensor, Tensor | None] | None = None
 
     @property
     def image(self) -> Tensor:
@@ -54,17 +55,42 @@ class View:
             self._kept = (halvings, self._resized(halvings))
         return self._kept[1]
 
+    def sized(self, share: float, min_side: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Image, intrinsics and mask at a share of the size, sides at least `min_side`.
+
+        The smaller image is kept as bytes, that of one size at a time.
+        """
+        share = max(share, min_side / min(self.size))
+        if share >= 1:
+            self._scaled = None
+            return self.image, self.K, self.mask
+        height, width = (max(min_side, round(side * share)) for side in self.size)
+        if self._scaled is None or self._scaled[0] != (height, width):
+            image, _, mask = self._reduced(height, width)
+            self._scaled = ((height, width), (image * 255).round().to(torch.uint8), mask)
+        _, kept, mask = self._scaled
+        return _floats(kept), self._intrinsics(height, width), mask
+
     def _resized(self, halvings: int) -> tuple[Tensor, Tensor, Tensor | None]:
         height, width = (side >> halvings for side in self.size)
+        return self._reduced(height, width)
+
+    def _reduced(self, height: int, width: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Image, intrinsics and mask at a smaller size."""
         planes = self.image.permute(2, 0, 1)[None]
         image = interpolate(planes, (height, width), mode="area")[0].permute(1, 2, 0).contiguous()
-        K = self.K.clone()
-        K[0] *= width / self.size[1]
-        K[1] *= height / self.size[0]
+        K = self._intrinsics(height, width)
         if self.mask is None:
             return image, K, None
         mask = interpolate(self.mask[None, None].float(), (height, width), mode="area")[0, 0] > 0.5
         return image, K, mask
+
+    def _intrinsics(self, height: int, width: int) -> Tensor:
+        """The intrinsics at another size."""
+        K = self.K.clone()
+        K[0] *= width / self.size[1]
+        K[1] *= height / self.size[0]
+        return K
 
     def alpha_at(self, target: Tensor) -> Tensor:
         """The photograph's own alpha (h, w) at the size of `target`."""

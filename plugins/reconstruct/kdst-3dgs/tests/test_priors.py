@@ -167,13 +167,27 @@ def test_small_copies_keep_what_each_view_sees(
 
 @pytest.mark.parametrize("count", [2, 3, 5, 6, 14, 20])
 def test_views_left_out_are_inner_ones_and_leave_enough(count: int) -> None:
-    found = priors.folds(count)
-    left_out = [k for fold in found for k in fold]
-    assert len(set(left_out)) == len(left_out)
+    out = priors.left_out(count)
+    assert len(set(out)) == len(out) > 0
     if count > 2:
-        assert 0 not in left_out
-        assert count - 1 not in left_out
-        assert all(count - len(fold) >= 2 for fold in found)
+        assert 0 not in out
+        assert count - 1 not in out
+        assert count - len(out) >= 2
+
+
+def test_trials_are_as_long_as_the_run_makes_worth_while() -> None:
+    lengths = [
+        priors.trial_options(Options(iterations=n)).iterations for n in (1, 900, 1500, 30_000)
+    ]
+    assert lengths == [50, 225, 375, 400]
+
+
+def test_nothing_is_tried_in_a_hurry(shown: Capture) -> None:
+    def score(options: Options) -> list[float]:
+        raise AssertionError("no time")
+
+    chosen, found = priors.choose(Options(), frame_of(arguments(shown)), False, score, True)
+    assert (chosen.background, chosen.init_fill, found) == ("black", 0, [])
 
 
 def test_a_background_goes_into_the_checkpoint(shown: Capture) -> None:

@@ -1,6 +1,7 @@
 """The bench of `reconstruct`: prepares a run, carries it out, and reports on it."""
 
 import hashlib
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,10 @@ class ReconstructBench:
 
     def prepare(self, job: Job) -> PreparedReconstruct:
         """Load and check device, capture and held-out views."""
+        started = time.monotonic()
         inputs: ReconstructInputs = job.inputs
+        if inputs.minutes and getattr(job.options, "iterations", 0):
+            raise KdstError("--minutes and --iterations exclude each other: give one of them")
         device = usable(job.device if job.device != "auto" else automatic(job))
         if inputs.crop:
             corners(inputs.crop)
@@ -40,7 +44,7 @@ class ReconstructBench:
         holdout = choose(inputs.holdout, len(images), source.test)
         side = min((min(images[k].shape[:2]) for k in holdout), default=0)
         found = find(inputs.lpips, side) if holdout else (None, "no view is held out")
-        return PreparedReconstruct(job, device, source, holdout, found)
+        return PreparedReconstruct(job, device, source, holdout, found, started)
 
     def extends(self, result: Mapping[str, Any], changed: Mapping[str, tuple[Any, Any]]) -> bool:
         """Return whether only more iterations are asked for; KdstError when there are as many."""

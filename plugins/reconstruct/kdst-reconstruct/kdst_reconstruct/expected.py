@@ -16,6 +16,12 @@ BYTES_OPENED = 12
 """A pixel of the photograph that is being read, in its full size."""
 
 
+AFTER = 6.0
+"""Seconds that the report and what else comes after a fit takes, whatever the photographs."""
+SECONDS_A_FRAME, SECONDS_A_VIEW = 1.2e-7, 8e-7
+"""A pixel: of rendering and encoding one frame, and of scoring and picturing one held-out view."""
+
+
 class Speed(NamedTuple):
     """Iterations that were timed first, and their wall seconds."""
 
@@ -50,7 +56,8 @@ def announce(run: Run, speed: Speed, total: int, reconstruction: Any) -> None:
     A reconstruction that grows may have `foreseen()`: how many times longer an iteration takes on
     the average than at first, and the bytes that its memory still grows by.
     """
-    if run.show == "quiet" or not speed.iterations:
+    planned: str = getattr(reconstruction, "plan", "")
+    if run.show == "quiet" or not speed.iterations or planned:
         return
     slower, more = getattr(reconstruction, "foreseen", lambda: (1.0, 0))()
     seconds = slower * total * speed.seconds / speed.iterations
@@ -61,6 +68,32 @@ def announce(run: Run, speed: Speed, total: int, reconstruction: Any) -> None:
         file=sys.stderr,
         flush=True,
     )
+
+
+def announce_plan(run: Run, minutes: float | None, reconstruction: Any) -> None:
+    """Say what a method chose so that a run ends in time.
+
+    Raises KdstError for a method that does not keep to a time.
+    """
+    if minutes is None:
+        return
+    chosen = getattr(reconstruction, "plan", "")
+    if not chosen:
+        raise KdstError("--minutes: this method does not keep to a time; give --iterations")
+    if run.show != "quiet":
+        more = getattr(reconstruction, "foreseen", lambda: (1.0, 0))()[1]
+        print(
+            f"Expected: {duration(60 * minutes)} from the start, {chosen}, and"
+            f" {memory.as_text(memory.peak() + more)} of memory.",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def seconds_after(cameras: Sequence[Any], holdout: Sequence[int], frames: int) -> float:
+    """Return about how long scores, pictures, video and report take after a fit, in seconds."""
+    pixels = max(camera.width * camera.height for camera in cameras)
+    return AFTER + pixels * (frames * SECONDS_A_FRAME + len(holdout) * SECONDS_A_VIEW)
 
 
 def duration(seconds: float) -> str:

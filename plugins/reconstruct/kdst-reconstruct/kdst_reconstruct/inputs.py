@@ -58,6 +58,12 @@ class ReconstructInputs:
     flight: Literal["capture", "orbit"] = option(
         "capture", "Path of flight.mp4: that of the cameras, or an orbit around what they show."
     )
+    minutes: float | None = option(
+        None,
+        "End within these minutes, structure from motion included: size of the pictures, Gaussians"
+        " and iterations follow from the speed measured on this machine.",
+        above=0,
+    )
     export: list[Literal["ply", "splat", "ply_compressed"]] = option(
         [], "Formats in which the scene is written besides scene.ply: ply, splat, ply_compressed."
     )

@@ -11,6 +11,7 @@ from attrs import frozen
 
 from kdst_core import memory
 from kdst_core.bench import Job, Outcome
+from kdst_core.errors import KdstError
 from kdst_core.rundir import Run, slug, write_atomically
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class PreparedReconstruct:
     source: "Source"
     holdout: list[int]
     perceptual: "tuple[Lpips | None, str]"
+    started: float = 0.0
+    """When preparation began, by the monotonic clock."""
 
     @property
     def capture(self) -> "Capture":
@@ -40,6 +43,7 @@ class PreparedReconstruct:
         import torch
 
         from kdst_core.contracts import ReconstructRequest
+        from kdst_reconstruct.expected import announce_plan
         from kdst_reconstruct.holdout import subset
         from kdst_reconstruct.protocol import fit
 
@@ -48,9 +52,11 @@ class PreparedReconstruct:
         training = subset(self.capture, [k for k in range(count) if k not in apart])
         heldout = subset(self.capture, self.holdout)
         generator = torch.Generator().manual_seed(self.job.seed)
-        request = ReconstructRequest(training, generator, self.source.iterations)
+        seconds = self._seconds_to_fit()
+        request = ReconstructRequest(training, generator, self.source.iterations, seconds)
         method = self.job.method
         reconstruction = method.call(request, self.job.options, run)
+        announce_plan(run, self.job.inputs.minutes, reconstruction)
         every = self.job.inputs.score_every
         scene, trace = fit(method, reconstruction, heldout, run, every, self._identity())
         metrics = _metrics(trace, scene, (heldout if self.holdout else training).cameras[0])
@@ -73,8 +79,31 @@ class PreparedReconstruct:
             },
             warnings=warnings,
             summary=[*_summary(metrics, self.holdout), *(p["said"] for p in priors)],
-            extra={"priors": priors} if priors else {},
+            extra={
+                **({"priors": priors} if priors else {}),
+                **({"plan": reconstruction.plan} if seconds is not None else {}),
+            },
         )
+
+    def _seconds_to_fit(self) -> float | None:
+        """Return what is left of --minutes for the fit, without what comes after it.
+
+        Raises KdstError when hardly anything is left.
+        """
+        minutes = self.job.inputs.minutes
+        if minutes is None:
+            return None
+        from kdst_reconstruct.expected import seconds_after
+
+        gone = time.monotonic() - self.started
+        after = seconds_after(self.capture.cameras, self.holdout, self.job.inputs.flight_frames)
+        left = 60 * minutes - gone - after
+        if left < 5:
+            raise KdstError(
+                f"--minutes {minutes:g}: {gone:.0f} s are gone before the fit, and about"
+                f" {after:.0f} s are needed after it.\nGive more minutes, or --flight-frames 0"
+            )
+        return left
 
     def _view_scores(self, scene: "Scene", heldout: "Capture") -> list[dict[str, Any]]:
         """Return name, psnr, ssim and, where it is measured, lpips of every held-out view."""

@@ -1,0 +1,145 @@
+"""A fit that has so many seconds takes them, and no more."""
+
+import re
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+import kdst_core
+from kdst_3dgs import budget
+from kdst_3dgs.options import Options
+from kdst_3dgs.trainer import Trainer
+from kdst_3dgs.views import prepare_views
+from kdst_core.errors import KdstError
+from kdst_reconstruct import expected, solids
+
+
+def test_more_time_gives_larger_pictures_then_more_iterations() -> None:
+    plans = [budget.plan(s, 0.01, 0.2, 5000, 900, 10**6) for s in (20, 60, 200, 600, 6000, 10**5)]
+    shares = [p.share for p in plans]
+    assert shares == sorted(shares)
+    assert (shares[0], shares[-1]) == (0.25, 1.0)
+    assert plans[-1].iterations == 30_000
+    assert plans[-1].gaussians == 30_000
+    for seconds, plan in zip((60, 200, 600), plans[1:4], strict=True):
+        pixels = 0.2 * plan.share**2 * budget.PIXELS_OF_COARSE
+        growth = plan.gaussians / 5000
+        spent = plan.iterations * (pixels + 0.01 * (1 + growth) / 2)
+        assert spent == pytest.approx(seconds, rel=0.02)
+        assert plan.iterations > budget.ENOUGH - 2
+
+
+def test_a_plan_keeps_the_cap_and_does_not_make_pictures_tiny() -> None:
+    plan = budget.plan(1.0, 0.01, 0.2, 5000, 120, 5500)
+    assert plan.gaussians == 5500
+    assert plan.share * 120 >= budget.SMALLEST
+    assert budget.plan(1000.0, 0.01, 0.2, 5000, 120, 4000).gaussians == 4000
+
+
+def test_the_clock_goes_on_where_an_earlier_session_stopped() -> None:
+    at = [100.0]
+    clock = budget.Clock(50.0, now=lambda: at[0])
+    assert clock.gone == 0
+    assert clock.size(0.8) == pytest.approx(0.2)
+    at[0] = 115.0
+    assert clock.gone == pytest.approx(0.3)
+    assert clock.size(0.8) == pytest.approx(0.4)
+    clock.go_on(0.5)
+    assert clock.gone == pytest.approx(0.5)
+    at[0] = 115.0 + 25.0
+    assert clock.gone == pytest.approx(1.0)
+    assert clock.size(0.8) == 0.8
+
+
+def test_costs_are_told_apart_by_two_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    at = [0.0]
+    monkeypatch.setattr(budget.time, "perf_counter", lambda: at[0])
+
+    def step(share: float) -> None:
+        at[0] += 0.03 + 0.4 * share**2
+
+    fixed, by_pixels = budget.costs(step)
+    assert (fixed, by_pixels) == (pytest.approx(0.03), pytest.approx(0.4))
+
+
+def test_smaller_pictures_see_the_same() -> None:
+    capture = solids.capture(views=3, width=64, height=48, points=50)
+    poses = [torch.stack([getattr(c, name) for c in capture.cameras]) for name in ("K", "viewmat")]
+    mask = torch.zeros(48, 64, dtype=torch.bool)
+    mask[:24] = True
+    frame = prepare_views(capture.images, *poses, capture.points, [mask] * 3, None)
+    image, K, small = frame.views[1].sized(0.5, 16)
+    assert image.shape == (24, 32, 3)
+    assert torch.equal(K[:2], frame.views[1].K[:2] / 2)
+    assert small is not None
+    assert small.float().mean() == pytest.approx(0.5)
+    means = capture.images[1].reshape(24, 2, 32, 2, 3).mean((1, 3))
+    assert (image - means).abs().max() < 1 / 255
+    assert frame.views[1].sized(0.01, 16)[0].shape[0] == 16
+    assert torch.equal(frame.views[1].sized(1.0, 16)[0], capture.images[1])
+
+
+def arguments(**changed: Any) -> dict[str, Any]:
+    capture = solids.capture(views=6, width=80, height=60, points=400)
+    given = {
+        "images": capture.images,
+        "intrinsics": torch.stack([c.K for c in capture.cameras]),
+        "viewmats": torch.stack([c.viewmat for c in capture.cameras]),
+        "points": capture.points,
+        "colors": capture.colors,
+    }
+    return given | changed
+
+
+def test_a_trainer_with_seconds_ends_when_they_are_over() -> None:
+    options = Options(threads=1, background="white", init_fill=0)
+    generator = torch.Generator().manual_seed(0)
+    warm = Trainer(options, **arguments(), generator=generator)
+    next(warm.run())
+    machine = Trainer(options, **arguments(), generator=generator, seconds=3.0)
+    assert machine.plan is not None
+    gone, numbers = [0.0], []
+    for iteration, _ in machine.run():
+        numbers.append(iteration)
+        gone.append(machine.clock.gone)
+    longest = max(after - before for before, after in pairwise(gone))
+    assert gone[-2] < 1 <= gone[-1] < 1.01 + longest
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert machine.options.iterations == len(numbers)
+    assert machine.progress == 1.0
+    assert machine.state_dict()["gone"] >= 1
+
+
+def test_a_run_with_minutes_holds_what_it_chose(tmp_path: Any) -> None:
+    result = kdst_core.run(
+        "3dgs", out=tmp_path / "r", minutes=0.4, width=64, flight_frames=0, threads=1
+    )
+    assert re.fullmatch(
+        r"photographs of at most \d+ pixels, [\d,]+ Gaussians, about [\d,]+ iterations",
+        result.data["plan"],
+    )
+    assert result.metrics["iterations"] > 3
+    with pytest.raises(KdstError, match="exclude each other"):
+        kdst_core.run("3dgs", out=tmp_path / "s", minutes=1, iterations=50)
+    with pytest.raises(KdstError, match="are gone before the fit"):
+        kdst_core.run("3dgs", out=tmp_path / "s", minutes=0.05)
+    assert not (tmp_path / "s").exists()
+
+
+def test_what_was_chosen_is_said_in_advance(capsys: pytest.CaptureFixture[str]) -> None:
+    chosen = SimpleNamespace(plan="photographs of 400 pixels", foreseen=lambda: (1.0, 1 << 30))
+    expected.announce_plan(SimpleNamespace(show="auto"), 2.5, chosen)  # type: ignore[arg-type]
+    said = capsys.readouterr().err
+    assert said.startswith("Expected: about 2 min from the start, photographs of 400 pixels, and ")
+    camera = SimpleNamespace(width=1000, height=1000)
+    plain = expected.seconds_after([camera], [], 0)
+    assert expected.seconds_after([camera], [1, 2], 100) == pytest.approx(plain + 12 + 1.6)
+
+
+def test_a_method_that_knows_no_clock_is_refused() -> None:
+    with pytest.raises(KdstError, match="does not keep to a time"):
+        expected.announce_plan(None, 2.0, object())  # type: ignore[arg-type]
+    expected.announce_plan(None, None, object())  # type: ignore[arg-type]
