@@ -30,7 +30,7 @@ def examine(
     BatchNorm past its layers.
     """
     found = [*_wiring(model, example, device, options, gradients), *_norms(model)]
-    found += _outputs(model, example, device)
+    found += [*_outputs(model, example, device), *_weights(model)]
     if getattr(model, "was_half", False):
         found.append(
             Finding("precision", "mended", "The model came in half precision; it runs in float32.")
@@ -45,6 +45,14 @@ def of_single(names: Sequence[str]) -> Finding:
         " when an image comes alone."
     )
     return Finding("batch of one", "mended", sentence)
+
+
+def _weights(model: nn.Module) -> Iterable[Finding]:
+    """Yield which networks of a checkpoint were left aside."""
+    others = [n for m in model.modules() for n in getattr(m, "other_weights", ())]
+    if others:
+        sentence = f"The file of --weights holds several networks; left aside: {_some(others)}."
+        yield Finding("weights", "warning", sentence)
 
 
 def of_input() -> Finding:

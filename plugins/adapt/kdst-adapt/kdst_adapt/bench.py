@@ -93,7 +93,7 @@ class PreparedAdapt:
                     name,
                     updates="gradients" in self.job.method.description.needs,
                     batch_norm=uses_batch(predictors[name]),
-                    largest=max(self.stream.batch_size, self.job.inputs.window or 0),
+                    largest=largest_batch(self.stream, self.job.inputs.window),
                 ),
             ],
             summary=[
@@ -209,6 +209,7 @@ class AdaptBench:
         model = models.load(inputs, job.objects.get("model"))
         count = data.cut(np.arange(len(shifts[0].labels)), 2)[0]
         example = shifts[0].pictures(count)
+        check_channels(inputs, example.shape[1])
         classes = models.num_classes(model, example, device)
         writes = changes_its_input(model, example)
         if writes:
@@ -374,6 +375,21 @@ def check_labels(labels: Any, classes: int, where: str) -> None:
 def has_single(stream: "Stream") -> bool:
     """Return whether a batch of the stream holds one image."""
     return any(len(stream.rows(s)[0]) == 1 for s in stream.shifts)
+
+
+def largest_batch(stream: "Stream", window: int | None) -> int:
+    """Return how many images a method is given at once, at most."""
+    longest = max(sum(map(len, stream.rows(s))) for s in stream.shifts)
+    return min(max(stream.batch_size, window or 0), longest)
+
+
+def check_channels(inputs: AdaptInputs, channels: int) -> None:
+    """Raise KdstError for --mean and --std of another number of channels than the images have."""
+    if len(inputs.mean) not in (0, 1, channels):
+        raise KdstError(
+            f"--mean and --std have {len(inputs.mean)} numbers, the images {channels} channels.\n"
+            "Give one number a channel, or one for all"
+        )
 
 
 def single_values(model: "nn.Module", example: "Tensor", device: str) -> list[str]:

@@ -4,15 +4,14 @@ import copy
 import importlib
 import re
 import sys
-import textwrap
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from kdst_adapt import pretrained
+from kdst_adapt import checkpoints, pretrained
+from kdst_adapt.checkpoints import load_into, mismatch, reason
 from kdst_adapt.imagenet_resnet import LAYERS, ImageNetResNet
 from kdst_adapt.inputs import AdaptInputs
 from kdst_adapt.kit import single_precision
@@ -20,12 +19,6 @@ from kdst_adapt.resnet import DEPTHS, Normalized, ResNet
 from kdst_core.errors import KdstError, did_you_mean
 
 WIDE = re.compile(r"wrn-(\d+)-(\d+)")
-WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "state")
-"""Keys under which training scripts save a state dict."""
-COUNTERS = ("n_averaged",)
-"""Tensors beside the wrapped module's in checkpoints of averaged weights."""
-CONTROL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x1f\x7f]")
-"""Colours and other control codes in torch's messages."""
 PROBABLE = 1e-3
 """Rows of outputs from 0 on that sum to 1 up to this are probabilities."""
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -96,11 +89,12 @@ def _built_in(inputs: AdaptInputs) -> tuple[nn.Module, list[float], list[float]]
     """
     if inputs.weights is None:
         raise KdstError(f"--model {inputs.model} needs --weights FILE, its trained state dict")
-    state, mean, std = _without_normalisation(read_state_dict(inputs.weights))
+    found = checkpoints.read(inputs.weights)
+    state, mean, std = _without_normalisation(found.state)
     head = "linear.weight" if inputs.model in DEPTHS else "fc.weight"
     last = state.get(head)
     if last is None or last.dim() != 2:
-        raise KdstError(_mismatch(inputs.weights, [head], sorted(state), []))
+        raise KdstError(mismatch(inputs.weights, [head], sorted(state), []))
     wide = WIDE.fullmatch(inputs.model)
     if wide:
         state = {k: v for k, v in state.items() if not k.startswith("sub_block1.")}
@@ -108,7 +102,9 @@ def _built_in(inputs: AdaptInputs) -> tuple[nn.Module, list[float], list[float]]
     else:
         net = _residual(inputs.model, len(last))
         mean, std = mean or IMAGENET_MEAN, std or IMAGENET_STD
-    return _load_into(net, state, inputs.weights), mean, std
+    net = load_into(net, state, inputs.weights)
+    net.other_weights = found.others  # type: ignore[assignment]
+    return net, mean, std
 
 
 def _residual(name: str, classes: int) -> nn.Module:
@@ -167,7 +163,9 @@ def _with_weights(model: nn.Module, weights: Path | None) -> nn.Module:
             "Give the nn.Module that it was made from"
         )
     if weights is not None:
-        model = _load_into(model, read_state_dict(weights), weights)
+        found = checkpoints.read(weights)
+        model = load_into(model, found.state, weights)
+        model.other_weights = found.others  # type: ignore[assignment]
     return pretrained.Logits(model) if pretrained.is_classifier(model) else model
 
 
@@ -177,117 +175,9 @@ def _copied(model: nn.Module) -> nn.Module:
         return copy.deepcopy(model)
     except Exception as e:  # what layers of others raise is open
         raise KdstError(
-            f"the model ({type(model).__name__}) cannot be copied: {_reason(e)}.\n"
+            f"the model ({type(model).__name__}) cannot be copied: {reason(e)}.\n"
             "Methods work on copies: call lazy layers once, and take off weight_norm"
         ) from e
-
-
-def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Return the state dict of a file, without a `state_dict` wrapper and `module.` prefixes.
-
-    Reads safetensors, or what torch.load(weights_only=True) accepts, which runs no code.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            content: Any = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise KdstError(f"--weights {path} does not exist") from None
-    except Exception as e:
-        raise KdstError(
-            f"--weights {path} cannot be read as safetensors or a plain state dict ({_reason(e)})"
-        ) from e
-    content = _unwrapped(content)
-    if not isinstance(content, Mapping):
-        raise KdstError(f"--weights {path} holds {type(content).__name__}, not a state dict")
-    state = {str(k): v for k, v in content.items() if isinstance(v, Tensor)}
-    if not state:
-        held = ", ".join(map(str, [*content][:5])) or "nothing"
-        raise KdstError(f"--weights {path} holds no tensors; it holds: {held}")
-    return _without_wrappers(state)
-
-
-def _reason(error: Exception) -> str:
-    """Return the first sentence of an error's message, without control codes, in whole words."""
-    first = (str(error).splitlines() or [""])[0]
-    text = CONTROL.sub("", first).partition(". ")[0].strip() or type(error).__name__
-    return textwrap.shorten(text, 160, placeholder=" …")
-
-
-def _unwrapped(content: Any) -> Any:
-    """Return the state dict inside of what training scripts save around it."""
-    for _ in range(3):
-        inner = [
-            content[w]
-            for w in WRAPPERS
-            if isinstance(content, Mapping) and isinstance(content.get(w), Mapping)
-        ]
-        if not inner:
-            break
-        content = inner[0]
-    return content
-
-
-def _without_wrappers(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return a state dict without the prefixes of DataParallel and torch.compile, wherever they stand."""
-    for _ in range(3):
-        state = {k.replace("_orig_mod.", ""): v for k, v in state.items()}
-        if all(k.startswith("module.") for k in state if k not in COUNTERS):
-            state = {k.removeprefix("module."): v for k, v in state.items() if k not in COUNTERS}
-    return state
-
-
-def _fitted(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return a state dict under the model's names, where all of its names have one more prefix or one less.
-
-    Of Lightning's `model.` and the like only a prefix that all tensors have is taken off, or put on.
-    """
-    if state.keys() & own.keys():
-        return state
-    heads = {k.partition(".")[0] for k in state}
-    if len(heads) == 1:
-        shorter = {k.partition(".")[2]: v for k, v in state.items()}
-        return _fitted(shorter, own) if all(shorter) else state
-    heads = {k.partition(".")[0] for k in own}
-    longer = {f"{min(heads)}.{k}": v for k, v in state.items()} if len(heads) == 1 else {}
-    return longer if longer.keys() & own.keys() else state
-
-
-def _tied(own: Mapping[str, Tensor], known: Mapping[str, Tensor]) -> set[str]:
-    """Return names of a model's tensors that are the same memory as one in a state dict."""
-    places = {(own[k].data_ptr(), own[k].shape) for k in own if k in known and own[k].numel()}
-    return {k for k, v in own.items() if k not in known and (v.data_ptr(), v.shape) in places}
-
-
-def _load_into(model: nn.Module, state: dict[str, Tensor], path: Path) -> nn.Module:
-    """Load a state dict; KdstError that names the first keys and shapes that do not match."""
-    own = model.state_dict()
-    state = _fitted(state, own)
-    optional = {k for k in own if k.endswith("num_batches_tracked")} | _tied(own, state)
-    missing = sorted(own.keys() - state.keys() - optional)
-    unexpected = sorted(state.keys() - own.keys())
-    shapes = [
-        f"{k} is {tuple(state[k].shape)}, the model has {tuple(own[k].shape)}"
-        for k in own
-        if k in state and state[k].shape != own[k].shape
-    ]
-    if missing or unexpected or shapes:
-        raise KdstError(_mismatch(path, missing, unexpected, shapes))
-    model.load_state_dict(state, strict=False)
-    return model
-
-
-def _mismatch(path: Path, missing: list[str], unexpected: list[str], shapes: list[str]) -> str:
-    """Return the message for weights of another network."""
-    parts = [
-        f"{label}: {', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
-        for label, names in (("missing", missing), ("unexpected", unexpected), ("shape", shapes))
-        if names
-    ]
-    return f"--weights {path} does not fit the model; {'; '.join(parts)}"
 
 
 @torch.no_grad()
@@ -300,7 +190,7 @@ def num_classes(model: nn.Module, x: Tensor, device: str) -> int:
         logits = probe(x.to(device, dtype, copy=True))
     except Exception as e:
         raise KdstError(
-            f"the model ({type(model).__name__}) does not take images of {shape} (C×H×W): {_reason(e)}"
+            f"the model ({type(model).__name__}) does not take images of {shape} (C×H×W): {reason(e)}"
         ) from e
     if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(x):
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__

@@ -1,5 +1,6 @@
 """Networks as people bring them: own layers, half precision, views, unused heads, other checkpoints."""
 
+import argparse
 import itertools
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import kdst_core
-from kdst_adapt import models, pretrained
+from kdst_adapt import checkpoints, models, pretrained
 from kdst_adapt.inputs import AdaptInputs
 from kdst_adapt.kit import select_parameters
 from kdst_core.errors import KdstError
@@ -170,11 +171,27 @@ def test_checkpoints_of_training_scripts_are_read(
     assert torch.equal(found.get_parameter("head.weight"), Net().head.weight)
 
 
-def test_errors_of_checkpoints_have_no_control_codes(tmp_path: Path) -> None:
+def test_what_lies_beside_the_weights_is_left_out_or_named(tmp_path: Path) -> None:
+    state = Net().state_dict()
+    beside = {"criterion.weight": torch.ones(5), **{f"model.{k}": v for k, v in state.items()}}
+    averaged = {k: torch.zeros_like(v) for k, v in state.items()}
+    saved = {"args": argparse.Namespace(lr=0.1), "acc": np.float64(93.1)}
+    for content in (beside, {"model": state, "model_ema": averaged, **saved}):
+        torch.save(content, tmp_path / "c.pth")
+        blank = Net()
+        nn.init.zeros_(blank.head.weight)
+        found = models.load(AdaptInputs(weights=tmp_path / "c.pth"), blank)
+        assert torch.equal(found.get_parameter("head.weight"), Net().head.weight)
+    told = run(tmp_path, "source", Net(), weights=tmp_path / "c.pth").warnings
+    assert any("left aside: model_ema beside model" in w for w in told)
+
+
+def test_errors_of_checkpoints_name_what_they_hold_without_control_codes(tmp_path: Path) -> None:
     torch.save({"state_dict": Net()}, tmp_path / "whole.pth")
     with pytest.raises(KdstError) as error:
-        models.read_state_dict(tmp_path / "whole.pth")
+        checkpoints.read(tmp_path / "whole.pth")
     assert str(error.value).isprintable()
+    assert "an object of" in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import kdst_core
 from kdst_adapt import baselines
 from kdst_adapt import settings as stream_settings
 from kdst_adapt.alarms import warnings
+from kdst_adapt.bench import largest_batch
 from kdst_adapt.checks import small_batches, small_network
 from kdst_adapt.data import Shift
 from kdst_adapt.protocol import Stream, Trace
@@ -177,6 +178,12 @@ def test_alarms(made: Trace, message: str) -> None:
     found = warnings(made, [shift()], "m", updates=True, batch_norm=True, largest=50)
     assert len(found) == 1
     assert message in found[0]
+
+
+def test_a_short_stream_is_no_batch_of_the_size_that_was_asked_for() -> None:
+    few = Stream([shift(count=3)], 200, "stored", "shift", 0)
+    assert largest_batch(few, None) == 3
+    assert largest_batch(Stream([shift()], 4, "stored", "shift", 0), 16) == 16
 
 
 def test_no_alarm_without_a_reason() -> None:
