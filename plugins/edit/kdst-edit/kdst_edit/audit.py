@@ -31,7 +31,7 @@ def options(inputs: EditInputs, guidance: float, photograph: bool, source: str) 
             f"Null-text inversion has nothing to optimise at guidance {guidance:g}; this is DDIM"
             " inversion."
         )
-    if inputs.image is not None and inputs.model == "tiny":
+    if photograph and inputs.model == "tiny":
         found.append(
             "The model tiny draws 32-pixel shapes and is an instrument for tests; what it makes of a"
             " photograph says nothing of photographs. Give --model."

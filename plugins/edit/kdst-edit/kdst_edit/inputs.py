@@ -19,8 +19,20 @@ class EditInputs:
 
     model: str = option(
         "tiny",
-        "tiny (embedded), a directory that a diffusers pipeline was saved in, or a hub id"
-        " (owner/name): Stable Diffusion 1.x, 2.x, XL.",
+        "tiny (embedded), a directory that a diffusers pipeline was saved in, a single-file"
+        " checkpoint (.safetensors), or a hub id (owner/name): Stable Diffusion 1.x, 2.x, XL.",
+    )
+    model_config: Path | None = option(
+        None,
+        "For a single-file checkpoint: a directory of a diffusers pipeline in the same layout, of"
+        " which configurations and tokenizers are read. Default: the file's own directory.",
+    )
+    lora: list[str] = option(
+        [], "DIR_OR_FILE[=WEIGHT]: LoRA weights (.safetensors) to add to the model's; several."
+    )
+    vae: Path | None = option(None, "A directory with another autoencoder for the model.")
+    attention_slicing: bool = option(
+        False, "Compute attention head by head: slower, with less memory; the same images."
     )
     source: str | None = option(
         None, f"Prompt of the source. Default: {DEFAULT_SOURCE} on tiny; empty for an image."

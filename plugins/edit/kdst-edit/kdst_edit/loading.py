@@ -1,6 +1,7 @@
 """What a run needs, loaded and checked: pipeline, photograph, mask, prompts that fit."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -8,16 +9,55 @@ from torch import Tensor
 from kdst_core.errors import KdstError
 from kdst_edit import images, models, suited
 from kdst_edit.inputs import EditInputs
-from kdst_edit.latents import native_size, size_multiple
+from kdst_edit.latents import latent_factor, native_size, size_multiple
+from kdst_edit.lora import Lora, add
 from kdst_edit.words import token_ids
 
 
 def pipeline(inputs: EditInputs, live: Any, device: str) -> Any:
     """The pipeline that --model names, or one that was given from Python."""
+    added = [Lora.parse(text) for text in inputs.lora]
     if live is None:
-        return models.load(inputs.model, device)
+        found = models.load(inputs.model, device, inputs.model_config)
+        if inputs.vae is not None:
+            _replace_autoencoder(found, inputs.vae, device)
+        for lora in added:
+            add(found, lora)
+        if inputs.attention_slicing:
+            found.enable_attention_slicing(1)
+        return found
+    if added or inputs.vae is not None or inputs.attention_slicing:
+        raise KdstError(
+            "--lora, --vae and --attention-slicing are for models that are loaded here; a pipeline from"
+            " Python keeps what it has"
+        )
     suited.check_live(live)
     return live.to(device)
+
+
+def _replace_autoencoder(pipeline: Any, folder: Path, device: str) -> None:
+    """Put the autoencoder of a directory in the place of the pipeline's; KdstError when it does not fit."""
+    here = folder / "vae" if (folder / "vae").is_dir() else folder
+    if not (here / "config.json").is_file() or not any(here.glob("*.safetensors")):
+        raise KdstError(
+            f"--vae {folder} holds no autoencoder (config.json and .safetensors weights)"
+        )
+    from diffusers import AutoencoderKL
+
+    kind: Any = AutoencoderKL
+    try:
+        found = kind.from_pretrained(here, use_safetensors=True, low_cpu_mem_usage=False)
+    except Exception as e:  # diffusers raises what it stumbles on
+        reason = (str(e).strip().splitlines() or [type(e).__name__])[0]
+        raise KdstError(f"--vae {folder} cannot be loaded: {reason[:160]}") from e
+    old = latent_factor(pipeline), pipeline.vae.config.latent_channels
+    new = 2 ** (len(found.config.block_out_channels) - 1), found.config.latent_channels
+    if old != new:
+        raise KdstError(
+            f"--vae {folder} does not fit the model: a latent of it is {new[0]} pixels wide with"
+            f" {new[1]} channels, the model's {old[0]} with {old[1]}"
+        )
+    pipeline.register_modules(vae=found.eval().requires_grad_(False).to(device))
 
 
 def check_prompts(pipeline: Any, prompts: Sequence[str]) -> None:

@@ -7,26 +7,31 @@ from pathlib import Path
 from typing import Any
 
 from kdst_core.errors import KdstError
-from kdst_edit import hub, weights
+from kdst_edit import hub, single, weights
 from kdst_edit.quiet import quiet
 from kdst_edit.suited import SUPPORTED, UNET, check_parts
 
 LIBRARIES = frozenset({"diffusers", "transformers", "stable_diffusion", "stable_diffusion_xl"})
 
 
-def load(name: str, device: str = "cpu") -> Any:
+def load(name: str, device: str = "cpu", config: Path | None = None) -> Any:
     """Return a pipeline in evaluation mode, on `device`, without a safety checker.
 
     All parts keep the precision that they were saved in; `precision.computing_in` casts them.
 
-    name: `tiny`, a directory that a diffusers pipeline was saved in, or a hub id such as
-    `owner/model` or `owner/model@revision`. Weights are read from safetensors files only, and no
-    code that comes with a model is run. Raises KdstError for a model that cannot be edited.
+    name: `tiny`, a directory that a diffusers pipeline was saved in, a single-file checkpoint, or a hub
+    id such as `owner/model` or `owner/model@revision`. config: of a checkpoint. Weights are read from
+    safetensors files only, and no code that comes with a model is run. Raises KdstError for a model
+    that cannot be edited.
     """
-    folder = _folder(name) or hub.fetched(name, check_index)
-    index = _index(folder)
-    check_index(index, name)
-    pipeline = _read(index, folder, weights.check(folder, index), name)
+    file = Path(name).expanduser()
+    if file.is_file():
+        pipeline = _from_file(file, config)
+    else:
+        folder = _folder(name) or hub.fetched(name, check_index)
+        index = _index(folder)
+        check_index(index, name)
+        pipeline = _read(index, folder, weights.check(folder, index), name)
     check_parts(pipeline, name)
     for part in (getattr(pipeline, part, None) for part in weights.PARTS):
         if part is not None:
@@ -43,17 +48,26 @@ def _folder(name: str) -> Path | None:
     path = Path(name).expanduser()
     if path.is_dir():
         return path
-    if path.exists():
-        raise KdstError(
-            f"model {name} is a file; give the directory of a diffusers pipeline (the one that holds"
-            " model_index.json)"
-        )
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise KdstError(
             f"no model {name!r}: give 'tiny', a directory with a diffusers pipeline, or a hub id"
             " such as owner/model"
         )
     return None
+
+
+def _from_file(path: Path, config: Path | None) -> Any:
+    """The pipeline of a single-file checkpoint."""
+    if path.suffix != ".safetensors":
+        raise KdstError(
+            f"model {path} is a file that is not .safetensors. Give the directory of a diffusers"
+            " pipeline (the one that holds model_index.json); other checkpoints can run code when they"
+            f" are read; convert one first, where you trust it:\n{weights.checkpoint_conversion(path)}"
+        )
+    folder = single.configuration(path, config)
+    index = _index(folder)
+    check_index(index, str(folder))
+    return single.load(path, folder, "text_encoder_2" in weights.parts_of(index))
 
 
 def _index(folder: Path) -> Mapping[str, Any]:

@@ -70,7 +70,7 @@ def check_live(pipeline: Any) -> None:
         )
     if any(getattr(part, "_hf_hook", None) for part in (pipeline.unet, pipeline.vae)):
         raise KdstError(
-            f"the {name} is offloaded, which moves its parts while they run; give it before"
-            " offloading, and --offload here"
+            f"the {name} is offloaded, which moves its parts while they run; give it as it was before"
+            " offloading"
         )
     check_parts(pipeline, name)

@@ -74,6 +74,17 @@ def conversion(folder: Path) -> str:
     return shlex.join(["python", "-c", program, str(source), f"{source}-safetensors"])
 
 
+def checkpoint_conversion(path: Path) -> str:
+    """The command, as a shell takes it, that writes a checkpoint's tensors as safetensors."""
+    program = (
+        "import sys, torch, safetensors.torch as s; t = torch.load(sys.argv[1], weights_only=True);"
+        " t = t.get('state_dict', t); s.save_file({k: v.clone().contiguous() for k, v in t.items() if"
+        " torch.is_tensor(v)}, sys.argv[2])"
+    )
+    source = path.resolve()
+    return shlex.join(["python", "-c", program, str(source), f"{source}.safetensors"])
+
+
 def saved_in(folder: Path, index: Mapping[str, Any], variant: str | None) -> dict[str, Any]:
     """The precision of each part's weights, as their files have it, and float32 for all else.
 

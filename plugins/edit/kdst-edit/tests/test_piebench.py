@@ -1,6 +1,7 @@
 """PIE-Bench's layout is read as published, and its measures are the published ones."""
 
 import json
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from kdst_core.errors import KdstError
+from kdst_edit import attributes
 from kdst_edit.layouts import letter_tokenizer
 from kdst_edit.piebench.learned import Learned
 from kdst_edit.piebench.measures import pixel_measures, score, summary
@@ -261,3 +263,26 @@ def test_clip_scores_the_edit_and_its_region_against_the_target(small_clip: Path
 def test_a_directory_without_the_model_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(KdstError, match=f"--{name} .* holds no such model"):
         Learned.load(**{name: tmp_path})
+
+
+def test_the_table_asks_for_one_change_a_seed() -> None:
+    """Each item of the benchmark's table changes one attribute of its caption, kind by kind."""
+    path = Path(__file__).parents[4] / "benchmarks" / "edit_table.py"
+    if not path.is_file() or not all(find_spec(f"kdst_{m}") for m in ("p2p", "pnp", "masactrl")):
+        pytest.skip("the benchmark or a method of it is not here")
+    spec = spec_from_file_location("edit_table", path)
+    assert spec
+    assert spec.loader
+    table = module_from_spec(spec)
+    spec.loader.exec_module(table)
+    for seed in range(8):
+        _, source, target = table.item(seed)
+        before, after = attributes.parse(source), attributes.parse(target)
+        assert before
+        assert after
+        old, new = before.attributes(), after.attributes()
+        assert [k for k in new if old.get(k) != new[k]] == [table.KINDS_OF_EDIT[seed % 4]]
+    rows = [
+        {"background_psnr": 30.0, "kept_psnr": 20.0, "background_ssim": 0.9, "iou": 1, "success": 1}
+    ]
+    assert len(table.lines({"p2p/direct": rows * 2})) == 3

@@ -20,7 +20,7 @@ from kdst_edit.kit import (
     source_branch,
     word_maps,
 )
-from kdst_edit.latents import decode
+from kdst_edit.latents import decode, latent_factor
 from kdst_edit.rules import Rule
 from kdst_edit.sampling import Branch
 from kdst_sega import Options
@@ -106,4 +106,15 @@ def edit_by_concepts(request: EditRequest, options: Options, run: RunServices) -
         EditedImage(image, target, None, found)
         for image, target, found in zip(images[1:], request.targets, maps[1:], strict=True)
     ]
-    return Edit(edited, images[0], maps[0])
+    return Edit(edited, images[0], maps[0], warnings=_without_claim(request))
+
+
+def _without_claim(request: EditRequest) -> list[str]:
+    """A sentence on models whose latents are pixels, where the paper's claim was not found."""
+    if latent_factor(request.pipeline) > 1:
+        return []
+    return [
+        "The latents of this model are its pixels, so sparse guidance leaves speckles that no autoencoder"
+        " smooths: measured on the embedded one, sega kept the rest of the picture worse than sampling"
+        " without control."
+    ]
