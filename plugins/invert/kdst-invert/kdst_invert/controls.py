@@ -1,13 +1,17 @@
 """What chance and memory would give: controls beside the measures of an inversion."""
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 from kdst_core.contracts import Embedder
 from kdst_core.rundir import Run, write_atomically
 from kdst_invert.attack import Attacked
+from kdst_invert.measures import NAME
 from kdst_invert.scores import HEADLINE, Scores, final_texts, score_texts
-from kdst_invert.source import Source
+from kdst_invert.source import Source, embedded
 from kdst_invert.texts import Originals
+from kdst_invert.units import units
 
 
 def finals(scores: Scores, prefix: str) -> dict[str, float]:
@@ -31,6 +35,64 @@ def shuffled(attacked: Attacked, originals: Originals) -> dict[str, float]:
         return {}
     texts = final_texts(attacked.file, attacked.rows)
     return finals(score_texts(texts[-1:] + texts[:-1], originals), "shuffled.")
+
+
+LEARNED_FROM, SEARCHED = 1000, 10
+"""Notes that the attackers without a network learn words from, and notes whose slots are searched."""
+
+
+def without_network(source: Source, embed: Embedder, run: Run) -> dict[str, float]:
+    """Attackers of the embedded notes who train no network, kept once they are done: ridge regression to
+    words without order, and a search of the slots of the notes' sentences, which are known to him."""
+    from kdst_invert.notes.generate import notes
+
+    assert source.originals is not None
+    file = run.artifacts / "without-network.json"
+    if file.exists():
+        kept = json.loads(file.read_text(encoding="utf-8"))
+    else:
+        texts = [n.text for n in notes("train", LEARNED_FROM)]
+        with run.progress(2, "attackers without a network") as advance:
+            kept = _carried_out(texts, source, embed, lambda: advance(1))
+        write_atomically(file, json.dumps(kept))
+    bags, read, calls = kept["bags"], kept["slots"], kept["calls"]
+    found = finals(_of_bags(bags, source.originals), "ridge.")
+    searched = source.originals.cut(range(len(read)))
+    found |= finals(score_texts(read, searched), "slots.")
+    return found | {"slots.texts": len(read), "slots.embedder_calls_per_text": calls / len(read)}
+
+
+def _carried_out(
+    texts: list[str], source: Source, embed: Embedder, advance: Callable[[], None]
+) -> dict[str, Any]:
+    """What both attackers find."""
+    from kdst_invert.bag import learn_bag
+    from kdst_invert.slots import search_slots
+
+    bag = learn_bag(texts, embedded(embed, texts))
+    bags = bag.read(source.vectors)
+    advance()
+    read = search_slots(source.vectors[:SEARCHED], bag, embed)
+    advance()
+    return {
+        "bags": bags,
+        "slots": [one.text for one in read],
+        "calls": sum(one.calls for one in read),
+    }
+
+
+def _of_bags(bags: list[list[str]], originals: Originals) -> Scores:
+    """Scores of words without order: F1, and names all of whose words are there."""
+    import numpy as np
+
+    scores = score_texts([" ".join(bag) for bag in bags], originals)
+    kept = {n: v for n, v in scores.values.items() if n in ("token_f1", "unit_f1")}
+    names = [originals.fields_of(row).get(NAME) for row in range(len(bags))]
+    there = [
+        np.nan if name is None else float(set(units(name)) <= set(bag))
+        for name, bag in zip(names, bags, strict=True)
+    ]
+    return Scores({**kept, "names": np.array(there, dtype=np.float32)[:, None]}, 0)
 
 
 def nearest(source: Source, training: list[str], embed: Embedder, run: Run) -> dict[str, float]:

@@ -143,7 +143,8 @@ class PreparedInvert:
         return {} if originals is None else summarize.chance(attacked, scores, originals)
 
     def _controls(self, attacker: Attacker, attacked: Attacked, run: Run) -> dict[str, float]:
-        """Greedy search, texts against other rows' originals, and the nearest training note."""
+        """Greedy search, attackers without a network, texts against other rows' originals, and the nearest
+        training note."""
         from kdst_invert import controls
 
         if not self.inputs.controls or self.source.originals is None:
@@ -152,6 +153,8 @@ class PreparedInvert:
         training = self._training_texts()
         if training:
             metrics |= controls.nearest(self.source, training, self.embed, run)
+        if self.source.notes:
+            metrics |= controls.without_network(self.source, self.embed, run)
         options = self.job.options
         if getattr(options, "beam", 1) > 1:
             options = with_option(options, "beam", 1)

@@ -114,6 +114,12 @@ def lines(metrics: Mapping[str, float], known: bool) -> list[str]:
                     else ""
                 )
             )
+    if "ridge.token_f1" in metrics:
+        found.append(
+            f"without a network: ridge regression to words, token F1 {metrics['ridge.token_f1']:.3f};"
+            f" who knows the sentences of the notes and searches their slots, exact"
+            f" {metrics['slots.exact']:.3f} of {metrics['slots.texts']:.0f}"
+        )
     if "chance.token_f1" in metrics:
         found.append(
             f"texts of other rows share token F1 {metrics['chance.token_f1']:.3f} by chance;"

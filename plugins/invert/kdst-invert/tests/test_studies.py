@@ -12,7 +12,7 @@ from kdst_core.bench import Job, Marked
 from kdst_core.codecs import JsonCodec
 from kdst_core.errors import KdstError
 from kdst_core.testing import make_run
-from kdst_invert import source
+from kdst_invert import controls, source
 from kdst_invert.inputs import InvertInputs
 from kdst_invert.prepared import PreparedInvert
 from kdst_invert.report import content
@@ -81,6 +81,8 @@ def test_a_run_measures_every_step_and_its_controls(
     from kdst_invert.notes import training
 
     monkeypatch.setattr(training, "BASE", 40)
+    monkeypatch.setattr(controls, "LEARNED_FROM", 50)
+    monkeypatch.setattr(controls, "SEARCHED", 2)
     outcome, report = carried_out(prepared(count=12, block=5), tmp_path)
     metrics = outcome.metrics
     assert metrics["texts"] == 12
@@ -88,6 +90,8 @@ def test_a_run_measures_every_step_and_its_controls(
     assert metrics["exact.step0"] == 0
     assert metrics["nearest.exact"] == 0 == metrics["shuffled.exact"]
     assert metrics["embedder_calls_per_text"] == 9 / 12
+    assert metrics["slots.texts"] == 2
+    assert 0 < metrics["ridge.token_f1"] < 1
     assert {"exact.final.low", "field.condition.final", "texts_per_second"} <= set(metrics)
     shown = next(b for b in report.blocks if isinstance(b, Marked) and b.key)
     assert shown.paragraphs[1][1].series is not None
