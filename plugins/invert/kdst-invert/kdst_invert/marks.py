@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from difflib import SequenceMatcher
 
 from kdst_core.bench import Span
+from kdst_invert.units import pieces
 
 RIGHT, WRONG, NAMED = 3, 5, 1
 """Series of tokens that are right, that are wrong, and of named fields in the original."""
@@ -21,11 +22,6 @@ def marked(head: str, text: str, original: str | None, fields: Mapping[str, str]
     if original is not None:
         return spans + compared(text, original)
     return spans + named(text, fields)
-
-
-def pieces(text: str) -> list[str]:
-    """Words and marks of a text, each with the space behind it."""
-    return re.findall(r"(?:\w+(?:['’]\w+)*|[^\w\s])\s*", text)
 
 
 def compared(text: str, original: str) -> list[Span]:

@@ -16,9 +16,11 @@ WORD = rf"{LETTER}[[\p{{L}}\p{{M}}\p{{N}}_\u200c\u200d]--[{CLOSE}]]*"
 NUMBER = r"(?:(?<![\p{L}\p{M}\p{N})\]])[-+])?\p{Nd}+(?:[.,]\p{Nd}+)*"
 AFTER = r"(?<=\p{L})-(?![\p{L}\p{N}])"
 """A minus behind a word, as in a blood group."""
-UNIT = regex.compile(
-    rf"(?V1){NUMBER}|[{CLOSE}]\p{{M}}*|{WORD}(?:'{WORD})*|[\p{{No}}\p{{Nl}}]|[%‰\p{{S}}]|{AFTER}"
+PATTERN = (
+    rf"{NUMBER}|[{CLOSE}]\p{{M}}*|{WORD}(?:['’]{WORD})*|[\p{{No}}\p{{Nl}}]|[%‰\p{{S}}]|{AFTER}"
 )
+UNIT = regex.compile(rf"(?V1){PATTERN}")
+PIECE = regex.compile(rf"(?V1)(?:{PATTERN}|\S)\s*")
 SAME = str.maketrans(
     {"−": "-", "﹣": "-", "－": "-", "–": "-", "’": "'", "٫": ".", "٬": ",", "％": "%"}
 )
@@ -53,6 +55,11 @@ def _same(unit: str) -> str:
     """A unit as it is compared: digits of any script as 0 to 9, without a plus before a number."""
     digits = "".join(str(unicodedata.decimal(c)) if c.isdecimal() else c for c in unit.casefold())
     return digits.removeprefix("+") if digits[-1:].isdecimal() else digits
+
+
+def pieces(text: str) -> list[str]:
+    """The units of a text and the marks between them, as they are written, with the space behind each."""
+    return PIECE.findall(text)
 
 
 def is_count(value: str) -> bool:

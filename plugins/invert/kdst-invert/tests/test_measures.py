@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdst_invert import measures
-from kdst_invert.units import units
+from kdst_invert.units import pieces, units
 
 
 def test_exact_match_ignores_space_alone() -> None:
@@ -112,3 +112,11 @@ def test_an_age_is_not_credited_from_a_date_or_a_dose(text: str, credited: int) 
 def test_a_day_is_credited_where_the_original_has_it_in_a_date() -> None:
     assert measures.says("on 12 May", "12", "seen on 12 June") == 1
     assert measures.says("aged 12", "12", "seen on 12 June") == 0
+
+
+def test_pieces_are_the_whole_text_and_keep_signs_and_scripts() -> None:
+    for text in ("Base excess -5, it’s  ok.", "王医生 住院。", "रोगी को 5 दिन!"):
+        assert "".join(pieces(text)) == text
+    assert pieces("of -5.5 mg.") == ["of ", "-5.5 ", "mg", "."]
+    assert pieces("王医生。") == ["王", "医", "生", "。"]
+    assert pieces("रोगी को") == ["रोगी ", "को"]

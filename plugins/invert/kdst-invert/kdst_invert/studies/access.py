@@ -11,7 +11,7 @@ from kdst_invert.attack import Attacker
 from kdst_invert.embedders.encoder import Encoder, Pooling
 from kdst_invert.scores import HEADLINE, Scores
 from kdst_invert.source import embedded
-from kdst_invert.studies.common import FEW, attack, changed, originals_of, outcome, three
+from kdst_invert.studies.common import FEW, attack, changed, originals_of, outcome, three, unseen
 
 if TYPE_CHECKING:
     from kdst_invert.prepared import PreparedInvert
@@ -53,6 +53,7 @@ def study(prepared: "PreparedInvert", attacker: Attacker, run: Run) -> Outcome:
         f" token F1 {row['leakage']['token_f1'][0]:.2f}"
         for case, row in found.items()
     ]
+    lines.append(unseen(count))
     table = {"cases": found, "labels": CASES, "attacked": count, "sentences": lines}
     return outcome(prepared, run, table, metrics, lines)
 

@@ -9,6 +9,7 @@ from kdst_core.contracts import Training
 from kdst_core.errors import KdstError
 from kdst_core.rundir import Run, write_atomically
 from kdst_invert.attack import Attacker, with_option
+from kdst_invert.chance import smallest_share
 from kdst_invert.measures import Interval
 from kdst_invert.scores import Scores, score_file
 from kdst_invert.texts import Originals
@@ -65,6 +66,14 @@ def changed(options: Any, **values: Any) -> Any:
     return options
 
 
+def unseen(attacked: int) -> str:
+    """The smallest leak that so many attacked texts could have shown, as a sentence."""
+    return (
+        f"With {attacked} texts attacked in each row a leak below {smallest_share(attacked):.1%} of the"
+        " texts word for word could not have been told from none; figures whose intervals overlap are not told apart."
+    )
+
+
 def three(found: Interval) -> list[float]:
     """An interval as JSON."""
     return [found.value, found.low, found.high]
@@ -78,7 +87,7 @@ def outcome(
     summary: Sequence[str],
     artifacts: Mapping[str, str] | None = None,
 ) -> Outcome:
-    """The outcome of a study; its table is what the report is made of."""
+    """The outcome of a study; its table is what the report is made of, its sentences what it says."""
     write_atomically(run.artifacts / "study.json", json.dumps(table))
     given = {
         "embedder_name": prepared.embed.name,

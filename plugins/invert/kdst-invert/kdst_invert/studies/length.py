@@ -10,7 +10,7 @@ from kdst_core.rundir import Run
 from kdst_invert.attack import Attacker
 from kdst_invert.scores import HEADLINE
 from kdst_invert.source import embedded
-from kdst_invert.studies.common import EPOCHS, FEW, attack, changed, outcome, three
+from kdst_invert.studies.common import EPOCHS, FEW, attack, changed, outcome, three, unseen
 from kdst_invert.texts import Originals
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def study(prepared: "PreparedInvert", attacker: Attacker, run: Run) -> Outcome:
         f" token F1 {row['leakage']['token_f1'][0]:.2f}, BLEU {row['leakage']['bleu'][0]:.2f}"
         for row in rows
     ]
+    lines.append(unseen(count))
     table = {"rows": rows, "attacked": count, "trained_on": len(training), "sentences": lines}
     return outcome(prepared, run, table, metrics, lines, {"model": "artifacts/long"})
 

@@ -6,7 +6,7 @@ from kdst_core.bench import Outcome
 from kdst_core.rundir import Run
 from kdst_invert.attack import Attacker
 from kdst_invert.scores import HEADLINE
-from kdst_invert.studies.common import FEW, attack, changed, originals_of, outcome, three
+from kdst_invert.studies.common import FEW, attack, changed, originals_of, outcome, three, unseen
 
 if TYPE_CHECKING:
     from kdst_invert.prepared import PreparedInvert
@@ -41,5 +41,6 @@ def study(prepared: "PreparedInvert", attacker: Attacker, run: Run) -> Outcome:
         f" {metrics[f'beam{beam}.embedder_calls_per_text']:.0f} embedder calls a text"
         for beam in BEAMS
     ]
+    lines.append(unseen(count))
     table = {"rows": rows, "beams": list(BEAMS), "steps": STEPS, "attacked": count}
     return outcome(prepared, run, {**table, "sentences": lines}, metrics, lines)
