@@ -52,6 +52,11 @@ class Checkpoints:
         except (OSError, ValueError, TypeError) as e:
             raise unreadable(path, type(e).__name__) from e
 
+    @property
+    def files(self) -> list[Path]:
+        """The files that hold states, whether there or not."""
+        return [self._slot(number) for number in (0, 1)]
+
     def write(self, state: Any, events: int, seconds: float) -> None:
         """Write a state into the free slot, then point to it."""
         previous = self.meta()

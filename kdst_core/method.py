@@ -1,7 +1,8 @@
 """A method that was found and imported: its description and the call of its hook."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pluggy
@@ -11,6 +12,7 @@ from kdst_core import hookspecs, registry
 from kdst_core.contracts import Description, Listener
 from kdst_core.errors import KdstError, MethodError, did_you_mean
 from kdst_core.registry import Plugin
+from kdst_core.sealed import closed
 
 
 @frozen
@@ -32,6 +34,29 @@ class Method:
         Raises MethodError when the method fails, KdstError when it returns nothing.
         """
         return self.call_hook(self.plugin.capability, request=request, options=options, run=run)
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Enclose every call into what the method returned: within it nothing sealed can be read.
+
+        What the method raises becomes one line (MethodError; KdstError and OSError stay as they are).
+        A call that looked at what the method is judged by is a MethodError, whatever became of it.
+        """
+        error: Exception | None = None
+        with closed() as tried:
+            try:
+                yield
+            except Exception as e:
+                error = e
+        if tried:
+            raise MethodError(
+                f"{self.plugin.qualified} looks at what it is judged by and is not given:"
+                f" {tried[0]}.\nIts figures would mean nothing. Report this to the author of the package"
+            ) from error
+        if isinstance(error, KdstError | OSError):
+            raise error
+        if error is not None:
+            raise failure(self.plugin, error) from error
 
     def attach(self, observers: Iterable[str]) -> None:
         """Let observers watch this method's runs; KdstError for one that is not installed."""
@@ -55,12 +80,8 @@ class Method:
         hook = getattr(self.manager.hook, name)
         if not self.has_hook(name):
             raise KdstError(f"{self.plugin.qualified} has no hook `{name}`, so it cannot do this")
-        try:
+        with self.working():
             result = hook(**arguments)
-        except (KdstError, OSError):
-            raise
-        except Exception as e:
-            raise failure(self.plugin, e) from e
         if result is None:
             raise KdstError(
                 f"{self.plugin.qualified}: its hook `{name}` returned None;"

@@ -11,14 +11,18 @@ import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from attrs import asdict, evolve, frozen
+from attrs import asdict, frozen
 
+from kdst_core import process_state, strays
 from kdst_core.api import Command, command
 from kdst_core.errors import KdstError
+from kdst_core.process_state import settings
 from kdst_core.rundir import Run
 
 SEEDS = ((0, 0), (0, 1))
@@ -27,8 +31,6 @@ NETWORK = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "sock
 MOVES = ("os.rename", "os.symlink", "os.link")
 PLACES = ("os.mkdir", "os.rmdir", "os.remove", "os.truncate", "shutil.rmtree")
 """Events whose first argument is a file or a folder that is made, emptied or removed."""
-OF_LIBRARIES = ("TORCHINDUCTOR_", "TRITON_", "CUDA_", "KMP_", "HF_", "TOKENIZERS_")
-"""Beginnings of variables that libraries set when they are imported."""
 
 
 @frozen
@@ -36,20 +38,26 @@ class Answer:
     """What the runs of one process did.
 
     digests: of what each run returned. written: paths outside the run. connections: attempts to reach
-    the network. changed: global settings that are not what they were. printed: its output. error: why
-    a run failed, empty when none did.
+    the network. changed: global settings that are not what they were, and functions of others that were
+    replaced. left: threads and processes that still run. printed: its output. error: why a run failed,
+    empty when none did.
     """
 
     digests: Sequence[str] = ()
     written: Sequence[str] = ()
     connections: Sequence[str] = ()
     changed: Sequence[str] = ()
+    left: Sequence[str] = ()
     printed: str = ""
     error: str = ""
 
 
 TORCHS = str(Path(tempfile.gettempdir()).resolve() / "torchinductor_")
-"""How the paths begin of what torch's compiler keeps by itself."""
+"""How the paths begin of what torch's compiler keeps by itself, where no variable names another place."""
+CACHES = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
+"""Variables that name such places."""
+MEASURES = ("measures", "measured", "scores", "protocol", "attack", "prepared")
+"""Modules of benches that measure."""
 SCRATCH = "elsewhere"
 """The folder that a watched process works in, so that nothing of the caller can be lost."""
 
@@ -65,14 +73,18 @@ def in_processes(chosen: Command) -> list[Answer]:
             folder = Path(directory) / str(number)
             (folder / SCRATCH).mkdir(parents=True)
             words = ["-m", "kdst_core.probe", chosen.method.plugin.qualified, str(folder)]
-            process = _python(*words, str(number), hash_seed=number, cwd=folder / SCRATCH)
+            own = strays.prepare(folder, folder / SCRATCH)
+            process = _python(*words, str(number), hash_seed=number, cwd=folder / SCRATCH, own=own)
             started.append((folder, process))
         return [_answer(process, folder) for folder, process in started]
 
 
-def _python(*arguments: str, hash_seed: int, cwd: Path | None = None) -> "subprocess.Popen[str]":
-    """Start Python with warnings silenced and a hash seed."""
-    environment = {**os.environ, "PYTHONWARNINGS": "ignore", "PYTHONHASHSEED": str(hash_seed)}
+def _python(
+    *arguments: str, hash_seed: int, cwd: Path, own: Mapping[str, str]
+) -> "subprocess.Popen[str]":
+    """Start Python with warnings silenced, a hash seed and variables of its own."""
+    quiet = {"PYTHONWARNINGS": "ignore", "PYTHONHASHSEED": str(hash_seed)}
+    environment = {**os.environ, **quiet, **own}
     return subprocess.Popen(
         [sys.executable, *arguments],
         stdout=subprocess.PIPE,
@@ -92,9 +104,7 @@ def _answer(process: "subprocess.Popen[str]", folder: Path) -> Answer:
         raise
     if process.returncode:
         return Answer(printed=out, error=(err.strip() or "the process died")[-300:])
-    found = read_answer(folder, out.strip())
-    strays = [str(p) for p in sorted((folder / SCRATCH).rglob("*"))]  # also of subprocesses
-    return evolve(found, written=[*dict.fromkeys([*found.written, *strays])])
+    return read_answer(folder, out.strip())
 
 
 def read_answer(folder: Path, printed: str) -> Answer:
@@ -107,15 +117,43 @@ def watch(name: str, folder: Path, number: int) -> None:
     """Carry out the runs of one process under an audit hook, and write the answer to `folder`."""
     chosen = command(name)
     list(chosen.bench.checks(chosen.method))  # imports what the bench needs, before the watch
+    _import_measures(chosen)
     tempfile.gettempdir()  # its first call probes folders with a file
     _disturb(number)
-    written, connections = _listen(folder)
-    before = settings()
-    runs = enumerate(SEEDS[number])
-    digests = [small_run(chosen, folder / f"run{turn}", seed) for turn, seed in runs]
+    places = [folder / name for name in (SCRATCH, *strays.PLACES.values())]
+    there = strays.tree(places)
+    written, connections, commands = _listen(folder)
+    before, functions, alive = settings(), process_state.functions(), process_state.running()
+    digests, error = _runs(chosen, folder, SEEDS[number])
     changed = [key for key, value in settings().items() if value != before[key]]
-    answer = Answer(digests, list(written), list(connections), changed)
+    changed += process_state.replaced(functions)
+    left = process_state.left_running(alive)
+    also = [*strays.differences(there, strays.tree(places)), *commands.changed()]
+    stray = [path for path in also if not _of_library(path)]
+    written = [*dict.fromkeys([*written, *stray])]
+    answer = Answer(digests, written, list(connections), changed, left, error=error)
     (folder / "answer.json").write_text(json.dumps(asdict(answer)), encoding="utf-8")
+
+
+def _import_measures(chosen: Command) -> None:
+    """Import what a bench measures with, so that a method which replaces it is seen."""
+    package = type(chosen.bench).__module__.partition(".")[0]
+    for name in MEASURES:
+        if find_spec(f"{package}.{name}") is not None:
+            import_module(f"{package}.{name}")
+
+
+def _runs(chosen: Command, folder: Path, seeds: Sequence[int]) -> tuple[list[str], str]:
+    """Carry out a run a seed; return their digests, and why one failed, after which none is made."""
+    digests: list[str] = []
+    try:
+        for turn, seed in enumerate(seeds):
+            digests.append(small_run(chosen, folder / f"run{turn}", seed))
+    except KdstError as e:
+        return digests, str(e).splitlines()[0]
+    except Exception as e:
+        return digests, f"{type(e).__name__}: {e}"[:300]
+    return digests, ""
 
 
 def small_run(chosen: Command, directory: Path, seed: int) -> str:
@@ -126,10 +164,11 @@ def small_run(chosen: Command, directory: Path, seed: int) -> str:
     return hashlib.sha256(result.encode()).hexdigest()
 
 
-def _listen(inside: Path) -> tuple[list[str], list[str]]:
-    """From now on note paths written outside a folder, and note and refuse connections."""
+def _listen(inside: Path) -> tuple[list[str], list[str], strays.Commands]:
+    """From now on note paths written outside a folder and programs started, and refuse connections."""
     written: list[str] = []
     connections: list[str] = []
+    commands = strays.Commands()
     scratch, allowed = str(inside.resolve() / SCRATCH), str(inside.resolve())
 
     def audit(event: str, arguments: tuple[Any, ...]) -> None:
@@ -139,6 +178,7 @@ def _listen(inside: Path) -> tuple[list[str], list[str]]:
                 return
             connections.append(str(target))
             raise ConnectionError(f"a method must not reach the network ({target})")
+        commands.note(event, arguments)
         path = _written(event, arguments)
         if path is None:
             return
@@ -146,7 +186,7 @@ def _listen(inside: Path) -> tuple[list[str], list[str]]:
             written.append(path)
 
     sys.addaudithook(audit)
-    return written, connections
+    return written, connections, commands
 
 
 def _written(event: str, arguments: tuple[Any, ...]) -> str | None:
@@ -166,8 +206,13 @@ def _written(event: str, arguments: tuple[Any, ...]) -> str | None:
     if not isinstance(path, str | os.PathLike):
         return None
     absolute = str(Path(path).resolve())
-    own = absolute == os.devnull or "__pycache__" in absolute or absolute.startswith(TORCHS)
-    return None if own else absolute
+    return None if _of_library(absolute) else absolute
+
+
+def _of_library(path: str) -> bool:
+    """Return whether a path is one that Python or torch writes by itself."""
+    caches = (TORCHS, *(os.environ[name] for name in CACHES if os.environ.get(name)))
+    return path == os.devnull or "__pycache__" in path or path.startswith(caches)
 
 
 def _disturb(number: int) -> None:
@@ -178,27 +223,6 @@ def _disturb(number: int) -> None:
         numpy.random.seed(number)
     if torch is not None:
         torch.manual_seed(number)
-
-
-def settings() -> dict[str, Any]:
-    """Return the global settings that a method must leave alone, by what they are called."""
-    found: dict[str, Any] = {
-        "the working directory": os.getcwd(),
-        "environment variables": {
-            key: value for key, value in os.environ.items() if not key.startswith(OF_LIBRARIES)
-        },
-        "Python's random numbers": random.getstate(),
-    }
-    numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
-    if numpy is not None:
-        found["numpy's random numbers"] = numpy.random.get_state()[1].tolist()
-    if torch is not None:
-        found["torch's random numbers"] = torch.get_rng_state().tolist()
-        found["torch's default dtype"] = str(torch.get_default_dtype())
-        found["torch's number of threads"] = torch.get_num_threads()
-        found["whether torch computes gradients"] = torch.is_grad_enabled()
-        found["torch's deterministic algorithms"] = torch.are_deterministic_algorithms_enabled()
-    return found
 
 
 if __name__ == "__main__":

@@ -1,51 +1,217 @@
-"""What a method is judged by, held where its calls cannot reach it: not in any object or frame."""
+"""What a method is judged by, held where its calls cannot reach it: not in any object, frame or file.
 
+Labels, held-out views, references, answers and originals are sealed when they are loaded and read when
+something is scored. `Method.working` encloses every call of a method: in it nothing sealed is read, and
+no hidden file is opened; a call that tries is told by `closed`, also where it swallows the refusal.
+
+It holds against code that looks around: in frames, closures, modules, the garbage collector, argument
+lists and the files of the data set. It cannot hold against native code, `/proc/self/mem`, other
+programs that a method starts and that find a file by themselves, what the user's own program keeps, or
+code that is written to take this module apart: a method runs in the same process. The conformance kit
+and its paired runs (`kdst_core.testing.given_only`) look for those.
+"""
+
+import json
 import os
-import tempfile
-from collections.abc import Iterator
+import sys
+import weakref
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import IO, Any
+from typing import Any, NamedTuple
 
 from attrs import frozen
 
-_closed = 0
+PAD = 1 << 16
+READS = ("open", "os.listdir", "os.scandir", "os.rename", "os.link", "os.symlink")
+"""Events whose first argument is a file or folder that is read, or gets another name."""
+STARTS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn")
+"""Events of programs that are started, whose arguments may name a file."""
+
+WATCHED = frozenset(READS + STARTS)
 
 
-@frozen
+class Refused(RuntimeError):
+    """What a method is judged by was asked for while the method worked."""
+
+
+@frozen(eq=False)
 class Sealed:
-    """Bytes in a file without a name; the object knows only where they lie."""
+    """Bytes that are out of reach; the object knows only how many they are."""
 
-    offset: int
     length: int
 
     def read(self) -> bytes:
-        """Return the bytes; RuntimeError while a method's call is under way."""
-        if _closed:
-            raise RuntimeError("what a method is judged by cannot be read while the method works")
-        return os.pread(_store().fileno(), self.length, self.offset)
+        """Return the bytes; Refused while a method's call is under way."""
+        withhold("what is sealed")
+        return _vault.take(self)
+
+
+@frozen(eq=False)
+class SealedArray:
+    """An array that is out of reach."""
+
+    kept: Sealed
+    shape: tuple[int, ...]
+    dtype: str
+
+    def __len__(self) -> int:
+        """Return the length of the first axis."""
+        return self.shape[0]
+
+    def read(self) -> Any:
+        """Return the array, new memory each time; Refused while a method's call is under way."""
+        import numpy as np
+
+        return np.frombuffer(bytearray(self.kept.read()), self.dtype).reshape(self.shape)
+
+
+@frozen(eq=False)
+class SealedValue:
+    """A plain value that is out of reach: texts, numbers, lists and dicts of them."""
+
+    kept: Sealed
+
+    def read(self) -> Any:
+        """Return the value; Refused while a method's call is under way."""
+        return json.loads(self.kept.read())
+
+
+class _Vault(NamedTuple):
+    """The only ways to what is sealed and to whether a method works; what they share is in no object."""
+
+    put: Callable[[bytes], Sealed]
+    take: Callable[[Sealed], bytes]
+    enter: Callable[[], list[str]]
+    leave: Callable[[], None]
+    works: Callable[[], bool]
+    note: Callable[[str], None]
+
+
+def _make_vault() -> _Vault:
+    """Return a vault. Bytes are masked, so that a search of the memory's objects does not find them."""
+    pad = os.urandom(PAD)
+    kept: weakref.WeakKeyDictionary[Sealed, bytes] = weakref.WeakKeyDictionary()
+    calls: list[list[str]] = []
+
+    def mask(data: bytes) -> bytes:
+        size = len(data)
+        mine = int.from_bytes((pad * (size // PAD + 1))[:size], "little")
+        return (int.from_bytes(data, "little") ^ mine).to_bytes(size, "little")
+
+    def put(data: bytes) -> Sealed:
+        sealed = Sealed(len(data))
+        kept[sealed] = mask(data)
+        return sealed
+
+    def enter() -> list[str]:
+        calls.append([])
+        return calls[-1]
+
+    def note(what: str) -> None:
+        for call in calls:
+            call.append(what)
+
+    def leave() -> None:
+        calls.pop()
+
+    return _Vault(put, lambda s: mask(kept[s]), enter, leave, lambda: bool(calls), note)
+
+
+_vault = _make_vault()
 
 
 def seal(data: bytes) -> Sealed:
-    """Put bytes away until they are read."""
-    file = _store()
-    offset = os.fstat(file.fileno()).st_size
-    file.write(data)
-    return Sealed(offset, len(data))
+    """Put bytes away until they are read; they go when the returned object goes."""
+    return _vault.put(data)
+
+
+def seal_array(array: Any) -> SealedArray:
+    """Put a copy of a numpy array away."""
+    import numpy as np
+
+    flat = np.ascontiguousarray(array)
+    return SealedArray(seal(flat.tobytes()), np.shape(array), flat.dtype.str)
+
+
+def seal_value(value: Any) -> SealedValue:
+    """Put a copy of a plain value away, as JSON holds it."""
+    return SealedValue(seal(json.dumps(value).encode()))
 
 
 @contextmanager
-def closed() -> Iterator[None]:
-    """Let nothing sealed be read within the block: a method works in it."""
-    global _closed
-    _closed += 1
+def closed() -> Iterator[list[str]]:
+    """Let nothing sealed be read within the block, in which a method works; yield what it tried."""
+    tried = _vault.enter()
+    try:
+        yield tried
+    finally:
+        _vault.leave()
+
+
+def withhold(what: str) -> None:
+    """Refuse, and note, while a method works; for functions that make what methods are judged by."""
+    if _vault.works():
+        _vault.note(what)
+        raise Refused(f"{what}: a method is judged by it, and cannot read it while it works")
+
+
+@contextmanager
+def hidden(paths: Iterable[str | os.PathLike[str]]) -> Iterator[None]:
+    """Let no method read these files, or anything in these folders, while it works within the block."""
+    _listen()
+    mine = {os.path.realpath(path) for path in paths}
+    _hidden.append(mine)
     try:
         yield
     finally:
-        _closed -= 1
+        _hidden.remove(mine)
+
+
+_hidden: list[set[str]] = []
 
 
 @cache
-def _store() -> IO[Any]:
-    """Return the file of this process; it has no name, and is gone with the process."""
-    return tempfile.TemporaryFile("a+b", buffering=0)
+def _listen() -> None:
+    """Watch this process from now on; an audit hook cannot be taken out again."""
+    sys.addaudithook(_audit)
+
+
+def _audit(event: str, arguments: tuple[Any, ...]) -> None:
+    """Refuse a method's attempt to reach a hidden file."""
+    if not (_hidden and event in WATCHED and _vault.works()):
+        return
+    if event in READS:
+        if _is_hidden(arguments[0]) and (event != "open" or _reads(arguments)):
+            withhold(os.fsdecode(arguments[0]))
+    else:
+        for word in _words(arguments):
+            if any(path in word for paths in _hidden for path in paths) or _is_hidden(word):
+                withhold(word)
+
+
+def _is_hidden(path: Any) -> bool:
+    """Return whether a path is hidden or lies in a hidden folder."""
+    if not isinstance(path, str | bytes | os.PathLike):
+        return False
+    real = os.path.realpath(os.fsdecode(path))
+    parts = real.split(os.sep)
+    ends = (os.sep.join(parts[:n]) for n in range(len(parts), 1, -1))
+    return any(end in paths for end in ends for paths in _hidden)
+
+
+def _reads(arguments: tuple[Any, ...]) -> bool:
+    """Return whether a file is opened to be read: a log that is only appended to is not."""
+    _, mode, flags = arguments
+    if isinstance(mode, str):
+        return "r" in mode or "+" in mode
+    return not isinstance(flags, int) or flags & os.O_ACCMODE != os.O_WRONLY
+
+
+def _words(value: Any) -> Iterator[str]:
+    """Yield the texts of nested arguments."""
+    if isinstance(value, str | bytes | os.PathLike):
+        yield os.fsdecode(value)
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from _words(part)

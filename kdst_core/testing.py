@@ -6,25 +6,27 @@ says what is wrong.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
-from attrs import frozen
+from attrs import evolve, frozen
 
 from kdst_core import probe, registry
 from kdst_core.api import Command, command
 from kdst_core.bench import Check
 from kdst_core.codecs import Codec
-from kdst_core.core_checks import core_checks
+from kdst_core.core_checks import WORKS, core_checks
 from kdst_core.errors import KdstError
 from kdst_core.probe import Prober
 from kdst_core.rundir import Run
 
 if TYPE_CHECKING:
     import pytest
+
+T = TypeVar("T")
 
 
 def make_run(
@@ -49,7 +51,8 @@ def checks(name: str, prober: Prober = probe.in_processes) -> Iterator[Check]:
     yield Check("hooks fit the specification", partial(_fits, chosen, refused))
     if chosen is not None:
         yield from core_checks(chosen, prober)
-        yield from chosen.bench.checks(chosen.method)
+        for check in chosen.bench.checks(chosen.method):
+            yield evolve(check, follows=(*check.follows, WORKS))
 
 
 def _load(name: str) -> tuple[Command | None, str]:
@@ -113,13 +116,16 @@ class Verdict:
     cause: str = ""
 
 
-def verdicts(name: str, excuses: dict[str, str]) -> Iterator[Verdict]:
+def verdicts(
+    name: str, excuses: dict[str, str], prober: Prober = probe.in_processes
+) -> Iterator[Verdict]:
     """Carry out the checks of a method one by one, without those that follow from one that failed.
 
     excuses: check name to the reason why it must fail; what is left in the end names no check.
+    prober: as `checks` takes it.
     """
     failed: set[str] = set()
-    for check in checks(name):
+    for check in checks(name, prober):
         excuse = excuses.pop(check.name, None)
         if cause := next((c for c in check.follows if c in failed), ""):
             yield Verdict(check.name, cause=cause)
@@ -173,6 +179,24 @@ def _judge(check: Check, excuse: str | None) -> None:
     assert problem is None, problem
     if excuse is not None:
         pytest.xfail(excuse)
+
+
+GIVEN = "reads only what it is given"
+"""Name of the check that `given_only` is, in every bench."""
+
+
+def given_only(carry_out: Callable[[T], str], one: T, other: T, what: str) -> None:
+    """Hold that what a method returns changes by no bit with what it is judged by.
+
+    carry_out: runs the method on the same inputs and returns a digest of all that it returned; it keeps
+    what it is given, `one` or `other`, in frames and objects that lie open around the calls, so that a
+    method that looks for it finds it. what: how that is called. Raises AssertionError.
+    """
+    first, second = carry_out(one), carry_out(other)
+    assert first == second, (
+        f"with other {what} it returns something else: it reads {what}, which it is judged by and not"
+        " given"
+    )
 
 
 class BackwardExecutor:

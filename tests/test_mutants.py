@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from kdst_core import registry
-from kdst_core.testing import checks, run_check
+from kdst_core import probe, registry
+from kdst_core.testing import checks, run_check, verdicts
 from tests import packages
+from tests.cheats import CHEATS
 from tests.mutants import MUTANTS, Mutant
 
 QUICK = ("adapt", "reconstruct")
@@ -75,6 +76,19 @@ def test_a_wrong_method_is_caught_by_the_check_meant_for_it(
     assert list(reasons) == [mutant.check]
     assert reasons[mutant.check], f"{mutant.name} passes {mutant.check!r}"
     assert len(str(reasons[mutant.check]).splitlines()) <= 2
+
+
+@pytest.mark.parametrize("cheat", [parameter(c) for c in CHEATS])
+def test_what_a_cheat_does_is_the_first_thing_reported(
+    cheat: Mutant, site: Path, tmp_path: Path
+) -> None:
+    needs_bench(cheat.capability)
+    name = made(cheat, site, tmp_path)
+    prober = probe.in_processes if cheat.processes else packages.forked
+    first = next((v for v in verdicts(name, {}, prober) if v.problem is not None), None)
+    assert first is not None, f"{cheat.name} passes every check"
+    assert first.check == cheat.check, (first.check, first.problem)
+    assert len(str(first.problem).splitlines()) <= 2
 
 
 @EVERY_CAPABILITY

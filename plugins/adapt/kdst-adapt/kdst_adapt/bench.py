@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from kdst_adapt.inputs import AdaptInputs
 from kdst_core.bench import (
@@ -52,12 +52,19 @@ class PreparedAdapt:
     findings: "list[Finding]"
     example: "Tensor"
     single: Sequence[str]
+    live: bool = False
 
     def execute(self, run: Run) -> Outcome:
         """Run the stream through the baselines and the method, and write curves and pictures."""
+        from kdst_adapt.data import judging_files
         from kdst_adapt.surroundings import own_surroundings
+        from kdst_core.rundir import EVENTS
+        from kdst_core.sealed import hidden
 
-        with own_surroundings(threads_of(self.job.inputs), self.job.seed):
+        told = [run.dir / EVENTS, *run.checkpoints.files]
+        files = judging_files(self.job.inputs, live=self.live)
+        surroundings = own_surroundings(threads_of(self.job.inputs), self.job.seed)
+        with surroundings, hidden([*files, *told]):
             return self._execute(run)
 
     def _execute(self, run: Run) -> Outcome:
@@ -254,7 +261,8 @@ class AdaptBench:
         if source is not None:
             findings += audit.of_pixels([source.shift], "source data")
         return PreparedAdapt(
-            job, device, model, classes, stream, source, probe, findings, example[:2], single
+            *(_without_data(job), device, model, classes, stream, source, probe, findings),
+            *(example[:2], single, "data" in job.objects),
         )
 
     def _source(
@@ -321,11 +329,16 @@ class AdaptBench:
     def smoke(self, method: Method, options: Any, run: Run) -> str:
         """Adapt a small random network to three random batches; return a digest of the logits."""
         from kdst_adapt.checks import small_batches, small_request
+        from kdst_adapt.digits.data import table
+        from kdst_core.sealed import hidden
 
-        predictor = method.call(small_request(seed=run.seed), options, run)
         digest = hashlib.sha256()
-        for x in small_batches(3):
-            digest.update(predictor.predict(x).contiguous().numpy().tobytes())
+        with hidden(filter(None, [table()])):
+            predictor = method.call(small_request(seed=run.seed), options, run)
+            for x in small_batches(3):
+                with method.working():
+                    logits = predictor.predict(x)
+                digest.update(logits.contiguous().numpy().tobytes())
         return digest.hexdigest()
 
     def checks(self, method: Method) -> Iterator[Check]:
@@ -333,6 +346,11 @@ class AdaptBench:
         from kdst_adapt.checks import adapt_checks
 
         return adapt_checks(method)
+
+
+def _without_data(job: Job) -> Job:
+    """Return a job that no longer holds labelled data from Python, which the streams hold."""
+    return evolve(job, objects={k: v for k, v in job.objects.items() if k != "data"})
 
 
 def threads_of(inputs: AdaptInputs) -> int | None:

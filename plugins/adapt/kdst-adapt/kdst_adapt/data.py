@@ -17,7 +17,7 @@ from kdst_adapt.corruption_effects import Severities
 from kdst_adapt.files import Files
 from kdst_adapt.inputs import AdaptInputs
 from kdst_core.errors import KdstError, did_you_mean
-from kdst_core.sealed import Sealed, seal
+from kdst_core.sealed import SealedArray, seal_array
 
 Array = NDArray[Any]
 LEVELS = {"1", "2", "3", "4", "5"}
@@ -27,24 +27,9 @@ FEW_CLASSES = 0.5
 """A batch with less than this share of the classes that a shuffled one would hold counts as sorted."""
 
 
-@frozen
-class Labels:
-    """Labels (N,) that no call of a method can reach."""
-
-    kept: Sealed
-    dtype: str
-
-    def read(self) -> Array:
-        """Return the labels; RuntimeError while a method works."""
-        return np.frombuffer(self.kept.read(), self.dtype).copy()
-
-
-def put_away(labels: Any) -> Labels:
+def put_away(labels: Any) -> SealedArray:
     """Return labels (N,) sealed; those that are sealed already as they are."""
-    if isinstance(labels, Labels):
-        return labels
-    array = np.ascontiguousarray(labels)
-    return Labels(seal(array.tobytes()), array.dtype.str)
+    return labels if isinstance(labels, SealedArray) else seal_array(labels)
 
 
 @frozen
@@ -60,7 +45,7 @@ class Shift:
     name: str
     severity: int
     images: Array
-    _labels: Any = field(converter=put_away)
+    _labels: SealedArray = field(converter=put_away)
     corruption: tuple[str, int] | None = None
     table: Severities | None = None
     seed: int = 0
@@ -71,7 +56,8 @@ class Shift:
     @property
     def labels(self) -> Array:
         """The labels (N,), read anew; RuntimeError while a method works."""
-        return self._labels.read()
+        labels: Array = self._labels.read()
+        return labels
 
     @property
     def key(self) -> str:
@@ -126,6 +112,26 @@ def load(inputs: AdaptInputs, seed: int, live: Any = None) -> list[Shift]:
         across = live is None and kind in FOLDERS
         shifts = [_taken(s, inputs.images, across=across) for s in shifts]
     return shifts
+
+
+def judging_files(inputs: AdaptInputs, *, live: bool = False) -> list[Path]:
+    """Return the files and folders that say the labels of the streams, for no method to open.
+
+    Where the training data come from the same place, a method is given that, so it is not among them.
+    """
+    kind, _, place = inputs.data.partition(":")
+    if live or inputs.data == inputs.source:
+        return []
+    if kind == "digits":
+        from kdst_adapt.digits.data import table
+
+        found = table()
+        return [] if found is None else [found]
+    if kind == "folder":
+        return folders.subfolders(Path(place))
+    if kind == "imagenet-c":
+        return _types(Path(place))
+    return [Path(place) if kind == "npz" else Path(place, "labels.npy")]
 
 
 def order(inputs: AdaptInputs, *, live: bool = False) -> str:

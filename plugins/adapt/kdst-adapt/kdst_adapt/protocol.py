@@ -14,9 +14,9 @@ from kdst_adapt.data import Shift
 from kdst_adapt.probe import Probe
 from kdst_core.contracts import OnlinePredictor
 from kdst_core.errors import KdstError
-from kdst_core.method import Method, failure
+from kdst_core.method import Method
 from kdst_core.rundir import Run
-from kdst_core.sealed import closed
+from kdst_core.sealed import SealedArray, seal_array
 
 READINGS = ("", "before_update.", "after_update.")
 """Prefixes of metrics: the logits that the method returns, and both readings of them."""
@@ -24,26 +24,45 @@ SHOWN = 16
 """Images kept of what a method shows."""
 
 
+def _sealed(records: Sequence[Sequence[Tensor]]) -> list[list[SealedArray]]:
+    """Seal records by shift and batch: with the logits they tell the labels."""
+    return [[seal_array(r.numpy()) for r in batches] for batches in records]
+
+
 @define
 class Trace:
-    """What is kept of one method: records of every batch, times, and what it showed.
+    """What is kept of one method: records of every batch, times, and what it showed."""
 
-    records: a list a shift, in it a tensor (B, 3, 5) a batch: readings by columns of `measures`.
-    """
-
-    records: list[list[Tensor]] = field(factory=list)
+    _records: list[list[SealedArray]] = field(factory=list, converter=_sealed)
     seconds: list[float] = field(factory=list)
     updates: int = 0
     images: dict[str, Tensor] = field(factory=dict)
     scalars: dict[str, list[float]] = field(factory=dict)
 
+    @property
+    def records(self) -> list[list[Tensor]]:
+        """A list a shift, in it a tensor (B, 3, 5) a batch: readings by columns of `measures`."""
+        return [[torch.from_numpy(r.read()) for r in batches] for batches in self._records]
+
+    def begin(self) -> None:
+        """Go on to the next shift."""
+        self._records.append([])
+
+    def add(self, record: Tensor) -> None:
+        """Add the record (B, 3, 5) of a batch."""
+        self._records[-1].append(seal_array(record.numpy()))
+
+    def last(self) -> Tensor:
+        """Return the newest record (B, 3, 5)."""
+        return torch.from_numpy(self._records[-1][-1].read())
+
     def shift(self, number: int, reading: int = 0) -> list[Tensor]:
         """Return the records (B, 5) of a shift's batches under one reading."""
-        return [r[:, reading] for r in self.records[number]]
+        return [torch.from_numpy(r.read()[:, reading]) for r in self._records[number]]
 
     def pooled(self, reading: int = 0) -> list[Tensor]:
         """Return the records (N, 5) of every shift under one reading."""
-        return [torch.cat(self.shift(k, reading)) for k in range(len(self.records))]
+        return [torch.cat(self.shift(k, reading)) for k in range(len(self._records))]
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything as tensors and plain values."""
@@ -124,12 +143,11 @@ def run_stream(
                 if step <= done:
                     continue
                 if index == 0:
-                    _begin_shift(traces, predictors, reset=stream.begins(number))
+                    _begin_shift(traces, methods, predictors, reset=stream.begins(number))
                 x = shift.pictures(rows)
                 for name, predictor in predictors.items():
                     _batch(methods[name], predictor, traces[name], x, shift, rows, run.device)
-                right = measures.accuracy(traces[main].records[-1][-1][:, 0])
-                run.log("accuracy", right, step, shift=shift.key, batch=index, method=main)
+                _log(run, traces[main], step, shift=shift.key, batch=index, method=main)
                 if index == len(batches) - 1:
                     probe.measure(number, predictors)
                 advance(1)
@@ -143,13 +161,23 @@ def run_stream(
 
 
 def _begin_shift(
-    traces: Mapping[str, Trace], predictors: Mapping[str, OnlinePredictor], *, reset: bool
+    traces: Mapping[str, Trace],
+    methods: Mapping[str, Method],
+    predictors: Mapping[str, OnlinePredictor],
+    *,
+    reset: bool,
 ) -> None:
     """Open a new list of records, and reset the methods where the protocol says so."""
     for name, predictor in predictors.items():
-        traces[name].records.append([])
+        traces[name].begin()
         if reset:
-            predictor.reset()
+            with methods[name].working():
+                predictor.reset()
+
+
+def _log(run: Run, trace: Trace, step: int, **context: Any) -> None:
+    """Log the accuracy of the newest batch; no frame of a later call holds it."""
+    run.log("accuracy", measures.accuracy(trace.last()[:, 0]), step, **context)
 
 
 def _batch(
@@ -165,21 +193,16 @@ def _batch(
 
     Labels are read when the method has returned, so that no frame of its call holds them.
     """
-    try:
-        with closed():
-            _synchronize(device)
-            started = time.perf_counter()
-            logits = predictor.predict(x)
-            _synchronize(device)
-            trace.seconds.append(time.perf_counter() - started)
-            shown = predictor.diagnostics
-    except (KdstError, OSError):
-        raise
-    except Exception as e:
-        raise failure(method.plugin, e) from e
+    with method.working():
+        _synchronize(device)
+        started = time.perf_counter()
+        logits = predictor.predict(x)
+        _synchronize(device)
+        trace.seconds.append(time.perf_counter() - started)
+        shown = predictor.diagnostics
+        readings = [_plain(r) for r in (logits, shown.before_update, shown.after_update)]
     labels = torch.from_numpy(shift.labels[rows].astype(np.int64))
-    readings = (logits, shown.before_update, shown.after_update)
-    trace.records[-1].append(torch.stack([measures.record(r, labels) for r in readings], 1))
+    trace.add(torch.stack([measures.record(r, labels) for r in readings], 1))
     trace.updates += shown.updates
     for name, value in shown.scalars.items():
         trace.scalars.setdefault(name, []).append(float(value))
@@ -187,6 +210,11 @@ def _batch(
         small = images[:SHOWN].to("cpu", torch.float32).clone()
         trace.images.setdefault(f"{name}, first batch", small)
         trace.images[f"{name}, last batch"] = small
+
+
+def _plain(logits: Tensor) -> Tensor:
+    """Return logits as values of their own: no code of the method runs where they meet labels."""
+    return torch.from_numpy(np.array(logits.detach().to("cpu", torch.float64).numpy(), np.float64))
 
 
 def _synchronize(device: str) -> None:

@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from typing import Any, overload
 
 import numpy as np
+import torch
+from attrs import evolve
 from torch import Tensor, nn
 
 from kdst_adapt import classes, data
 from kdst_adapt.data import Shift
+from kdst_adapt.files import Files
 from kdst_adapt.inputs import AdaptInputs
 from kdst_core.errors import KdstError
 
@@ -57,8 +60,12 @@ class Batches(Sequence[Batch]):
 
     def __init__(self, shift: Shift, size: int, seed: int, *, shuffled: bool) -> None:
         order = "shuffled" if shuffled else "stored"
-        self.shift = shift
-        self.rows = data.cut(data.ordered(len(shift.labels), order, seed), size)
+        images: Any = shift.images
+        if isinstance(images, Files):
+            images = images.opened()
+        self.shift = evolve(shift, images=images)
+        self.labels = shift.labels
+        self.rows = data.cut(data.ordered(len(self.labels), order, seed), size)
 
     def __len__(self) -> int:
         """Return the number of batches."""
@@ -71,5 +78,9 @@ class Batches(Sequence[Batch]):
     def __getitem__(self, number: int | slice) -> Batch | list[Batch]:
         """Return a batch, or those of a slice."""
         if isinstance(number, slice):
-            return [self.shift.batch(rows) for rows in self.rows[number]]
-        return self.shift.batch(np.asarray(self.rows[number]))
+            return [self._batch(rows) for rows in self.rows[number]]
+        return self._batch(np.asarray(self.rows[number]))
+
+    def _batch(self, rows: data.Array) -> Batch:
+        """Return images and labels of the given rows."""
+        return self.shift.pictures(rows), torch.from_numpy(self.labels[rows].astype(np.int64))

@@ -11,6 +11,7 @@ from kdst_core.device import has_cuda, usable
 from kdst_core.errors import KdstError
 from kdst_core.method import Method
 from kdst_core.rundir import Run
+from kdst_core.sealed import seal_array
 from kdst_edit.inputs import DEFAULT_SOURCE, DEFAULT_TARGET, EditInputs
 from kdst_edit.prepared import PreparedEdit
 
@@ -41,7 +42,8 @@ class EditBench:
             mask, more = loading.mask(inputs, size, job.objects.get("image"))
             plan = schedulers.plan(pipeline, inputs, image is not None)
         told = (*notes, *more, *plan.notes)
-        return PreparedEdit(job, device, pipeline, source, targets, image, mask, told, plan)
+        kept = None if mask is None else seal_array(mask.numpy())
+        return PreparedEdit(job, device, pipeline, source, targets, image, kept, told, plan)
 
     def report(self, result: Mapping[str, Any], directory: Path) -> ReportContent:
         """Build the report of a run."""

@@ -1,8 +1,9 @@
 """The conformance checks of an editing method, on the tiny model and a few steps."""
 
+import hashlib
 import tempfile
 from collections.abc import Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from kdst_core.bench import Check
 from kdst_core.codecs import TorchCodec
 from kdst_core.contracts import Edit, EditRequest, RunServices, SourcePath
 from kdst_core.method import Method
-from kdst_core.testing import make_run
+from kdst_core.testing import GIVEN, given_only, make_run
+from kdst_core.untouched import marks, touched
 from kdst_edit.inputs import DEFAULT_SOURCE, DEFAULT_TARGET
 from kdst_edit.kit import sample_request
 from kdst_edit.latents import condition, decode
@@ -25,6 +27,8 @@ from kdst_edit.sampling import Branch
 STEPS = 4
 OTHER_TARGET = "a red disc on a black background"
 CLOSE = 1e-3
+RESTORED, IMAGES = "the pipeline is restored", "one image a target, in order, in [0, 1]"
+"""Names of checks that others follow from."""
 
 
 @cache
@@ -58,15 +62,17 @@ def small_edit(method: Method, options: Any, run: RunServices) -> Edit:
 
 
 def edit_checks(method: Method) -> Iterator[Check]:
-    """Yield the checks; each edits anew."""
-    yield Check("one image a target, in order, in [0, 1]", lambda: _images(method))
-    yield Check("the source is what it is without an edit", lambda: _source(method))
-    yield Check("an edit to its own prompt changes nothing", lambda: _no_edit(method))
-    yield Check("the pipeline is restored", lambda: _restored(method))
-    yield Check("several targets are those of separate runs", lambda: _separate(method))
-    yield Check("a bound on rows changes nothing", lambda: _bounded(method))
-    yield Check("a real image's source stays on its path", lambda: _real(method))
-    yield Check("the request is unchanged", lambda: _request_unchanged(method))
+    """Yield the checks; each edits anew, and those that follow name their cause."""
+    yield Check(RESTORED, lambda: _restored(method))
+    yield Check(IMAGES, lambda: _images(method), [RESTORED])
+    yield Check(GIVEN, lambda: _given_only(method), [RESTORED, IMAGES])
+    sound = (RESTORED, IMAGES, GIVEN)
+    yield Check("the request is unchanged", lambda: _request_unchanged(method), sound)
+    yield Check("the source is what it is without an edit", lambda: _source(method), sound)
+    yield Check("an edit to its own prompt changes nothing", lambda: _no_edit(method), sound)
+    yield Check("several targets are those of separate runs", lambda: _separate(method), sound)
+    yield Check("a bound on rows changes nothing", lambda: _bounded(method), sound)
+    yield Check("a real image's source stays on its path", lambda: _real(method), sound)
 
 
 def _edit(method: Method, request: EditRequest) -> Edit:
@@ -108,16 +114,46 @@ def _no_edit(method: Method) -> None:
 
 
 def _restored(method: Method) -> None:
-    """Weights, hooks and processors are those from before."""
-    unet = small_pipeline().unet
-    before = {name: value.clone() for name, value in unet.state_dict().items()}
-    processors = dict(unet.attn_processors)
+    """Weights, hooks and processors are those from before, in every part of the pipeline."""
+    try:
+        _edit_restores(method)
+    except AssertionError:
+        small_pipeline.cache_clear()  # what is left on it is no fault of other methods
+        raise
+
+
+def _edit_restores(method: Method) -> None:
+    """Raise AssertionError where an edit leaves something on the pipeline."""
+    pipeline = small_pipeline()
+    parts = {k: v for k, v in pipeline.components.items() if isinstance(v, torch.nn.Module)}
+    before = {k: v.clone() for part in parts.values() for k, v in part.state_dict().items()}
+    hooks = {name: marks(part) for name, part in parts.items()}
+    processors, scheduler = dict(pipeline.unet.attn_processors), pipeline.scheduler
     _edit(method, small_request())
-    same = all(torch.equal(v, before[k]) for k, v in unet.state_dict().items())
-    assert same, "the method changed weights of the pipeline"
-    assert unet.attn_processors == processors, "attention processors were not restored"
-    hooked = [n for n, m in unet.named_modules() if m._forward_hooks or m._forward_pre_hooks]
-    assert not hooked, f"a hook was left on {hooked[0]}"
+    for name, part in parts.items():
+        same = all(torch.equal(v, before[k]) for k, v in part.state_dict().items())
+        assert same, f"the method changed weights of the pipeline ({name})"
+        found = touched(hooks[name], part)
+        assert found is None, f"{name} of the pipeline is not as it was: {found}"
+    assert pipeline.unet.attn_processors == processors, "attention processors were not restored"
+    assert pipeline.scheduler is scheduler, "the scheduler was not restored"
+
+
+def _given_only(method: Method) -> None:
+    """With other references every image is the same, bit for bit."""
+    reference = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(2))
+    given_only(partial(_edited, method), reference, 1 - reference, "references")
+
+
+def _edited(method: Method, reference: Tensor) -> str:
+    """Edit while a wanted image and a mask lie open, and return a digest of the images."""
+    mask = reference.mean(0) > 0.5
+    edit = _edit(method, small_request())
+    digest = hashlib.sha256()
+    for image in (edit.reconstruction, *(e.image for e in edit.images)):
+        assert image.shape[-2:] == mask.shape, "an image has another size than the source"
+        digest.update(image.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _separate(method: Method) -> None:

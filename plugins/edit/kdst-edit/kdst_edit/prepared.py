@@ -9,6 +9,7 @@ from attrs import frozen
 from kdst_core.bench import Job, Outcome
 from kdst_core.errors import KdstError
 from kdst_core.rundir import Run, write_atomically
+from kdst_core.sealed import SealedArray, hidden
 from kdst_edit.inputs import EditInputs
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class PreparedEdit:
     source: str
     targets: tuple[str, ...]
     image: "Tensor | None"
-    mask: "Tensor | None"
+    sealed_mask: "SealedArray | None"
     notes: tuple[str, ...]
     plan: "Plan"
 
@@ -40,6 +41,13 @@ class PreparedEdit:
         """The bench's options."""
         inputs: EditInputs = self.job.inputs
         return inputs
+
+    @property
+    def mask(self) -> "Tensor | None":
+        """Where (H, W) edits are scored as wanted; RuntimeError while a method works."""
+        import torch
+
+        return None if self.sealed_mask is None else torch.from_numpy(self.sealed_mask.read())
 
     @property
     def guidance(self) -> float:
@@ -51,7 +59,8 @@ class PreparedEdit:
         from kdst_edit.precision import computing_in
         from kdst_edit.quiet import quiet
 
-        with quiet(), computing_in(self.pipeline, self.dtype):
+        files = [self.inputs.mask] if self.inputs.mask is not None else []
+        with quiet(), computing_in(self.pipeline, self.dtype), hidden(files):
             path = self._invert(run)
             request = self._request(path)
             edit = self.job.method.call(request, self.job.options, run)

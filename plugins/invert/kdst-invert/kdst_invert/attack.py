@@ -13,7 +13,7 @@ from attrs import define, evolve, field, frozen
 
 from kdst_core.contracts import Embedder, Inversion, InvertRequest, Training
 from kdst_core.errors import KdstError
-from kdst_core.method import Method, failure
+from kdst_core.method import Method
 from kdst_core.rundir import Run
 
 if TYPE_CHECKING:
@@ -215,12 +215,8 @@ class Attacker:
 
     def _next(self, found: Iterator[Inversion]) -> Inversion | None:
         """The next inversion; what the method raises becomes one line."""
-        try:
+        with self.method.working():
             return next(found, None)
-        except (KdstError, OSError):
-            raise
-        except Exception as e:
-            raise failure(self.method.plugin, e) from e
 
     def _write(
         self,

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
+
 from kdst_core.bench import Check, Job, ReportContent
 from kdst_core.codecs import JsonCodec
 from kdst_core.device import has_cuda, usable
@@ -51,6 +53,7 @@ class InvertBench:
         )
         plan = source.read(inputs, job.seed, job.objects)
         spread = _spread(job, device, plan.rows, precision_of(embed) or "auto")
+        job = evolve(job, objects={k: v for k, v in job.objects.items() if k != "texts"})
         return Planned(job, device, embed, plan, spread)
 
     def report(self, result: Mapping[str, Any], directory: Path) -> ReportContent:

@@ -1,8 +1,10 @@
 """The conformance checks of a method that inverts, on a few notes and two steps."""
 
+import hashlib
+import json
 import tempfile
 from collections.abc import Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,16 @@ from torch import Tensor
 from kdst_core.bench import Check
 from kdst_core.contracts import Embedder, Inversion, InvertRequest, RunServices
 from kdst_core.method import Method
-from kdst_core.testing import make_run
+from kdst_core.testing import GIVEN, given_only, make_run
 from kdst_invert.attack import with_option
 from kdst_invert.embedders.minilm import minilm
 from kdst_invert.notes.generate import notes
+from kdst_invert.texts import Originals
 
 ROWS, STEPS = 4, 2
 CLOSE = 1e-4
+SHAPES = "a text for each row, block after block"
+"""Name of the check that others follow from."""
 
 
 @frozen
@@ -55,15 +60,21 @@ class Remembering:
 
 
 @cache
+def _encoder() -> Embedder:
+    """The embedder behind that of the checks, loaded once."""
+    return minilm()
+
+
+@cache
 def small_embedder() -> Embedder:
     """The embedder of the checks."""
-    return Remembering(minilm())
+    return Remembering(_encoder())
 
 
 @cache
 def small_vectors() -> Tensor:
-    """Embeddings of a few held-out notes."""
-    return small_embedder()([note.text for note in notes("held-out", ROWS)])
+    """Embeddings of a few held-out notes, by an embedder that no method gets."""
+    return _encoder()([note.text for note in notes("held-out", ROWS)])
 
 
 def small_options(options: Any) -> Any:
@@ -77,16 +88,20 @@ def small_inversion(
     """Call the hook on the small vectors."""
     generator = torch.Generator().manual_seed(run.seed)
     request = InvertRequest(small_vectors(), small_embedder(), generator, blocks)
-    return list(method.call(request, small_options(options), run))
+    found = method.call(request, small_options(options), run)
+    with method.working():
+        return list(found)
 
 
 def invert_checks(method: Method) -> Iterator[Check]:
-    """Yield the checks; each inverts anew."""
-    yield Check("a text for each row, block after block", lambda: _shapes(method))
-    yield Check("the cosine never falls", lambda: _rises(method))
-    yield Check("the cosine is that of the text", lambda: _true_cosine(method))
-    yield Check("a row does not depend on the others", lambda: _apart(method))
-    yield Check("the vectors are unchanged", lambda: _unchanged(method))
+    """Yield the checks; each inverts anew, and those that follow name their cause."""
+    yield Check(SHAPES, lambda: _shapes(method))
+    yield Check(GIVEN, lambda: _given_only(method), [SHAPES])
+    sound = (SHAPES, GIVEN)
+    yield Check("the vectors are unchanged", lambda: _unchanged(method), sound)
+    yield Check("the cosine never falls", lambda: _rises(method), sound)
+    yield Check("the cosine is that of the text", lambda: _true_cosine(method), sound)
+    yield Check("a row does not depend on the others", lambda: _apart(method), sound)
 
 
 def _invert(method: Method, blocks: Sequence[range] | None = None) -> list[Inversion]:
@@ -115,6 +130,22 @@ def _shapes(method: Method) -> None:
             assert i.cosine.shape == (len(rows),), "there is not one cosine a row"
         calls = [i.embedder_calls for i in mine]
         assert calls == sorted(calls), "embedder calls of a block fall"
+
+
+def _given_only(method: Method) -> None:
+    """With other originals behind the same vectors every text is the same."""
+    one, other = ([n.text for n in notes("held-out", ROWS, seed)] for seed in (0, 5))
+    small_vectors()
+    given_only(partial(_inverted, method), one, other, "originals")
+
+
+def _inverted(method: Method, texts: Sequence[str]) -> str:
+    """Invert while the texts behind the vectors lie open; return a digest of all that was returned."""
+    originals = Originals(texts)
+    found = _invert(method)
+    content = [[i.step, list(i.texts), i.cosine.tolist()] for i in found]
+    assert len(_last(found)) == len(originals.texts), "there is not one text a row"
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _rises(method: Method) -> None:

@@ -10,11 +10,12 @@ from kdst_core.bench import Job, Outcome
 from kdst_core.contracts import Embedder, Training
 from kdst_core.errors import KdstError
 from kdst_core.rundir import Run, write_atomically
+from kdst_core.sealed import hidden
 from kdst_invert.attack import Attacked, Attacker, with_option
 from kdst_invert.inputs import InvertInputs
 from kdst_invert.precision import precision_of
 from kdst_invert.private import private
-from kdst_invert.source import Plan, Source
+from kdst_invert.source import Plan, Source, judging_files
 
 if TYPE_CHECKING:
     from kdst_invert.embedders.endpoint import Endpoint
@@ -83,6 +84,11 @@ class PreparedInvert:
         return inputs
 
     def execute(self, run: Run) -> Outcome:
+        """Carry out the run; no method opens a file with the texts behind the vectors."""
+        with hidden(judging_files(self.inputs)):
+            return self._execute(run)
+
+    def _execute(self, run: Run) -> Outcome:
         """Carry out the run."""
         from kdst_invert import summarize
 

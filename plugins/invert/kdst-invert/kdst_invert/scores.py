@@ -8,7 +8,7 @@ from attrs import frozen
 
 from kdst_invert import attack, measures
 from kdst_invert.measures import Interval
-from kdst_invert.texts import Originals
+from kdst_invert.texts import Known, Originals
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,23 +57,24 @@ def score_file(file: Path, count: int, steps: int, originals: Originals | None) 
     names = ["cosine", *_names(originals)]
     values = {n: np.full((count, steps + 1), np.nan, dtype=np.float32) for n in names}
     memory: dict[int, tuple[str, dict[str, float]]] = {}
+    known = None if originals is None else originals.opened()
     for line in attack.read(file):
         row, step, text = line["row"], line["step"], line["text"]
         found = {"cosine": np.nan if line["cosine"] is None else line["cosine"]}
-        if originals is not None:
-            found |= _scored(memory, row, text, originals)
+        if known is not None:
+            found |= _scored(memory, row, text, known)
         for name, value in found.items():
             values[name][row, step:] = value
     return Scores(values, steps)
 
 
 def _scored(
-    memory: dict[int, tuple[str, dict[str, float]]], row: int, text: str, originals: Originals
+    memory: dict[int, tuple[str, dict[str, float]]], row: int, text: str, known: Known
 ) -> dict[str, float]:
     """Measures of a row's text, computed once while the text stays."""
     before = memory.get(row)
     if before is None or before[0] != text:
-        found = measures.score(text, originals.texts[row], originals.fields_of(row))
+        found = measures.score(text, known.texts[row], known.fields_of(row))
         if len(memory) > 1024:
             memory.clear()
         memory[row] = (text, found)
@@ -94,8 +95,9 @@ def score_texts(texts: Sequence[str], originals: Originals) -> Scores:
     import numpy as np
 
     values = {n: np.full((len(texts), 1), np.nan, dtype=np.float32) for n in _names(originals)}
+    known = originals.opened()
     for row, text in enumerate(texts):
-        found = measures.score(text, originals.texts[row], originals.fields_of(row))
+        found = measures.score(text, known.texts[row], known.fields_of(row))
         for name, value in found.items():
             values[name][row] = value
     return Scores(values, 0)

@@ -1,6 +1,7 @@
 """The vectors of a run, the texts behind them where they are known, and what an inverter trains on."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
@@ -130,6 +131,13 @@ def read(inputs: InvertInputs, seed: int, live: Mapping[str, Any] | None = None)
     if inputs.stage == "fit" and originals is None:
         raise KdstError(NO_TEXTS)
     return Plan(inputs, vectors, originals, notes)
+
+
+def judging_files(inputs: InvertInputs) -> list[Path]:
+    """Return the files that hold the texts behind the vectors, for no method to open."""
+    vectors = inputs.embeddings
+    with_texts = vectors is not None and vectors.suffix == ".parquet"
+    return [path for path in (inputs.texts, vectors if with_texts else None) if path is not None]
 
 
 def load(

@@ -12,8 +12,10 @@ from attrs import field, frozen
 from kdst_core.contracts import Inversion, InvertRequest
 from kdst_core.executors.place import Aside, Place
 from kdst_core.executors.records import Shard, read_records, run_records
+from kdst_core.method import Method
 from kdst_core.options import plain
 from kdst_core.progress import Advance
+from kdst_core.sealed import hidden
 from kdst_invert.inputs import InvertInputs
 from kdst_invert.precision import Precision
 
@@ -45,6 +47,7 @@ class Inverting:
 
         from kdst_core.method import load
         from kdst_invert.embedders import choose
+        from kdst_invert.source import judging_files
 
         embed = choose.choose(self.inputs, self.device, self.precision)
         blocks = Blocks()
@@ -54,8 +57,11 @@ class Inverting:
             torch.Generator().manual_seed(self.seed),
             blocks=blocks,
         )
-        aside = Aside(Path(), self.seed, self.device)
-        return Worker(blocks, load(self.method).call(request, self.options, aside))
+        aside, method = Aside(Path(), self.seed, self.device), load(self.method)
+        files = judging_files(self.inputs)
+        with hidden(files):
+            found = method.call(request, self.options, aside)
+        return Worker(blocks, found, method, files)
 
 
 class Blocks:
@@ -76,6 +82,8 @@ class Worker:
 
     blocks: Blocks
     found: Iterator[Inversion] = field(repr=False)
+    method: Method = field(repr=False)
+    files: Sequence[Path] = ()
 
     def __call__(self, given: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the lines of a block, then one record of what the block took."""
@@ -84,12 +92,17 @@ class Worker:
         rows = range(given["start"], given["stop"])
         self.blocks.next = rows
         lines: list[dict[str, Any]] = []
-        for inversion in self.found:
+        while (inversion := self._next()) is not None:
             check(inversion, rows)
             lines += rows_of(inversion, rows)
             if inversion.last:
                 return [*lines, {"block": {name: getattr(inversion, name) for name in TOOK}}]
         raise RuntimeError(f"the method ended before the block {rows} did")
+
+    def _next(self) -> Inversion | None:
+        """The next inversion."""
+        with hidden(self.files), self.method.working():
+            return next(self.found, None)
 
 
 @frozen

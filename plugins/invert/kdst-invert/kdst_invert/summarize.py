@@ -63,6 +63,7 @@ def chance(attacked: Attacked, scores: Scores, originals: Originals) -> dict[str
 def examples(attacked: Attacked, originals: Originals | None) -> list[dict[str, Any]]:
     """The first rows: original where known, and the text after each step that changed it."""
     rows: dict[int, list[dict[str, Any]]] = {}
+    known = None if originals is None else originals.opened()
     for line in attack.read(attacked.file):
         if line["row"] < SHOWN:
             rows.setdefault(line["row"], []).append(line)
@@ -74,8 +75,8 @@ def examples(attacked: Attacked, originals: Originals | None) -> list[dict[str, 
         kept = {
             "row": row,
             "steps": [[line["step"], line["text"], line["cosine"]] for line in changed],
-            "original": None if originals is None else originals.texts[row],
-            "fields": {} if originals is None else dict(originals.fields_of(row)),
+            "original": None if known is None else known.texts[row],
+            "fields": {} if known is None else dict(known.fields_of(row)),
         }
         found.append(kept)
     return found

@@ -1,6 +1,7 @@
 """Inversions on disk: streamed, resumed without loss or doubling, scored by step."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +24,7 @@ def attacker(directory: Path, method: Any) -> Attacker:
     call = SimpleNamespace(
         call=lambda request, options, run: method.invert(request),
         plugin=SimpleNamespace(qualified="kdst-test/oracle"),
+        working=nullcontext,
     )
     run = make_run(directory, codec=JsonCodec())
     return Attacker(call, SimpleNamespace(), run, 3)  # type: ignore[arg-type]

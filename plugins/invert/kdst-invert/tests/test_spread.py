@@ -1,5 +1,6 @@
 """Blocks that workers invert give the file of one process, byte for byte, whatever ends a worker."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -35,6 +36,7 @@ def attacker(directory: Path, method: Any, place: Any = None) -> Attacker:
     call = SimpleNamespace(
         call=lambda request, options, run: method.invert(request),
         plugin=SimpleNamespace(qualified="kdst-test/oracle"),
+        working=nullcontext,
     )
     run = make_run(directory, codec=JsonCodec())
     spread = place and Spread(place, "kdst-test/oracle", InvertInputs(), "cpu", 0)
@@ -45,7 +47,9 @@ def attacker(directory: Path, method: Any, place: Any = None) -> Attacker:
 def elsewhere(monkeypatch: pytest.MonkeyPatch, oracle: Any) -> Any:
     """A function from executors to the place that has them in turn; workers load the stand-in."""
     method = oracle(TEXTS)
-    loaded = SimpleNamespace(call=lambda request, options, run: method.invert(request))
+    loaded = SimpleNamespace(
+        call=lambda request, options, run: method.invert(request), working=nullcontext
+    )
     monkeypatch.setattr("kdst_core.method.load", lambda _name: loaded)
     monkeypatch.setattr("kdst_invert.embedders.choose.choose", lambda *_: SimpleNamespace())
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
+
 from kdst_core.bench import Check, Job, ReportContent
 from kdst_core.codecs import TorchCodec
 from kdst_core.device import has_cuda, usable
@@ -36,15 +38,21 @@ class ReconstructBench:
         if inputs.crop:
             corners(inputs.crop)
         from kdst_reconstruct.captures import load_source
+        from kdst_reconstruct.heldout import Parts
         from kdst_reconstruct.holdout import choose
         from kdst_reconstruct.lpips import find
+        from kdst_reconstruct.prepared import identity
 
         source = load_source(inputs, job.objects.get("data"), job.show)
         images = source.capture.images
         holdout = choose(inputs.holdout, len(images), source.test)
         side = min((min(images[k].shape[:2]) for k in holdout), default=0)
         found = find(inputs.lpips, side) if holdout else (None, "no view is held out")
-        return PreparedReconstruct(job, device, source, holdout, found, started)
+        digest = identity(source.capture, holdout)
+        parts = Parts.of(source.capture, holdout, source.test)
+        job = evolve(job, objects={k: v for k, v in job.objects.items() if k != "data"})
+        source = evolve(source, capture=parts.outline)
+        return PreparedReconstruct(job, device, source, holdout, found, parts, digest, started)
 
     def extends(self, result: Mapping[str, Any], changed: Mapping[str, tuple[Any, Any]]) -> bool:
         """Return whether only more iterations are asked for; KdstError when there are as many."""

@@ -1,21 +1,30 @@
 """The conformance checks of a reconstruction method, on a small capture."""
 
+import hashlib
+import itertools
 import tempfile
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Iterator, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import attrs
 import torch
+from torch import Tensor
 
 from kdst_core.bench import Check
 from kdst_core.contracts import Capture, Reconstruction, ReconstructRequest, RunServices, Scene
 from kdst_core.method import Method
-from kdst_core.testing import make_run
+from kdst_core.testing import GIVEN, given_only, make_run
 from kdst_reconstruct import solids
+from kdst_reconstruct.holdout import subset
 from kdst_reconstruct.measures import score
 
 LENGTH = 60
+HELD = (2, 7)
+"""Views that are held out where a check holds some out."""
+WHOLE = ("iterations count from 1 to the end", "renders fit their camera")
+"""Names of checks that others follow from."""
 
 
 @cache
@@ -37,7 +46,8 @@ def steps(
 ) -> tuple[Reconstruction, Scene]:
     """Call the hook and carry out `count` iterations."""
     reconstruction = start(method, options, run)
-    return reconstruction, advance(reconstruction, count)
+    with method.working():
+        return reconstruction, advance(reconstruction, count)
 
 
 def advance(reconstruction: Reconstruction, count: int) -> Scene:
@@ -48,15 +58,17 @@ def advance(reconstruction: Reconstruction, count: int) -> Scene:
 
 
 def reconstruct_checks(method: Method) -> Iterator[Check]:
-    """Yield the checks; each starts a fit of its own."""
-    yield Check("iterations count from 1 to the end", lambda: _counting(method))
-    yield Check("renders fit their camera", lambda: _renders(method))
-    yield Check("fitting improves the training views", lambda: _improves(method))
-    yield Check("state_dict continues the fit", lambda: _resume(method))
-    yield Check("the capture is unchanged", lambda: _capture_unchanged(method))
-    yield Check("the scene saves to .ply", lambda: _saves(method))
+    """Yield the checks; each starts a fit of its own, and those that follow name their cause."""
+    yield Check(WHOLE[0], lambda: _counting(method))
+    yield Check(WHOLE[1], lambda: _renders(method), WHOLE[:1])
+    yield Check(GIVEN, lambda: _given_only(method), WHOLE)
+    sound = (*WHOLE, GIVEN)
+    yield Check("the capture is unchanged", lambda: _capture_unchanged(method), sound)
+    yield Check("fitting improves the training views", lambda: _improves(method), sound)
+    yield Check("state_dict continues the fit", lambda: _resume(method), sound)
+    yield Check("the scene saves to .ply", lambda: _saves(method), sound)
     if method.has_hook("load_scene"):
-        yield Check("a saved scene opens and renders the same", lambda: _opens(method))
+        yield Check("a saved scene opens and renders the same", lambda: _opens(method), sound)
 
 
 def _begin(method: Method, directory: str) -> Reconstruction:
@@ -86,6 +98,32 @@ def _renders(method: Method) -> None:
             assert inside, f"{name} has values outside [0, 1]"
         assert not render.rgb.requires_grad, "a render must not carry gradients"
         assert len(scene) > 0, "the scene is empty"
+
+
+def _given_only(method: Method) -> None:
+    """With other held-out views the fit and its renders are the same, bit for bit."""
+    images = [small_capture().images[k] for k in HELD]
+    given_only(partial(_fitted, method), images, [1 - i for i in images], "held-out views")
+
+
+def _fitted(method: Method, photographs: Sequence[Tensor]) -> str:
+    """Fit while held-out photographs lie open, and return a digest of renders of them and others."""
+    capture = small_capture()
+    training = subset(capture, [k for k in range(len(capture.images)) if k not in HELD])
+    heldout = attrs.evolve(subset(capture, HELD), images=photographs)
+    digest = hashlib.sha256()
+    with tempfile.TemporaryDirectory() as directory:
+        request = ReconstructRequest(training, torch.Generator().manual_seed(0), LENGTH)
+        options = method.description.options()
+        reconstruction = method.call(request, options, make_run(Path(directory)))
+        for iteration, scene in itertools.islice(reconstruction, LENGTH):
+            if iteration not in (5, LENGTH):
+                continue
+            for camera, photograph in zip(heldout.cameras, heldout.images, strict=True):
+                rgb = scene.render(camera).rgb.detach().cpu()
+                assert rgb.shape == photograph.shape, "a render has another size than its view"
+                digest.update(rgb.contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _improves(method: Method) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,13 @@ from attrs import frozen
 from kdst_core import memory
 from kdst_core.bench import Job, Outcome
 from kdst_core.errors import KdstError
-from kdst_core.rundir import Run, slug, write_atomically
+from kdst_core.rundir import EVENTS, Run, slug, write_atomically
+from kdst_core.sealed import hidden
 
 if TYPE_CHECKING:
     from kdst_core.contracts import Capture, Scene
     from kdst_reconstruct.captures import Source
+    from kdst_reconstruct.heldout import HeldOut, Parts
     from kdst_reconstruct.lpips import Lpips
     from kdst_reconstruct.protocol import Trace
 
@@ -30,27 +32,35 @@ class PreparedReconstruct:
     source: "Source"
     holdout: list[int]
     perceptual: "tuple[Lpips | None, str]"
+    parts: "Parts"
+    identity: str
+    """A digest of the photographs, the cameras and what is held out."""
     started: float = 0.0
     """When preparation began, by the monotonic clock."""
 
     @property
     def capture(self) -> "Capture":
-        """All views, held-out ones included."""
+        """All views, without their photographs."""
         return self.source.capture
 
     def execute(self, run: Run) -> Outcome:
         """Fit a scene to the training views, score the others, write pictures and video."""
+        from kdst_reconstruct.heldout import judging_files
+
+        names = [self.capture.names[k] for k in {*self.holdout, *self.source.test}]
+        files = judging_files(self.job.inputs.data, names) if names else []
+        with hidden([*files, run.dir / EVENTS, *run.checkpoints.files]):
+            return self._execute(run)
+
+    def _execute(self, run: Run) -> Outcome:
+        """Do the work of `execute`."""
         import torch
 
         from kdst_core.contracts import ReconstructRequest
         from kdst_reconstruct.expected import announce_plan
-        from kdst_reconstruct.holdout import subset
         from kdst_reconstruct.protocol import fit
 
-        apart = {*self.holdout, *self.source.test}
-        count = len(self.capture.images)
-        training = subset(self.capture, [k for k in range(count) if k not in apart])
-        heldout = subset(self.capture, self.holdout)
+        training, heldout = self.parts.training, self.parts.heldout
         generator = torch.Generator().manual_seed(self.job.seed)
         seconds = self._seconds_to_fit()
         request = ReconstructRequest(training, generator, self.source.iterations, seconds)
@@ -58,8 +68,9 @@ class PreparedReconstruct:
         reconstruction = method.call(request, self.job.options, run)
         announce_plan(run, self.job.inputs.minutes, reconstruction)
         every = self.job.inputs.score_every
-        scene, trace = fit(method, reconstruction, heldout, run, every, self._identity())
-        metrics = _metrics(trace, scene, (heldout if self.holdout else training).cameras[0])
+        scene, trace = fit(method, reconstruction, heldout, run, every, self.identity)
+        with method.working():
+            metrics = _metrics(trace, scene, (heldout if self.holdout else training).cameras[0])
         placement = self.source.placement
         if placement is not None:
             metrics |= {"sfm.registered": placement.registered, "sfm.images": placement.images}
@@ -105,7 +116,7 @@ class PreparedReconstruct:
             )
         return left
 
-    def _view_scores(self, scene: "Scene", heldout: "Capture") -> list[dict[str, Any]]:
+    def _view_scores(self, scene: "Scene", heldout: "HeldOut") -> list[dict[str, Any]]:
         """Return name, psnr, ssim and, where it is measured, lpips of every held-out view."""
         from kdst_reconstruct.protocol import lpips_of, score_views
 
@@ -120,15 +131,6 @@ class PreparedReconstruct:
             view["lpips"] = distance
         return scored
 
-    def _identity(self) -> str:
-        """Return a digest of the photographs, the cameras and what is held out."""
-        digest = hashlib.sha256(json.dumps(self.holdout).encode())
-        for image, camera in zip(self.capture.images, self.capture.cameras, strict=True):
-            for tensor in (image, camera.K, camera.viewmat):
-                digest.update(tensor.contiguous().numpy().tobytes())
-        digest.update(self.capture.points.contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
-
     def _protocol(self) -> dict[str, Any]:
         """Return everything that decides what was measured."""
         cameras = self.capture.cameras
@@ -139,14 +141,14 @@ class PreparedReconstruct:
             "sizes": sorted({f"{c.width}x{c.height}" for c in cameras}),
             "points": len(self.capture.points),
             "exposures_known": sum(c.exposure is not None for c in cameras),
-            "masks": sum(m is not None for m in self.capture.masks or ()),
-            "capture_digest": self._identity(),
+            "masks": self.parts.masks,
+            "capture_digest": self.identity,
         }
 
     def _inner_held_out(self) -> bool:
         """Return whether there are too few views to hold out every 8th."""
         automatic = self.job.inputs.holdout == "auto" and not self.source.test
-        return automatic and len(self.capture.images) < 20
+        return automatic and len(self.capture.cameras) < 20
 
     def _warnings(self, metrics: Mapping[str, float]) -> list[str]:
         """Return what a reader of the figures must know."""
@@ -192,7 +194,7 @@ class PreparedReconstruct:
         run: Run,
         scene: "Scene",
         trace: "Trace",
-        heldout: "Capture",
+        heldout: "HeldOut",
         scored: list[dict[str, Any]],
         warnings: list[str],
     ) -> dict[str, str]:
@@ -201,25 +203,28 @@ class PreparedReconstruct:
 
         from kdst_reconstruct import flight, formats, pictures, renders
         from kdst_reconstruct.opened import Views
+        from kdst_reconstruct.protocol import rendered
 
-        folder = run.artifacts
-        warnings.extend(scene.save(folder / "scene.ply") or ())
+        folder, method = run.artifacts, self.job.method
+        with method.working():
+            warnings.extend(scene.save(folder / "scene.ply") or ())
         write_atomically(folder / "trace.json", json.dumps({**asdict(trace), "views": scored}))
         names = ["scene.ply", "trace.json"]
         if self.holdout:
             (folder / "holdout").mkdir(exist_ok=True)
-        for index, image, camera in zip(self.holdout, heldout.images, heldout.cameras, strict=True):
+        for number, index in enumerate(self.holdout):
             name = f"holdout/{index:03d}-{slug(Path(self.capture.names[index]).stem)}.png"
-            rgb = scene.render(camera).rgb.detach().float().cpu()
-            write_atomically(folder / name, pictures.comparison(image, rgb))
+            rgb = rendered(method, scene, heldout.cameras[number])
+            write_atomically(folder / name, pictures.comparison(heldout.photograph(number), rgb))
             names.append(name)
         inputs = self.job.inputs
-        names += formats.export(scene, folder, inputs.export, inputs.crop, warnings)
+        with method.working():
+            names += formats.export(scene, folder, inputs.export, inputs.crop, warnings)
         frames = inputs.flight_frames
         if frames:
             views = Views(self.capture, self.holdout)
             path = renders.path(inputs.flight, scene, views, frames)
-            with run.progress(frames, "flight") as advance:
+            with run.progress(frames, "flight") as advance, method.working():
                 flight.write_video(scene, path, folder / "flight.mp4", advance)
             names.append("flight.mp4")
         return {name: f"artifacts/{name}" for name in names}
@@ -228,6 +233,16 @@ class PreparedReconstruct:
 def _prior(prior: Any) -> dict[str, Any]:
     """Return what a method assumed of the scene, or tried to, as the result holds it."""
     return {name: getattr(prior, name, None) for name in ("name", "kept", "gain", "said")}
+
+
+def identity(capture: "Capture", holdout: Sequence[int]) -> str:
+    """Return a digest of the photographs, the cameras and what is held out."""
+    digest = hashlib.sha256(json.dumps(list(holdout)).encode())
+    for image, camera in zip(capture.images, capture.cameras, strict=True):
+        for tensor in (image, camera.K, camera.viewmat):
+            digest.update(tensor.contiguous().numpy().tobytes())
+    digest.update(capture.points.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _metrics(trace: "Trace", scene: "Scene", camera: Any) -> dict[str, float]:

@@ -1,16 +1,15 @@
 """The loop of a run: iterate, score the held-out views at intervals, keep what a resume needs."""
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from attrs import asdict, define, field
 from torch import Tensor
 
-from kdst_core.contracts import Capture, Reconstruction, Scene
+from kdst_core.contracts import Camera, Reconstruction, Scene
 from kdst_core.errors import KdstError, MethodError
-from kdst_core.method import Method, failure
+from kdst_core.method import Method
 from kdst_core.rundir import Run
 from kdst_reconstruct.expected import (
     FIRST_ITERATIONS,
@@ -18,6 +17,7 @@ from kdst_reconstruct.expected import (
     Speed,
     announce,
 )
+from kdst_reconstruct.heldout import HeldOut
 from kdst_reconstruct.lpips import Lpips
 from kdst_reconstruct.measures import Score, score
 
@@ -40,7 +40,7 @@ class Trace:
 def fit(
     method: Method,
     reconstruction: Reconstruction,
-    heldout: Capture,
+    heldout: HeldOut,
     run: Run,
     every: int,
     identity: str,
@@ -73,7 +73,7 @@ class _Loop:
 
     method: Method
     reconstruction: Reconstruction
-    heldout: Capture
+    heldout: HeldOut
     run: Run
     every: int
     identity: str
@@ -103,52 +103,55 @@ class _Loop:
 def _next(method: Method, reconstruction: Reconstruction) -> tuple[tuple[int, Scene] | None, float]:
     """Carry out one iteration; return its number with the scene, or None at the end, and seconds."""
     started = time.perf_counter()
-    try:
+    with method.working():
         item = next(reconstruction, None)
-    except (KdstError, OSError):
-        raise
-    except Exception as e:
-        raise failure(method.plugin, e) from e
     return item, time.perf_counter() - started
 
 
-def score_views(method: Method, scene: Scene, views: Capture) -> list[Score]:
-    """Render every view of a capture and compare it with its photograph."""
-    return [score(*pair) for pair in _renders(method, scene, views)]
+def score_views(method: Method, scene: Scene, views: HeldOut) -> list[Score]:
+    """Render every view and compare it with its photograph; no frame of a render holds one."""
+    numbers = range(len(views))
+    return [score(*_pair(method, scene, views, n), views.mask(n)) for n in numbers]
 
 
-def lpips_of(method: Method, scene: Scene, views: Capture, lpips: Lpips) -> list[float]:
+def lpips_of(method: Method, scene: Scene, views: HeldOut, lpips: Lpips) -> list[float]:
     """Render every view and return its LPIPS; outside a mask the photograph is shown in both."""
     return [
-        lpips.distance(rgb if mask is None else torch.where(mask[..., None], rgb, photo), photo)
-        for rgb, photo, mask in _renders(method, scene, views)
+        _lpips(*_pair(method, scene, views, n), views.mask(n), lpips) for n in range(len(views))
     ]
 
 
-def _renders(
-    method: Method, scene: Scene, views: Capture
-) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-    """Yield render and photograph (H, W, 3) of every view, with its mask (H, W) or None."""
-    for number, (photograph, camera) in enumerate(zip(views.images, views.cameras, strict=True)):
-        try:
-            rgb = scene.render(camera).rgb.detach().float().cpu()
-        except (KdstError, OSError):
-            raise
-        except Exception as e:
-            raise failure(method.plugin, e) from e
-        if rgb.shape != photograph.shape or not bool(torch.isfinite(rgb).all()):
-            raise MethodError(
-                f"{method.plugin.qualified} rendered {tuple(rgb.shape)}, or values that are not"
-                f" finite, for a view of shape {tuple(photograph.shape)}"
-            )
-        yield rgb, photograph, None if views.masks is None else views.masks[number]
+def _lpips(rgb: Tensor, photograph: Tensor, mask: Tensor | None, lpips: Lpips) -> float:
+    """Return the LPIPS of a render and a photograph (H, W, 3)."""
+    shown = rgb if mask is None else torch.where(mask[..., None], rgb, photograph)
+    return lpips.distance(shown, photograph)
 
 
-def _record(method: Method, trace: Trace, scene: Scene, heldout: Capture, run: Run) -> None:
+def _pair(method: Method, scene: Scene, views: HeldOut, number: int) -> tuple[Tensor, Tensor]:
+    """Return the render of a view, and then its photograph (H, W, 3)."""
+    rgb = rendered(method, scene, views.cameras[number])
+    photograph = views.photograph(number)
+    if rgb.shape != photograph.shape or not bool(torch.isfinite(rgb).all()):
+        raise MethodError(
+            f"{method.plugin.qualified} rendered {tuple(rgb.shape)}, or values that are not"
+            f" finite, for a view of shape {tuple(photograph.shape)}"
+        )
+    return rgb, photograph
+
+
+def rendered(method: Method, scene: Scene, camera: Camera) -> Tensor:
+    """Return a render (H, W, 3), float32 on the CPU."""
+    with method.working():
+        return scene.render(camera).rgb.detach().float().cpu()
+
+
+def _record(method: Method, trace: Trace, scene: Scene, heldout: HeldOut, run: Run) -> None:
     """Add one line to the trace and the events."""
+    with method.working():
+        size = len(scene)
     trace.iterations.append(trace.done)
-    trace.gaussians.append(len(scene))
-    run.log("gaussians", len(scene), trace.done)
+    trace.gaussians.append(size)
+    run.log("gaussians", size, trace.done)
     scores = score_views(method, scene, heldout)
     if scores:
         trace.psnr.append(sum(s.psnr for s in scores) / len(scores))

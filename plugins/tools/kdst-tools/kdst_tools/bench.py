@@ -29,6 +29,7 @@ class ToolsBench:
         """Load and check device, tools, model, texts and problems."""
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         from kdst_tools import corpora, dates, loading
+        from kdst_tools.judged import Judged
         from kdst_tools.prepared import PreparedTools
         from kdst_tools.quiet import quiet
 
@@ -53,9 +54,8 @@ class ToolsBench:
             pair = loading.pair(inputs, job.objects.get("model"), device, stage)
             problems = loading.problems(inputs) if learns and _measures(own) else []
             plain = corpora.held_out(inputs) if learns and _measures(own) else []
-        return PreparedTools(
-            job, device, pair, tools, first, problems, plain, today, where, prompts
-        )
+        judged = Judged.of(problems, plain)
+        return PreparedTools(job, device, pair, tools, first, judged, today, where, prompts)
 
     def extends(self, result: Mapping[str, Any], changed: Mapping[str, tuple[Any, Any]]) -> bool:
         """Return whether the run goes on: with a later stage, or with more rounds of all stages."""

@@ -4,7 +4,8 @@ import copy
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from kdst_core.bench import Check
 from kdst_core.codecs import TorchCodec
 from kdst_core.contracts import Document, RunServices, ToolCall, ToolLearner, ToolsRequest
 from kdst_core.method import Method
-from kdst_core.testing import make_run
+from kdst_core.testing import GIVEN, given_only, make_run
+from kdst_core.untouched import marks, touched
 from kdst_tools import layouts
 from kdst_tools.calls import plain, write
+from kdst_tools.evaluation.problems import Problem
 from kdst_tools.quiet import quiet
 from kdst_tools.tools.kit import FunctionTool
 
@@ -56,7 +59,7 @@ def annotated(learner: ToolLearner, texts: list[Document]) -> list[ToolCall]:
 
 def smoke(method: Method, options: Any, run: RunServices) -> str:
     """Annotate, train and generate; return a digest of what came of it."""
-    with quiet():
+    with quiet(), method.working():
         learner = small_learner(method, options, run)
         texts = documents()
         calls = annotated(learner, texts)
@@ -68,13 +71,15 @@ def smoke(method: Method, options: Any, run: RunServices) -> str:
 
 
 def tools_checks(method: Method) -> Iterator[Check]:
-    """Yield the checks."""
-    yield Check("a shard's calls do not depend on other shards", lambda: _shards(method))
-    yield Check("plain texts come back from annotated ones", lambda: _round_trip(method))
-    yield Check("every call says what became of it", lambda: _reasons(method))
-    yield Check("the user's model is unchanged", lambda: _model_unchanged(method))
-    yield Check("training resumes exactly", lambda: _resume(method))
-    yield Check("forbidden calls are not made", lambda: _forbidden(method))
+    """Yield the checks; those that follow name their cause."""
+    yield Check(GIVEN, lambda: _given_only(method))
+    sound = (GIVEN,)
+    yield Check("the user's model is unchanged", lambda: _model_unchanged(method), sound)
+    yield Check("a shard's calls do not depend on other shards", lambda: _shards(method), sound)
+    yield Check("plain texts come back from annotated ones", lambda: _round_trip(method), sound)
+    yield Check("every call says what became of it", lambda: _reasons(method), sound)
+    yield Check("training resumes exactly", lambda: _resume(method), sound)
+    yield Check("forbidden calls are not made", lambda: _forbidden(method), sound)
 
 
 def _learner(method: Method) -> ToolLearner:
@@ -82,6 +87,24 @@ def _learner(method: Method) -> ToolLearner:
     with tempfile.TemporaryDirectory() as directory, quiet():
         run = make_run(Path(directory), codec=TorchCodec())
         return small_learner(method, method.description.options(), run)
+
+
+def _given_only(method: Method) -> None:
+    """With other answers to the problems every call and every text is the same."""
+    given_only(partial(_answered, method), ["3", "seven"], ["41", "nine"], "answers")
+
+
+def _answered(method: Method, answers: Sequence[str]) -> str:
+    """Annotate and answer problems whose answers lie open; return a digest of calls and texts."""
+    prompts = ("A cat has how many letters? The answer is", "The word after six is")
+    problems = [Problem(p, answer) for p, answer in zip(prompts, answers, strict=True)]
+    learner = _learner(method)
+    with quiet():
+        calls = annotated(learner, documents()[:1])
+        outputs = learner.generate([Document(problem.prompt) for problem in problems])
+    assert len(outputs) == len(problems), "there is not one continuation a prompt"
+    content = [[attrs.asdict(c) for c in calls], [(o.text, o.annotated) for o in outputs]]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _shards(method: Method) -> None:
@@ -115,6 +138,7 @@ def _model_unchanged(method: Method) -> None:
     tokenizer = layouts.tokenizer()
     model = layouts.model("gpt2", len(tokenizer), context=512)
     before = {name: value.clone() for name, value in model.state_dict().items()}
+    hooks = marks(model)
     with tempfile.TemporaryDirectory() as directory, quiet():
         run = make_run(Path(directory), codec=TorchCodec())
         request = ToolsRequest(model, tokenizer, [LETTERS], warm=True)
@@ -122,9 +146,11 @@ def _model_unchanged(method: Method) -> None:
         texts = documents()
         calls = annotated(learner, texts)
         next(iter(learner.finetune(learner.annotate(texts, calls))))
+        learner.generate(texts[:1])
     same = all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert same, "the user's model changed"
-    assert all(p.grad is None for p in model.parameters()), "gradients were left on the model"
+    found = touched(hooks, model)
+    assert found is None, f"the user's model is not as it was: {found}"
 
 
 def _resume(method: Method) -> None:

@@ -40,12 +40,15 @@ class Measuring:
 
     def measure(self, trained: "Pair", full: bool) -> None:
         """Measure; unless `full` only the trained model generates, and nothing is compared."""
-        contestants = self._contestants(trained, full)
-        problems = [{"prompt": p.prompt, "answer": p.answer} for p in self.prepared.problems]
-        plain: list[dict[str, Any]] = [{"text": d.text} for d in self.prepared.held_out]
-        for contestant in contestants:
-            self._problems(contestant, problems)
-        self._plain(contestants, plain)
+        contestants, judged = self._contestants(trained, full), self.prepared.judged
+        outputs = [self._solve(contestant) for contestant in contestants]
+        continued = [self._go_on(c) for c in contestants if c.tools and judged.text_count]
+        problems = [{"prompt": p.prompt, "answer": p.answer} for p in judged.problems()]
+        for contestant, found in zip(contestants, outputs, strict=True):
+            self._problems(contestant, found, problems)
+        plain: list[dict[str, Any]] = [{"text": d.text} for d in judged.texts()]
+        for contestant, found in zip([c for c in contestants if c.tools], continued, strict=False):
+            self._plain(contestant, found, plain)
         if full:
             self._perplexity(trained)
             self._filter()
@@ -81,16 +84,22 @@ class Measuring:
             *found,
         ]
 
-    def _problems(self, contestant: Contestant, rows: list[dict[str, Any]]) -> None:
-        """Let one model answer all problems."""
+    def _solve(self, contestant: Contestant) -> list[Generation]:
+        """Let one model answer all problems, of which it sees the prompts."""
+        judged, day = self.prepared.judged, self.prepared.day
+        prompts = [Document(problem.prompt, date=day) for problem in judged.problems()]
+        return self._continue(contestant, prompts, "problems") if prompts else []
+
+    def _problems(
+        self, contestant: Contestant, outputs: Sequence[Generation], rows: list[dict[str, Any]]
+    ) -> None:
+        """Compare one model's answers with the right ones, once all models have given theirs."""
         from kdst_tools.evaluation.intervals import wilson
         from kdst_tools.evaluation.protocol import is_right
 
-        problems = self.prepared.problems
+        problems = self.prepared.judged.problems()
         if not problems:
             return
-        prompts = [Document(problem.prompt, date=self.prepared.day) for problem in problems]
-        outputs = self._continue(contestant, prompts, "problems")
         right = 0
         for row, problem, output in zip(rows, problems, outputs, strict=True):
             solved = is_right(output.text, problem)
@@ -115,36 +124,41 @@ class Measuring:
         with self.run.progress(len(prompts), f"{contestant.name}: {what}") as advance:
             for first in range(0, len(prompts), GROUP):
                 part = prompts[first : first + GROUP]
-                found += contestant.learner.generate(part, tools=contestant.tools)
+                with self.prepared.job.method.working():
+                    found += contestant.learner.generate(part, tools=contestant.tools)
                 advance(len(part))
         return found
 
-    def _plain(self, contestants: Sequence[Contestant], rows: list[dict[str, Any]]) -> None:
-        """Count the calls that models make when they continue the first halves of plain texts."""
+    def _go_on(self, contestant: Contestant) -> list[Generation]:
+        """Let one model continue the first halves of plain texts."""
+        day = self.prepared.day
+        texts = self.prepared.judged.texts()
+        prompts = [Document(half(d.text), date=d.date or day) for d in texts]
+        del texts  # no frame of a call holds the second halves
+        return self._continue(contestant, prompts, "plain texts")
+
+    def _plain(
+        self, contestant: Contestant, outputs: Sequence[Generation], rows: list[dict[str, Any]]
+    ) -> None:
+        """Count the calls that a model made where it continued plain texts."""
         from kdst_tools.evaluation.intervals import wilson
 
-        day = self.prepared.day
-        prompts = [Document(half(d.text), date=d.date or day) for d in self.prepared.held_out]
-        for contestant in contestants if prompts else ():
-            if not contestant.tools:
-                continue
-            outputs = self._continue(contestant, prompts, "plain texts")
-            for row, output in zip(rows, outputs, strict=True):
-                row[contestant.name] = shown(output)
-            called = sum(bool(output.calls) for output in outputs)
-            name = "false_calls" if contestant.name == "after" else f"false_calls.{contestant.name}"
-            low, high = wilson(called, len(prompts))
-            self.so_far.metrics |= {
-                name: called / len(prompts),
-                f"{name}.low": low,
-                f"{name}.high": high,
-            }
+        for row, output in zip(rows, outputs, strict=True):
+            row[contestant.name] = shown(output)
+        called = sum(bool(output.calls) for output in outputs)
+        name = "false_calls" if contestant.name == "after" else f"false_calls.{contestant.name}"
+        low, high = wilson(called, len(outputs))
+        self.so_far.metrics |= {
+            name: called / len(outputs),
+            f"{name}.low": low,
+            f"{name}.high": high,
+        }
 
     def _perplexity(self, trained: "Pair") -> None:
         """Perplexity on plain text, before and after."""
         from kdst_tools.evaluation.perplexity import perplexity
 
-        texts = [escape(d.text) for d in self.prepared.held_out]
+        texts = [escape(d.text) for d in self.prepared.judged.texts()]
         for name, (model, tokenizer) in (("before", self.prepared.pair), ("after", trained)):
             if texts:
                 value = perplexity(model, tokenizer, texts, self.prepared.options.begin_token)

@@ -13,10 +13,12 @@ from kdst_core.bench import Job, Outcome
 from kdst_core.contracts import Document, Tool, ToolLearner, ToolsRequest
 from kdst_core.executors.place import Place
 from kdst_core.rundir import Run
+from kdst_core.sealed import hidden
 from kdst_tools import artifacts, lessons, reasons
 from kdst_tools.corpora import corpus
 from kdst_tools.documents import Corpus
 from kdst_tools.inputs import ToolsInputs
+from kdst_tools.judged import Judged, judging_files
 from kdst_tools.models import copy
 from kdst_tools.quiet import quiet
 from kdst_tools.rounds import Round
@@ -24,7 +26,6 @@ from kdst_tools.spread import Annotating, Spread
 from kdst_tools.staged import STAGES, StagedOptions
 
 if TYPE_CHECKING:
-    from kdst_tools.evaluation.problems import Problem
     from kdst_tools.models import Pair
 
 
@@ -84,8 +85,7 @@ class PreparedTools:
     pair: "Pair"
     tools: Sequence[Tool]
     first: Corpus | None
-    problems: "Sequence[Problem]"
-    held_out: Sequence[Document]
+    judged: Judged
     day: datetime.date
     place: Place | None = None
     prompts: Corpus | None = None
@@ -110,7 +110,8 @@ class PreparedTools:
     def execute(self, run: Run) -> Outcome:
         """Carry out the run."""
         so_far = Progress()
-        with quiet():
+        told = [*judging_files(self.inputs), run.artifacts / "evaluation.json"]
+        with quiet(), hidden(told):
             if self.options.continues:
                 self._continue(run, so_far)
             else:
@@ -155,7 +156,7 @@ class PreparedTools:
             before = run.dir / "rounds" / str(number - 1) / "model"
             spread = self._spread(str(before) if number > 1 else self.inputs.model)
             last = Round(
-                *(number, folder, texts, self.inputs.shard, learner, run, state),
+                *(number, folder, texts, self.inputs.shard, learner, self.job.method, run, state),
                 spread=spread,
                 spent=so_far.spent,
             )
@@ -237,8 +238,8 @@ class PreparedTools:
             "parameters": sum(p.numel() for p in model.parameters()),
             "vocabulary": len(tokenizer),
             "day": self.day.isoformat(),
-            "problems_used": len(self.problems),
-            "held_out_used": len(self.held_out),
+            "problems_used": self.judged.problem_count,
+            "held_out_used": self.judged.text_count,
         }
 
 

@@ -10,13 +10,21 @@ from typing import Any
 
 from attrs import field, mutable
 
-from kdst_core.contracts import Document, Finetuning, ToolAnnotation, ToolCall, ToolLearner
+from kdst_core.contracts import (
+    Document,
+    Finetuning,
+    ToolAnnotation,
+    ToolCall,
+    ToolLearner,
+    TrainingStep,
+)
+from kdst_core.method import Method
 from kdst_core.rundir import Run
 from kdst_tools.documents import Corpus
 from kdst_tools.models import Pair, load, save
 from kdst_tools.pace import Pace
 from kdst_tools.records import CallStream
-from kdst_tools.spread import Answers, Spread
+from kdst_tools.spread import Answers, Spread, carry_out
 from kdst_tools.staged import STAGES
 
 FILES = {"sample": "sampled", "execute": "executed", "filter": "filtered"}
@@ -37,6 +45,7 @@ class Round:
     corpus: Corpus
     shard: int
     learner: ToolLearner
+    method: Method
     run: Run
     state: Mapping[str, Any] = field(factory=dict)
     dropped: list[str] = field(factory=list)
@@ -102,9 +111,7 @@ class Round:
 
     def _work(self, stage: str) -> Stage:
         """The function of a shard that carries out a stage."""
-        if stage == "sample":
-            return lambda shard, _calls: self.learner.sample(shard)
-        return self.learner.execute if stage == "execute" else self.learner.filter
+        return lambda shard, calls: carry_out(self.method, self.learner, stage, shard, calls)
 
     def _count(self, stage: str, calls: Sequence[ToolCall], documents: int) -> None:
         """Log what came of a shard."""
@@ -121,18 +128,25 @@ class Round:
         source = iter(self.stream("filter"))
         for shard in self.corpus.shards(self.shard):
             calls = [c for _, found in _take(source, len(shard)) for c in found]
-            yield from self.learner.annotate(shard, calls)
+            with self.method.working():
+                annotated = list(self.learner.annotate(shard, calls))
+            yield from annotated
 
     def finetune(self, tokenizer: Any, directory: Path, device: str) -> Pair:
         """Train on the annotated documents and save the model; load it where that was done."""
         if directory.is_dir():
             return load(str(directory), device, as_saved=True)
-        training = self.learner.finetune(list(self.annotations()))
+        annotations, work = list(self.annotations()), self.method.working
+        with work():
+            training = self.learner.finetune(annotations)
         if self.state.get("round") == self.number and "training" in self.state:
-            training.load_state_dict(self.state["training"])
+            with work():
+                training.load_state_dict(self.state["training"])
+        with work():
+            steps = iter(training)
         pace, done = Pace(training.total), 0
         with self.run.progress(training.total, f"round {self.number}: finetune") as advance:
-            for found in training:
+            while (found := self._step(steps)) is not None:
                 advance(found.step - done)
                 done = found.step
                 self.run.log(f"loss.{self.number}", found.loss, found.step)
@@ -140,6 +154,11 @@ class Round:
         save(training.model, tokenizer, directory)
         self._keep("finetune", self.corpus.count)
         return training.model, tokenizer
+
+    def _step(self, steps: Iterator[TrainingStep]) -> TrainingStep | None:
+        """The next step of a training, None at its end."""
+        with self.method.working():
+            return next(steps, None)
 
     def _pause(self, training: Finetuning, pace: Pace, step: int) -> None:
         """Write a checkpoint of the training where one is due."""

@@ -14,6 +14,7 @@ from attrs import frozen
 from kdst_core.contracts import Document, ToolCall, ToolLearner, ToolsRequest
 from kdst_core.executors.place import Aside, Place
 from kdst_core.executors.records import Shard, read_records, run_records
+from kdst_core.method import Method
 from kdst_core.options import plain
 from kdst_tools.inputs import ToolsInputs
 from kdst_tools.quiet import quiet
@@ -44,9 +45,9 @@ class Annotating:
 
     def __call__(self) -> Callable[[Mapping[str, Any]], list[dict[str, Any]]]:
         """Return the function of one worker, from documents and calls to a record a document."""
-        return partial(self.records, self.learner())
+        return partial(self.records, *self.learner())
 
-    def learner(self) -> ToolLearner:
+    def learner(self) -> tuple[Method, ToolLearner]:
         """Load what a worker needs, and bind the method to it."""
         import torch
 
@@ -60,17 +61,19 @@ class Annotating:
         tools = loading.tools(self.inputs)
         request = ToolsRequest(model, tokenizer, tools, self.seed, warm=self.warm)
         aside = Aside(Path(), self.seed, self.device)
-        found: ToolLearner = load(self.method).call(request, self.options, aside)
-        return found
+        method = load(self.method)
+        return method, method.call(request, self.options, aside)
 
-    def records(self, learner: ToolLearner, given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def records(
+        self, method: Method, learner: ToolLearner, given: Mapping[str, Any]
+    ) -> list[dict[str, Any]]:
         """Carry out the stages that are left, and return the calls of each stage by document."""
         shard = [_document(d) for d in given["documents"]]
         calls = [ToolCall(**call) for call in given["calls"]]
         found: dict[str, dict[str, Any]] = {d.id: {"doc": d.id} for d in shard}
         with quiet():
             for stage in _between(self.begun, self.last):
-                calls = _carry_out(learner, stage, shard, calls)
+                calls = carry_out(method, learner, stage, shard, calls)
                 for record in found.values():
                     record[stage] = []
                 for call in calls:
@@ -170,13 +173,18 @@ def _begun(one: "Round", last: str) -> str:
     return begun
 
 
-def _carry_out(
-    learner: ToolLearner, stage: str, shard: Sequence[Document], calls: Sequence[ToolCall]
+def carry_out(
+    method: Method,
+    learner: ToolLearner,
+    stage: str,
+    shard: Sequence[Document],
+    calls: Sequence[ToolCall],
 ) -> list[ToolCall]:
     """Carry out one stage on a shard."""
-    if stage == "sample":
-        return learner.sample(shard)
-    return learner.execute(shard, calls) if stage == "execute" else learner.filter(shard, calls)
+    with method.working():
+        if stage == "sample":
+            return learner.sample(shard)
+        return learner.execute(shard, calls) if stage == "execute" else learner.filter(shard, calls)
 
 
 def _shards(one: "Round", begun: str) -> Iterator[Shard]:

@@ -35,17 +35,23 @@ def load(train: bool) -> Arrays:
     return images, target[part].astype(np.int64)
 
 
+def table() -> Path | None:
+    """Return scikit-learn's file of the scans and their labels, None where it lies elsewhere."""
+    spec = find_spec("sklearn")
+    folders = (spec and spec.submodule_search_locations) or []
+    files = (Path(folder, "datasets", "data", "digits.csv.gz") for folder in folders)
+    return next((file for file in files if file.is_file()), None)
+
+
 def _scans() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Return scans (N, 8, 8) of 0 to 16 and labels (N,).
 
     The file is read without importing scikit-learn, which takes 2 seconds (measured, beside torch).
     """
-    spec = find_spec("sklearn")
-    for folder in (spec and spec.submodule_search_locations) or []:
-        file = Path(folder, "datasets", "data", "digits.csv.gz")
-        if file.is_file():
-            table = np.loadtxt(file, delimiter=",")
-            return table[:, :-1].reshape(-1, 8, 8), table[:, -1].astype(np.int64)
+    file = table()
+    if file is not None:
+        rows = np.loadtxt(file, delimiter=",")
+        return rows[:, :-1].reshape(-1, 8, 8), rows[:, -1].astype(np.int64)
     from sklearn.datasets import load_digits
 
     digits = load_digits()

@@ -94,12 +94,13 @@ def command(
 def _print_scores(opened: Any, views: Any, weights: str) -> None:
     """Print the scores of every held-out view, and their means."""
     from kdst_reconstruct import lpips
+    from kdst_reconstruct.heldout import HeldOut
     from kdst_reconstruct.holdout import subset
     from kdst_reconstruct.protocol import lpips_of, score_views
 
     side = min(min(views.capture.images[k].shape[:2]) for k in views.holdout)
     measure, net = lpips.find(weights, side)
-    seen = (opened.method, opened.scene, subset(views.capture, views.holdout))
+    seen = (opened.method, opened.scene, HeldOut.of(subset(views.capture, views.holdout)))
     scores = score_views(*seen)
     columns = {"PSNR, dB": [s.psnr for s in scores], "SSIM": [s.ssim for s in scores]}
     if measure is not None:

@@ -6,6 +6,7 @@ from random import Random
 
 from attrs import frozen
 
+from kdst_core.sealed import withhold
 from kdst_tools.evaluation.problems import Problem
 from kdst_tools.tiny import words
 from kdst_tools.tiny.facts import Fact, computation, day_fact, written
@@ -56,13 +57,18 @@ def documents(
 
 
 def problems(count: int, seed: int = 0) -> list[Problem]:
-    """Return held-out problems: their pairs of operands, or of date and days, are in no text."""
+    """Return held-out problems: their pairs of operands, or of date and days, are in no text.
+
+    RuntimeError while a method works, which is judged by them.
+    """
+    withhold("the embedded problems")
     generator = Random(f"problems {seed}")
     return [_problem(generator) for _ in range(count)]
 
 
 def prose(count: int, seed: int = 0) -> list[str]:
     """Return texts in which no call helps, none of them made by `documents` with a usual seed."""
+    withhold("the embedded held-out texts")
     generator = Random(f"prose {seed}")
     return [_document(generator, "prose", 0.0).text for _ in range(count)]
 

@@ -1,0 +1,217 @@
+"""What a method must leave in a process as it was: global settings, functions of others, what runs.
+
+Only libraries that are loaded are asked, so nothing heavy is imported here.
+"""
+
+import builtins
+import gc
+import locale
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+OF_LIBRARIES = ("TORCHINDUCTOR_", "TRITON_", "CUDA_", "KMP_", "HF_", "TOKENIZERS_")
+"""Beginnings of variables that libraries set when they are imported."""
+FLAGS = (
+    *("cudnn.enabled", "cudnn.benchmark", "cudnn.deterministic", "cudnn.allow_tf32"),
+    *("mkldnn.enabled", "cuda.matmul.allow_tf32", "cuda.cudnn.enabled", "quantized.engine"),
+    *("opt_einsum.enabled", "nnpack.enabled"),
+)
+"""Flags of torch's backends."""
+OWNED = (
+    "builtins",
+    "random",
+    "os",
+    "torch",
+    "torch.nn.functional",
+    "torch.nn.init",
+    "torch.autograd",
+)
+CLASSES = ("torch.Tensor", "torch.nn.Module", "torch.optim.Optimizer", "torch.Generator")
+"""Modules and classes whose functions a method must not replace, besides those of kdst."""
+HELPERS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver", "compile_worker")
+"""Words in the command lines of processes that libraries keep."""
+PATIENCE = 1.0
+"""Seconds in which threads may end."""
+
+
+def settings() -> dict[str, Any]:
+    """Return the global settings that a method must leave alone, by what they are called."""
+    found: dict[str, Any] = {
+        "the working directory": os.getcwd(),
+        "environment variables": {
+            key: value for key, value in os.environ.items() if not key.startswith(OF_LIBRARIES)
+        },
+        "Python's random numbers": random.getstate(),
+        "Python's tracing": (sys.gettrace(), sys.getprofile()),
+        "Python's limit of recursion": sys.getrecursionlimit(),
+        "Python's garbage collection": (gc.isenabled(), gc.get_threshold()),
+        "what Ctrl-C does": _handlers(),
+        "the locale": locale.setlocale(locale.LC_ALL),
+        "the permissions of new files (umask)": _umask(),
+    }
+    numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
+    if numpy is not None:
+        found["numpy's random numbers"] = numpy.random.get_state()[1].tolist()
+        found["what numpy does with errors"] = numpy.geterr()
+        found["how numpy prints"] = numpy.get_printoptions()
+    if torch is not None:
+        found |= _of_torch(torch)
+    return found
+
+
+def _of_torch(torch: Any) -> dict[str, Any]:
+    """Return the settings of torch."""
+    found = {
+        "torch's random numbers": torch.get_rng_state().tolist(),
+        "torch's default dtype": str(torch.get_default_dtype()),
+        "torch's default device": str(torch.get_default_device()),
+        "torch's number of threads": (torch.get_num_threads(), torch.get_num_interop_threads()),
+        "whether torch computes gradients": torch.is_grad_enabled(),
+        "torch's inference mode": torch.is_inference_mode_enabled(),
+        "torch's autocast": torch.is_autocast_enabled("cpu"),
+        "torch's search for anomalies": torch.is_anomaly_enabled(),
+        "torch's deterministic algorithms": (
+            torch.are_deterministic_algorithms_enabled(),
+            torch.is_deterministic_algorithms_warn_only_enabled(),
+        ),
+        "the precision of torch's products": torch.get_float32_matmul_precision(),
+        "torch's handling of denormal numbers": float(torch.tensor(1e-310).double() * 1e-5),
+        "torch's modes": (
+            torch._C._len_torch_function_stack(),
+            torch._C._len_torch_dispatch_stack(),
+        ),
+        "torch's hooks of all modules": _global_hooks(),
+    }
+    found["torch's handling of denormal numbers"] = _denormal(torch)
+    for flag in FLAGS:
+        value: Any = torch.backends
+        for part in flag.split("."):
+            value = getattr(value, part, None)
+        found[f"torch.backends.{flag}"] = value
+    return found
+
+
+def _denormal(torch: Any) -> bool:
+    """Return whether a number below the normal ones stays what it is in a sum."""
+    return bool((torch.full((1,), 1e-310, dtype=torch.float64) * 0.5).item() != 0)
+
+
+def _global_hooks() -> dict[str, list[Any]]:
+    """Return the hooks that torch calls for every module."""
+    module = sys.modules["torch.nn.modules.module"]
+    return {
+        name: list(value.values())
+        for name, value in vars(module).items()
+        if name.startswith("_global_") and name.endswith("_hooks")
+    }
+
+
+def _handlers() -> list[Any]:
+    """Return what is done at signals."""
+    return [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
+
+
+def _umask() -> int:
+    """Return the umask, which can only be read by setting it."""
+    value = os.umask(0o077)
+    os.umask(value)
+    return value
+
+
+def functions() -> dict[str, Any]:
+    """Return functions and classes of kdst, torch and Python by name, to see which are replaced."""
+    found: dict[str, Any] = {}
+    for name, module in list(sys.modules.items()):
+        if isinstance(module, ModuleType) and (name in OWNED or _is_kdst(name)):
+            found |= _callables(name, vars(module))
+    for name in CLASSES:
+        module_name, _, kind = name.rpartition(".")
+        owner = getattr(sys.modules.get(module_name), kind, None)
+        found |= {} if owner is None else _callables(name, vars(owner))
+    return found | _callables("builtins", vars(builtins))
+
+
+def _is_kdst(name: str) -> bool:
+    """Return whether a module is of the core or of a bench, which no method may change."""
+    head = name.partition(".")[0]
+    return head in ("kdst_core", "kdst_adapt", "kdst_reconstruct", "kdst_edit") or head in (
+        *("kdst_tools", "kdst_invert"),
+    )
+
+
+def _callables(owner: str, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the functions and classes of a module or class."""
+    return {
+        f"{owner}.{name}": value
+        for name, value in list(content.items())
+        if (callable(value) or isinstance(value, property | staticmethod | classmethod))
+        and not isinstance(value, ModuleType)
+    }
+
+
+def replaced(before: Mapping[str, Any]) -> list[str]:
+    """Return the names of `functions` that mean something else now."""
+    now = functions()
+    changed = [name for name, value in before.items() if now.get(name, value) is not value]
+    return sorted(name for name in changed if not _by_torch(now[name]))
+
+
+def _by_torch(value: Any) -> bool:
+    """Return whether a function is torch's own, which puts wrappers around some when parts load."""
+    code = getattr(value, "__code__", None)
+    home = getattr(sys.modules.get("torch"), "__file__", None)
+    return (
+        code is not None and home is not None and code.co_filename.startswith(os.path.dirname(home))
+    )
+
+
+def running() -> dict[Any, str]:
+    """Return threads and child processes that are alive, with words that name them.
+
+    Those that libraries keep are left out: torch, tqdm, and the pools of kdst's own benches.
+    """
+    found: dict[Any, str] = {
+        thread.ident: f"the thread {thread.name}"
+        for thread in threading.enumerate()
+        if not _of_library(thread)
+    }
+    return found | dict(_children())
+
+
+def _of_library(thread: threading.Thread) -> bool:
+    """Return whether a thread is one that a library keeps."""
+    target = getattr(thread, "_target", None)
+    of = f"{type(thread).__module__} {getattr(target, '__module__', '')}"
+    return thread.name.startswith("kdst-") or any(
+        word.startswith(("tqdm", "torch", "joblib")) for word in of.split()
+    )
+
+
+def _children() -> Iterator[tuple[str, str]]:
+    """Yield the child processes of this one, where the system shows them (Linux)."""
+    for file in Path("/proc/self/task").glob("*/children"):
+        for pid in file.read_text().split():
+            try:
+                command = Path("/proc", pid, "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except (OSError, UnicodeDecodeError):
+                continue
+            if command.strip() and not any(word in command for word in HELPERS):
+                yield f"process {pid}", f"the process {command.strip()[:60]}"
+
+
+def left_running(before: Mapping[Any, str]) -> list[str]:
+    """Return what runs now and did not before, once it had a second to end."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        left = [name for key, name in running().items() if key not in before]
+        if not left or time.monotonic() > end:
+            return left
+        time.sleep(0.02)
