@@ -11,16 +11,23 @@ _SIGNS = str.maketrans(
     | dict.fromkeys("−–—‐‑‒➖", "-")
     | {"➕": "+"}
 )
+
+
+def _word(spelling: str) -> re.Pattern[str]:
+    """What finds a word, or one of several, in small and capital letters."""
+    return re.compile(rf"\b(?:{spelling})\b", re.IGNORECASE)
+
+
 _WORDS = (
-    (re.compile(r"\bplus\b"), "+"),
-    (re.compile(r"\bminus\b"), "-"),
-    (re.compile(r"\b(?:times|multiplied by)\b"), "*"),
-    (re.compile(r"\bdivided by\b"), "/"),
-    (re.compile(r"\b(?:usd|eur|gbp|chf|jpy|inr|dollars?|euros?)\b"), " "),
+    (_word("plus"), "+"),
+    (_word("minus"), "-"),
+    (_word("times|multiplied by"), "*"),
+    (_word("divided by"), "/"),
+    (_word("usd|eur|gbp|chf|jpy|inr|dollars?|euros?"), " "),
 )
-_TIMES = re.compile(r"(?<=[0-9.)%\s])x(?=[\s(0-9.])")
-_SHARE = re.compile(r"(?:%|\bper\s?cent\b)\s+of\b")
-_PERCENT = re.compile(r"(?<=[0-9)])\s*\bper\s?cent\b")
+_TIMES = re.compile(r"(?<=[0-9.)%\s])[xX](?=[\s(0-9.])")
+_SHARE = re.compile(r"(?:%|\bper\s?cent\b)\s+of\b", re.IGNORECASE)
+_PERCENT = re.compile(r"(?<=[0-9)])\s*\bper\s?cent\b", re.IGNORECASE)
 _HEXADECIMAL = re.compile(r"\b0x[0-9a-f]", re.IGNORECASE)
 _ASKED = re.compile(r"\s*=\s*\??\s*$|^\s*=")
 _THOUSANDS = re.compile(r"(?<=[0-9])[\u00a0\u2009\u202f'’_](?=[0-9]{3}(?![0-9]))")
@@ -37,7 +44,7 @@ def spelt(expression: str) -> str:
     """
     text = _MIXED.sub(r"(\1+\2)", _RAISED.sub(_power, expression))
     text = _THOUSANDS.sub("", text)
-    text = "".join(map(_character, text)).translate(_SIGNS).lower()
+    text = "".join(map(_character, text)).translate(_SIGNS)
     text = _ASKED.sub("", text)
     if found := _HEXADECIMAL.search(text):
         raise ValueError(f"cannot read {found[0]!r}")
