@@ -70,7 +70,8 @@ def unseen(attacked: int) -> str:
     """The smallest leak that so many attacked texts could have shown, as a sentence."""
     return (
         f"With {attacked} texts attacked in each row a leak below {smallest_share(attacked):.1%} of the"
-        " texts word for word could not have been told from none; figures whose intervals overlap are not told apart."
+        " texts word for word could not have been told from none; figures whose intervals overlap are not"
+        " told apart."
     )
 
 
