@@ -119,7 +119,8 @@ def _read(index: Mapping[str, Any], folder: Path, variant: str | None, name: str
 
         double = isinstance(index.get("text_encoder_2"), list)
         cls: Any = StableDiffusionXLPipeline if double else StableDiffusionPipeline
-        extra = {} if double else {"safety_checker": None, "requires_safety_checker": False}
+        extra: dict[str, Any] = {"feature_extractor": None, "image_encoder": None}
+        extra |= {} if double else {"safety_checker": None, "requires_safety_checker": False}
         try:
             return cls.from_pretrained(
                 str(folder),

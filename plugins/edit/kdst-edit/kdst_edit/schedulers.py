@@ -68,7 +68,7 @@ def plan(pipeline: Any, inputs: EditInputs, photograph: bool) -> Plan:
     few = few_steps(pipeline)
     if photograph:
         _check_photograph(pipeline, inputs)
-    steps, guidance = _defaults(inputs, few)
+    steps, guidance = _defaults(inputs, few, takes_guidance(pipeline))
     notes = _notes(inputs, few, steps, guidance)
     if not photograph and _is_own(pipeline, inputs, few):
         scheduler = own(pipeline, steps)
@@ -81,10 +81,13 @@ def plan(pipeline: Any, inputs: EditInputs, photograph: bool) -> Plan:
     return Plan(None, steps, steps, guidance, notes)
 
 
-def _defaults(inputs: EditInputs, few: Few | None) -> tuple[int, float]:
-    """Steps and guidance, those that were given or the model's usual ones."""
+def _defaults(inputs: EditInputs, few: Few | None, told: bool) -> tuple[int, float]:
+    """Steps and guidance, those that were given or the model's usual ones.
+
+    A latent consistency model that is not told the guidance has it in its weights (an added LoRA).
+    """
     usual = {
-        "latent consistency": (LCM_STEPS, LCM_GUIDANCE),
+        "latent consistency": (LCM_STEPS, LCM_GUIDANCE if told else 1.0),
         "turbo": (TURBO_STEPS, 0.0),
         None: (STEPS, TINY_GUIDANCE if inputs.model == "tiny" else GUIDANCE),
     }[few]
@@ -167,16 +170,19 @@ def ready(scheduler: Any, device: "torch.device", asked: int) -> Any:
 def noise_arguments(
     scheduler: Any, generator: "torch.Generator | None", rows: int
 ) -> dict[str, Any]:
-    """What the scheduler's step is given so that all rows get one noise, that of the stock pipeline.
+    """What the scheduler's step is given, as the stock pipeline gives it, with one noise for all rows.
 
-    The generator stays where it is: its state, after the first noise was drawn, is copied for each row.
+    Pipelines give η = 0, whatever a scheduler's own default is. The generator stays where it is: its
+    state, after the first noise was drawn, is copied for each row.
     """
     import torch
 
-    if generator is None or "generator" not in inspect.signature(scheduler.step).parameters:
-        return {}
+    taken = inspect.signature(scheduler.step).parameters
+    given: dict[str, Any] = {"eta": 0.0} if "eta" in taken else {}
+    if generator is None or "generator" not in taken:
+        return given
     found = []
     for _ in range(rows):
         found.append(torch.Generator(generator.device))
         found[-1].set_state(generator.get_state())
-    return {"generator": found}
+    return {**given, "generator": found}

@@ -94,7 +94,8 @@ def load(path: Path, folder: Path, double: bool) -> Any:
         from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 
         cls: Any = StableDiffusionXLPipeline if double else StableDiffusionPipeline
-        extra = {} if double else {"safety_checker": None, "requires_safety_checker": False}
+        extra: dict[str, Any] = {"feature_extractor": None, "image_encoder": None}
+        extra |= {} if double else {"safety_checker": None, "requires_safety_checker": False}
         try:
             made = cls.from_single_file(
                 str(path), config=str(folder), local_files_only=True, torch_dtype=dtype, **extra

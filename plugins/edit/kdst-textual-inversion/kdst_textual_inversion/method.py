@@ -7,6 +7,7 @@ import torch
 
 from kdst_core.contracts import Edit, EditRequest, RunServices
 from kdst_edit.kit import edit_with
+from kdst_edit.precision import computing_in
 from kdst_edit.words import split
 from kdst_textual_inversion import EMBEDDED_STEPS, PUBLISHED_STEPS, TextualInversionOptions
 from kdst_textual_inversion import concept as concepts
@@ -17,7 +18,10 @@ from kdst_textual_inversion.learn import Training, learn
 def edit_with_new_word(
     request: EditRequest, options: TextualInversionOptions, run: RunServices
 ) -> Edit:
-    """Sample source and targets from one noise, the targets with the new word; no control."""
+    """Sample source and targets from one noise, the targets with the new word; no control.
+
+    The word is learned in float32: steps of its optimiser are lost in half precision.
+    """
     pipeline, word = request.pipeline, options.word
     notes: list[str] = []
     if options.learned:
@@ -26,7 +30,8 @@ def edit_with_new_word(
         vector = words.initial_vector(pipeline, options.initial)
     with words.spoken(pipeline, word, vector) as added:
         if not options.learned:
-            notes += _train(request, options, run, added)
+            with computing_in(pipeline, torch.float32):
+                notes += _train(request, options, run, added)
         words.save(run.dir / "artifacts" / "word.safetensors", word, added.vector)
         said = tuple(placed(target, word, options.initial) for target in request.targets)
         edit = edit_with(attrs.evolve(request, targets=said), [], run)
