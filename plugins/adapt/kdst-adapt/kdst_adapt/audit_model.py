@@ -61,6 +61,14 @@ def of_input() -> Finding:
     return Finding("input", "mended", sentence)
 
 
+def of_outputs() -> Finding:
+    """Return the finding on a model that returns more than logits."""
+    sentence = (
+        "The model returns several outputs; its logits, or the first of equal shape, are taken."
+    )
+    return Finding("outputs", "mended", sentence)
+
+
 def _images(example: Tensor, model: nn.Module, device: str) -> Tensor:
     """Return images to try a model on, of its type."""
     dtype = next((p.dtype for p in model.parameters()), example.dtype)

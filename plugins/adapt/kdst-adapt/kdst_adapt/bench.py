@@ -217,6 +217,7 @@ class AdaptBench:
         count = data.cut(np.arange(len(shifts[0].labels)), 2)[0]
         example = shifts[0].pictures(count)
         check_channels(inputs, example.shape[1])
+        model, several = models.with_logits_only(model, example, device)
         classes = models.num_classes(model, example, device)
         writes = changes_its_input(model, example)
         if writes:
@@ -252,8 +253,8 @@ class AdaptBench:
             ),
             *audit_source.of_source(model, device, shifts),
         ]
-        if writes:
-            findings.append(audit_model.of_input())
+        findings += [audit_model.of_input()] if writes else []
+        findings += [audit_model.of_outputs()] if several else []
         if single:
             keep_statistics_of_training(model, single)
             findings.append(audit_model.of_single(single))

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdst_adapt import checkpoints, pretrained
+from kdst_adapt import checkpoints, outputs, pretrained
 from kdst_adapt.checkpoints import load_into, mismatch, reason
 from kdst_adapt.imagenet_resnet import LAYERS, ImageNetResNet
 from kdst_adapt.inputs import AdaptInputs
@@ -180,21 +180,11 @@ def _copied(model: nn.Module) -> nn.Module:
         ) from e
 
 
-@torch.no_grad()
 def num_classes(model: nn.Module, x: Tensor, device: str) -> int:
     """Return the number of logits of a model on images (B, C, H, W); KdstError when it fails."""
-    probe = _copied(model).to(device).eval()
-    dtype = next((p.dtype for p in probe.parameters()), x.dtype)
-    shape = "×".join(map(str, x.shape[1:]))
-    try:
-        logits = probe(x.to(device, dtype, copy=True))
-    except Exception as e:
-        raise KdstError(
-            f"the model ({type(model).__name__}) does not take images of {shape} (C×H×W): {reason(e)}"
-        ) from e
+    logits = _output(model, x, device)
     if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(x):
-        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise KdstError(f"the model must return logits (B, classes), it returned {got}")
+        raise KdstError(f"the model must return logits (B, classes), it returned {_told(logits)}")
     if not logits.isfinite().all():
         raise KdstError("the model returns NaN or infinite logits on the first images")
     if logits.shape[1] > 1 and logits.min() >= 0 and (logits.sum(1) - 1).abs().max() < PROBABLE:
@@ -202,3 +192,32 @@ def num_classes(model: nn.Module, x: Tensor, device: str) -> int:
             "the model returns probabilities, methods need logits.\nLeave out the softmax at its end"
         )
     return logits.shape[1]
+
+
+def with_logits_only(model: nn.Module, x: Tensor, device: str) -> tuple[nn.Module, bool]:
+    """Return a model that returns logits where it returns more on images (B, C, H, W), and whether it did."""
+    output = _output(model, x, device)
+    more = not isinstance(output, Tensor) and isinstance(outputs.logits_of(output), Tensor)
+    return (outputs.picking(model), True) if more else (model, False)
+
+
+@torch.no_grad()
+def _output(model: nn.Module, x: Tensor, device: str) -> Any:
+    """Return what a copy of a model makes of images; KdstError when it fails."""
+    probe = _copied(model).to(device).eval()
+    dtype = next((p.dtype for p in probe.parameters()), x.dtype)
+    try:
+        return probe(x.to(device, dtype, copy=True))
+    except Exception as e:
+        shape = "×".join(map(str, x.shape[1:]))
+        raise KdstError(
+            f"the model ({type(model).__name__}) does not take images of {shape} (C×H×W): {reason(e)}"
+        ) from e
+
+
+def _told(output: Any) -> str:
+    """Return an output in words: its shape, or the shapes of its parts."""
+    if isinstance(output, Tensor):
+        return str(tuple(output.shape))
+    parts = output if isinstance(output, tuple | list) else ()
+    return f"{type(output).__name__} " + ", ".join(_told(p) for p in parts)

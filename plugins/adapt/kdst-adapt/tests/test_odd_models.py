@@ -62,6 +62,23 @@ def test_a_model_that_writes_into_its_input_leaves_the_batch_to_the_others(tmp_p
     assert not any("gets copies" in w for w in right.warnings)
 
 
+@pytest.mark.parametrize("mean", [[], [0.5]])
+def test_of_several_outputs_the_logits_are_taken_with_a_word(
+    tmp_path: Path, mean: list[float]
+) -> None:
+    options = {"mean": mean, "std": mean}
+    right = run(tmp_path, "tent", Wrapped(lambda inner, x: inner(x)), **options)
+    for change in (
+        lambda inner, x: (inner(x), -inner(x)),
+        lambda inner, x: {"features": x, "logits": inner(x)},
+    ):
+        found = run(tmp_path, "tent", Wrapped(change), **options)
+        assert found.metrics["nll.mean"] == right.metrics["nll.mean"]
+        assert any("several outputs" in w for w in found.warnings)
+    with pytest.raises(KdstError, match=r"tuple \(2, 3, 8, 8\), \(2, 4\)"):
+        run(tmp_path, "tent", Wrapped(lambda inner, x: (x, inner(x))))
+
+
 class OwnStatistics(nn.BatchNorm2d):
     """A layer that reads its statistics itself."""
 
