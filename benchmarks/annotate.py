@@ -11,7 +11,9 @@ different, and with calls that were each proposed at several positions, as a mod
 before the whole text, such a call is read once. "deciding" leaves out the loss of a call without its
 result where the other two reject it, as is done by default before the whole text. Random weights let no
 call pass, so the threshold is then one that a quarter of the calls pass as far as the other two tell;
-plain still computes all three.
+plain still computes all three. `--model smollm2` (or any that `kdst run` takes) measures another thing:
+what sampling and filtering of `--texts` texts cost with that model and the default options of
+`kdst run toolformer`, the calculator and the calendar.
 """
 
 import argparse
@@ -281,6 +283,36 @@ def annotate(count: int) -> None:
     print(f"{count:9d} {spent:6.1f} {1000 * spent / count:18.1f} {peak:9.0f}")
 
 
+def real(name: str, count: int) -> None:
+    """Print what the default options cost a text with a model that `--model` names."""
+    from kdst_tools import models, toolset
+    from kdst_tools.quiet import quiet
+
+    with quiet():
+        model, tokenizer = models.load(name, "cpu")
+    tools = toolset.load(list(toolset.DEFAULT), network=False)
+    found = Annotator(ToolsRequest(model, tokenizer, tools), ToolformerOptions())
+    shard = texts(count)
+    lengths = [len(found.tokens.encode(escape(document.text)).ids) for document in shard]
+    print(f"{count} texts of {statistics.mean(lengths):.0f} tokens, {name}, one thread")
+    calls: list[ToolCall] = []
+    stages: dict[str, Callable[[], list[ToolCall]]] = {
+        "sampling": lambda: found.execute(shard, found.sample(shard)),
+        "filtering": lambda: found.filter(shard, calls),
+    }
+    total = 0.0
+    for stage, work in stages.items():
+        started = time.process_time()
+        calls = work()
+        spent = (time.process_time() - started) / count
+        total += spent
+        print(f"{stage:10s} {spent:6.2f} CPU-s a text", flush=True)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    scored = sum(call.gain is not None for call in calls)
+    print(f"both       {total:6.2f} CPU-s a text, {peak:.2f} GiB at the peak")
+    print(f"{len(calls)} calls, {scored} scored, {sum(call.kept for call in calls)} kept")
+
+
 def main() -> None:
     """Check, then measure."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -289,8 +321,12 @@ def main() -> None:
     parser.add_argument("--only", default="", help="measure one stage: sampling, prefix or inline")
     parser.add_argument("--growth", action="store_true", help="time and memory over documents")
     parser.add_argument("--count", type=int, help="annotate so many documents once")
+    parser.add_argument("--model", help="what the default options cost with this model")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    if arguments.model:
+        real(arguments.model, arguments.texts)
+        return
     if arguments.count:
         annotate(arguments.count)
     elif arguments.growth:

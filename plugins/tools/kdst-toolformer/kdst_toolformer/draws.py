@@ -16,10 +16,16 @@ def generator(seed: int, *purpose: str) -> Generator:
 
 def pick(logits: Tensor, u: Tensor, temperature: float) -> Tensor:
     """Draw one token a row: logits (R, V), u (R,) uniform in [0, 1). Temperature 0 is greedy."""
+    return pick_from(logits, torch.arange(len(logits)), u, temperature)
+
+
+def pick_from(logits: Tensor, rows: Tensor, u: Tensor, temperature: float) -> Tensor:
+    """Draw a token (N,) for each u (N,) from a row of logits (R, V): rows (N,), several from one."""
+    rows = rows.to(logits.device)
     if temperature == 0:
-        return logits.argmax(-1)
+        return logits.argmax(-1)[rows]
     scores = logits if logits.dtype == torch.float64 else logits.float()
-    cumulative = (scores / temperature).softmax(-1).cumsum(-1)
+    cumulative = (scores / temperature).softmax(-1).cumsum(-1)[rows]
     found = torch.searchsorted(
         cumulative, u[:, None].to(cumulative) * cumulative[:, -1:], right=True
     )

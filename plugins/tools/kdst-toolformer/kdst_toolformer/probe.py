@@ -121,9 +121,10 @@ def _grouped(model: CausalModel, memory: Memory, texts: Sequence[list[int]]) -> 
     rows = torch.arange(len(texts), device=model.device)
     text = model.branch(memory, rows, lengths.amax(1), 8)
     sees = text.mask[:, None, :] & (text.mask.cumsum(1)[:, None, :] <= lengths[:, :, None])
-    groups = Groups(torch.arange(2 * len(texts)).view(-1, 2), lengths, sees, text.cache)
-    places, jobs = groups.live()
-    tokens = [texts[job % len(texts)][job] for job in jobs]
+    crowds = [[[2 * row], [2 * row + 1]] for row in range(len(texts))]
+    groups = Groups(crowds, lengths, sees, text.cache)
+    places = [place for place, _ in groups.live()]
+    tokens = [texts[row][column] for row, column in places]
     return [groups.read(model, places, tokens, step) for step in range(2)]
 
 

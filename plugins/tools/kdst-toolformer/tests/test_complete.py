@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kdst_core.errors import KdstError
-from kdst_toolformer.complete import GROUP, Completion, Start, evenly
+from kdst_toolformer.complete import GROUP, Completion, Start, evenly, packed
 from kdst_toolformer.draws import generator, pick
 from kdst_toolformer.forward import CausalModel
 from kdst_tools import layouts
@@ -48,6 +48,46 @@ def test_samples_of_a_group_are_those_drawn_one_by_one(layout, budget):
     found = Completion(model, FIRST, ended, 1.0, budget)(memory, starts)
     assert len({len(written) for written in found}) > 3
     assert found == one_by_one(model, texts, starts)
+
+
+def test_samples_that_write_the_same_are_read_once_until_they_part(monkeypatch):
+    model, source = model_of("llama"), generator(5, "crowd")
+    text = torch.randint(0, 60, (9,), generator=source).tolist()
+    u = torch.rand(MOST, generator=source)
+    other = u.clone()
+    other[3:] = 1 - other[3:]
+    starts = [Start(0, 9, u), Start(0, 9, other), Start(0, 9, u), Start(0, 4, u)]
+    ids, real = model.pad([text])
+    _, memory = model.read(model.empty(1), ids, real)
+    read, counts = model.read_graph, []
+
+    def counted(*given):
+        counts.append(len(given[3][0]))
+        return read(*given)
+
+    monkeypatch.setattr(model, "read_graph", counted)
+    found = Completion(model, FIRST, lambda _: False, 1.0, 8192)(memory, starts)
+    assert found[0] == found[2] != found[1]
+    assert found == [w for s in starts for w in one_by_one_without_end(model, [text], [s])]
+    apart = next(i for i in range(MOST) if found[0][i] != found[1][i])
+    assert counts == [2] * (apart + 1) + [3] * (MOST - apart - 1)
+
+
+def one_by_one_without_end(model, texts, starts):
+    found = []
+    for start in starts:
+        ids = [*texts[start.row][: start.length], FIRST]
+        for u in start.u:
+            with torch.no_grad():
+                logits = model.model(torch.tensor([ids])).logits[:, -1]
+            ids.append(int(pick(logits, u[None], 1.0)))
+        found.append(ids[start.length + 1 :])
+    return found
+
+
+def test_samples_of_a_place_stay_together_in_groups():
+    places = [[0, 1, 2], [3, 4], [5, 6], [7, 8, 9, 10, 11, 12, 13]]
+    assert list(packed(places, 5)) == [[0, 1, 2, 3, 4], [5, 6], [7, 8, 9], [10, 11, 12, 13]]
 
 
 def test_groups_are_of_about_equal_size():
