@@ -32,6 +32,7 @@ from kdst_core.contracts import Document, ToolCall, ToolsRequest
 from kdst_toolformer import ToolformerOptions, prompts
 from kdst_toolformer.annotate import Annotator
 from kdst_toolformer.draws import generator, pick
+from kdst_toolformer.sample import hopeless
 from kdst_toolformer.score import WEIGHTS
 from kdst_tools import layouts
 from kdst_tools.calls import escape
@@ -127,6 +128,8 @@ def _one(found: Annotator, before: list[int], u: torch.Tensor) -> list[int]:
         written.append(token)
         text = found.tokens.decode(written)
         if token == found.tokens.eos or "]" in text or "->" in text:
+            break
+        if len(written) <= len(found.tokens.head(TOOL.name, "")) and hopeless(text, [TOOL.name]):
             break
     return written
 

@@ -42,6 +42,7 @@ class Completion:
     ) -> None:
         self.model, self.first, self.ended = model, first, ended
         self.temperature, self.budget = temperature, model.most(budget)
+        self.given = budget
 
     def __call__(self, memory: Memory, starts: Sequence[Start]) -> list[list[int]]:
         """Return the tokens that each start is followed by."""
@@ -59,7 +60,8 @@ class Completion:
         slots = max(map(len, groups), default=1)
         width = memory.mask.shape[1] + slots * (len(starts[0].u) + 1 if starts else 1)
         logits = MAX_LOGITS // (slots * self.model.vocabulary)
-        size = max(1, min(8 * self.budget // width, logits))
+        room = max(8 * self.budget, self.model.remembered(8 * self.given))
+        size = max(1, min(room // width, logits))
         for first in range(0, len(groups), size):
             yield groups[first : first + size]
 

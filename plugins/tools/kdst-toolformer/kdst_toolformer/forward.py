@@ -21,6 +21,12 @@ MAX_LOGITS = 2**26
 CPU_NUMBERS = 2**18
 """Numbers in the hidden states of one call on a CPU: more do not fit its caches and are slower."""
 
+HEAVY = 2**27
+"""Bytes of weights that no cache of a CPU holds: a step costs their reading, whatever it reads them for."""
+
+REMEMBERED = 2**30
+"""Bytes of keys and values that samples of such a model hold at a time on a CPU."""
+
 EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 """What a configuration says where the feed-forward part returns more than one tensor."""
 
@@ -46,6 +52,8 @@ class CausalModel:
             if isinstance(part, NewGELUActivation)
         ]
         self._tokenwise = _tokenwise(model)
+        self._bytes = sum(p.numel() * p.element_size() for p in model.parameters())
+        self._bytes_a_token = weight.element_size() * _cached_numbers(model)
 
     def empty(self, rows: int, room: int = 0) -> Memory:
         """Rows that have read nothing."""
@@ -56,6 +64,13 @@ class CausalModel:
         """Tokens that one call should read, given the most that it may."""
         width = configs.number(self.model, "hidden_size") or 1
         return min(budget, max(256, CPU_NUMBERS // width)) if self.device.type == "cpu" else budget
+
+    def remembered(self, most: int) -> int:
+        """Tokens whose keys and values may be held while one token a row is read, at most `most`; 0
+        where a model is so small that reading its weights is not what a step costs."""
+        if self.device.type != "cpu" or self._bytes < HEAVY:
+            return 0
+        return min(most, REMEMBERED // (self._bytes_a_token or REMEMBERED))
 
     @torch.inference_mode()
     def read(
@@ -238,6 +253,14 @@ def _tokenwise(model: nn.Module) -> list[nn.Module]:
     attention = getattr(last, "self_attn", getattr(last, "attn", None))
     projections = (getattr(attention, name, None) for name in ("c_proj", "o_proj", "out_proj"))
     return [part for part in (getattr(last, "mlp", None), *projections) if part is not None]
+
+
+def _cached_numbers(model: nn.Module) -> int:
+    """Keys and values of a token in all layers, where the configuration says how many heads have them."""
+    heads = configs.number(model, "num_attention_heads") or 1
+    groups = configs.number(model, "num_key_value_heads") or heads
+    width = configs.number(model, "head_dim") or configs.number(model, "hidden_size") // heads
+    return 2 * groups * width * configs.number(model, "num_hidden_layers")
 
 
 def batches(sizes: Sequence[int], budget: int, rows: int) -> list[list[int]]:

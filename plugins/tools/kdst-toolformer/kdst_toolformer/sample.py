@@ -79,6 +79,9 @@ class Sampler:
             self.passes = [(None, widest(list(settings.values())))]
         self._heads: dict[str, Memory] = {}
         self._ends = ending_tokens(tokens, model.vocabulary)
+        self._names: tuple[str, ...] = tuple(settings)
+        self._head_tokens = max(len(tokens.head(name, "")) for name in settings)
+        self._judged: dict[tuple[int, ...], bool] = {}
         self.complete = Completion(model, tokens.start_id, self._ended, temperature, budget)
 
     def window_size(self) -> int:
@@ -105,6 +108,8 @@ class Sampler:
         size = self.window_size()
         parts = [w for d in shard for w in windows(d, self.tokens, size) if w.positions]
         for tool, settings in self.passes:
+            self._names = tuple(self.settings) if tool is None else (tool.name,)
+            self._judged = {}
             for batch, memory, first, p in self.positions(parts, tool):
                 places = [
                     place
@@ -208,11 +213,19 @@ class Sampler:
         return [torch.rand(m, self.max_input, generator=sources[q.row]) for q in places]
 
     def _ended(self, written: Sequence[int]) -> bool:
-        """Whether a call ends with its last token."""
+        """Whether a call ends with its last token, or can no longer become one."""
+        if len(written) <= self._head_tokens and self._no_call(tuple(written)):
+            return True
         last = written[-1]
         if last not in self._ends:
             return False
         return last == self.tokens.eos or self.body(written) is not None
+
+    def _no_call(self, written: tuple[int, ...]) -> bool:
+        """`hopeless`, known once for the many samples that begin alike."""
+        if written not in self._judged:
+            self._judged[written] = hopeless(self.tokens.decode(written), self._names)
+        return self._judged[written]
 
     def body(self, written: Sequence[int]) -> str | None:
         """What stands between <API> and </API> or the arrow, or None where neither came."""
@@ -250,6 +263,17 @@ class Sampler:
         if own is None or (tool is not None and name != tool.name):
             return False
         return place.p > own.tau_s and place.rank < own.k and sample < own.m
+
+
+def hopeless(text: str, names: Sequence[str]) -> bool:
+    """Whether what stands behind <API> is no beginning of a call of one of the names: most samples of a
+    model that was not trained on calls are none, and reading on with them finds nothing."""
+    begun = text.lstrip().rstrip("\N{REPLACEMENT CHARACTER}")
+    for name in names:
+        behind = begun[len(name) :].lstrip()
+        if name.startswith(begun) or (begun.startswith(name) and behind[:1] in ("", "(")):
+            return False
+    return True
 
 
 def widest(settings: Sequence[ToolSettings]) -> ToolSettings:

@@ -11,7 +11,7 @@ from kdst_core.errors import KdstError
 from kdst_toolformer import ToolformerOptions, prompts
 from kdst_toolformer.annotate import Annotator
 from kdst_toolformer.draws import generator, pick
-from kdst_toolformer.sample import Place
+from kdst_toolformer.sample import Place, hopeless
 from kdst_toolformer.settings import ToolSettings, per_tool
 from kdst_tools import layouts
 from kdst_tools.calls import escape
@@ -45,6 +45,7 @@ def found(worker, documents):
 def plain(worker, documents):
     model, tokens = worker.request.model, worker.tokens
     drawn = {}
+    longest = max(len(tokens.head(tool.name, "")) for tool in worker.request.tools)
     for tool in worker.request.tools if worker.prompted else [None]:
         for document in documents:
             encoded = tokens.encode(escape(document.text))
@@ -72,7 +73,10 @@ def plain(worker, documents):
                         ids.append(token)
                         written.append(token)
                         text = tokens.decode(written)
+                        names = [tool.name] if tool else ["Letters"]
                         if token == tokens.eos or "]" in text or "->" in text:
+                            break
+                        if len(written) <= longest and hopeless(text, names):
                             break
                     drawn[document.id, tool and tool.name, i, n] = (p[i], written)
     return drawn
@@ -150,6 +154,18 @@ def test_only_calls_of_the_tool_that_was_asked_for_are_taken_once_each():
         attrs.evolve(drawn, places=places[:1], written=[[spell["words"]]])
     )
     assert none == []
+
+
+@pytest.mark.parametrize(
+    ("text", "none"),
+    [
+        ("", False), ("  Cal", False), (" Calculator", False), ("Calculator (", False),
+        ("Calculator(12 apples", False), ("Calculators", True), ("173 / 4", True), ("Let", False),
+        ("Letters[", True), ("calculator(", True), ("Le\N{REPLACEMENT CHARACTER}", False),
+    ],
+)  # fmt: skip
+def test_what_cannot_become_a_call_is_told_early(text, none):
+    assert hopeless(text, ["Calculator", "Letters"]) == none
 
 
 def test_thresholds_are_those_of_the_paper_with_overrides_for_each_tool():
