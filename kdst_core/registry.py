@@ -18,6 +18,7 @@ from kdst_core.installed import (
     entry_points,
     misfits,
     module_problem,
+    normal,
     packages,
     shield_libraries,
 )
@@ -199,7 +200,7 @@ def load_bench(capability: str) -> Any:
     """Return the bench of a capability: the object its entry point names."""
     package = bench_package(capability)
     missing = f"no bench for {capability!r} is installed.\nInstall it: pip install {package}"
-    return _load_only(BENCHES, capability, f"the bench for {capability!r}", missing)
+    return _load_only(BENCHES, capability, f"the bench for {capability!r}", missing, package)
 
 
 def load_command(name: str) -> Any:
@@ -207,7 +208,8 @@ def load_command(name: str) -> Any:
     missing = f"no command {name!r} is installed."
     if name in COMMAND_CATALOGUE:
         missing += f"\nInstall it: pip install {COMMAND_CATALOGUE[name]}"
-    return _load_only(COMMANDS, name, f"the command {name!r}", missing)
+    owner = COMMAND_CATALOGUE.get(name, "")
+    return _load_only(COMMANDS, name, f"the command {name!r}", missing, owner)
 
 
 def load_executor(name: str) -> Any:
@@ -228,18 +230,28 @@ def _missing(kind: str, name: str, catalogue: Mapping[str, str], known: Iterable
     return f"no {kind} {name!r} is installed.{did_you_mean(name, known)}"
 
 
-def _load_only(group: str, name: str, what: str, missing: str) -> Any:
-    """Import the one entry point of a group with that name; KdstError when none or several are."""
-    found = list(entry_points(group=group, name=name))
+def _load_only(group: str, name: str, what: str, missing: str, owner: str = "") -> Any:
+    """Import the one entry point of a group with that name; KdstError when none or several are.
+
+    owner: the package that is published under the name; no other one can take its place or spoil it.
+    """
+    listed = list(entry_points(group=group, name=name))
+    there = [entry for entry in listed if not module_problem(entry)] or listed
+    found = [entry for entry in there if normal(_package(entry)) == owner] or there
     if not found:
         raise KdstError(missing)
-    packages = [entry.dist.name if entry.dist else entry.value for entry in found]
-    if len(set(packages)) > 1:
+    packages = sorted({_package(entry) for entry in found})
+    if len(packages) > 1:
         raise KdstError(
             f"{what} is registered by {' and '.join(packages)}.\n"
-            f"Uninstall one of them: pip uninstall {packages[-1]}"
+            f"Uninstall the one that you do not need: pip uninstall {' or '.join(packages)}"
         )
     return load_object(found[0], packages[0])
+
+
+def _package(entry: EntryPoint) -> str:
+    """Return the package of an entry point, its module where that is not known."""
+    return entry.dist.name if entry.dist else entry.value
 
 
 def observers(names: Iterable[str] = ()) -> Iterator[tuple[str, Any]]:

@@ -98,6 +98,21 @@ def test_libraries_that_list_entry_points_pass_over_a_faulty_package(
     assert metadata.entry_points(group="no.such.group") == ()
 
 
+def test_no_other_package_takes_the_place_of_a_bench_or_spoils_it(site: Path) -> None:
+    (site / "fake_bench.py").write_text("mine, other = 1, 2\n")
+    package(site, "kdst-invert", "[kdst.benches]\ninvert = fake_bench:mine\n")
+    package(site, "fake-absent", "[kdst.benches]\ninvert = nowhere:bench\n")
+    package(site, "a-fake", "[kdst.benches]\ninvert = fake_bench:other\n")
+    assert registry.load_bench("invert") == 1
+    package(site, "fake-one", "[kdst.executors]\nfar = fake_bench:mine\n")
+    package(site, "fake-two", "[kdst.executors]\nfar = nowhere:x\n")
+    assert registry.load_executor("far") == 1
+    package(site, "fake-two", "[kdst.executors]\nfar = fake_bench:other\n")
+    os.utime(site)
+    with pytest.raises(KdstError, match=r"by fake-one and fake-two\.\n.*fake-one or fake-two"):
+        registry.load_executor("far")
+
+
 def test_a_distribution_without_a_name_has_that_of_its_folder(site: Path) -> None:
     info = package(site, "fake-anonymous", "[kdst.invert]\nanonymous = fake_right\n")
     (info / "METADATA").write_text("Metadata-Version: 2.1\n")
