@@ -61,11 +61,21 @@ def _replace_autoencoder(pipeline: Any, folder: Path, device: str) -> None:
 
 
 def check_prompts(pipeline: Any, prompts: Sequence[str]) -> None:
-    """Raise KdstError for a prompt that is longer than the model's tokenizers allow."""
+    """Raise KdstError for a prompt that is longer than the model's tokenizers allow.
+
+    A learned word of several vectors becomes more words on the way to the text encoder, so that none of
+    the tokens behind it is where the prompt has it; it is refused, too.
+    """
     for name in ("tokenizer", "tokenizer_2"):
         tokenizer = getattr(pipeline, name, None)
         for prompt in prompts if tokenizer is not None else ():
             token_ids(tokenizer, prompt)
+            convert = getattr(pipeline, "maybe_convert_prompt", None)
+            if convert is not None and convert(prompt, tokenizer) != prompt:
+                raise KdstError(
+                    f"the prompt {prompt[:60]!r} has a learned word of several vectors; edits need words"
+                    " of one vector"
+                )
 
 
 def image(pipeline: Any, inputs: EditInputs, live: Any) -> tuple[Tensor | None, Sequence[str]]:

@@ -251,6 +251,15 @@ def test_what_cannot_be_sampled_is_refused(
         plan(pipeline, EditInputs(model="m", **options), photograph)
 
 
+def test_a_learned_word_of_several_vectors_is_refused() -> None:
+    pipeline = layouts.build("sd15", latent_size=8)
+    pipeline.tokenizer.add_tokens(["<toy>"])
+    loading.check_prompts(pipeline, ["a <toy> on it"])
+    pipeline.tokenizer.add_tokens(["<toy>_1"])
+    with pytest.raises(KdstError, match="several vectors"):
+        loading.check_prompts(pipeline, ["a <toy> on it"])
+
+
 def test_all_branches_get_the_noise_of_the_first() -> None:
     pipeline = built("sd15")
     pipeline.scheduler = scheduler("ancestral")
