@@ -19,9 +19,7 @@ def of_text(model: Any) -> Any:
 def context(model: Any) -> int:
     """Return the most tokens that a model reads. A window of its layers is no limit: what one layer
     sees of the tokens before it, the next sees further back."""
-    config = of_text(model)
-    found = (getattr(config, name, None) for name in CONTEXTS)
-    return next((int(n) for n in found if isinstance(n, int) and n > 0), UNBOUNDED)
+    return number(model, *CONTEXTS) or UNBOUNDED
 
 
 def vocabulary(model: Any) -> int:
@@ -30,9 +28,17 @@ def vocabulary(model: Any) -> int:
 
 
 def number(model: Any, *names: str) -> int:
-    """Return the first of some numbers that a configuration has, 0 where it has none."""
-    found = (getattr(of_text(model), name, None) for name in names)
+    """Return the first of some numbers that a configuration has for all layers, 0 where it has none."""
+    found = (_value(of_text(model), name) for name in names)
     return next((int(n) for n in found if isinstance(n, int) and n > 0), 0)
+
+
+def _value(config: Any, name: str) -> Any:
+    """A value of a configuration; None where it has none, or refuses to have one for all layers."""
+    try:
+        return getattr(config, name, None)
+    except Exception:
+        return None
 
 
 def sliding_window(model: Any) -> int | None:
