@@ -201,6 +201,14 @@ class Contender:
     directories: Sequence[Path]
 
 
+@runtime_checkable
+class Refusing(Protocol):
+    """What a bench may add, so that a comparison ends before its first run where a later one cannot begin."""
+
+    def refuse(self, method: Method, inputs: Any) -> None:
+        """Raise KdstError for inputs that a method cannot run on, before anything is loaded."""
+
+
 class Comparable(Protocol):
     """What a bench adds to be compared by; a bench without it gets a table of its metrics."""
 

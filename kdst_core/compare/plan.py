@@ -9,6 +9,7 @@ from attrs import frozen
 
 from kdst_core import api, registry
 from kdst_core.api import Command
+from kdst_core.bench import Refusing
 from kdst_core.compare.digest import digest
 from kdst_core.errors import KdstError, did_you_mean
 from kdst_core.options import Given, build, plain
@@ -188,6 +189,8 @@ def _cell(
     if c.run is not None:
         return Cell(c.label, variant, seed, c.chosen, {}, c.run, True)
     merged = _values(c, values, seed, config)
+    if isinstance(c.chosen.bench, Refusing):
+        c.chosen.bench.refuse(c.chosen.method, build(c.chosen.sections[0], merged))
     name = f"{slug(c.chosen.method.name)}-{digest(c.chosen, merged)[:DIGITS]}"
     random = _is_random(c.chosen, merged)
     return Cell(c.label, variant, seed, c.chosen, merged, runs / name, random)

@@ -279,9 +279,7 @@ class AdaptBench:
             if "source" not in job.method.description.needs:
                 return None
             if inputs.data != "digits" or "data" in job.objects:
-                raise KdstError(
-                    f"{job.method.name} needs source data: --source npz:FILE or folder:DIR"
-                )
+                raise needs_source(job.method.name)
             live = digits.load(train=True)
         shift = source_data.load(inputs, live, job.seed, model, classes, shape)
         check_labels(shift.labels, classes, "--source")
@@ -294,6 +292,14 @@ class AdaptBench:
         from kdst_adapt.report import content
 
         return content(result, directory)
+
+    def refuse(self, method: Method, inputs: AdaptInputs) -> None:
+        """Raise KdstError, before anything is loaded, for inputs that a method cannot run on."""
+        from kdst_adapt import study
+
+        study.check_method(inputs.study, method.name)
+        if "source" in method.description.needs and not inputs.source and inputs.data != "digits":
+            raise needs_source(method.name)
 
     def seeded(self, inputs: AdaptInputs) -> bool:
         """Return whether the seed changes the stream: corruptions on the fly, shuffling, sampling."""
@@ -352,6 +358,11 @@ class AdaptBench:
 def _without_data(job: Job) -> Job:
     """Return a job that no longer holds labelled data from Python, which the streams hold."""
     return evolve(job, objects={k: v for k, v in job.objects.items() if k != "data"})
+
+
+def needs_source(method: str) -> KdstError:
+    """Return the error of a method that learns from source data where there are none."""
+    return KdstError(f"{method} needs source data: --source npz:FILE or folder:DIR")
 
 
 def threads_of(inputs: AdaptInputs) -> int | None:

@@ -26,6 +26,11 @@ def check(study: str, shifts: Sequence[Shift], method: str) -> None:
         raise KdstError(
             f"--study energy needs {LEAST} streams or more, these are {len(shifts)}: --severity 1-5"
         )
+    check_method(study, method)
+
+
+def check_method(study: str, method: str) -> None:
+    """Raise KdstError for a study of what a method changes where it changes nothing."""
     if study in ("energy", "generation") and method in ("source", "norm"):
         raise KdstError(f"--study {study} needs a method that adapts, {method} does not")
 

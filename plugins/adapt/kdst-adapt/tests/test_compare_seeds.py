@@ -1,4 +1,4 @@
-"""Comparisons over seeds that draw their own images: paired within a seed."""
+"""Comparisons: paired within a seed where each draws its own images, and checked before any run."""
 
 import json
 from pathlib import Path
@@ -8,6 +8,7 @@ import pytest
 
 from kdst_adapt.comparison import unpack
 from kdst_core.compare import compare
+from kdst_core.errors import KdstError
 
 
 def test_seeds_of_an_imbalanced_stream_keep_different_images_and_are_compared(
@@ -33,3 +34,19 @@ def test_seeds_of_an_imbalanced_stream_keep_different_images_and_are_compared(
     assert other.test is not None
     assert other.test.difference == pytest.approx(-float(np.mean(pairs)))
     assert other.test.low < other.test.difference < other.test.high
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"data": "npz:d.npz"}, "eata needs source data"),
+        ({"study": "generation"}, "needs a method that adapts, norm does not"),
+    ],
+)
+def test_what_one_method_cannot_run_on_is_refused_before_any_runs(
+    tmp_path: Path, options: dict[str, str], message: str
+) -> None:
+    pytest.importorskip("kdst_eata")
+    with pytest.raises(KdstError, match=message):
+        compare(["norm", "eata"], runs=tmp_path / "runs", **options)
+    assert not (tmp_path / "runs").exists()
