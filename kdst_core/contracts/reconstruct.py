@@ -58,7 +58,7 @@ class ReconstructRequest:
     generator: a CPU generator, the source of all randomness. iterations: how many the capture asks
     for when the user says nothing, None for the method's own default. seconds: the time that the
     fit may take from the call on, None where it does not matter; a method that keeps to it says in
-    `plan` of its reconstruction what it chose.
+    `plan` of its reconstruction what it chose, and in `share_done` how far it is, from 0 to 1.
     """
 
     capture: Capture

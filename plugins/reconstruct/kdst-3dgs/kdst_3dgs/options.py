@@ -131,6 +131,15 @@ class Options:
     exposure: bool = option(False, "Learn an affine colour change for each training view.")
     exposure_lr: float = option(1e-3, "Learning rate of the exposures.", above=0)
 
+    refine_cameras: bool = option(
+        False, "Refine the cameras too: poses and focal lengths, by their gradients."
+    )
+    camera_lr: float = option(
+        2e-3,
+        "Learning rate of poses, in radians and scene extents; a tenth for focal lengths.",
+        above=0,
+    )
+
     means_lr: float = option(1.6e-4, "Learning rate of the means, in scene extents.", above=0)
     means_lr_final: float = option(0.01, "Share of it left at the end.", above=0, max=1)
     scales_lr: float = option(5e-3, "Learning rate of the log scales.", above=0)
@@ -187,6 +196,8 @@ class Options:
             )
         if not self.exposure:
             reasons["exposure_lr"] = "it is for --exposure"
+        if not self.refine_cameras:
+            reasons["camera_lr"] = "it is for --refine-cameras"
         if not self.num_downscales:
             reasons["resolution_schedule"] = "it is for --num-downscales"
         if self.sh_degree_interval >= self.iterations:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kdst_3dgs import spz
 from kdst_core.rundir import write_atomically
 
 Parameters = dict[str, Tensor]
@@ -216,7 +217,7 @@ def _kinds(properties: list[list[str]], form: str, path: Path) -> Any:
 def write_splats(
     parameters: Parameters, path: Path, settings: Mapping[str, Any] | None = None
 ) -> list[str]:
-    """Write .compressed.ply, .ply or .splat, as the name of `path` says, in one step.
+    """Write .compressed.ply, .ply, .splat or .spz, as the name of `path` says, in one step.
 
     Returns sentences that say what the file does not hold: Gaussians with values that are not
     finite, and what of `settings` changes a picture, which only .ply keeps. Raises SplatFileError
@@ -226,17 +227,21 @@ def write_splats(
     kept, lost = _finite(parameters)
     if not len(kept["means"]):
         raise SplatFileError(f"{path.name}: no Gaussian has finite values.")
-    if name.endswith((".compressed.ply", ".splat")):
+    said = [f"{path.name}: {lost} Gaussians with values that are not finite were left out."]
+    said *= bool(lost)
+    compact = name.endswith((".compressed.ply", ".splat", ".spz"))
+    if name.endswith(".spz"):
+        data = spz.encode(kept, bool((settings or {}).get("antialiased")))
+        said += [f"{path.name}: {sentence}." for sentence in spz.lost(kept)]
+    elif compact:
         data = _gsplat_bytes(kept, "splat" if name.endswith(".splat") else "ply_compressed")
     elif name.endswith(".ply"):
         data = ply_bytes(kept, settings)
     else:
-        raise SplatFileError(f"{path.name}: write .ply, .compressed.ply or .splat.")
+        raise SplatFileError(f"{path.name}: write .ply, .compressed.ply, .splat or .spz.")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, data)
-    said = [f"{path.name}: {lost} Gaussians with values that are not finite were left out."]
-    compact = name.endswith((".compressed.ply", ".splat"))
-    return said * bool(lost) + (_not_kept(path.name, settings or {}) if compact else [])
+    return said + (_not_kept(path.name, settings or {}) if compact else [])
 
 
 def _finite(parameters: Parameters) -> tuple[Parameters, int]:
@@ -261,7 +266,7 @@ def _rows(values: Tensor) -> Tensor:
 def _not_kept(name: str, settings: Mapping[str, Any]) -> list[str]:
     """Sentences on settings that change a picture and have no place in a compact file."""
     said = []
-    if settings.get("antialiased"):
+    if settings.get("antialiased") and not name.lower().endswith(".spz"):
         said.append(
             f"{name} cannot say that its opacities are meant for the antialiasing filter:"
             " other viewers draw it denser. Turn their antialiasing on, or use scene.ply."

@@ -25,14 +25,14 @@ FILL = 40
 """Cells across a photograph that the ground is looked for in."""
 SIDE = 96
 """Pixels of the longer side that photographs are reduced to for a trial, at most."""
-ITERATIONS, PART = (50, 400), 4
+ITERATIONS, PART = (50, 150), 5
 """Fewest and most iterations of a trial; between them, a part of the run's: what is added at first
 needs some of them to find its place."""
 HURRIED = 60.0
 """Seconds of a fit below which nothing is tried, since trying would take a good part of them."""
 VIEWS, POINTS = 20, 6_000
 """Most views and most points of a trial."""
-MARGIN = 0.1
+MARGIN = 0.25
 """dB that a prior must gain on views left out."""
 SURE = 0.5
 """Confidence in the direction of gravity below which no ground is assumed."""
@@ -205,6 +205,7 @@ def trial_options(options: Options) -> Options:
         sh_degree=0,
         num_downscales=0,
         exposure=False,
+        refine_cameras=False,
         refine_start_iter=None,
         refine_stop_iter=None,
         refine_every=None,

@@ -103,12 +103,18 @@ class GaussianReconstruction:
         self.priors = self.trainer.priors
         if self.trainer.plan:
             count = self.trainer.plan.iterations
-        self.notes = attrs.evolve(options, iterations=count).unused(len(capture.points))
+        self._unused = attrs.evolve(options, iterations=count).unused(len(capture.points))
 
     @property
     def iterations(self) -> int:
         """Iteration at which training ends."""
         return self.trainer.options.iterations
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences on settings that never act, and on cameras that were moved."""
+        moved = [self.trainer.cameras.said()] if self.trainer.cameras else []
+        return [*self._unused, *moved]
 
     @property
     def plan(self) -> str:
@@ -121,6 +127,11 @@ class GaussianReconstruction:
             f"photographs of at most {max(sides)} pixels, {plan.gaussians:,} Gaussians, about"
             f" {plan.iterations:,} iterations"
         )
+
+    @property
+    def share_done(self) -> float:
+        """Share of the fit that is done, from 0 to 1."""
+        return self.trainer.progress
 
     @property
     def scene(self) -> GaussianScene:

@@ -8,6 +8,7 @@ import attrs
 import torch
 from torch import Tensor
 
+from kdst_3dgs import spz
 from kdst_3dgs.constants import NEAR
 from kdst_3dgs.harmonics import C0
 from kdst_3dgs.parallel import available_threads
@@ -178,10 +179,12 @@ class Scene:
 
     @classmethod
     def load(cls, path: str | Path) -> "Scene":
-        """A scene from a .ply; raises SplatFileError for one that is not whole.
+        """A scene from a .ply or a .spz; raises SplatFileError for one that is not whole.
 
         Where this package wrote the file, it renders as when it was saved.
         """
+        if Path(path).name.lower().endswith(".spz"):
+            return cls._load_spz(Path(path))
         scene = cls(read_ply(Path(path)))
         found = read_settings(Path(path))
         try:
@@ -193,6 +196,17 @@ class Scene:
         except (TypeError, ValueError, RuntimeError):
             raise SplatFileError(f"{Path(path).name} has settings that cannot be read.") from None
         return scene
+
+    @classmethod
+    def _load_spz(cls, path: Path) -> "Scene":
+        """A scene from a .spz."""
+        try:
+            parameters, antialiased = spz.decode(path.read_bytes())
+        except OSError as e:
+            raise SplatFileError(f"{path} cannot be read: {e.strerror}.") from e
+        except spz.SpzError as e:
+            raise SplatFileError(f"{path.name} {e}.") from e
+        return cls(parameters, antialiased=antialiased)
 
 
 def _box(low: Tensor, high: Tensor) -> str:

@@ -9,7 +9,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from kdst_3dgs import budget, initialise, priors
+from kdst_3dgs import budget, cameras, initialise, priors
 from kdst_3dgs.adam import VisibleAdam
 from kdst_3dgs.density import GradientControl, McmcControl
 from kdst_3dgs.loss import MIN_SIDE, photometric_loss
@@ -133,6 +133,9 @@ class Trainer:
             self.control: Any = McmcControl(options, generator, device)
         else:
             self.control = GradientControl(options, self.extent)
+        self.cameras = None
+        if options.refine_cameras:
+            self.cameras = cameras.Refinement(self.views, options.camera_lr)
         self.plan: budget.Plan | None = None
         if seconds is not None:
             self._plan_for(seconds - (time.monotonic() - made))
@@ -262,6 +265,8 @@ class Trainer:
         loss = self._loss(view, rgb, alpha, info, target, mask, K, background)
         info["means2d"].retain_grad()
         torch.autograd.backward(loss)
+        if self.cameras:
+            self._refine_camera(view, K, info, progress)
         for optimizer in self.optimizers.values():
             optimizer.step(info["visible"])
             optimizer.zero_grad(set_to_none=True)
@@ -271,6 +276,19 @@ class Trainer:
             drift = self.exposures.data.mean(0) - torch.eye(3, 4, device=self.device)
             self.exposures.data -= drift  # new views are rendered without one: as the mean
         self._refine(info, lr)
+
+    def _refine_camera(self, view: View, K: Tensor, info: dict[str, Any], progress: float) -> None:
+        """Move the camera of the view just drawn, by the gradients of the scene."""
+        o, p = self.options, self.scene.parameters
+        assert self.cameras is not None
+        gradients = {n: v.grad for n, v in p.items() if v.grad is not None}
+        degree = min(o.sh_degree, self.iteration // o.sh_degree_interval)
+        pose = cameras.pose_gradient(p, gradients, view.viewmat, degree)
+        centres = info["means2d"]
+        focal = cameras.focal_gradient(gradients, centres.detach()[0], centres.grad[0], K)
+        if o.scale_reg:  # the sizes' own penalty says nothing of the camera
+            focal -= o.scale_reg / self.extent * float(p["scales"].detach().exp().mean())
+        self.cameras.step(view, pose, focal, progress)
 
     def _drawn_scene(self, progress: float) -> Scene:
         """The scene, or with `drop_rate` a random part of it, the rest made denser for it."""
@@ -347,6 +365,7 @@ class Trainer:
             "control": dict(self.control.state),
             "background": self.scene.background.clone(),
             "gone": self.clock.gone if self.plan else 0.0,
+            "cameras": self.cameras.state_dict() if self.cameras else {},
             "exposures": self.exposures.detach().clone(),
             "exposure_optimizer": self.exposure_optimizer.state_dict(),
         }
@@ -366,6 +385,8 @@ class Trainer:
         self.scene.background = state.get("background", self.scene.background).clone()
         self.exposures.data.copy_(state["exposures"])
         self.exposure_optimizer.load_state_dict(state["exposure_optimizer"])
+        if self.cameras and state.get("cameras"):
+            self.cameras.load_state_dict(state["cameras"])
         if self.plan:
             self.clock.go_on(min(float(state.get("gone", 0.0)), 0.99))
         self.generator.set_state(state["generator"])

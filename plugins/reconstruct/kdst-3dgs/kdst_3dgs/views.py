@@ -55,6 +55,10 @@ class View:
             self._kept = (halvings, self._resized(halvings))
         return self._kept[1]
 
+    def forget_sizes(self) -> None:
+        """Take the intrinsics anew where a smaller size was kept with them."""
+        self._kept = None
+
     def sized(self, share: float, min_side: int) -> tuple[Tensor, Tensor, Tensor | None]:
         """Image, intrinsics and mask at a share of the size, sides at least `min_side`.
 

@@ -14,7 +14,7 @@ from kdst_3dgs.options import Options
 from kdst_3dgs.trainer import Trainer
 from kdst_3dgs.views import prepare_views
 from kdst_core.errors import KdstError
-from kdst_reconstruct import expected, solids
+from kdst_reconstruct import expected, prepared, solids
 
 
 def test_more_time_gives_larger_pictures_then_more_iterations() -> None:
@@ -113,10 +113,16 @@ def test_a_trainer_with_seconds_ends_when_they_are_over() -> None:
     assert machine.state_dict()["gone"] >= 1
 
 
-def test_a_run_with_minutes_holds_what_it_chose(tmp_path: Any) -> None:
+def test_a_run_with_minutes_holds_what_it_chose(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Renders are slow here, so that no time is left for the video."""
+    monkeypatch.setattr(prepared, "_seconds_per_render", lambda *_: 100.0)
     result = kdst_core.run(
-        "3dgs", out=tmp_path / "r", minutes=0.4, width=64, flight_frames=0, threads=1
+        "3dgs", out=tmp_path / "r", minutes=0.4, width=64, flight_frames=3, threads=1
     )
+    assert "flight.mp4" not in result.data["artifacts"]
+    assert "flight.mp4 has 0 frames, as many as --minutes left time for." in result.data["warnings"]
     assert re.fullmatch(
         r"photographs of at most \d+ pixels, [\d,]+ Gaussians, about [\d,]+ iterations",
         result.data["plan"],

@@ -12,7 +12,12 @@ if TYPE_CHECKING:
 
     from kdst_core.contracts import Scene
 
-SUFFIXES = {"ply": ".ply", "splat": ".splat", "ply_compressed": ".compressed.ply"}
+SUFFIXES = {
+    "ply": ".ply",
+    "splat": ".splat",
+    "ply_compressed": ".compressed.ply",
+    "spz": ".spz",
+}
 """Format to the ending by which `Scene.save` chooses it."""
 
 
@@ -41,7 +46,7 @@ def target(scene: Path, out: Path | None, kind: str | None) -> Path:
         if kind is None:
             raise KdstError("give --out FILE, or --format " + " or ".join(SUFFIXES))
         name = scene.resolve().name
-        return Path(name.removesuffix(".ply") + SUFFIXES[kind])
+        return Path(name.removesuffix(".ply").removesuffix(".spz") + SUFFIXES[kind])
     known = tuple(SUFFIXES.values())
     if not out.name.lower().endswith(known if kind is None else SUFFIXES[kind]):
         wanted = " or ".join(known) if kind is None else SUFFIXES[kind]

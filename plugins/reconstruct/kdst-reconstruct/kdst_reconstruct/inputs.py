@@ -64,8 +64,9 @@ class ReconstructInputs:
         " and iterations follow from the speed measured on this machine.",
         above=0,
     )
-    export: list[Literal["ply", "splat", "ply_compressed"]] = option(
-        [], "Formats in which the scene is written besides scene.ply: ply, splat, ply_compressed."
+    export: list[Literal["ply", "splat", "ply_compressed", "spz"]] = option(
+        [],
+        "Formats in which the scene is written besides scene.ply: ply, splat, ply_compressed, spz.",
     )
     lpips: str = option(
         "auto",

@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from kdst_reconstruct.protocol import Trace
 
 
+SECONDS_TO_END = 3.0
+"""Of a run after its video: report and result."""
+FRAME_PER_RENDER = 2.0
+"""Time of a frame that is rendered and encoded, of that of rendering it."""
+
+
 @frozen
 class PreparedReconstruct:
     """A run with its capture loaded and checked."""
@@ -115,6 +121,18 @@ class PreparedReconstruct:
                 f" {after:.0f} s are needed after it.\nGive more minutes, or --flight-frames 0"
             )
         return left
+
+    def _frames(self, scene: "Scene", warnings: list[str]) -> int:
+        """Return how many frames the video has: fewer where --minutes are almost over."""
+        inputs = self.job.inputs
+        if inputs.minutes is None or not inputs.flight_frames:
+            return int(inputs.flight_frames)
+        left = 60 * inputs.minutes - (time.monotonic() - self.started) - SECONDS_TO_END
+        each = FRAME_PER_RENDER * _seconds_per_render(scene, self.capture.cameras[0], 3)
+        fit = max(0, min(inputs.flight_frames, int(left / each)))
+        if fit < inputs.flight_frames:
+            warnings.append(f"flight.mp4 has {fit} frames, as many as --minutes left time for.")
+        return fit
 
     def _view_scores(self, scene: "Scene", heldout: "HeldOut") -> list[dict[str, Any]]:
         """Return name, psnr, ssim and, where it is measured, lpips of every held-out view."""
@@ -220,7 +238,7 @@ class PreparedReconstruct:
         inputs = self.job.inputs
         with method.working():
             names += formats.export(scene, folder, inputs.export, inputs.crop, warnings)
-        frames = inputs.flight_frames
+            frames = self._frames(scene, warnings)
         if frames:
             views = Views(self.capture, self.holdout)
             path = renders.path(inputs.flight, scene, views, frames)

@@ -60,11 +60,26 @@ def fit(
             break
     speed = Speed(trace.done - before, trace.seconds - begun)
     announce(run, speed, reconstruction.iterations - before, reconstruction)
-    with run.progress(reconstruction.iterations, f"{method.name} on {run.device}") as advance:
+    label = f"{method.name} on {run.device}"
+    if getattr(reconstruction, "plan", ""):
+        _by_the_clock(loop, label)
+        return reconstruction.scene, trace
+    with run.progress(reconstruction.iterations, label) as advance:
         advance(trace.done)
         while loop.step():
             advance(1)
     return reconstruction.scene, trace
+
+
+def _by_the_clock(loop: "_Loop", label: str) -> None:
+    """Go on to the end of a fit that keeps to a time, whose iterations nobody knows before."""
+    fit: Any = loop.reconstruction
+    with loop.run.progress(100, f"{label}, % of the time") as advance:
+        shown = 0
+        while loop.step():
+            now = int(100 * min(1.0, fit.share_done))
+            advance(now - shown)
+            shown = now
 
 
 @define
