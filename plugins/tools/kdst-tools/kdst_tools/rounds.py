@@ -1,8 +1,9 @@
 """One round: sample, execute and filter calls shard by shard, then finetune; every stage resumes.
 
-A round's directory holds `sampled.jsonl`, `executed.jsonl` and `filtered.jsonl`, then `model/`.
+A round's directory holds `sampled.jsonl`, `executed.jsonl` and `filtered.jsonl`, then `losses.jsonl` and `model/`.
 """
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,11 +24,14 @@ from kdst_core.rundir import Run
 from kdst_tools.documents import Corpus
 from kdst_tools.models import Pair, load, save
 from kdst_tools.pace import Pace
-from kdst_tools.records import CallStream
+from kdst_tools.records import CallStream, write_lines
 from kdst_tools.spread import Answers, Spread, carry_out
 from kdst_tools.staged import STAGES
 
 FILES = {"sample": "sampled", "execute": "executed", "filter": "filtered"}
+
+LOSSES = "losses.jsonl"
+"""The losses of the last session's steps, beside the model."""
 
 Stage = Callable[[Sequence[Document], Sequence[ToolCall]], list[ToolCall]]
 
@@ -135,6 +139,7 @@ class Round:
     def finetune(self, tokenizer: Any, directory: Path, device: str) -> Pair:
         """Train on the annotated documents and save the model; load it where that was done."""
         if directory.is_dir():
+            self._tell_again()
             return load(str(directory), device, as_saved=True)
         annotations, work = list(self.annotations()), self.method.working
         with work():
@@ -144,16 +149,32 @@ class Round:
                 training.load_state_dict(self.state["training"])
         with work():
             steps = iter(training)
-        pace, done = Pace(training.total), 0
+        pace, done, losses = Pace(training.total), 0, list[dict[str, float]]()
         with self.run.progress(training.total, f"round {self.number}: finetune") as advance:
             while (found := self._step(steps)) is not None:
                 advance(found.step - done)
                 done = found.step
                 self.run.log(f"loss.{self.number}", found.loss, found.step)
+                losses.append({"step": found.step, "loss": found.loss})
                 self._pause(training, pace, found.step)
+        write_lines(self.directory / LOSSES, losses)
         save(training.model, tokenizer, directory)
         self._keep("finetune", self.corpus.count)
         return training.model, tokenizer
+
+    def _tell_again(self) -> None:
+        """Log the steps of a training whose model was saved, where a kill came before the checkpoint."""
+        behind = self.state.get("round") == self.number and "training" in self.state
+        before = (self.state.get("round", 0), STAGES.index(self.state.get("stage", STAGES[0])))
+        path = self.directory / LOSSES
+        if (before >= (self.number, STAGES.index("finetune")) and not behind) or not path.is_file():
+            return
+        known = int(self.state["step"]) if behind else 0
+        with path.open(encoding="utf-8") as file:
+            for row in map(json.loads, file):
+                if row["step"] > known:
+                    self.run.log(f"loss.{self.number}", row["loss"], int(row["step"]))
+        self.reached("finetune")
 
     def _step(self, steps: Iterator[TrainingStep]) -> TrainingStep | None:
         """The next step of a training, None at its end."""
@@ -165,7 +186,7 @@ class Round:
         state = training.state_dict()
         if pace.due(step, state):
             started = time.monotonic()
-            self._keep("finetune", self.corpus.count, training=state)
+            self._keep("finetune", self.corpus.count, training=state, step=step)
             pace.wrote(time.monotonic() - started)
 
 

@@ -49,7 +49,7 @@ def sampled(folder: Path, out: Path) -> Path:
     path.unlink()
     stream = CallStream(path)
     for i, doc in enumerate(documents):
-        inputs = (f"{i} + 1", f"{i} + 2", "1 / 0")
+        inputs = (f"{601 + i} + 51", f"{601 + i} + 52", "1 / 0")
         stream.append([doc], [ToolCall(doc, 0, "Calculator", x, p=0.5) for x in inputs])
     return out
 
