@@ -1,6 +1,7 @@
 """One round: sample, execute and filter calls shard by shard, then finetune; every stage resumes.
 
-A round's directory holds `sampled.jsonl`, `executed.jsonl` and `filtered.jsonl`, then `losses.jsonl` and `model/`.
+A round's directory holds `sampled.jsonl`, `executed.jsonl` and `filtered.jsonl`, then `losses.jsonl`
+and `model/`.
 """
 
 import json
