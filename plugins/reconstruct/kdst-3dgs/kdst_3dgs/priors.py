@@ -25,7 +25,7 @@ FILL = 40
 """Cells across a photograph that the ground is looked for in."""
 SIDE = 96
 """Pixels of the longer side that photographs are reduced to for a trial, at most."""
-ITERATIONS, PART = (50, 150), 5
+ITERATIONS, PART = (50, 100), 5
 """Fewest and most iterations of a trial; between them, a part of the run's: what is added at first
 needs some of them to find its place."""
 HURRIED = 60.0
@@ -42,7 +42,7 @@ SURE = 0.5
 class Prior:
     """One prior and what became of it.
 
-    gain: dB on training views left out of a short fit, None where none was made. kept: whether the
+    gain: dB on training views left out of short fits, None where none was made. kept: whether the
     run uses it. said: why, for a reader.
     """
 
@@ -54,10 +54,11 @@ class Prior:
 
 @attrs.frozen
 class Sample:
-    """Small copies of some training views: what a trainer takes, by name, and the rows left out."""
+    """Small copies of some training views: what a trainer takes, by name, and the rows left out of
+    each fit."""
 
     given: Mapping[str, Any]
-    left_out: Sequence[int]
+    folds: Sequence[Sequence[int]]
 
 
 Score = Callable[[Options], list[float]]
@@ -71,7 +72,7 @@ def choose(
 
     Tried are a white background where `background` is auto, and the ground where `init_fill` is
     None. background_known: whether the capture says what lies behind it. score: PSNR in dB of every
-    view left out, of a short fit with given options. hurried: there is no time to try anything.
+    view left out, of short fits with given options. hurried: there is no time to try anything.
     """
     plain = attrs.evolve(options, background=_plain(options), init_fill=options.init_fill or 0)
     found: list[Prior] = []
@@ -99,7 +100,7 @@ def choose(
         gain = sum(b - a for a, b in zip(best, scores, strict=True)) / len(best)
         kept = gain > MARGIN
         verdict = "kept" if kept else "not kept"
-        said = f"{name} {verdict}: {gain:+.2f} dB on training views left out of a short fit"
+        said = f"{name} {verdict}: {gain:+.2f} dB on training views left out of short fits"
         found.append(Prior(name, kept, said, gain))
         chosen, best = (other, scores) if kept else (chosen, best)
     return chosen, found
@@ -145,15 +146,18 @@ def sample(views: Sequence[View], capture: Mapping[str, Any]) -> Sample:
         "tracks": _tracks(capture["tracks"], rows, kept),
         "exposures": None if capture["exposures"] is None else capture["exposures"][rows],
     }
-    return Sample(given, left_out(len(rows)))
+    return Sample(given, folds(len(rows)))
 
 
-def left_out(count: int) -> list[int]:
-    """Return the rows of the views that a short fit leaves out: every third of the inner ones; of
-    two views none, which both are then fitted and compared."""
+def folds(count: int) -> list[list[int]]:
+    """Return the rows of the views that each of two short fits leaves out, inner ones; of few views
+    one fit leaves out one, of two views none, which both are then fitted and compared."""
     if count < 3:
-        return list(range(count))
-    return list(range(1, count - 1, 3)) if count > 5 else [count // 2]
+        return [list(range(count))]
+    if count < 6:
+        return [[count // 2]]
+    inner = list(range(1, count - 1))
+    return [inner[::4], inner[2::4]]
 
 
 def _small(image: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
@@ -226,19 +230,22 @@ class Fits:
     _sample: Sample | None = None
 
     def scores(self, options: Options) -> list[float]:
-        """Return the PSNR in dB of every view left out of a fit with some options."""
+        """Return the PSNR in dB of every view left out of one of the fits with some options."""
         if self._sample is None:
             self._sample = sample(self.views, self.capture)
-        given, out = self._sample.given, self._sample.left_out
-        rows = [k for k in range(len(given["images"])) if k not in out] or list(out)
+        given, found = self._sample.given, []
         settings = trial_options(options)
+        total = settings.iterations * len(self._sample.folds)
         quiet = nullcontext(lambda _steps: None)
-        trying = self.progress and self.progress(settings.iterations, "trying priors")
+        trying = self.progress and self.progress(total, "trying priors")
         with trying or quiet as advance:
-            machine = self.trainer(settings, _part(given, rows))
-            for _ in machine.run():
-                advance(1)
-        return [_psnr(machine.scene, given, row) for row in out]
+            for out in self._sample.folds:
+                rows = [k for k in range(len(given["images"])) if k not in out] or list(out)
+                machine = self.trainer(settings, _part(given, rows))
+                for _ in machine.run():
+                    advance(1)
+                found += [_psnr(machine.scene, given, row) for row in out]
+        return found
 
 
 def _part(given: Mapping[str, Any], rows: Sequence[int]) -> dict[str, Any]:
