@@ -41,9 +41,12 @@ class EditBench:
             size = loading.size(pipeline, inputs, image)
             mask, more = loading.mask(inputs, size, job.objects.get("image"))
             plan = schedulers.plan(pipeline, inputs, image is not None)
+            confine = loading.confined(pipeline, inputs, mask)
         told = (*notes, *more, *plan.notes)
         kept = None if mask is None else seal_array(mask.numpy())
-        return PreparedEdit(job, device, pipeline, source, targets, image, kept, told, plan)
+        return PreparedEdit(
+            job, device, pipeline, source, targets, image, kept, told, plan, confine
+        )
 
     def report(self, result: Mapping[str, Any], directory: Path) -> ReportContent:
         """Build the report of a run."""

@@ -114,6 +114,20 @@ def size(pipeline: Any, inputs: EditInputs, image: Tensor | None) -> tuple[int, 
     return side, side
 
 
+def confined(pipeline: Any, inputs: EditInputs, mask: Tensor | None) -> Tensor | None:
+    """Which latents (h, w) edits may change under --confine: those half covered by the mask or more."""
+    if mask is None or not inputs.confine:
+        return None
+    from torch.nn.functional import avg_pool2d
+
+    inside = avg_pool2d(mask[None, None].float(), latent_factor(pipeline))[0, 0] >= 0.5
+    if not inside.any():
+        raise KdstError(
+            f"--mask {inputs.mask} is too small for --confine: no latent is half covered"
+        )
+    return inside.float()
+
+
 def mask(
     inputs: EditInputs, size: tuple[int, int], live: Any = None
 ) -> tuple[Tensor | None, Sequence[str]]:

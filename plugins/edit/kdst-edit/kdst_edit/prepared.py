@@ -35,6 +35,7 @@ class PreparedEdit:
     sealed_mask: "SealedArray | None"
     notes: tuple[str, ...]
     plan: "Plan"
+    confine: "Tensor | None"
 
     @property
     def inputs(self) -> EditInputs:
@@ -135,25 +136,11 @@ class PreparedEdit:
             guidance=self.guidance,
             path=path,
             max_rows=self.inputs.max_rows,
-            confine=self._confined(latents),
+            confine=self.confine,
             scheduler=self.plan.scheduler,
             sampler_steps=self.plan.asked,
             guidance_rescale=self.inputs.guidance_rescale,
         )
-
-    def _confined(self, latents: "Tensor") -> "Tensor | None":
-        """Which latents (h, w) edits may change: those of which the mask covers half or more."""
-        if self.mask is None or not self.inputs.confine:
-            return None
-        from torch.nn.functional import adaptive_avg_pool2d
-
-        size = (latents.shape[-2], latents.shape[-1])
-        inside = adaptive_avg_pool2d(self.mask[None, None].float(), size)[0, 0] >= 0.5
-        if not inside.any():
-            raise KdstError(
-                f"--mask {self.inputs.mask} is too small for --confine: no latent is half covered"
-            )
-        return inside.float()
 
     def _plain(self, request: "EditRequest", run: Run) -> "list[Shown]":
         """The targets sampled from the same noise without control."""

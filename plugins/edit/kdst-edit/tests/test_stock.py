@@ -301,3 +301,15 @@ def test_the_autoencoder_is_used_as_the_pipeline_uses_it() -> None:
     assert torch.equal(decode(pipeline, latents), before)
     assert len(condition(pipeline, ["a"], (64, 64))) == 1
     assert loading.size(pipeline, EditInputs(model="m"), None) == (64, 64)
+
+
+def test_a_mask_confines_the_latents_that_it_covers_by_half() -> None:
+    pipeline = layouts.build("sd15", latent_size=8)
+    mask = torch.zeros(64, 64, dtype=torch.bool)
+    mask[:12, :16] = True
+    found = loading.confined(pipeline, EditInputs(confine=True), mask)
+    assert found is not None
+    assert found.nonzero().tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
+    with pytest.raises(KdstError, match="too small"):
+        loading.confined(pipeline, EditInputs(confine=True), mask & (torch.arange(64) < 3))
+    assert loading.confined(pipeline, EditInputs(), mask) is None
