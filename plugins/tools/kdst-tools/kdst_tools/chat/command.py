@@ -28,7 +28,7 @@ def export(run: Path, out: Path) -> None:
 @command.command("filter", short_help="Drop the calls of a chat corpus that do not help.")
 @click.argument("chat", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--model", required=True, help="tiny, a directory, or a hub id (owner/name).")
+@click.option("--model", required=True, help="tiny, smollm2, a directory or a hub id, as kdst run.")
 @click.option(
     "--tau-f", type=float, default=1.0, show_default=True, help="Nats that a result must save."
 )
