@@ -25,7 +25,7 @@ FILL = 40
 """Cells across a photograph that the ground is looked for in."""
 SIDE = 96
 """Pixels of the longer side that photographs are reduced to for a trial, at most."""
-ITERATIONS, PART = (50, 100), 5
+ITERATIONS, PART = (20, 100), 5
 """Fewest and most iterations of a trial; between them, a part of the run's: what is added at first
 needs some of them to find its place."""
 HURRIED = 60.0

@@ -181,7 +181,7 @@ def test_trials_are_as_long_as_the_run_makes_worth_while() -> None:
     lengths = [
         priors.trial_options(Options(iterations=n)).iterations for n in (1, 900, 1500, 30_000)
     ]
-    assert lengths == [50, 100, 100, 100]
+    assert lengths == [20, 100, 100, 100]
 
 
 def test_nothing_is_tried_in_a_hurry(shown: Capture) -> None:
