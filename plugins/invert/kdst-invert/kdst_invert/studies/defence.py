@@ -117,7 +117,7 @@ def study(prepared: "PreparedInvert", attacker: Attacker, run: Run) -> Outcome:
     _adaptive(stage, defences, known)
     points = curve.curve(stage, defences[1:], known)
     said = [
-        *pairs(len(known.pairs), len(known.own)),
+        *pairs(len(known.pairs), len(known.own), stage.trained is not None),
         *power(stage.rows, stage.attacked),
         *at_one_hundredth(stage.rows),
         *protects(stage.rows),

@@ -51,19 +51,19 @@ def at_one_hundredth(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if adaptive is not None:
         value, low, high = leak(adaptive)[1]
         found.append(
-            f"One trained with noise reads {value:.0%} ({low:.0%} to {high:.0%}) at the same λ."
+            f"One who knows the noise reads {value:.0%} ({low:.0%} to {high:.0%}) at the same λ."
         )
     return found
 
 
-def pairs(known: int, own: int = 0) -> list[str]:
+def pairs(known: int, own: int = 0, trained: bool = True) -> list[str]:
     """What the adaptive attacker knew: pairs of a text and its vector, and other texts of his own."""
-    more = f" and had {own:,} other texts of the kind, which he protected himself" if own else ""
+    more = f", and had {own:,} other texts of the kind, which he protected himself" if own else ""
     if known:
+        read = " Where much was left, networks trained with noise read it." if trained else ""
         return [
             f"The adaptive attacker knew which defence it was and {known} pairs of a text and its stored"
-            f" vector{more}; rotation was learned from the pairs alone. Where much was left, networks"
-            " trained with noise read it."
+            f" vector{more}; the rotation, a secret, he learned from the pairs.{read}"
         ]
     return [
         "The attacker had 0 known pairs, since every text was attacked: nothing is said of one who"
