@@ -113,7 +113,7 @@ def test_words_of_any_script_keep_their_marks_and_new_words_their_brackets() -> 
 def test_options_without_effect_are_named(
     given: dict[str, Any], guidance: float, message: str
 ) -> None:
-    (told,) = audit.options(EditInputs(**given), guidance, True, "a disc")
+    (told,) = audit.options(EditInputs(model="m", **given), guidance, True, "a disc")
     assert message in told
     (unused,) = audit.options(EditInputs(substeps=2), guidance, False, "a disc")
     assert "--substeps" in unused
@@ -121,7 +121,8 @@ def test_options_without_effect_are_named(
     assert "--negative-prompt" in vain
     assert audit.guidance(EditInputs(guidance_rescale=0.7), 8.0, True)
     assert not audit.guidance(EditInputs(negative_prompt="a ring"), 3.0, False)
-    assert audit.options(EditInputs(), 3.0, True, "a disc") == []
+    assert audit.options(EditInputs(model="m"), 3.0, True, "a disc") == []
+    assert "32-pixel shapes" in audit.options(EditInputs(), 3.0, True, "a disc")[0]
 
 
 def test_unknown_words_are_named_unless_a_method_taught_them() -> None:
