@@ -67,11 +67,15 @@ class Result:
 
 @frozen
 class Command:
-    """A method with its bench and the options they take together."""
+    """A method with its bench and the options they take together.
+
+    called: the words after `kdst` that start it, `run METHOD` where it is empty.
+    """
 
     method: Method
     bench: Bench
     sections: tuple[Section, Section, Section]
+    called: tuple[str, ...] = ()
 
     @property
     def items(self) -> list[Item]:
@@ -328,7 +332,7 @@ def finite(value: Any) -> Any:
 
 def reproduce(chosen: Command, resolved: Mapping[str, Any]) -> str:
     """Return the shell command that repeats a run: every option that is not the default."""
-    words = ["kdst", "run", chosen.method.name]
+    words = ["kdst", *(chosen.called or ("run", chosen.method.name))]
     for item in (i for i in chosen.items if not i.where):
         value: Any = resolved[item.section.table]
         for part in item.path.split("."):

@@ -16,6 +16,7 @@ DOCSTRING = re.compile(rb'\s*(?:#[^\n]*\n\s*)*[rR]?"""([^\n"\\]+)')
 COMMANDS = "kdst.commands"
 COMMAND_CATALOGUE = {
     **dict.fromkeys(("export", "render", "view"), "kdst-reconstruct"),
+    "audit": "kdst-invert",
     "tools": "kdst-tools",
 }
 """Published commands outside the core and the package of each, for 'not installed' messages."""

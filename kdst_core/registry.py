@@ -49,6 +49,7 @@ CATALOGUE = {
     "textual-inversion": "kdst-textual-inversion",
     "toolformer": "kdst-toolformer",
     "vec2text": "kdst-vec2text",
+    "bow": "kdst-bow",
 }
 """Published methods and the package of each, for 'not installed' messages."""
 

@@ -18,8 +18,9 @@ def write(result: Mapping[str, Any], directory: Path, bench: Bench) -> Path:
 
 def render(result: Mapping[str, Any], directory: Path, bench: Bench) -> str:
     """Return the report of a run as HTML."""
-    method = result["method"]
-    return page(result, bench.report(result, directory), f"kdst run {method}", method)
+    method, called = result["method"], result["command"].split()[:2]
+    eyebrow = f"kdst run {method}" if called[1:] in ([], ["run"]) else " ".join(called)
+    return page(result, bench.report(result, directory), eyebrow, method)
 
 
 def page(result: Mapping[str, Any], content: ReportContent, eyebrow: str, title: str) -> str:

@@ -79,6 +79,15 @@ def method_command(name: str) -> MethodCommand:
     from kdst_core import api
 
     chosen = api.command(name)
+    return command_of(chosen, name, "DATA", chosen.method.description.summary)
+
+
+def command_of(chosen: Any, name: str, data: str, help: str) -> MethodCommand:
+    """Return the command of a method on a bench.
+
+    chosen: `kdst_core.api.Command`. name: of new run directories. data: what the word without a flag is
+    called, which stands for --data.
+    """
     groups = {
         section.title: [click_option(i) for i in chosen.items if i.section is section]
         for section in chosen.sections
@@ -92,14 +101,16 @@ def method_command(name: str) -> MethodCommand:
         given = given_flags(ctx, chosen.items)
         if ctx.params.get("data") is not None:
             _add_data(given, ctx.params["data"])
-        _run(chosen, given, ctx.params)
+        _run(chosen, given, ctx.params, name)
 
-    arguments = [click.Argument(["data"], required=False)] if takes_data else []
+    arguments = (
+        [click.Argument(["data"], required=False, metavar=f"[{data}]")] if takes_data else []
+    )
     command = MethodCommand(
-        f"run {name}",
+        " ".join(chosen.called or ("run", name)),
         callback=callback,
         params=[*arguments, *(option for options in groups.values() for option in options)],
-        help=chosen.method.description.summary,
+        help=help,
     )
     command.groups = groups
     return command
@@ -147,12 +158,12 @@ def _show_help(ctx: click.Context, _param: click.Parameter, value: bool) -> None
         ctx.exit()
 
 
-def _run(chosen: Any, given: dict[str, Any], params: dict[str, Any]) -> None:
+def _run(chosen: Any, given: dict[str, Any], params: dict[str, Any], name: str) -> None:
     """Run the method; on Ctrl-C say how to continue."""
     from kdst_core import api
     from kdst_core.rundir import default_directory
 
-    out = params["out"] or (None if params["resume"] else default_directory(chosen.method.name))
+    out = params["out"] or (None if params["resume"] else default_directory(name))
     try:
         result = api.execute(
             chosen,

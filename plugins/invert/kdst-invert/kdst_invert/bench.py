@@ -10,7 +10,7 @@ from typing import Any
 from attrs import evolve
 
 from kdst_core.bench import Check, Job, ReportContent
-from kdst_core.codecs import JsonCodec
+from kdst_core.codecs import Codec, JsonCodec
 from kdst_core.device import has_cuda, usable
 from kdst_core.errors import KdstError
 from kdst_core.executors.place import here, place
@@ -32,9 +32,9 @@ class InvertBench:
 
     capability = "invert"
     package = "kdst-invert"
-    inputs = InvertInputs
-    live = frozenset({"texts", "embeddings", "embedder"})
-    codec = JsonCodec()
+    inputs: type = InvertInputs
+    live: frozenset[str] = frozenset({"texts", "embeddings", "embedder"})
+    codec: Codec = JsonCodec()
 
     def prepare(self, job: Job) -> Planned:
         """Load embedder, texts and vectors; no text is embedded before the run has its directory."""
@@ -57,7 +57,11 @@ class InvertBench:
         return Planned(job, device, embed, plan, spread)
 
     def report(self, result: Mapping[str, Any], directory: Path) -> ReportContent:
-        """Build the report of a run."""
+        """Build the report of a run or of an audit."""
+        if "audit.json" in result["artifacts"]:
+            from kdst_invert.audit.report import content as audited
+
+            return audited(result, directory)
         from kdst_invert.report import content
 
         return content(result, directory)

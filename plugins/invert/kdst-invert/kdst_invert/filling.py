@@ -16,8 +16,6 @@ FEWEST = 20
 WIDTH = 0.5
 """γ of the kernel exp(-γ |a - b|²) of vectors of length 1."""
 PENALTIES = (0.01, 0.1)
-TURNS = 25
-"""Steps in which a rotation is brought to agree with pairs and with covariances."""
 
 
 class Filling(Protocol):
@@ -80,33 +78,6 @@ def learned(known: Tensor, stored: Tensor) -> tuple[Filling, float]:
         if (deviation := _deviation(known, error)) < left:
             found, left = curve, deviation
     return found, left
-
-
-def aligned_rotation(known: Tensor, stored: Tensor, own: Tensor, store: Tensor) -> Linear:
-    """The rotation back from a store (N, D), learned from few pairs (m, D) and from what is no secret:
-    how vectors (n, D) of the attacker's own texts of the same kind lie.
-
-    The orthogonal matrix that brings pairs together and the mean and covariance of the own vectors onto
-    those of the store, by polar decompositions of both terms in turn.
-    """
-    here, there = own.double().mean(0), store.double().mean(0)
-    covariance, other = _covariance(own.double() - here), _covariance(store.double() - there)
-    fixed = stored.double().T @ known.double() / max(len(known), 1) + torch.outer(there, here)
-    found = _polar(fixed)
-    for _ in range(TURNS):
-        found = _polar(fixed + other @ found @ covariance)
-    return Linear(found.float())
-
-
-def _covariance(e: Tensor) -> Tensor:
-    """Of vectors (n, D) without their mean."""
-    return e.T @ e / len(e)
-
-
-def _polar(matrix: Tensor) -> Tensor:
-    """The nearest orthogonal matrix."""
-    u, _, v = torch.linalg.svd(matrix)
-    return u @ v
 
 
 def _curves(known: Tensor, stored: Tensor) -> "list[tuple[Curved, float]]":

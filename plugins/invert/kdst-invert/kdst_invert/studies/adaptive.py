@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kdst_core.contracts import Training
 from kdst_invert.defences import Defence, learned_rotation, unit
-from kdst_invert.filling import Filling, Linear, aligned_rotation, learned
+from kdst_invert.filling import Filling, Linear, learned
 from kdst_invert.source import embedded
 from kdst_invert.texts import Originals
 
@@ -23,8 +23,6 @@ FEWEST = 200
 """Other texts from which on networks are trained with noise."""
 COMPARED = ("dropping", "rounding")
 """Defences without chance or secret, so that guesses are compared after the same defence."""
-BY_MOMENTS = 0.02
-"""Deviation a coordinate that a rotation found from few pairs is taken to leave."""
 SECRET = "rotation"
 """The defence that cannot be carried out by others, so that only pairs from the store teach it."""
 
@@ -63,23 +61,16 @@ class Known:
         every = torch.cat([self.pairs, self.own])
         return Known(every[:count], every[:0]) if len(every) >= count else None
 
-    def undo(
-        self, defence: Defence, seed: int, normalised: bool, store: Tensor | None = None
-    ) -> Undoing | None:
-        """What is learned of a defence; None of a secret one without a pair.
-
-        store: the protected vectors (N, D) that are attacked and their neighbours.
-        """
+    def undo(self, defence: Defence, seed: int, normalised: bool) -> Undoing | None:
+        """What is learned of a defence; None of a secret one without a pair."""
         secret = defence.name == SECRET
         known = self.pairs if secret else torch.cat([self.pairs, self.own])
         if secret and not len(known):
             return None
         generator = torch.Generator().manual_seed(seed + 2)
         stored = protected(defence, known, generator, normalised)
-        if secret and len(known) >= known.shape[1]:
+        if secret:
             return Undoing(Linear(learned_rotation(known, stored)))
-        if secret and len(self.own) and store is not None:
-            return Undoing(aligned_rotation(known, stored, self.own, store), BY_MOMENTS)
         fill, left = learned(known, stored)
         if defence.name not in COMPARED:
             return Undoing(fill, left)

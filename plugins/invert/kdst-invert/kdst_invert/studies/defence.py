@@ -86,9 +86,7 @@ class Stage:
 
     def undo(self, defence: Defence, known: Known) -> Undoing | None:
         """How an attacker who knows so much undoes a defence."""
-        normalised = self.prepared.embed.normalised
-        store = protected(defence, self.vectors, self.noise(), normalised)
-        return known.undo(defence, self.run.seed, normalised, store)
+        return known.undo(defence, self.run.seed, self.prepared.embed.normalised)
 
     def seen(self, defence: Defence, undoing: Undoing | None) -> Tensor:
         """The attacked rows of the protected store, as the attacker reads them."""

@@ -1,0 +1,1 @@
+"""The embedded lexicon: English of many kinds, in the vectors of MiniLM."""

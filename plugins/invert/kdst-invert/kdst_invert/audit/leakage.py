@@ -1,0 +1,84 @@
+"""How much of the texts was read, beside what anyone would read by chance, and what could be seen."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from attrs import frozen
+
+from kdst_invert.measures import interval, says, token_f1, wilson
+
+Values = Sequence[Mapping[str, Sequence[str]]]
+"""For each text, kind of personal data to the values that it holds."""
+TURNS = 5
+"""Other rows that each recovered text is compared with, for what chance gives."""
+
+
+@frozen
+class Leak:
+    """One measure of one attacker.
+
+    value, low, high: mean and its 95 % interval. chance: the same for texts of other rows. gain: mean
+    difference, gain_low, gain_high: its interval. least: the smallest gain that this many values could
+    have shown. count: texts, or values of a kind.
+    """
+
+    value: float
+    low: float
+    high: float
+    chance: float
+    gain: float
+    gain_low: float
+    gain_high: float
+    least: float
+    count: int
+
+    @property
+    def found(self) -> bool:
+        """Whether more was read than chance gives; what is all 0 was not."""
+        return self.value > 0 and self.gain_low > 0
+
+
+def leak(own: Sequence[float], others: Sequence[float]) -> Leak:
+    """A measure of texts against their own originals and, on average, against those of other rows."""
+    ours, theirs = np.asarray(own, dtype=float), np.asarray(others, dtype=float)
+    found, gain = interval(ours), interval(ours - theirs)
+    count = len(ours)
+    spread = float((ours - theirs).std())
+    least = max(wilson(0.0, count)[1], 1.96 * spread / max(count, 1) ** 0.5)
+    return Leak(
+        found.value,
+        found.low,
+        found.high,
+        float(theirs.mean()),
+        gain.value,
+        gain.low,
+        gain.high,
+        least,
+        count,
+    )
+
+
+def leaks(read: Sequence[str], originals: Sequence[str], values: Values) -> dict[str, Leak]:
+    """Token F1, and for every kind of personal data the share of its values that was read."""
+    count = len(read)
+    turns = [t for t in range(1, TURNS + 1) if t % count]
+    f1 = [
+        float(np.mean([token_f1(read[i], originals[(i + t) % count]) for t in turns]))
+        for i in range(count)
+    ]
+    found = {"token_f1": leak([token_f1(r, o) for r, o in zip(read, originals, strict=True)], f1)}
+    for kind in dict.fromkeys(k for row in values for k in row):
+        own, others = [], []
+        for i, row in enumerate(values):
+            for value in row.get(kind, ()):
+                own.append(says(read[i], value))
+                others.append(float(np.mean([says(read[(i + t) % count], value) for t in turns])))
+        found[kind] = leak(own, others)
+    return found
+
+
+def as_json(found: Mapping[str, Leak]) -> dict[str, dict[str, Any]]:
+    """Leaks as JSON."""
+    names = [a.name for a in Leak.__attrs_attrs__]
+    return {k: {n: getattr(v, n) for n in names} | {"found": v.found} for k, v in found.items()}

@@ -1,0 +1,162 @@
+"""Stores of others: every kind gives its vectors, texts and columns, or one line that says why not."""
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from kdst_core.errors import KdstError
+from kdst_invert.stores import Choice, open_store
+
+N, D = 24, 8
+VECTORS = np.random.default_rng(0).normal(size=(N, D)).astype(np.float32)
+TEXTS = [f"the text of row {i}, long enough to be one" for i in range(N)]
+AUTHORS = [f"a{i % 3}" for i in range(N)]
+
+
+def _parquet(folder: Path) -> Path:
+    pq.write_table(
+        pa.table({"body": TEXTS, "vec": VECTORS.tolist(), "author": AUTHORS}), folder / "s.parquet"
+    )
+    return folder / "s.parquet"
+
+
+def _jsonl(folder: Path) -> Path:
+    rows = [
+        {
+            "id": i,
+            "vector": VECTORS[i].tolist(),
+            "payload": {"text": TEXTS[i], "author": AUTHORS[i]},
+        }
+        for i in range(N)
+    ]
+    with gzip.open(folder / "s.jsonl.gz", "wt") as file:
+        file.write("\n".join(map(json.dumps, rows)) + "\n")
+    return folder / "s.jsonl.gz"
+
+
+def _csv(folder: Path) -> Path:
+    lines = ["id,content,embedding,author"]
+    for i in range(N):
+        lines.append(f'{i},"{TEXTS[i]}","{json.dumps(VECTORS[i].tolist())}",{AUTHORS[i]}')
+    (folder / "s.csv").write_text("\r\n".join(lines) + "\r\n")
+    return folder / "s.csv"
+
+
+def _chroma(folder: Path) -> Path:
+    chromadb = pytest.importorskip("chromadb")
+    settings = chromadb.Settings(anonymized_telemetry=False)
+    client = chromadb.PersistentClient(str(folder / "chroma"), settings=settings)
+    client.create_collection("docs").add(
+        ids=[str(i) for i in range(N)],
+        embeddings=VECTORS.tolist(),
+        documents=TEXTS,
+        metadatas=[{"author": a} for a in AUTHORS],
+    )
+    return folder / "chroma"
+
+
+def _lance(folder: Path) -> Path:
+    lancedb = pytest.importorskip("lancedb")
+    rows = [
+        {"vector": VECTORS[i].tolist(), "text": TEXTS[i], "author": AUTHORS[i]} for i in range(N)
+    ]
+    lancedb.connect(str(folder / "lance")).create_table("docs", rows)
+    return folder / "lance"
+
+
+@pytest.mark.parametrize("make", [_parquet, _jsonl, _csv, _chroma, _lance])
+def test_vectors_texts_and_columns_are_read(make: Callable[[Path], Path], tmp_path: Path) -> None:
+    path = make(tmp_path)
+    before = sorted((p, p.stat().st_mtime_ns) for p in tmp_path.rglob("*"))
+    found = open_store(path, Choice())
+    np.testing.assert_allclose(found.vectors, VECTORS, rtol=1e-6)
+    assert found.texts == TEXTS
+    assert list(found.columns["author"]) == AUTHORS
+    assert found.said == ()
+    assert sorted((p, p.stat().st_mtime_ns) for p in tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("factory", ["Flat", "IVF2,Flat", "HNSW8", "SQ8"])
+def test_indexes_of_faiss_give_their_vectors_back(factory: str, tmp_path: Path) -> None:
+    faiss = pytest.importorskip("faiss")
+    index = faiss.index_factory(D, factory)
+    index.train(VECTORS)
+    index.add(VECTORS)
+    faiss.write_index(index, str(tmp_path / "s.faiss"))
+    found = open_store(tmp_path / "s.faiss", Choice())
+    assert found.texts is None
+    np.testing.assert_allclose(found.vectors, VECTORS, atol=0.02)
+    assert bool(found.said) == (factory == "SQ8")
+
+
+def test_an_array_has_no_texts(tmp_path: Path) -> None:
+    np.save(tmp_path / "s.npy", VECTORS)
+    assert open_store(tmp_path / "s.npy", Choice()).texts is None
+
+
+def test_rows_without_a_vector_or_a_text_are_left_out_and_counted(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {"text": t, "vector": v.tolist()} for t, v in zip(TEXTS, VECTORS, strict=True)
+    ]
+    rows[3]["text"], rows[5]["vector"], rows[7]["vector"] = "  ", None, [0.0] * D
+    (tmp_path / "s.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    found = open_store(tmp_path / "s.jsonl", Choice())
+    assert found.texts == [t for i, t in enumerate(TEXTS) if i not in (3, 5, 7)]
+    assert len(found.vectors) == N - 3
+    assert found.said == (
+        f"2 of {N} rows have no finite vector and are left out",
+        f"1 of {N} rows have no text and are left out",
+    )
+
+
+def test_columns_that_cannot_be_told_apart_are_asked_for(tmp_path: Path) -> None:
+    table = pa.table({"question": TEXTS, "answer": TEXTS[::-1], "vec": VECTORS.tolist()})
+    pq.write_table(table, tmp_path / "s.parquet")
+    with pytest.raises(KdstError, match="question, answer may each be the text"):
+        open_store(tmp_path / "s.parquet", Choice())
+    found = open_store(tmp_path / "s.parquet", Choice(text="answer"))
+    assert found.texts == TEXTS[::-1]
+    with pytest.raises(
+        KdstError, match=r"--vector-column nothing: .* columns question, answer, vec"
+    ):
+        open_store(tmp_path / "s.parquet", Choice(vector="nothing"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("s.jsonl", "{", "line 1 is not JSON"),
+        ("s.jsonl", "[1]", "line 1 is not an object"),
+        ("s.jsonl", "", "holds no rows"),
+        ("s.jsonl", '{"text": "a"}', "no column of vectors"),
+        ("s.jsonl", '{"vector": [1, 2]}\n{"vector": [1, 2, 3]}', "vectors of 2 lengths"),
+        ("s.csv", "id,embedding\n1,none\n", "no column of vectors"),
+        ("s.pkl", "", "is no store that is known"),
+        ("s.parquet", "not parquet", "cannot read"),
+        ("s.jsonl.gz", "not gzip", "cannot read"),
+    ],
+)
+def test_what_is_no_store_is_refused_in_words(
+    name: str, content: str, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(KdstError, match=said):
+        open_store(tmp_path / name, Choice())
+
+
+def test_pickled_points_and_unknown_folders_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(KdstError, match="is no store that is known"):
+        open_store(tmp_path, Choice())
+    (tmp_path / "collection").mkdir()
+    (tmp_path / "meta.json").write_text("{}")
+    with pytest.raises(KdstError, match="keeps its points as pickles"):
+        open_store(tmp_path, Choice())
+    with pytest.raises(KdstError, match="there is no store"):
+        open_store(tmp_path / "nothing", Choice())
