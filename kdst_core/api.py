@@ -9,9 +9,9 @@ from typing import Any
 
 from attrs import frozen
 
-from kdst_core import __version__, registry, report
+from kdst_core import __version__, process_state, registry, report
 from kdst_core.bench import Bench, Extends, Job, Outcome, Prepared, ReportContent
-from kdst_core.errors import KdstError, did_you_mean
+from kdst_core.errors import KdstError, MethodError, did_you_mean
 from kdst_core.method import Method, failure, load
 from kdst_core.options import (
     Given,
@@ -28,6 +28,7 @@ from kdst_core.options import (
 from kdst_core.progress import Mode
 from kdst_core.received import check_artifacts, parse_result
 from kdst_core.rundir import CONFIG, REPORT, RESULT, Run, default_directory, write_atomically
+from kdst_core.sealed import loading
 
 SCHEMA = 1
 
@@ -160,7 +161,8 @@ def execute(
     method, bench = chosen.method, chosen.bench
     method.attach(observe)
     merged = merge(chosen, given, config)
-    inputs, options, common = (build(section, merged) for section in chosen.sections)
+    with loading():
+        inputs, options, common = (build(section, merged) for section in chosen.sections)
     directory = Path(out) if out is not None else default_directory(method.name)
     if resume and out is None:
         raise KdstError("--resume needs the directory to continue: --out RUN --resume")
@@ -252,11 +254,22 @@ def _carry_out(
 
 
 def _executed(prepared: Prepared, active: Run, method: Method) -> Outcome:
-    """Carry the method out; one that asks the process to end has failed, without an exit code of its own."""
+    """Carry the method out; one that asks the process to end has failed, without an exit code of its own.
+
+    MethodError where a function of kdst was replaced meanwhile.
+    """
+    process_state.import_measures(prepared)
+    before = process_state.own_functions()
     try:
-        return prepared.execute(active)
+        outcome = prepared.execute(active)
     except SystemExit as e:
         raise failure(method.plugin, e) from e
+    if changed := process_state.replaced(before):
+        raise MethodError(
+            f"{method.plugin.qualified} replaced {changed[0]}, by which it is run and measured.\n"
+            "Its figures would mean nothing. Report this to the author of the package"
+        )
+    return outcome
 
 
 def _write_report(data: Mapping[str, Any], active: Run, chosen: Command, *, lost: bool) -> None:

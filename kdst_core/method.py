@@ -1,6 +1,8 @@
 """A method that was found and imported: its description and the call of its hook."""
 
+import _thread
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,8 +13,9 @@ from attrs import field, frozen
 from kdst_core import hookspecs, registry
 from kdst_core.contracts import Description, Listener
 from kdst_core.errors import KdstError, MethodError, did_you_mean
+from kdst_core.process_state import threads_left
 from kdst_core.registry import Plugin
-from kdst_core.sealed import closed
+from kdst_core.sealed import closed, loading
 
 
 @frozen
@@ -43,6 +46,7 @@ class Method:
         A call that looked at what the method is judged by is a MethodError, whatever became of it.
         """
         error: Exception | None = None
+        threads, count = set(threading.enumerate()), _thread._count()
         with closed() as tried:
             try:
                 yield
@@ -52,6 +56,11 @@ class Method:
             raise MethodError(
                 f"{self.plugin.qualified} looks at what it is judged by and is not given:"
                 f" {tried[0]}.\nIts figures would mean nothing. Report this to the author of the package"
+            ) from error
+        if _thread._count() > count and (left := threads_left(threads, count)):
+            raise MethodError(
+                f"{self.plugin.qualified} leaves {left[0]} running after its call, where it could see"
+                " what it is judged by.\nEnd it before the call returns"
             ) from error
         if isinstance(error, KdstError | OSError):
             raise error
@@ -115,7 +124,8 @@ def _load(plugin: Plugin) -> Method:
     manager.add_hookspecs(hookspecs)
     for name, module in registry.observers():
         _register(manager, module, name)
-    module = registry.load_object(plugin.entry, plugin.package)
+    with loading():
+        module = registry.load_object(plugin.entry, plugin.package)
     _register(manager, module, plugin.qualified)
     try:
         manager.check_pending()
@@ -132,7 +142,8 @@ def _load(plugin: Plugin) -> Method:
         from kdst_core.trace import trace
 
         trace(manager)
-    return Method(plugin, _describe(plugin, manager), manager)
+    with loading():
+        return Method(plugin, _describe(plugin, manager), manager)
 
 
 def _register(manager: pluggy.PluginManager, module: Any, name: str) -> None:

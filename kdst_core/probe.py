@@ -12,8 +12,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +54,6 @@ TORCHS = str(Path(tempfile.gettempdir()).resolve() / "torchinductor_")
 """How the paths begin of what torch's compiler keeps by itself, where no variable names another place."""
 CACHES = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
 """Variables that name such places."""
-MEASURES = ("measures", "measured", "scores", "protocol", "attack", "prepared")
-"""Modules of benches that measure."""
 SCRATCH = "elsewhere"
 """The folder that a watched process works in, so that nothing of the caller can be lost."""
 
@@ -117,7 +113,7 @@ def watch(name: str, folder: Path, number: int) -> None:
     """Carry out the runs of one process under an audit hook, and write the answer to `folder`."""
     chosen = command(name)
     list(chosen.bench.checks(chosen.method))  # imports what the bench needs, before the watch
-    _import_measures(chosen)
+    process_state.import_measures(chosen.bench)
     tempfile.gettempdir()  # its first call probes folders with a file
     _disturb(number)
     places = [folder / name for name in (SCRATCH, *strays.PLACES.values())]
@@ -133,14 +129,6 @@ def watch(name: str, folder: Path, number: int) -> None:
     written = [*dict.fromkeys([*written, *stray])]
     answer = Answer(digests, written, list(connections), changed, left, error=error)
     (folder / "answer.json").write_text(json.dumps(asdict(answer)), encoding="utf-8")
-
-
-def _import_measures(chosen: Command) -> None:
-    """Import what a bench measures with, so that a method which replaces it is seen."""
-    package = type(chosen.bench).__module__.partition(".")[0]
-    for name in MEASURES:
-        if find_spec(f"{package}.{name}") is not None:
-            import_module(f"{package}.{name}")
 
 
 def _runs(chosen: Command, folder: Path, seeds: Sequence[int]) -> tuple[list[str], str]:

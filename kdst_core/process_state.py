@@ -3,6 +3,7 @@
 Only libraries that are loaded are asked, so nothing heavy is imported here.
 """
 
+import _thread
 import builtins
 import gc
 import locale
@@ -12,7 +13,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -38,6 +41,8 @@ CLASSES = ("torch.Tensor", "torch.nn.Module", "torch.optim.Optimizer", "torch.Ge
 """Modules and classes whose functions a method must not replace, besides those of kdst."""
 HELPERS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver", "compile_worker")
 """Words in the command lines of processes that libraries keep."""
+MEASURES = ("measures", "measured", "scores", "protocol", "attack", "prepared")
+"""Modules of benches that measure."""
 PATIENCE = 1.0
 """Seconds in which threads may end."""
 
@@ -126,12 +131,29 @@ def _umask() -> int:
     return value
 
 
-def functions() -> dict[str, Any]:
-    """Return functions and classes of kdst, torch and Python by name, to see which are replaced."""
+def import_measures(bench: Any) -> None:
+    """Import what a bench, or what it prepared, measures with: a method that replaces it is seen."""
+    package = type(bench).__module__.partition(".")[0]
+    for name in MEASURES if _is_kdst(package) else ():
+        if find_spec(f"{package}.{name}") is not None:
+            import_module(f"{package}.{name}")
+
+
+def own_functions() -> dict[str, Any]:
+    """Return functions and classes of kdst's core and benches by name."""
     found: dict[str, Any] = {}
     for name, module in list(sys.modules.items()):
-        if isinstance(module, ModuleType) and (name in OWNED or _is_kdst(name)):
+        if isinstance(module, ModuleType) and _is_kdst(name):
             found |= _callables(name, vars(module))
+    return found
+
+
+def functions() -> dict[str, Any]:
+    """Return functions and classes of kdst, torch and Python by name, to see which are replaced."""
+    found = own_functions()
+    for name in OWNED:
+        module = sys.modules.get(name)
+        found |= {} if module is None else _callables(name, vars(module))
     for name in CLASSES:
         module_name, _, kind = name.rpartition(".")
         owner = getattr(sys.modules.get(module_name), kind, None)
@@ -176,7 +198,7 @@ def _by_torch(value: Any) -> bool:
 def running() -> dict[Any, str]:
     """Return threads and child processes that are alive, with words that name them.
 
-    Those that libraries keep are left out: torch, tqdm, and the pools of kdst's own benches.
+    Those that libraries keep are left out, and the pools of kdst's own benches.
     """
     found: dict[Any, str] = {
         thread.ident: f"the thread {thread.name}"
@@ -190,9 +212,12 @@ def _of_library(thread: threading.Thread) -> bool:
     """Return whether a thread is one that a library keeps."""
     target = getattr(thread, "_target", None)
     of = f"{type(thread).__module__} {getattr(target, '__module__', '')}"
-    return thread.name.startswith("kdst-") or any(
-        word.startswith(("tqdm", "torch", "joblib")) for word in of.split()
-    )
+    return thread.name.startswith("kdst-") or any(map(_is_library, of.split()))
+
+
+def _is_library(module: str) -> bool:
+    """Return whether a module is of a library that keeps threads, or of kdst itself."""
+    return _is_kdst(module) or module.partition(".")[0] in ("tqdm", "torch", "joblib", "rich")
 
 
 def _children() -> Iterator[tuple[str, str]]:
@@ -205,6 +230,29 @@ def _children() -> Iterator[tuple[str, str]]:
                 continue
             if command.strip() and not any(word in command for word in HELPERS):
                 yield f"process {pid}", f"the process {command.strip()[:60]}"
+
+
+def threads_left(before: Collection[threading.Thread], count: int) -> list[str]:
+    """Return the threads that run now and did not before, once they had a second to end.
+
+    count: of threads before, also of those that `threading` does not know. Threads of libraries and of
+    pools of `concurrent.futures`, which wait for work, are left out.
+    """
+    end = time.monotonic() + PATIENCE
+    while True:
+        fresh = [t for t in threading.enumerate() if t not in before]
+        left = [f"the thread {t.name}" for t in fresh if not _of_library(t) and not _of_pool(t)]
+        if _thread._count() > count + len(fresh):
+            left.append("a thread without a name")
+        if not left or time.monotonic() > end:
+            return left
+        time.sleep(0.02)
+
+
+def _of_pool(thread: threading.Thread) -> bool:
+    """Return whether a thread is a worker of a pool."""
+    target = getattr(thread, "_target", None)
+    return getattr(target, "__module__", "") == "concurrent.futures.thread"
 
 
 def left_running(before: Mapping[Any, str]) -> list[str]:

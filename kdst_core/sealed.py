@@ -5,7 +5,8 @@ something is scored. `Method.working` encloses every call of a method: in it not
 no hidden file is opened; a call that tries is told by `closed`, also where it swallows the refusal.
 
 It holds against code that looks around: in frames, closures, modules, the garbage collector, argument
-lists and the files of the data set. It cannot hold against native code, `/proc/self/mem`, other
+lists and the files of the data set. Threads that a method leaves behind end its run,
+unless they are of a pool. It cannot hold against native code, `/proc/self/mem`, memory that was freed,
 programs that a method starts and that find a file by themselves, what the user's own program keeps, or
 code that is written to take this module apart: a method runs in the same process. The conformance kit
 and its paired runs (`kdst_core.testing.given_only`) look for those.
@@ -16,11 +17,13 @@ import os
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from typing import Any, NamedTuple
 
 from attrs import frozen
+
+from kdst_core.errors import MethodError
 
 PAD = 1 << 16
 READS = ("open", "os.listdir", "os.scandir", "os.rename", "os.link", "os.symlink")
@@ -43,7 +46,6 @@ class Sealed:
 
     def read(self) -> bytes:
         """Return the bytes; Refused while a method's call is under way."""
-        withhold("what is sealed")
         return _vault.take(self)
 
 
@@ -82,8 +84,7 @@ class _Vault(NamedTuple):
 
     put: Callable[[bytes], Sealed]
     take: Callable[[Sealed], bytes]
-    enter: Callable[[], list[str]]
-    leave: Callable[[], None]
+    work: Callable[[], AbstractContextManager[list[str]]]
     works: Callable[[], bool]
     note: Callable[[str], None]
 
@@ -104,18 +105,29 @@ def _make_vault() -> _Vault:
         kept[sealed] = mask(data)
         return sealed
 
-    def enter() -> list[str]:
-        calls.append([])
-        return calls[-1]
+    def take(sealed: Sealed) -> bytes:
+        if calls:
+            note("what is sealed")
+            raise Refused("what is sealed: a method is judged by it, and cannot read it at work")
+        return mask(kept[sealed])
+
+    @contextmanager
+    def work() -> Iterator[list[str]]:
+        tried: list[str] = []
+        depth = len(calls)
+        calls.append(tried)
+        try:
+            yield tried
+        finally:
+            if len(calls) != depth + 1 or calls[-1] is not tried:
+                tried.append("the seal, which it breaks")
+            del calls[depth:]
 
     def note(what: str) -> None:
         for call in calls:
             call.append(what)
 
-    def leave() -> None:
-        calls.pop()
-
-    return _Vault(put, lambda s: mask(kept[s]), enter, leave, lambda: bool(calls), note)
+    return _Vault(put, take, work, lambda: bool(calls), note)
 
 
 _vault = _make_vault()
@@ -139,14 +151,9 @@ def seal_value(value: Any) -> SealedValue:
     return SealedValue(seal(json.dumps(value).encode()))
 
 
-@contextmanager
-def closed() -> Iterator[list[str]]:
+def closed() -> AbstractContextManager[list[str]]:
     """Let nothing sealed be read within the block, in which a method works; yield what it tried."""
-    tried = _vault.enter()
-    try:
-        yield tried
-    finally:
-        _vault.leave()
+    return _vault.work()
 
 
 def withhold(what: str) -> None:
@@ -158,17 +165,38 @@ def withhold(what: str) -> None:
 
 @contextmanager
 def hidden(paths: Iterable[str | os.PathLike[str]]) -> Iterator[None]:
-    """Let no method read these files, or anything in these folders, while it works within the block."""
+    """Let no method read these files, or anything in these folders, while it works within the block.
+
+    Raises MethodError where one was read while plugins were loaded.
+    """
     _listen()
     mine = {os.path.realpath(path) for path in paths}
     _hidden.append(mine)
     try:
+        if seen := [path for path in _early if _is_hidden(path)]:
+            raise MethodError(
+                f"a plugin read {seen[0]} while it was loaded: a method is judged by that and not given"
+                " it.\nIts figures would mean nothing. Report this to the author of the package"
+            )
         yield
     finally:
         _hidden.remove(mine)
 
 
+@contextmanager
+def loading() -> Iterator[None]:
+    """Take down which files are read within the block, in which code of plugins is loaded."""
+    _listen()
+    _loading.append(True)
+    try:
+        yield
+    finally:
+        _loading.pop()
+
+
 _hidden: list[set[str]] = []
+_loading: list[bool] = []
+_early: set[str] = set()
 
 
 @cache
@@ -178,7 +206,9 @@ def _listen() -> None:
 
 
 def _audit(event: str, arguments: tuple[Any, ...]) -> None:
-    """Refuse a method's attempt to reach a hidden file."""
+    """Refuse a method's attempt to reach a hidden file; take down what plugins read as they load."""
+    if _loading and event == "open" and isinstance(arguments[0], str | bytes | os.PathLike):
+        _early.add(os.path.realpath(os.fsdecode(arguments[0])))
     if not (_hidden and event in WATCHED and _vault.works()):
         return
     if event in READS:

@@ -191,30 +191,36 @@ def _batch(
 ) -> None:
     """Predict one batch, timed, and keep its records; diagnostics are outside the timed part.
 
-    Labels are read when the method has returned, so that no frame of its call holds them.
+    Labels are read when the method has returned and all that it gave is plain values, so that no frame
+    of its code holds them.
     """
     with method.working():
-        _synchronize(device)
-        started = time.perf_counter()
-        logits = predictor.predict(x)
-        _synchronize(device)
-        trace.seconds.append(time.perf_counter() - started)
-        shown = predictor.diagnostics
-        readings = [_plain(r) for r in (logits, shown.before_update, shown.after_update)]
+        readings = _answered(predictor, trace, x, device)
     labels = torch.from_numpy(shift.labels[rows].astype(np.int64))
     trace.add(torch.stack([measures.record(r, labels) for r in readings], 1))
-    trace.updates += shown.updates
+
+
+def _answered(predictor: OnlinePredictor, trace: Trace, x: Tensor, device: str) -> list[Tensor]:
+    """Return the logits (B, C) and both readings of them as plain values; keep what is shown."""
+    _synchronize(device)
+    started = time.perf_counter()
+    logits = predictor.predict(x)
+    _synchronize(device)
+    trace.seconds.append(time.perf_counter() - started)
+    shown = predictor.diagnostics
+    trace.updates += int(shown.updates)
     for name, value in shown.scalars.items():
-        trace.scalars.setdefault(name, []).append(float(value))
+        trace.scalars.setdefault(str(name), []).append(float(value))
     for name, images in shown.images.items():
-        small = images[:SHOWN].to("cpu", torch.float32).clone()
+        small = _plain(images[:SHOWN], torch.float32)
         trace.images.setdefault(f"{name}, first batch", small)
         trace.images[f"{name}, last batch"] = small
+    return [_plain(r) for r in (logits, shown.before_update, shown.after_update)]
 
 
-def _plain(logits: Tensor) -> Tensor:
-    """Return logits as values of their own: no code of the method runs where they meet labels."""
-    return torch.from_numpy(np.array(logits.detach().to("cpu", torch.float64).numpy(), np.float64))
+def _plain(given: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Return values of their own: no code of the method runs where they meet labels."""
+    return torch.from_numpy(np.array(given.detach().to("cpu", dtype).numpy()))
 
 
 def _synchronize(device: str) -> None:

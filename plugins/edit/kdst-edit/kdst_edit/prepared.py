@@ -250,6 +250,12 @@ def check_result(edit: Any, request: "EditRequest") -> None:
         raise KdstError(f"the method returned a {type(edit).__name__}, not an Edit")
     if [e.prompt for e in edit.images] != list(request.targets):
         raise KdstError("the method did not return one image for each target, in their order")
+    import torch
+
+    if any(
+        type(i) is not torch.Tensor for i in (edit.reconstruction, *(e.image for e in edit.images))
+    ):
+        raise KdstError("the method returned images that are no plain torch.Tensor")
     shape = edit.reconstruction.shape
     if len(shape) != 3 or any(e.image.shape != shape for e in edit.images):
         raise KdstError("the method returned images of different sizes")

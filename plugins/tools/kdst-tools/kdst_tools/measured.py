@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from kdst_core.contracts import Document, Generation, ToolCall, ToolLearner
 from kdst_core.rundir import Run
@@ -125,7 +125,8 @@ class Measuring:
             for first in range(0, len(prompts), GROUP):
                 part = prompts[first : first + GROUP]
                 with self.prepared.job.method.working():
-                    found += contestant.learner.generate(part, tools=contestant.tools)
+                    made = contestant.learner.generate(part, tools=contestant.tools)
+                    found += [_plain(output) for output in made]
                 advance(len(part))
         return found
 
@@ -184,6 +185,12 @@ class Measuring:
         for number in self.so_far.rounds:
             stream = CallStream(self.run.dir / "rounds" / number / "filtered.jsonl")
             yield from (call for _, calls in stream for call in calls if call.gain is not None)
+
+
+def _plain(output: Generation) -> Generation:
+    """Return an output whose texts are plain, so that no code of the method runs beside answers."""
+    text, annotated = str.__str__(output.text), str.__str__(output.annotated)
+    return evolve(output, text=text, annotated=annotated, tokens=int(output.tokens))
 
 
 def half(text: str) -> str:
