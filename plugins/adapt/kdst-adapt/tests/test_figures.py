@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from kdst_adapt.data import Shift
-from kdst_adapt.protocol import Trace
+from kdst_adapt.files import Files
+from kdst_adapt.protocol import Trace, _batch
 from kdst_adapt.summarize import cost, equals_norm
 from kdst_core import run, sealed
+from kdst_core.contracts import Diagnostics
+from kdst_core.method import load
 
 
 def test_a_cost_needs_ten_batches_after_the_warm_up() -> None:
@@ -48,3 +52,76 @@ def test_labels_lie_in_no_object_of_a_shift() -> None:
         except RuntimeError:
             return
     raise AssertionError("labels were read while a method works")
+
+
+class Peeking:
+    """A predictor that looks for labels in its callers, whenever code of it runs."""
+
+    def __init__(self) -> None:
+        self.found: list[Any] = []
+
+    def look(self) -> None:
+        """Keep every tensor and array of labels in the frames of the callers."""
+        frame: Any = sys._getframe()
+        while frame is not None:
+            self.found += [v for k, v in frame.f_locals.items() if k == "labels"]
+            frame = frame.f_back
+
+    def predict(self, x: torch.Tensor) -> torch.Tensor:
+        self.look()
+        return torch.zeros(len(x), 10).as_subclass(lazy(self))
+
+    @property
+    def diagnostics(self) -> Diagnostics:
+        self.look()
+        zeros = torch.zeros(3, 10)
+        return Diagnostics(zeros, zeros, 1, 3, Scalars(self), {})
+
+
+class Scalars(dict[str, float]):
+    """Scalars that are found only when they are asked for."""
+
+    def __init__(self, owner: Peeking) -> None:
+        super().__init__()
+        self.owner = owner
+
+    def items(self) -> Any:
+        self.owner.look()
+        return {"loss": 0.5}.items()
+
+
+def lazy(owner: Peeking) -> type[torch.Tensor]:
+    """A kind of tensor that looks whenever it is computed with."""
+
+    class Lazy(torch.Tensor):
+        @classmethod
+        def __torch_function__(
+            cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            owner.look()
+            return super().__torch_function__(func, types, args, kwargs or {})
+
+    return Lazy
+
+
+def test_no_code_of_a_method_runs_where_labels_are_in_the_open() -> None:
+    labels = np.array([3, 1, 2])
+    shift = Shift("s", 5, np.zeros((3, 4, 4, 1), np.uint8), labels)
+    del labels
+    trace, peeking = Trace(), Peeking()
+    trace.begin()
+    _batch(load("norm"), peeking, trace, torch.zeros(3, 1, 4, 4), shift, np.arange(3), "cpu")  # type: ignore[arg-type]
+    assert peeking.found == []
+    assert trace.scalars == {"loss": [0.5]}
+    assert trace.last().shape == (3, 3, 5)
+    with sealed.closed(), pytest.raises(RuntimeError, match="judged by"):
+        trace.last()
+
+
+def test_the_paths_of_a_folder_of_classes_are_sealed() -> None:
+    files = Files([Path("cats/1.png"), Path("dogs/2.png")], lambda p: np.zeros((len(p), 2, 2, 3)))
+    with sealed.closed(), pytest.raises(RuntimeError):
+        files.paths  # noqa: B018
+    given = files.opened()
+    with sealed.closed():
+        assert given[np.array([1])].shape == (1, 2, 2, 3)

@@ -1,0 +1,152 @@
+"""What a method is judged by: out of its reach while it works, and every attempt is told."""
+
+import gc
+import os
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kdst_core import process_state, sealed, strays
+from kdst_core.errors import MethodError
+from kdst_core.method import Method
+from kdst_core.sealed import Refused
+from kdst_core.testing import given_only
+
+SECRET = b"the labels of the stream"
+
+
+@pytest.fixture
+def method() -> Method:
+    """A method without a package, for its calls."""
+    plugin: Any = type("P", (), {"qualified": "kdst-made/up", "capability": "adapt"})()
+    description: Any = None
+    manager: Any = None
+    return Method(plugin, description, manager)
+
+
+def test_no_object_holds_what_is_sealed_in_the_clear() -> None:
+    kept = sealed.seal(bytes(bytearray(SECRET)))
+    held = [o for o in gc.get_objects() if type(o) in (list, dict, tuple)]
+    found = [v for o in held for v in (o.values() if type(o) is dict else o)]
+    assert not [v for v in found if type(v) is bytes and v == SECRET and v is not SECRET]
+    assert kept.read() == SECRET
+
+
+def test_a_call_that_reads_what_is_sealed_is_told_even_if_it_swallows_the_refusal(
+    method: Method,
+) -> None:
+    kept = sealed.seal_value(["3", "5"])
+
+    def swallow() -> None:
+        with suppress(Refused):
+            kept.read()
+
+    with pytest.raises(MethodError, match="looks at what it is judged by"), method.working():
+        swallow()
+    assert kept.read() == ["3", "5"]
+
+
+def test_a_call_that_breaks_the_seal_is_told(method: Method) -> None:
+    (cell,) = sealed._vault.works.__closure__ or ()
+    with pytest.raises(MethodError, match="the seal"), method.working():
+        cell.cell_contents.clear()
+
+
+def test_hidden_files_cannot_be_opened_listed_or_named_to_a_program(
+    tmp_path: Path, method: Method
+) -> None:
+    folder = tmp_path / "data" / "cats"
+    folder.mkdir(parents=True)
+    file = tmp_path / "labels.npy"
+    file.write_bytes(b"1")
+    (tmp_path / "link").symlink_to(file)
+
+    def program() -> None:
+        subprocess.run(["cat", str(file)], check=False, capture_output=True)
+
+    attempts: list[Any] = [
+        file.read_bytes,
+        (tmp_path / "link").read_bytes,
+        lambda: os.listdir(folder),
+        lambda: os.rename(file, tmp_path / "other"),
+        program,
+    ]
+    with sealed.hidden([file, folder]):
+        for attempt in attempts:
+            with pytest.raises(MethodError, match="judged by"), method.working():
+                attempt()
+        assert file.read_bytes() == b"1"
+        with method.working():
+            (tmp_path / "run.log").open("a").close()
+    with method.working():
+        assert file.read_bytes() == b"1"
+
+
+def test_what_plugins_read_as_they_load_may_not_be_hidden_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sealed, "_early", set())
+    file = tmp_path / "labels.npy"
+    file.write_bytes(b"1")
+    with sealed.loading():
+        file.read_bytes()
+    with pytest.raises(MethodError, match="while it was loaded"), sealed.hidden([file]):
+        pass
+
+
+def test_a_thread_that_a_call_leaves_ends_the_run(
+    method: Method, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_state, "PATIENCE", 0.05)
+    stop = threading.Event()
+    with pytest.raises(MethodError, match="leaves the thread spy running"), method.working():
+        threading.Thread(target=stop.wait, name="spy", daemon=True).start()
+    stop.set()
+    with method.working():
+        thread = threading.Thread(target=int)
+        thread.start()
+        thread.join()
+
+
+def test_given_only_tells_a_method_that_finds_what_lies_open() -> None:
+    def honest(answers: list[str]) -> str:
+        return str(len(answers))
+
+    def peeking(answers: list[str]) -> str:
+        def look() -> str:
+            return str(sys._getframe(1).f_locals["answers"])
+
+        return look()
+
+    given_only(honest, ["3"], ["4"], "answers")
+    with pytest.raises(AssertionError, match="with other answers it returns something else"):
+        given_only(peeking, ["3"], ["4"], "answers")
+
+
+def test_functions_of_others_that_were_replaced_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from kdst_core import files
+
+    before = process_state.functions()
+    assert process_state.replaced(before) == []
+    monkeypatch.setattr(files, "claim", lambda *_: None)
+    assert process_state.replaced(before) == ["kdst_core.files.claim"]
+
+
+def test_what_programs_do_to_files_is_seen(tmp_path: Path) -> None:
+    scratch = tmp_path / "elsewhere"
+    scratch.mkdir()
+    own = strays.prepare(tmp_path, scratch)
+    places = [scratch, Path(own["HOME"])]
+    before, commands = strays.tree(places), strays.Commands()
+    named = tmp_path / "named"
+    commands.note("subprocess.Popen", ("sh", ["sh", "-c", f"echo 1 > {named}"], None, None))
+    script = f"rm {scratch}/notes.txt; mkdir {own['HOME']}/.made; echo 1 > {named}"
+    subprocess.run(["sh", "-c", script], check=True)
+    found = strays.differences(before, strays.tree(places))
+    assert found == [f"{scratch}/notes.txt", f"{own['HOME']}/.made"]
+    assert commands.changed() == [str(named)]
