@@ -8,8 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from kdst_core import sealed
 from kdst_core.errors import KdstError
-from kdst_invert.texts import checked, read_texts, read_vectors
+from kdst_invert.notes.generate import notes
+from kdst_invert.texts import Originals, checked, read_texts, read_vectors
 
 
 def test_object_arrays_are_refused_and_never_unpickled(tmp_path: Path) -> None:
@@ -117,3 +119,16 @@ def test_json_lines_hold_text_and_fields(tmp_path: Path) -> None:
 def test_only_a_newline_ends_a_text(tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_bytes("\ufeffone\r\ntwo\u2028still two\x0b\n".encode())
     assert read_texts(tmp_path / "t.txt").texts == ["one", "two\u2028still two\x0b"]
+
+
+def test_originals_are_out_of_reach_while_a_method_works() -> None:
+    originals = Originals(["a", "b"], [{"name": "x"}, {"name": "y"}]).cut(range(1, 2))
+    with sealed.closed() as tried:
+        for read in (lambda: originals.texts, lambda: originals.fields_of(0), originals.opened):
+            with pytest.raises(RuntimeError, match="judged by"):
+                read()
+        with pytest.raises(RuntimeError, match="held-out notes"):
+            notes("held-out", 1)
+        assert notes("train", 1)
+    assert len(tried) == 4
+    assert (originals.texts, originals.fields_of(0)) == (["b"], {"name": "y"})

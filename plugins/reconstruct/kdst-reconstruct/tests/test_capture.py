@@ -3,18 +3,21 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import attrs
 import numpy as np
 import pycolmap
 import pytest
 import torch
 from PIL import Image
 
+from kdst_core import sealed
 from kdst_core.contracts import Capture
 from kdst_core.errors import KdstError
 from kdst_core.progress import progress
 from kdst_reconstruct import captures, holdout, solids
+from kdst_reconstruct.heldout import Parts, judging_files
 from kdst_reconstruct.inputs import ReconstructInputs
 
 
@@ -261,3 +264,29 @@ def test_views_kept_for_testing_are_held_out_and_never_trained_on() -> None:
 def test_impossible_holdout_is_refused(text: str, count: int, message: str) -> None:
     with pytest.raises(KdstError, match=message):
         holdout.choose(text, count)
+
+
+def test_held_out_photographs_are_out_of_reach_while_a_method_works() -> None:
+    capture = solids.capture(views=4, width=16, height=12, points=10)
+    mask = torch.zeros(12, 16, dtype=torch.bool)
+    capture = attrs.evolve(capture, masks=[None, mask, None, None])
+    parts = Parts.of(capture, [1], [3])
+    assert [len(parts.training.images), len(parts.heldout), parts.masks] == [2, 1, 1]
+    assert not parts.outline.images
+    with sealed.closed():
+        for read in (parts.heldout.photograph, parts.heldout.mask):
+            with pytest.raises(RuntimeError, match="judged by"):
+                read(0)
+        with pytest.raises(RuntimeError, match="embedded capture"):
+            solids.capture(views=4, width=16, height=12, points=10)
+    assert torch.equal(parts.heldout.photograph(0), capture.images[1])
+    assert torch.equal(cast(Any, parts.heldout.mask(0)), mask)
+
+
+def test_files_of_held_out_views_are_known_in_any_size(tmp_path: Path) -> None:
+    for name in ("images/a.jpg", "images/b.jpg", "images_4/a.png", "masks/a.jpg.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = judging_files(str(tmp_path), ["a.jpg"])
+    names = sorted(p.relative_to(tmp_path).as_posix() for p in found)
+    assert names == ["images/a.jpg", "images_4/a.png", "masks/a.jpg.png"]

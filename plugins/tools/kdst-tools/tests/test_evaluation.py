@@ -1,5 +1,6 @@
 """Readers, protocol and measures of the evaluation."""
 
+import datetime
 import math
 import os
 from pathlib import Path
@@ -10,13 +11,16 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdst_core.contracts import ToolCall
+from kdst_core import sealed
+from kdst_core.contracts import Document, ToolCall
 from kdst_core.errors import KdstError
+from kdst_tools import tiny
 from kdst_tools.evaluation.filtering import curve, quality
 from kdst_tools.evaluation.intervals import bootstrap, wilson
 from kdst_tools.evaluation.problems import Problem, load
 from kdst_tools.evaluation.protocol import first_number, is_right
 from kdst_tools.evaluation.readers import refilled
+from kdst_tools.judged import Judged
 from kdst_tools.tiny.texts import Help
 
 DATA = os.environ.get("KDST_TEST_DATA")
@@ -166,3 +170,19 @@ def test_perplexity_equals_a_plain_loop_over_texts_and_parts() -> None:
     assert perplexity(model, tokenizer, texts, "always") == pytest.approx(
         math.exp(total / count), rel=1e-5
     )
+
+
+def test_answers_and_held_out_texts_are_out_of_reach_while_a_method_works() -> None:
+    day = datetime.date(2024, 2, 29)
+    judged = Judged.of([Problem("2 + 2 =", "4")], [Document("A text.", "x", day)])
+    with sealed.closed():
+        for read in (
+            judged.problems,
+            judged.texts,
+            lambda: tiny.problems(1),
+            lambda: tiny.prose(1),
+        ):
+            with pytest.raises(RuntimeError, match="judged by"):
+                read()
+    assert judged.problems() == [Problem("2 + 2 =", "4")]
+    assert judged.texts() == [Document("A text.", "x", day)]
