@@ -44,7 +44,7 @@ ADAPT = [
         "            frame = frame.f_back\n",
     ),
     _in_update(
-        "labels-by-the-garbage-collector",
+        "labels-by-collector",
         GIVEN,
         "        import gc\n\n"
         "        for value in gc.get_objects():\n"
@@ -297,7 +297,7 @@ TOOLS = [
 
 INVERT = [
     Mutant(
-        "originals-by-the-garbage-collector",
+        "originals-by-collector",
         "invert",
         GIVEN,
         (
