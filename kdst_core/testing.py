@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from attrs import evolve, frozen
@@ -25,8 +25,6 @@ from kdst_core.rundir import Run
 
 if TYPE_CHECKING:
     import pytest
-
-T = TypeVar("T")
 
 
 def make_run(
@@ -185,14 +183,15 @@ GIVEN = "reads only what it is given"
 """Name of the check that `given_only` is, in every bench."""
 
 
-def given_only(carry_out: Callable[[T], str], one: T, other: T, what: str) -> None:
+def given_only(carry_out: Callable[[int], str], what: str) -> None:
     """Hold that what a method returns changes by no bit with what it is judged by.
 
-    carry_out: runs the method on the same inputs and returns a digest of all that it returned; it keeps
-    what it is given, `one` or `other`, in frames and objects that lie open around the calls, so that a
-    method that looks for it finds it. what: how that is called. Raises AssertionError.
+    carry_out: runs the method on the same inputs and returns a digest of all that it returned; it makes
+    what the method is judged by from the number it gets, 0 or 1, and keeps that in frames and objects
+    that lie open around the calls, so that a method that looks for it finds it. what: how that is
+    called. Raises AssertionError.
     """
-    first, second = carry_out(one), carry_out(other)
+    first, second = carry_out(0), carry_out(1)
     assert first == second, (
         f"with other {what} it returns something else: it reads {what}, which it is judged by and not"
         " given"

@@ -4,7 +4,7 @@ import copy
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -91,11 +91,12 @@ def _learner(method: Method) -> ToolLearner:
 
 def _given_only(method: Method) -> None:
     """With other answers to the problems every call and every text is the same."""
-    given_only(partial(_answered, method), ["3", "seven"], ["41", "nine"], "answers")
+    given_only(partial(_answered, method), "answers")
 
 
-def _answered(method: Method, answers: Sequence[str]) -> str:
+def _answered(method: Method, number: int) -> str:
     """Annotate and answer problems whose answers lie open; return a digest of calls and texts."""
+    answers = ("41", "nine") if number else ("3", "seven")
     prompts = ("A cat has how many letters? The answer is", "The word after six is")
     problems = [Problem(p, answer) for p, answer in zip(prompts, answers, strict=True)]
     learner = _learner(method)
