@@ -162,21 +162,21 @@ def prepare_views(
 
     The extent is the paper's: 1.1 times the largest distance of a camera from their mean.
     """
-    _check(images, intrinsics, viewmats, masks)
+    shapes = _shapes(images)
+    _check(shapes, intrinsics, viewmats, masks)
     poses = viewmats.double()
     centres = -(poses[:, :3, :3].mT @ poses[:, :3, 3:])[..., 0]
     origin = centres.mean(0)
     unit = 1.1 * float((centres - origin).norm(dim=-1).max()) or 1.0
     moved = ((points.double() - origin) / unit).float()
     views = []
-    for i, image in enumerate(images):
+    for i, (height, width, channels) in enumerate(shapes):
         view = poses[i].clone()
         view[:3, 3] = (view[:3, :3] @ origin + view[:3, 3]) / unit
         mask = None if masks is None else masks[i]
         seen = moved if tracks is None else moved[tracks[i]]
         camera = (intrinsics[i].float(), view.float(), mask, seen)
-        size = (int(image.shape[0]), int(image.shape[1]))
-        views.append(View(i, images, *camera, size, image.shape[2] == 4))
+        views.append(View(i, images, *camera, (height, width), channels == 4))
     return Frame(views, moved, origin.float(), unit)
 
 
@@ -185,27 +185,34 @@ def _floats(image: Tensor) -> Tensor:
     return image.detach().float() / (255 if image.dtype == torch.uint8 else 1)
 
 
+def _shapes(images: Sequence[Tensor]) -> list[tuple[int, ...]]:
+    """The shape of each photograph; those that are kept as bytes say it without becoming floats, which
+    one after the other would leave holes in the process's memory."""
+    known: list[tuple[int, ...]] | None = getattr(images, "shapes", None)
+    return [tuple(image.shape) for image in images] if known is None else known
+
+
 def _check(
-    images: Sequence[Tensor],
+    shapes: Sequence[tuple[int, ...]],
     intrinsics: Tensor,
     viewmats: Tensor,
     masks: Sequence[Tensor | None] | None,
 ) -> None:
-    count = len(images)
+    count = len(shapes)
     if count < 2:
         raise ValueError(f"{count} training view given; at least 2 are needed.")
     if len(intrinsics) != count or len(viewmats) != count:
         raise ValueError(f"{count} images, {len(intrinsics)} intrinsics, {len(viewmats)} poses.")
     if not (torch.isfinite(viewmats).all() and torch.isfinite(intrinsics).all()):
         raise ValueError("A camera has a value that is not finite; remove that view.")
-    for i, image in enumerate(images):
-        if image.ndim != 3 or image.shape[2] not in (3, 4) or min(image.shape[:2]) < 16:
+    for i, shape in enumerate(shapes):
+        if len(shape) != 3 or shape[2] not in (3, 4) or min(shape[:2]) < 16:
             raise ValueError(
-                f"View {i} has shape {tuple(image.shape)}; it must be (H, W, 3), 16 pixels or more."
+                f"View {i} has shape {shape}; it must be (H, W, 3), 16 pixels or more."
             )
         mask = None if masks is None else masks[i]
-        if mask is not None and mask.shape != image.shape[:2]:
+        if mask is not None and tuple(mask.shape) != shape[:2]:
             raise ValueError(
                 f"The mask of view {i} is {mask.shape[1]}×{mask.shape[0]}, "
-                f"its image {image.shape[1]}×{image.shape[0]}; they must agree."
+                f"its image {shape[1]}×{shape[0]}; they must agree."
             )

@@ -409,3 +409,14 @@ def test_an_image_s_alpha_is_where_the_background_shows(capture):
     machine = trainer(capture | {"images": clear}, background="white")
     parameters_after(machine, 60)
     assert torch.sigmoid(machine.scene.parameters["opacities"]).mean() < 0.1
+
+
+def test_no_photograph_becomes_floats_before_it_is_looked_at(capture, monkeypatch):
+    """Floats of all photographs, one after the other, once left 12 bytes a pixel of holes behind."""
+    stored = Photographs([(255 * image).round().byte().numpy() for image in capture["images"]])
+    asked = []
+    monkeypatch.setattr(Photographs, "__getitem__", lambda _, row: asked.append(row))
+    poses = capture["intrinsics"], capture["viewmats"]
+    frame = prepare_views(stored, *poses, capture["points"], None, None)
+    assert [view.size for view in frame.views] == [(HEIGHT, WIDTH)] * len(capture["images"])
+    assert asked == []

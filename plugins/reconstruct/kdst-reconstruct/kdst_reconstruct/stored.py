@@ -28,6 +28,11 @@ class Photographs(Sequence[Tensor]):
             return Photographs(self._pixels[row])
         return torch.from_numpy(self._pixels[row]).float() / 255
 
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """The shape (H, W, 3) of each, for which none becomes floats."""
+        return [tuple(array.shape) for array in self._pixels]
+
     def pick(self, rows: Sequence[int]) -> "Photographs":
         """Return those of some rows, which share the bytes."""
         return Photographs([self._pixels[k] for k in rows])
