@@ -1,4 +1,7 @@
-"""Tests compute on one thread: small tensors are fastest so, and results do not depend on the machine."""
+"""Tests compute on one thread: small tensors are fastest so, and results do not depend on the machine.
+
+Property tests try the same examples each time, so that what passes once passes again.
+"""
 
 import importlib.util
 import os
@@ -7,6 +10,13 @@ import pytest
 
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
+
+
+if importlib.util.find_spec("hypothesis"):
+    from hypothesis import settings
+
+    settings.register_profile("kdst", derandomize=True)
+    settings.load_profile("kdst")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

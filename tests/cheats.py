@@ -115,7 +115,7 @@ ADAPT = [
     _sets("traces-python", "import sys; sys.setprofile(lambda *_: None)"),
     _in_update(
         "leaves-a-thread",
-        LEFT,
+        WORKS,
         "        import threading\n        import time\n\n"
         "        threading.Thread(target=time.sleep, args=(20,), daemon=True).start()\n",
     ),

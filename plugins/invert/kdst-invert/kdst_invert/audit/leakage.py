@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from attrs import frozen
 
-from kdst_invert.measures import interval, says, token_f1, wilson
+from kdst_invert.measures import interval, token_f1, wilson, words
 
 Values = Sequence[Mapping[str, Sequence[str]]]
 """For each text, kind of personal data to the values that it holds."""
@@ -72,10 +72,16 @@ def leaks(read: Sequence[str], originals: Sequence[str], values: Values) -> dict
         own, others = [], []
         for i, row in enumerate(values):
             for value in row.get(kind, ()):
-                own.append(says(read[i], value))
-                others.append(float(np.mean([says(read[(i + t) % count], value) for t in turns])))
+                own.append(has(read[i], value))
+                others.append(float(np.mean([has(read[(i + t) % count], value) for t in turns])))
         found[kind] = leak(own, others)
     return found
+
+
+def has(text: str, value: str) -> float:
+    """1 where a recovered text has all words of a value, in whatever order, since readers of bags of
+    words have none; else 0."""
+    return float(set(words(value)) <= set(words(text)))
 
 
 def as_json(found: Mapping[str, Leak]) -> dict[str, dict[str, Any]]:
