@@ -145,7 +145,7 @@ ADAPT = [
     _in_update(
         "removes-by-a-program",
         INSIDE,
-        "        import subprocess\n\n        subprocess.run('rm -rf *', shell=True, check=True)\n",
+        "        import subprocess\n\n        subprocess.run(['rm', '-f', 'notes.txt'], check=True)\n",
         processes=True,
     ),
     _in_update(

@@ -28,8 +28,8 @@ AT_A_TIME = 4096
 @frozen
 class Lexicon:
     """words: V of them, the most frequent first. frequency: (V,), the share of the training texts with
-    each. weights: (D, V) and bias: (V,) of the scores e W + b. embedder: its name. examples: texts, and
-    their vectors (n, D)."""
+    each. weights: (D, V) and bias: (V,) of the scores e W + b. embedder: its name. texts, vectors: some
+    texts and their embeddings (n, D), by which the embedder is told."""
 
     words: Sequence[str]
     frequency: Tensor

@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import shlex
 from pathlib import Path
 
@@ -35,9 +36,10 @@ def commands() -> list[list[str]]:
     return [words for words in found if words and words[0] == "kdst"]
 
 
-def test_the_functions_of_the_page_run(capsys: pytest.CaptureFixture[str]):
+def test_the_functions_of_the_page_run(capsys: pytest.CaptureFixture[str], tmp_path: Path):
     block = next(b for b in blocks("python") if "kdst_tools.api" in b)
-    exec(compile(block, str(PAGE), "exec"), {})
+    (tmp_path / "page.py").write_text(block)
+    runpy.run_path(str(tmp_path / "page.py"))
     assert "-> 538]" in capsys.readouterr().out
 
 

@@ -85,6 +85,11 @@ def _candidates(inputs: AuditInputs, device: str, own: Embedder) -> list[Embedde
     from kdst_invert.inputs import InvertInputs
 
     names = [n.strip() for n in inputs.embedder.split(",") if n.strip()]
+    if "endpoint" in names:
+        raise KdstError(
+            "an audit sends no text to a service; embed some texts there yourself and give the function"
+            " that does: --embedder module:function"
+        )
     plain = InvertInputs()
     found = [choose(evolve(plain, embedder=n), device) for n in names if n != "minilm"]
     return [own, *found]

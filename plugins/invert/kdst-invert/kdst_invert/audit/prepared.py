@@ -30,7 +30,7 @@ FEWEST_PAIRS = 2
 
 @frozen
 class Found:
-    """What one attacker read: texts of the attacked rows, None where he cannot begin."""
+    """What one attacker who knows so many texts read of the attacked rows."""
 
     attacker: str
     known: int
