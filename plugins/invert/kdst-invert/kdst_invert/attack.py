@@ -15,6 +15,7 @@ from kdst_core.contracts import Embedder, Inversion, InvertRequest, Training
 from kdst_core.errors import KdstError
 from kdst_core.method import Method
 from kdst_core.rundir import Run
+from kdst_invert.embedders.wrapped import Wrapped
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,25 +63,8 @@ class Progress:
 
 
 @frozen
-class Unasked:
+class Unasked(Wrapped):
     """Stands for an embedder that nobody may ask."""
-
-    embed: Embedder
-
-    @property
-    def name(self) -> str:
-        """Of the embedder that made the vectors."""
-        return self.embed.name
-
-    @property
-    def dimension(self) -> int:
-        """Of the embedder that made the vectors."""
-        return self.embed.dimension
-
-    @property
-    def normalised(self) -> bool:
-        """Of the embedder that made the vectors."""
-        return self.embed.normalised
 
     def __call__(self, texts: Sequence[str]) -> "Tensor":
         """Raise KdstError: this attack must do without."""

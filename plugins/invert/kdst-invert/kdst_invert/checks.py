@@ -19,6 +19,7 @@ from kdst_core.method import Method
 from kdst_core.testing import GIVEN, given_only, make_run
 from kdst_invert.attack import with_option
 from kdst_invert.embedders.minilm import minilm
+from kdst_invert.embedders.wrapped import Wrapped
 from kdst_invert.notes.generate import notes
 from kdst_invert.texts import Originals
 
@@ -29,33 +30,17 @@ SHAPES = "a text for each row, block after block"
 
 
 @frozen
-class Remembering:
+class Remembering(Wrapped):
     """An embedder that embeds each text once, since every check asks for much the same texts."""
 
-    embed: Embedder
     known: dict[str, Tensor] = field(factory=dict)
-
-    @property
-    def name(self) -> str:
-        """Of the embedder behind it."""
-        return self.embed.name
-
-    @property
-    def dimension(self) -> int:
-        """Of the embedder behind it."""
-        return self.embed.dimension
-
-    @property
-    def normalised(self) -> bool:
-        """Of the embedder behind it."""
-        return self.embed.normalised
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """Return (n, D), new memory each time."""
         if not texts:
             return torch.empty(0, self.dimension)
         if new := [text for text in dict.fromkeys(texts) if text not in self.known]:
-            self.known.update(zip(new, self.embed(new), strict=True))
+            self.known.update(zip(new, self.inner(new), strict=True))
         return torch.stack([self.known[text] for text in texts])
 
 

@@ -16,6 +16,7 @@ from kdst_invert.embedders.directory import encoder_of, library_model
 from kdst_invert.embedders.endpoint import Endpoint
 from kdst_invert.embedders.function import as_embedder
 from kdst_invert.embedders.minilm import minilm
+from kdst_invert.embedders.wrapped import Wrapped
 from kdst_invert.inputs import InvertInputs
 from kdst_invert.precision import Precision, Settled, precision_of
 
@@ -23,26 +24,10 @@ KEY = "OPENAI_API_KEY"
 
 
 @frozen
-class Prefixed:
+class Prefixed(Wrapped):
     """An embedder that is given every text with a prefix."""
 
-    inner: Embedder
     prefix: str
-
-    @property
-    def name(self) -> str:
-        """The embedder's name."""
-        return self.inner.name
-
-    @property
-    def dimension(self) -> int:
-        """Length of a vector."""
-        return self.inner.dimension
-
-    @property
-    def normalised(self) -> bool:
-        """Whether vectors have length 1."""
-        return self.inner.normalised
 
     @property
     def precision(self) -> Settled | None:
