@@ -123,6 +123,17 @@ def test_rows_in_another_order_are_refused_by_their_embedder_and_without_it() ->
         identify.check_related(turned[order], written, embed, generator)
 
 
+def test_a_few_rows_of_other_texts_are_told() -> None:
+    written, embed = texts(), Bags()
+    e = embed(written)
+    rows = identify.spread(len(written), identify.SAMPLE)[:2]
+    e[rows] = e[rows[::-1]]
+    found = identify.identify(e, written, [embed])
+    assert found is not None
+    assert found.foreign == 2
+    assert "2 of these rows hold no vector of their text" in found.sentence
+
+
 def test_membership_and_columns() -> None:
     written, embed = texts(), Bags()
     e = embed(written)

@@ -27,12 +27,14 @@ SHUFFLES = 199
 
 @frozen
 class Identity:
-    """An embedder that was recognised. cosine: mean over the sample. rows: how many were compared."""
+    """An embedder that was recognised. cosine: mean over the sample. rows: how many were compared.
+    foreign: those of them that hold no vector of their text."""
 
     embedder: Embedder
     prefix: str
     cosine: float
     rows: int
+    foreign: int
 
     @property
     def sentence(self) -> str:
@@ -41,6 +43,11 @@ class Identity:
         return (
             f"The vectors are those of {self.embedder.name}{prefix}: {self.rows} sampled texts,"
             f" embedded again, have a mean cosine of {self.cosine:.3f} to their rows."
+            + (
+                f" {self.foreign} of these rows hold no vector of their text, so the figures are too low."
+                if self.foreign
+                else ""
+            )
         )
 
 
@@ -59,7 +66,7 @@ def identify(
         cosine = (e * stored[rows]).sum(1)
         agree = cosine >= SAME
         if float(agree.float().mean()) >= MOST:
-            return Identity(embed, prefix, float(cosine.mean()), len(rows))
+            return Identity(embed, prefix, float(cosine.mean()), len(rows), int((~agree).sum()))
         elsewhere = ((e @ stored.T).amax(1) >= SAME) & ~agree
         if int(elsewhere.sum()) > len(rows) // 4:
             raise KdstError(
