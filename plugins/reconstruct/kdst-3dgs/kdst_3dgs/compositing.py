@@ -1,8 +1,11 @@
 """Front-to-back blending of a tile's splats and its gradient, one row of 16 pixels at a time.
 
-The backward pass replays the forward one. With s = Σ_c v_c·c (v the loss gradient of the pixel)
+The backward pass goes from back to front. With s = Σ_c v_c·c (v the loss gradient of the pixel)
 and the remainder ρ_i = Σ_{j>i} w_j s_j + T_end·(v·background - v_alpha), the gradient of splat
-i's opacity is T_i s_i - ρ_i / (1 - alpha_i): one saved number a pixel and no reversed list.
+i's opacity is T_i s_i - ρ_i / (1 - alpha_i). From the front, ρ would be a small difference of large
+sums behind an opaque splat, whose rounding the division makes up to 1,000 times larger; from the back
+it is a sum. Two saved numbers a pixel tell where to begin: the light left, and at which entry of the
+tile blending stopped.
 """
 
 import numpy as np
@@ -65,15 +68,33 @@ def _load_transmittance(tile_x, tile_y, width, height, T):  # type: ignore[no-un
 
 @kernel
 def composite_forward(  # type: ignore[no-untyped-def]
-    first_row, last_row, width, height, starts, entries, splats, background, rgb, alpha, depth
+    first_row,
+    last_row,
+    width,
+    height,
+    starts,
+    entries,
+    splats,
+    background,
+    rgb,
+    alpha,
+    depth,
+    left_over,
+    stopped,
 ):
     """Blend the tiles of tile rows `first_row` to `last_row` into rgb (H, W, 3), alpha (H, W) and,
-    unless it is empty, depth (H, W)."""
+    unless it is empty, depth (H, W).
+
+    left_over (H, W): the light left at the end; stopped (H, W): how many entries of its tile a pixel
+    has been offered when blending stops, a whole number.
+    """
     tiles_x = (width + TILE_WIDTH - 1) // TILE_WIDTH
     zero = np.float32(0)
     with_depth = len(depth) > 0
     planes = np.empty((5, _PIXELS), np.float32)
     T, red, green, blue, far = planes[0], planes[1], planes[2], planes[3], planes[4]
+    ends = np.empty(_PIXELS, np.float32)
+    shining = np.empty(TILE_HEIGHT, np.int64)
     for tile_y in range(first_row, last_row):
         for tile_x in range(tiles_x):
             live = _load_transmittance(tile_x, tile_y, width, height, T)
@@ -82,6 +103,9 @@ def composite_forward(  # type: ignore[no-untyped-def]
             blue[:] = 0
             far[:] = 0
             tile = tile_y * tiles_x + tile_x
+            ends[:] = np.float32(starts[tile + 1] - starts[tile])
+            for y in range(TILE_HEIGHT):
+                shining[y] = bits(load(T, y * TILE_WIDTH) > zero)
             left = np.float32(tile_x * TILE_WIDTH) + np.float32(0.5)
             top = np.float32(tile_y * TILE_HEIGHT) + np.float32(0.5)
             for entry in range(starts[tile], starts[tile + 1]):
@@ -108,8 +132,15 @@ def composite_forward(  # type: ignore[no-untyped-def]
                         store(far, at, load(far, at) + w * s[DEPTH])
                     after = where(kept, after, where(met, zero - absolute(t), t))
                     store(T, at, after)
-                    if bits(after > zero) == 0:
-                        live &= ~(1 << y)
+                    still = bits(after > zero)
+                    if still != shining[y]:
+                        shining[y] = still
+                        here = splat(np.float32(entry - starts[tile]))
+                        before = load(ends, at)
+                        ended = (zero >= after) & (before > here)
+                        store(ends, at, where(ended, here, before))
+                        if still == 0:
+                            live &= ~(1 << y)
                 if live == 0:
                     break
             for y in range(min(TILE_HEIGHT, height - tile_y * TILE_HEIGHT)):
@@ -121,8 +152,35 @@ def composite_forward(  # type: ignore[no-untyped-def]
                     rgb[py, px, 1] = green[i] + rest * background[1]
                     rgb[py, px, 2] = blue[i] + rest * background[2]
                     alpha[py, px] = np.float32(1) - rest
+                    left_over[py, px] = rest
+                    stopped[py, px] = ends[i]
                     if with_depth:
                         depth[py, px] = far[i]
+
+
+@inlined
+def _load_stops(tile_x, tile_y, width, height, stopped, stops, row_stops):  # type: ignore[no-untyped-def]
+    """Where blending stopped in each pixel of a tile, 0 outside the image, and the last of each row;
+    returns the last of all."""
+    last = np.float32(0)
+    stops[:] = 0
+    row_stops[:] = 0
+    for y in range(min(TILE_HEIGHT, height - tile_y * TILE_HEIGHT)):
+        for x in range(min(TILE_WIDTH, width - tile_x * TILE_WIDTH)):
+            stop = stopped[tile_y * TILE_HEIGHT + y, tile_x * TILE_WIDTH + x]
+            stops[y * TILE_WIDTH + x] = stop
+            row_stops[y] = max(row_stops[y], stop)
+        last = max(last, row_stops[y])
+    return int(last)
+
+
+@inlined
+def _rows_beyond(row_stops, entry):  # type: ignore[no-untyped-def]
+    """Bit y is set when some pixel of row y was still blending at an entry of the tile."""
+    beyond = 0
+    for first in range(0, TILE_HEIGHT, LANES):
+        beyond |= bits(load(row_stops, first) > np.float32(entry)) << first
+    return beyond
 
 
 @kernel
@@ -134,9 +192,9 @@ def composite_backward(  # type: ignore[no-untyped-def]
     starts,
     entries,
     splats,
-    rgb,
-    alpha,
-    depth,
+    background,
+    left_over,
+    stopped,
     d_rgb,
     d_alpha,
     d_depth,
@@ -145,13 +203,15 @@ def composite_backward(  # type: ignore[no-untyped-def]
     """Write the gradients of each tile entry (columns of projection.py) to its row of `slots`."""
     tiles_x = (width + TILE_WIDTH - 1) // TILE_WIDTH
     zero, one = np.float32(0), np.float32(1)
-    with_depth = len(depth) > 0
-    planes = np.empty((6, _PIXELS), np.float32)
+    with_depth = len(d_depth) > 0
+    planes = np.empty((7, _PIXELS), np.float32)
     T, rest, v_far = planes[0], planes[1], planes[2]
-    v_red, v_green, v_blue = planes[3], planes[4], planes[5]
+    v_red, v_green, v_blue, stops = planes[3], planes[4], planes[5], planes[6]
+    row_stops = np.empty(TILE_HEIGHT, np.float32)
     for tile_y in range(first_row, last_row):
         for tile_x in range(tiles_x):
-            live = _load_transmittance(tile_x, tile_y, width, height, T)
+            last = _load_stops(tile_x, tile_y, width, height, stopped, stops, row_stops)
+            T[:] = 0
             rest[:] = 0
             v_red[:] = 0
             v_green[:] = 0
@@ -162,22 +222,25 @@ def composite_backward(  # type: ignore[no-untyped-def]
                 for x in range(min(TILE_WIDTH, width - tile_x * TILE_WIDTH)):
                     px, i = tile_x * TILE_WIDTH + x, y * TILE_WIDTH + x
                     v_red[i], v_green[i], v_blue[i] = d_rgb[py, px]
-                    rest[i] = (
-                        v_red[i] * rgb[py, px, 0]
-                        + v_green[i] * rgb[py, px, 1]
-                        + v_blue[i] * rgb[py, px, 2]
-                        - d_alpha[py, px] * (one - alpha[py, px])
+                    T[i] = left_over[py, px]
+                    rest[i] = T[i] * (
+                        v_red[i] * background[0]
+                        + v_green[i] * background[1]
+                        + v_blue[i] * background[2]
+                        - d_alpha[py, px]
                     )
                     if with_depth:
                         v_far[i] = d_depth[py, px]
-                        rest[i] += v_far[i] * depth[py, px]
             tile = tile_y * tiles_x + tile_x
             left = np.float32(tile_x * TILE_WIDTH) + np.float32(0.5)
             top = np.float32(tile_y * TILE_HEIGHT) + np.float32(0.5)
-            for entry in range(starts[tile], starts[tile + 1]):
+            for skipped in range(starts[tile] + last, starts[tile + 1]):
+                store(slots, entries[skipped, 1] * WIDTH, splat(zero))
+            for number in range(last - 1, -1, -1):
+                entry = starts[tile] + number
                 s = splats[entries[entry, 0]]
                 mx, my = s[MX] - left, s[MY] - top
-                rows = _rows_met(s, mx, my) & live
+                rows = _rows_met(s, mx, my) & _rows_beyond(row_stops, number)
                 g0 = gy = gyy = red = green = blue = far = abs_x = abs_y = splat(zero)
                 slope, steep = s[KAPPA] * s[A] * _TWO_LN2, s[C] * _TWO_LN2
                 while rows != 0:
@@ -190,9 +253,10 @@ def composite_backward(  # type: ignore[no-untyped-def]
                     free = exp2(e)
                     a = minimum(free, _ALPHA_MAX)
                     at = y * TILE_WIDTH
-                    t = load(T, at)
-                    after = t - t * a
-                    kept = met & (after > _T_MIN)
+                    kept = met & (load(stops, at) > np.float32(number))
+                    through = splat(one) / (one - a)
+                    after = load(T, at)
+                    t = after * through
                     w = where(kept, t * a, zero)
                     vr, vg, vb = load(v_red, at), load(v_green, at), load(v_blue, at)
                     shade = vr * s[RED] + vg * s[GREEN] + vb * s[BLUE]
@@ -200,9 +264,9 @@ def composite_backward(  # type: ignore[no-untyped-def]
                         vf = load(v_far, at)
                         shade = shade + vf * s[DEPTH]
                         far = far + w * vf
-                    r = load(rest, at) - w * shade
-                    store(rest, at, r)
-                    g = a * (t * shade - r / (one - a))
+                    r = load(rest, at)
+                    store(rest, at, r + w * shade)
+                    g = a * (t * shade - r * through)
                     g = where(kept & (free <= _ALPHA_MAX), g, zero)
                     g0 = g0 + g
                     gy = gy + g * dy
@@ -213,16 +277,9 @@ def composite_backward(  # type: ignore[no-untyped-def]
                     gu = g * u
                     abs_x = abs_x + absolute(gu)
                     abs_y = abs_y + absolute(gu * slope + g * (steep * dy))
-                    after = where(kept, after, where(met, zero - absolute(t), t))
-                    store(T, at, after)
-                    if bits(after > zero) == 0:
-                        live &= ~(1 << y)
+                    store(T, at, where(kept, t, after))
                 dx = iota() - mx
                 abs_x = abs_x * (s[A] * _TWO_LN2)
                 gx = g0 * dx
                 parts = (g0, gx, gx * dx, gy, gy * dx, gyy, red, green, blue, far, abs_x, abs_y)
                 store(slots, entries[entry, 1] * WIDTH, sums(parts))
-                if live == 0:
-                    for skipped in range(entry + 1, starts[tile + 1]):
-                        store(slots, entries[skipped, 1] * WIDTH, splat(zero))
-                    break

@@ -91,7 +91,8 @@ class _Rasterize(torch.autograd.Function):
         rgb, alpha = torch.empty(call.height, call.width, 3), torch.empty(call.height, call.width)
         depth = torch.empty((call.height, call.width) if call.depth else (0, 0))
         shared = (call.width, call.height, tables.starts, tables.entries, tables.splats)
-        images = _arrays((rgb, alpha, depth))
+        left_over, stopped = torch.empty_like(alpha), torch.empty_like(alpha)
+        images = _arrays((rgb, alpha, depth, left_over, stopped))
         split_work(
             compositing.composite_forward,
             call.tile_rows,
@@ -100,23 +101,24 @@ class _Rasterize(torch.autograd.Function):
             call.background,
             *images,
         )
-        ctx.save_for_backward(*parameters, rgb, alpha, depth)
+        ctx.save_for_backward(*parameters, left_over, stopped)
         ctx.tables, ctx.call, ctx.means2d = tables, call, means2d
         info["tables"] = tables
         return rgb, alpha, depth
 
     @staticmethod
     def backward(ctx: Any, *d_images: Tensor) -> Any:
-        *parameters, rgb, alpha, depth = ctx.saved_tensors
+        *parameters, left_over, stopped = ctx.saved_tensors
         tables, call, means2d = ctx.tables, ctx.call, ctx.means2d
         slots = np.empty((len(tables.entries), projection.WIDTH), np.float32)
-        images = _arrays((rgb, alpha, depth, *d_images))
+        images = _arrays((left_over, stopped, *d_images))
         shared = (call.width, call.height, tables.starts, tables.entries, tables.splats)
         split_work(
             compositing.composite_backward,
             call.tile_rows,
             call.threads,
             *shared,
+            call.background,
             *images,
             slots,
         )

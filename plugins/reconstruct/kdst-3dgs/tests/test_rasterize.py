@@ -159,6 +159,7 @@ def thresholds(parameters, view, antialiased):
 
 @settings(max_examples=80, deadline=None)
 @example(609, 17, 6.0, -6.0, -6.0, 1, (37, 41), False)
+@example(458, 60, 0.3, 1.5, 6.0, 1, (50, 33), False)
 @example(6744, 1, 6.0, 1.5, 0.0, 9, (16, 16), False)
 @given(
     seed=st.integers(0, 10_000),
