@@ -29,6 +29,7 @@ from kdst_core.progress import Mode
 from kdst_core.received import check_artifacts, parse_result
 from kdst_core.rundir import CONFIG, REPORT, RESULT, Run, default_directory, write_atomically
 from kdst_core.sealed import loading
+from kdst_core.survival import exits_refused
 
 SCHEMA = 1
 
@@ -261,7 +262,8 @@ def _executed(prepared: Prepared, active: Run, method: Method) -> Outcome:
     process_state.import_measures(prepared)
     before = process_state.own_functions()
     try:
-        outcome = prepared.execute(active)
+        with exits_refused():
+            outcome = prepared.execute(active)
     except SystemExit as e:
         raise failure(method.plugin, e) from e
     if changed := process_state.replaced(before):

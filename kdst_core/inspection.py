@@ -6,20 +6,18 @@ it to a file. No answer is a failure.
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from kdst_core import survival
+
 Kind = Literal["method", "command"]
 LIMIT = 300.0
 """Seconds that an import may take."""
-SURVIVED = 73
-"""Exit code of a copy of the process that an import did not end."""
 
 
 def inspect(kind: Kind, name: str) -> list[str]:
@@ -57,40 +55,9 @@ def _read(answer: Path) -> list[str]:
 
 def _died(name: str, done: "subprocess.CompletedProcess[bytes]") -> str:
     """Say how a process ended that gave no answer."""
-    how = _how(done.returncode)
+    how = survival.how(done.returncode)
     last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
     return f"importing {name} ended the process {how}" + (f": {last[0][:200]}" if last else "")
-
-
-def _how(code: int) -> str:
-    """Return how a process ended, by its exit code, which is negative for a signal."""
-    return f"with exit code {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
-
-
-def refuse_dying(name: str) -> None:
-    """Raise KdstError for a method whose import ends the process, tried in a copy of this one.
-
-    A copy costs what the import costs. Where there is none, or threads run that it would lack, nothing
-    is tried.
-    """
-    from kdst_core.errors import KdstError
-
-    if not hasattr(os, "fork") or threading.active_count() > 1:
-        return
-    child = os.fork()
-    if not child:
-        try:
-            nowhere = os.open(os.devnull, os.O_RDWR)
-            os.dup2(nowhere, 1)
-            os.dup2(nowhere, 2)
-            problems("method", name)
-        finally:
-            os._exit(SURVIVED)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if code != SURVIVED:
-        raise KdstError(
-            f"importing {name} ended the process {_how(code)}.\nLeave it out, or repair it"
-        )
 
 
 def problems(kind: Kind, name: str) -> list[str]:
@@ -109,6 +76,7 @@ def problems(kind: Kind, name: str) -> list[str]:
 
 
 if __name__ == "__main__":
+    survival.load_untried()
     what: Kind = "method" if sys.argv[1] == "method" else "command"
     found = problems(what, sys.argv[2])
     target = Path(sys.argv[3])

@@ -4,7 +4,7 @@ import _thread
 import os
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pluggy
@@ -124,8 +124,10 @@ def _load(plugin: Plugin) -> Method:
     manager.add_hookspecs(hookspecs)
     for name, module in registry.observers():
         _register(manager, module, name)
+    with suppress(KdstError):
+        registry.load_bench(plugin.capability)  # so that a copy of the process has it loaded
     with loading():
-        module = registry.load_object(plugin.entry, plugin.package)
+        module = registry.load_object(plugin.entry, plugin.package, plugin.qualified, _described)
     _register(manager, module, plugin.qualified)
     try:
         manager.check_pending()
@@ -144,6 +146,11 @@ def _load(plugin: Plugin) -> Method:
         trace(manager)
     with loading():
         return Method(plugin, _describe(plugin, manager), manager)
+
+
+def _described(module: Any) -> Any:
+    """Call what describes a method, as the core does next."""
+    return module.describe()
 
 
 def _register(manager: pluggy.PluginManager, module: Any, name: str) -> None:

@@ -3,13 +3,13 @@
 import importlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import EntryPoint
 from typing import Any
 
 from attrs import evolve, field, frozen
 
-from kdst_core import __version__
+from kdst_core import __version__, survival
 from kdst_core.entries import COMMAND_CATALOGUE, COMMANDS, first_line
 from kdst_core.entries import find_source as find_source
 from kdst_core.errors import KdstError, did_you_mean
@@ -174,13 +174,25 @@ def _not_installed(name: str, plugins: list[Plugin]) -> str:
     return f"no method {name!r} is installed.{did_you_mean(name, known)}\nSee: kdst plugins"
 
 
-def load_object(entry: EntryPoint, package: str) -> Any:
+def load_object(
+    entry: EntryPoint, package: str, name: str = "", then: Callable[[Any], Any] = type
+) -> Any:
+    """Import what an entry point names, after a copy of this process has, which it might end.
+
+    name: how the plugin is called in an error. then: what is done with it next, which the copy tries too.
+    Raises KdstError as `load_published` does, and where the copy ended.
+    """
+    shield_libraries()
+    called = name or f"{entry.value} of {package}"
+    survival.refuse_dying(called, package, entry.module, lambda: then(_imported(entry)))
+    return load_published(entry, package)
+
+
+def load_published(entry: EntryPoint, package: str) -> Any:
     """Import what an entry point names; KdstError with module and exception when that fails."""
     shield_libraries()
     try:
-        loaded: Any = importlib.import_module(entry.module)
-        for part in filter(None, (entry.attr or "").split(".")):
-            loaded = getattr(loaded, part)
+        return _imported(entry)
     except KeyboardInterrupt:
         raise
     except BaseException as e:
@@ -189,6 +201,13 @@ def load_object(entry: EntryPoint, package: str) -> Any:
             f"{package} is broken: importing {entry.value} failed with {type(e).__name__}: {first}\n"
             f"The other plugins still work. Repair it: pip install --force-reinstall {package}"
         ) from e
+
+
+def _imported(entry: EntryPoint) -> Any:
+    """Return the object that an entry point names."""
+    loaded: Any = importlib.import_module(entry.module)
+    for part in filter(None, (entry.attr or "").split(".")):
+        loaded = getattr(loaded, part)
     return loaded
 
 
@@ -247,7 +266,8 @@ def _load_only(group: str, name: str, what: str, missing: str, owner: str = "") 
             f"{what} is registered by {' and '.join(packages)}.\n"
             f"Uninstall the one that you do not need: pip uninstall {' or '.join(packages)}"
         )
-    return load_object(found[0], packages[0])
+    load = load_published if normal(packages[0]) == owner else load_object
+    return load(found[0], packages[0])
 
 
 def _package(entry: EntryPoint) -> str:

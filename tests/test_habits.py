@@ -167,18 +167,6 @@ def test_a_plugin_that_ends_its_process_is_told_and_harms_nobody(
         assert "ended the process" in checked.output
 
 
-@pytest.mark.parametrize("words", ["compare letters other", "sweep s.toml"])
-def test_a_method_that_ends_the_process_that_imports_it_is_refused_by_name(
-    letters: Path, words: str
-) -> None:
-    (letters / "s.toml").write_text("methods = ['letters', 'other']\n")
-    (letters / "fake_other.py").write_text("import os\nprint('noise')\nos._exit(0)\n")
-    done = kdst(*words.split(), path=letters, cwd=letters)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("Error: importing other ended the process with exit code 0")
-    assert not (letters / "runs").exists()
-
-
 APP = """
 import typer
 app = typer.Typer()

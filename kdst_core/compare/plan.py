@@ -12,7 +12,6 @@ from kdst_core.api import Command
 from kdst_core.bench import Refusing
 from kdst_core.compare.digest import digest
 from kdst_core.errors import KdstError, did_you_mean
-from kdst_core.inspection import refuse_dying
 from kdst_core.options import Given, build, plain
 from kdst_core.rundir import CONFIG, slug
 
@@ -61,7 +60,6 @@ def contestant(word: str) -> Contestant:
     if (Path(word) / CONFIG).is_file() and word not in {p.name for p in registry.discover()}:
         return finished(Path(word))
     name, _, options = word.partition(":")
-    refuse_dying(name)
     chosen = api.command(name)
     known = {item.flag for item in chosen.items if item.section.table == chosen.method.name}
     own: dict[str, Given] = {}
