@@ -10,8 +10,8 @@ from kdst_adapt.data import Shift, expected_classes, lacks_classes
 from kdst_adapt.protocol import Stream
 from kdst_core.bench import Table
 
-DARK = 1 / 64
-"""Images without a pixel above this are not what anybody photographed."""
+DARK = 1 / 15
+"""Images without a pixel above this are not what anybody photographed: 16 grey levels end there."""
 LOOKED_AT = 64
 """Images whose pixels are looked at, two of each source at least."""
 

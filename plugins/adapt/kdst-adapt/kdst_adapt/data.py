@@ -105,7 +105,10 @@ def load(inputs: AdaptInputs, seed: int, live: Any = None) -> list[Shift]:
         shifts = LOADERS[kind](Path(place), inputs, severities)
     if inputs.corrupt:
         wanted = list(corruptions.CORRUPTIONS) if inputs.corrupt == ["all"] else inputs.corrupt
-        shifts = [n for s in shifts for c in wanted for n in _on_the_fly(s, c, severities)]
+        found = [n for s in shifts for c in wanted for n in _on_the_fly(s, c, severities)]
+        shifts = [
+            *{s.key: s for s in found}.values()
+        ]  # each stream once, however often it is named
     shifts = _chosen_types(shifts, inputs.types)
     shifts = [evolve(s, seed=seed) for s in shifts]
     if inputs.images is not None:
@@ -158,7 +161,7 @@ def parse_severities(text: str) -> list[int]:
     found: list[int] = []
     for part in text.split(","):
         low, _, high = part.partition("-")
-        if not (low.strip().isdigit() and (high.strip() or low).strip().isdigit()):
+        if not (low.strip().isdecimal() and (high.strip() or low).strip().isdecimal()):
             raise KdstError(f"--severity {text!r} is not understood; give 5, 1-5 or 1,3,5")
         if high and int(high) < int(low):
             raise KdstError(f"--severity {text!r} runs backwards; give the lower one first")
@@ -269,13 +272,19 @@ def _cifar_c(place: Path, inputs: AdaptInputs, severities: list[int]) -> list[Sh
     )
     if not files:
         raise KdstError(f"{place} holds no TYPE.npy; is this the unpacked data set?")
-    labels = _npy(place / "labels.npy")
+    if not inputs.corrupt and {f.stem for f in files}.issuperset(inputs.types):
+        files = [f for f in files if not inputs.types or f.stem in inputs.types]
+    labels = pixels.check_labels(_npy(place / "labels.npy"), str(place / "labels.npy"))
+    notes = _of_blocks(labels, place)
     shifts = []
     for severity in severities:
         for file in files:
             images = pixels.channels_last(_npy(file), str(file))
             if len(images) % 5:
-                raise KdstError(f"{file}: shape {images.shape} is not (5·N, height, width, 3)")
+                raise KdstError(
+                    f"{file}: shape {images.shape} is not (5·N, height, width, 3), the five severities"
+                    " in blocks.\nRemove it, or give --types with those that are so"
+                )
             count = len(images) // 5
             block = slice((severity - 1) * count, severity * count)
             if len(labels) not in (count, 5 * count):
@@ -283,11 +292,23 @@ def _cifar_c(place: Path, inputs: AdaptInputs, severities: list[int]) -> list[Sh
                     f"{place / 'labels.npy'} holds {len(labels)} labels for {count} images a"
                     f" severity in {file.name}; {count} or {5 * count} are allowed"
                 )
-            part = labels[block] if len(labels) == 5 * count else labels
+            whole = len(labels) == 5 * count
+            part = labels[block] if whole else labels
             pixels.check_range(images[block], str(file), block.start)
-            checked = pixels.check_labels(part, str(place / "labels.npy"))
-            shifts.append(Shift(file.stem, severity, images[block], checked))
+            told = notes if whole else ()
+            shifts.append(Shift(file.stem, severity, images[block], part, notes=told))
     return shifts
+
+
+def _of_blocks(labels: Array, place: Path) -> tuple[str, ...]:
+    """Return a note where the labels of five severities differ, which in the published data are equal."""
+    count = len(labels) // 5
+    if (labels[: 5 * count].reshape(5, -1) == labels[:count]).all():
+        return ()
+    return (
+        f"{place}: the labels are not the same for all five severities, as in the published data; if the"
+        " files hold one severity only, they were cut into five wrong blocks. Give npz:FILE then.",
+    )
 
 
 def _npy(path: Path) -> Array:
@@ -329,11 +350,17 @@ def _imagenet_c(place: Path, inputs: AdaptInputs, severities: list[int]) -> list
     types = [t for t in _types(place) if not inputs.types or t.name in inputs.types]
     if not types:
         raise KdstError(f"{place} holds no TYPE/SEVERITY/CLASS folders of ImageNet-C")
+    twice = [t for t in types if [o.name for o in types].count(t.name) > 1]
+    if twice:
+        raise KdstError(
+            f"{place} holds {twice[0].name} more than once: {twice[0]}, {twice[1]}.\n"
+            "Give imagenet-c: one of the folders that hold them"
+        )
     shifts = []
     for severity in severities:
         for folder in types:
             if not (folder / str(severity)).is_dir():
-                there = ", ".join(p.name for p in folders.subfolders(folder) if p.name in LEVELS)
+                there = ",".join(p.name for p in folders.subfolders(folder) if p.name in LEVELS)
                 raise KdstError(
                     f"{folder} has no severity {severity}; it has {there}.\nGive --severity {there},"
                     " or --types with those that have it"
@@ -360,6 +387,10 @@ def _npz(place: Path, inputs: AdaptInputs, severities: list[int]) -> list[Shift]
 
 def read_npz(place: Path) -> tuple[Array, Array]:
     """Return images (N, H, W, C) and labels (N,) of a .npz file."""
+    if place.is_file() and not zipfile.is_zipfile(place):
+        raise KdstError(
+            f"{place} is no whole .npz file of `images` and `labels`; it may be cut short"
+        )
     try:
         with np.load(place, allow_pickle=False) as file:
             missing = {"images", "labels"} - set(file.files)

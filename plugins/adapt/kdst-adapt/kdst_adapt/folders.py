@@ -25,6 +25,8 @@ HIDDEN = {
     *("System Volume Information", "Thumbs.db", "desktop.ini", "Icon\r"),
 }
 """Names that systems leave behind, besides those that begin with a dot."""
+PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}
+"""Names of parts of a data set, which are no classes where a folder holds nothing else."""
 SHOWN = 5
 """Names that a message shows."""
 
@@ -77,6 +79,7 @@ def scan(place: Path) -> Classes:
     paths: list[Path] = []
     labels: list[int] = []
     classes, empty = subfolders(place), []
+    _check_parts(place, classes)
     left = [p for p in sorted(place.iterdir()) if not p.is_dir()]
     skipped = [p for p in place.iterdir() if p.is_dir() and hidden(p.name)]
     for number, folder in enumerate(classes):
@@ -103,10 +106,28 @@ def scan(place: Path) -> Classes:
     )
 
 
+def _check_parts(place: Path, classes: Sequence[Path]) -> None:
+    """Raise KdstError for a folder of parts of a data set, whose classes lie one folder further down."""
+    parts = [p for p in classes if p.name.lower() in PARTS and subfolders(p)]
+    if parts and len(parts) == len(classes):
+        raise KdstError(
+            f"{place} holds {_some([p.name for p in parts])}, parts of a data set and no classes.\n"
+            f"Give one of them, such as folder:{parts[-1]}"
+        )
+
+
 def _files(folder: Path, skipped: list[Path]) -> list[Path]:
-    """Return all files below a folder, by path; hidden folders are added to `skipped`."""
-    found = []
+    """Return all files below a folder, by path; hidden folders are added to `skipped`.
+
+    Links are followed, but not back to a folder that was seen or lies above.
+    """
+    found, seen = [], set(folder.resolve().parents)
     for root, folders, files in os.walk(folder, followlinks=True):
+        here = Path(root).resolve()
+        if here in seen:
+            folders.clear()
+            continue
+        seen.add(here)
         skipped += [Path(root, f) for f in folders if hidden(f)]
         folders[:] = sorted(f for f in folders if not hidden(f))
         found += [Path(root, f) for f in files]
@@ -190,12 +211,17 @@ def rgb(image: "Image") -> "Image":
     """
     from PIL import Image as Pillow
 
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+    _check_mode(image)
+    if image.mode.startswith("I"):
         wide = np.asarray(image).astype(np.float64)
         return Pillow.fromarray((wide * (255 / 65535)).round().astype(np.uint8)).convert("RGB")
-    if image.mode in ("I", "F"):
-        raise ValueError("pixels of 32 bits, whose range is not known; store 8 or 16 bits")
     return image.convert("RGB")
+
+
+def _check_mode(image: "Image") -> None:
+    """Raise ValueError for pixels of 32 bits, as which Pillow also reads 16 bits of PNG and PGM."""
+    if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
+        raise ValueError("pixels of 32 bits, whose range is not known; store 8 or 16 bits")
 
 
 def check_files(paths: Sequence[Path], frame: Frame) -> None:
@@ -207,9 +233,12 @@ def check_files(paths: Sequence[Path], frame: Frame) -> None:
         try:
             with Pillow.open(path) as file:
                 size = frame.size(*file.size)
-                if not _ends(path):
+                _check_mode(file)
+                if file.format == "PNG":
+                    file.verify()  # by the sums that it holds
+                elif not _ends(path):
                     file.load()
-        except (OSError, SyntaxError, Pillow.DecompressionBombError) as e:
+        except (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError) as e:
             raise KdstError(f"{path} cannot be read as an image ({e})") from e
         if frame.crop is not None:
             _check_crop(path, size, frame.crop)
@@ -218,8 +247,8 @@ def check_files(paths: Sequence[Path], frame: Frame) -> None:
 
 
 def _ends(path: Path) -> bool:
-    """Return whether a file closes as PNG and JPEG do, which one that is cut short does not."""
+    """Return whether a file closes as JPEG does, which one that is cut short does not."""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - 16))
         tail = file.read()
-    return b"IEND" in tail or tail.endswith(b"\xff\xd9")
+    return tail.endswith(b"\xff\xd9")

@@ -13,8 +13,8 @@ from kdst_adapt import pixels
 from kdst_core.errors import KdstError
 
 WHERE = "the data given"
-ASKED_TWICE = 8
-"""Items that are asked for again, to find what is random in a data set."""
+ASKED_TWICE = 16
+"""Items, from the first to the last, that are asked for again, to find what is random in a data set."""
 ALLOWED = "give a name, a pair (images, labels), or a Dataset or DataLoader of such pairs"
 
 
@@ -133,11 +133,12 @@ def _one(item: Any, number: int) -> tuple[NDArray[Any], Any]:
 def _dataset(items: Any) -> tuple[Any, NDArray[Any]]:
     """Go through a Dataset once: labels are kept, images checked and left."""
     labels: list[int] = []
-    early: list[NDArray[Any]] = []
+    again = {*np.linspace(0, len(items) - 1, min(len(items), ASKED_TWICE)).astype(int).tolist()}
+    kept: dict[int, NDArray[Any]] = {}
     for number in range(len(items)):
         image, label = _one(_asked(items, number), number)
-        early += [image] if number < ASKED_TWICE else []
-        first = early[0]
+        kept |= {number: image} if number in again else {}
+        first = kept[0]
         if (image.shape, image.dtype) != (first.shape, first.dtype):
             raise KdstError(
                 f"{WHERE}: item {number} is {image.dtype} of shape {image.shape}, item 0 is"
@@ -145,14 +146,18 @@ def _dataset(items: Any) -> tuple[Any, NDArray[Any]]:
             )
         pixels.check_range(image[None], WHERE, number)
         labels.append(_label(label, number))
-    if not early:
+    if not kept:
         raise KdstError(f"{WHERE} holds no images")
+    for number, before in kept.items():
+        image, label = _one(_asked(items, number), number)
+        same = np.array_equal(image, before)
+        if not same or _label(label, number) != labels[number]:
+            what = "another label" if same else "other pixels"
+            raise KdstError(
+                f"{WHERE}: item {number} has {what} each time it is asked for, so that no run could be"
+                " made again.\nLeave out what is random in the data set"
+            )
     images = Items(items, range(len(labels)), first.shape, first.dtype)
-    if not np.array_equal(images[range(len(early))], np.stack(early)):
-        raise KdstError(
-            f"{WHERE}: an item has other pixels each time it is asked for, so that no run could be made"
-            " again.\nLeave out what is random in the data set's transform"
-        )
     return images, pixels.check_labels(np.array(labels), WHERE)
 
 
@@ -165,13 +170,13 @@ def _label(label: Any, number: int) -> int:
 
 
 def _collected(batches: Iterable[Any]) -> tuple[Any, NDArray[Any]]:
-    """Go through a loader once and keep everything."""
+    """Go through a loader, or an iterator of batches or of single images, once and keep everything."""
     found, labels = [], []
     single = isinstance(batches, IterableDataset) or getattr(batches, "batch_size", 1) is None
     single = single and getattr(batches, "batch_sampler", None) is None
     for number, batch in enumerate(_pairs(batches)):
         images, of_batch = batch
-        if single:
+        if _axes(of_batch) == 0 or (single and _axes(images) < 4):
             image, label = _one(batch, number)
             images, of_batch = image[None], [_label(label, number)]
         else:
@@ -187,14 +192,22 @@ def _collected(batches: Iterable[Any]) -> tuple[Any, NDArray[Any]]:
 
 
 def _pairs(batches: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-    """Yield the first two parts of each batch; KdstError where it has fewer."""
-    for number, batch in enumerate(batches):
+    """Yield the first two parts of each batch; KdstError where it has fewer, or the loader fails."""
+    for number, batch in enumerate(_yielded(batches)):
         if isinstance(batch, dict):
             yield _from_names(batch, number)
         elif isinstance(batch, tuple | list) and len(batch) >= 2:
             yield batch[0], batch[1]
         else:
             raise KdstError(f"{WHERE}: batch {number} is no pair (images, labels); {ALLOWED}")
+
+
+def _yielded(batches: Iterable[Any]) -> Iterator[Any]:
+    """Yield what a loader or an iterator gives; KdstError where it fails."""
+    try:
+        yield from batches
+    except Exception as e:  # what a user's loader may raise is open
+        raise KdstError(f"{WHERE}: {type(e).__name__}: {str(e).partition(chr(10))[0]}") from e
 
 
 def _from_names(item: dict[str, Any], number: int) -> tuple[Any, Any]:

@@ -86,8 +86,8 @@ def check_labels(labels: Array, place: str) -> Array:
 
 def check(images: Any, labels: Array, place: str, *, first: bool = False) -> tuple[Any, Array]:
     """Return images (N, H, W, C) and labels (N,); KdstError for a wrong shape, type, range or NaN."""
-    images = channels_last(images, place, first=first)
+    images, labels = channels_last(images, place, first=first), check_labels(labels, place)
     if len(images) != len(labels):
         raise KdstError(f"{place}: {len(images)} images but {len(labels)} labels")
     check_range(images, place)
-    return images, check_labels(labels, place)
+    return images, labels
