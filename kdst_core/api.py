@@ -367,7 +367,7 @@ def load_result(directory: Path) -> Result:
     """Return a finished run from its directory; KdstError when there is none, or what it holds is no
     result or an artifact is no regular file of the run."""
     path = directory / RESULT
-    if not path.is_file():
+    if not path.exists():
         state = "an unfinished run" if (directory / CONFIG).is_file() else "no run"
         raise KdstError(f"{directory} holds {state}: {RESULT} is missing")
     data = parse_result(path, SCHEMA)

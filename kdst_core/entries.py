@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from kdst_core.regular import MOST, regular
+
 DOCSTRING = re.compile(rb'\s*(?:#[^\n]*\n\s*)*[rR]?"""([^\n"\\]+)')
 
 
@@ -22,6 +24,8 @@ COMMAND_CATALOGUE = {
 """Published commands outside the core and the package of each, for 'not installed' messages."""
 
 
+MOST_ENTRIES = 500
+"""Entry points of kdst that a package may have; where there are more, none is read."""
 RESERVED_NAMES = ("input", "run")
 """Tables of every configuration, so that no method can have their names."""
 
@@ -76,6 +80,8 @@ def _zipped(archive: str) -> list[str]:
     """Return the folders of metadata at the top of an archive on sys.path."""
     import zipfile
 
+    if not os.path.isfile(archive):
+        return []
     try:
         with zipfile.ZipFile(archive) as file:
             return sorted({name.partition("/")[0] for name in file.namelist()})
@@ -89,10 +95,10 @@ def _text(folder: str, name: str) -> str:
         if os.path.isfile(folder):
             import zipfile
 
-            with zipfile.ZipFile(folder) as archive:
-                return archive.read(f"{name}/entry_points.txt").decode("utf-8", "replace")
-        with open(os.path.join(folder, name, "entry_points.txt"), "rb") as file:
-            return file.read().decode("utf-8", "replace")
+            where = f"{name}/entry_points.txt"
+            with zipfile.ZipFile(folder) as archive, archive.open(where) as file:
+                return file.read(MOST).decode("utf-8", "replace")
+        return regular(os.path.join(folder, name, "entry_points.txt")).decode("utf-8", "replace")
     except (OSError, KeyError, ValueError):
         return ""
 
@@ -109,7 +115,7 @@ def _entries(text: str, group: str) -> list[Entry]:
             name, _, value = line.partition("=")
             if is_name(name.strip()):
                 found.append(Entry(name.strip(), value.strip()))
-    return found
+    return found if len(found) <= MOST_ENTRIES else []
 
 
 def find_source(module: str) -> Any | None:

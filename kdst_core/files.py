@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,13 @@ def refuse_links(directory: Path) -> None:
     """Raise KdstError where a directory that somebody may have sent holds a link, a pipe or a device:
     what is written to it would go elsewhere."""
     for path in directory.rglob("*"):
-        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+        found = path.lstat()
+        if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
             raise KdstError(f"{path} is a link or no regular file; a run holds its own files only")
+        if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
+            raise KdstError(
+                f"{path} is also a file elsewhere (a hard link); copy the run, then resume"
+            )
 
 
 def claim(directory: Path) -> Any:

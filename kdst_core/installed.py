@@ -4,17 +4,20 @@
 one package is a problem of that package.
 """
 
-import contextlib
-import functools
+import errno
 import re
-from collections.abc import Iterator
-from importlib import metadata
 from importlib.metadata import Distribution, EntryPoint, distributions
+from pathlib import Path
 from typing import Any
 
 from attrs import frozen
 
-from kdst_core.entries import RESERVED_NAMES, find_source, is_name
+from kdst_core.entries import MOST_ENTRIES, RESERVED_NAMES, find_source, is_name
+from kdst_core.regular import refuse_other, regular
+
+ENTRY_POINTS = "entry_points.txt"
+METADATA = ("METADATA", "PKG-INFO", "requires.txt", "")
+"""Files of a distribution that say what it is; the last is an old one that is a file itself."""
 
 
 @frozen
@@ -38,20 +41,47 @@ class Package:
         """Its version, empty where its metadata give none."""
         return said(self.dist, "Version")
 
-    def entries(self) -> Iterator[tuple[EntryPoint, str]]:
-        """Yield the entry points of kdst, each with what is wrong with its line, else an empty text."""
-        try:
-            text = self.dist.read_text("entry_points.txt") or ""
-        except UnicodeDecodeError as e:
-            text = e.object.decode("utf-8", "replace")
-        except Exception:
-            return
-        group = ""
-        for line in map(str.strip, text.splitlines()):
+    def entries(self) -> list[tuple[EntryPoint, str]]:
+        """Return the entry points of kdst, each with what is wrong with its line, else an empty text.
+
+        Raises OSError, with a reason in a user's words, where they cannot be read or are too many.
+        """
+        group, lines = "", []
+        for line in map(str.strip, self._table().splitlines()):
             if line.startswith("["):
                 group = line.strip("[]").strip()
             elif group.startswith("kdst.") and line and not line.startswith(("#", ";")):
-                yield self._entry(group, line)
+                lines.append((group, line))
+        if len(lines) > MOST_ENTRIES:
+            raise OSError(
+                errno.E2BIG,
+                f"has {len(lines):,} entry points of kdst, more than {MOST_ENTRIES}",
+                ENTRY_POINTS,
+            )
+        return [self._entry(group, line) for group, line in lines]
+
+    def _table(self) -> str:
+        """Return the file of its entry points, empty where it has none; OSError where it cannot be read."""
+        folder = getattr(self.dist, "_path", None)
+        try:
+            if isinstance(folder, Path):
+                return regular(folder / ENTRY_POINTS).decode("utf-8", "replace")
+            return self.dist.read_text(ENTRY_POINTS) or ""
+        except (FileNotFoundError, NotADirectoryError):
+            return ""
+        except UnicodeDecodeError as e:
+            return str(e.object.decode("utf-8", "replace"))
+        except OSError:
+            raise
+        except Exception as e:
+            raise OSError(errno.EIO, f"cannot be read ({type(e).__name__})", ENTRY_POINTS) from e
+
+    def readable(self) -> list[tuple[EntryPoint, str]]:
+        """Return its entry points as `entries` does, none where they cannot be read."""
+        try:
+            return self.entries()
+        except OSError:
+            return []
 
     def _entry(self, group: str, line: str) -> tuple[EntryPoint, str]:
         """Return the entry point of one line and what is wrong with it."""
@@ -74,6 +104,7 @@ class Package:
 
     def requires(self) -> list[str]:
         """Return the lines of its requirements; an error of the metadata is raised."""
+        _refuse_pipes(self.dist)
         return list(self.dist.requires or ())
 
     def summary(self) -> str:
@@ -100,9 +131,23 @@ def normal(name: str) -> str:
 def said(dist: Distribution, field: str) -> str:
     """Return a field of the metadata, empty where it cannot be read."""
     try:
+        _refuse_pipes(dist)
         return str(dist.metadata[field] or "") if field in dist.metadata else ""
     except Exception:
         return ""
+
+
+def _refuse_pipes(dist: Distribution) -> None:
+    """Raise OSError where reading what a distribution says of itself would wait for a writer."""
+    folder = getattr(dist, "_path", None)
+    if isinstance(folder, Path):
+        for name in METADATA:
+            refuse_other(folder / name, folder=not name)
+
+
+def why(package: Package, error: OSError) -> str:
+    """Return in a line why the entry points of a package are not read."""
+    return f"{package.name}: its {ENTRY_POINTS} {error.strerror}, so that nothing of it is listed"
 
 
 def entry_points(group: str, name: str | None = None) -> list[EntryPoint]:
@@ -110,39 +155,9 @@ def entry_points(group: str, name: str | None = None) -> list[EntryPoint]:
     return [
         entry
         for package in packages().values()
-        for entry, fault in package.entries()
+        for entry, fault in package.readable()
         if not fault and entry.group == group and name in (None, entry.name)
     ]
-
-
-def shield_libraries() -> None:
-    """Let libraries that list entry points, as torch does when it is imported, pass over faulty packages.
-
-    `importlib.metadata.entry_points` answers as before, and only where it would raise without those
-    packages whose entry points cannot be read.
-    """
-    original = metadata.entry_points
-    if getattr(original, "shielded", False):
-        return
-
-    @functools.wraps(original)
-    def tolerant(**wanted: Any) -> Any:
-        try:
-            return original(**wanted)
-        except (TypeError, ValueError):
-            return _readable().select(**wanted)
-
-    vars(tolerant)["shielded"] = True
-    metadata.entry_points = tolerant
-
-
-def _readable() -> metadata.EntryPoints:
-    """Return all entry points of the packages whose files can be read."""
-    found: list[EntryPoint] = []
-    for package in packages().values():
-        with contextlib.suppress(TypeError, ValueError):
-            found += package.dist.entry_points
-    return metadata.EntryPoints(found)
 
 
 def misfits(package: Package, known: dict[str, Package], core: str) -> list[str]:
@@ -152,6 +167,8 @@ def misfits(package: Package, known: dict[str, Package], core: str) -> list[str]
     """
     try:
         lines = package.requires()
+    except OSError as e:
+        return [f"its {Path(e.filename or METADATA[0]).name} {e.strerror or 'cannot be read'}"]
     except Exception as e:
         return [f"its METADATA cannot be read ({type(e).__name__})"]
     found = []
@@ -192,8 +209,9 @@ def core_requirement(dist: Any) -> Any | None:
     from packaging.requirements import InvalidRequirement, Requirement
 
     try:
+        _refuse_pipes(dist)
         lines = [line for line in dist.requires or () if "kdst" in line and "core" in line]
         parsed = [Requirement(line) for line in lines]
-    except (InvalidRequirement, UnicodeDecodeError):
+    except (InvalidRequirement, OSError, UnicodeDecodeError):
         return None
     return next((r for r in parsed if normal(r.name) == "kdst-core"), None)

@@ -9,6 +9,7 @@ from typing import Any
 
 from kdst_core.errors import KdstError
 from kdst_core.registry import CAPABILITIES
+from kdst_core.regular import regular
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """What a method, a package, a capability or a version may be called in a message."""
@@ -16,6 +17,8 @@ STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud
 """Controls of a terminal, marks that turn the direction of a text, and halves of pairs."""
 DEEPEST = 40
 """Tables in tables of a result; kdst writes four."""
+LONGEST = 1 << 26
+"""Bytes of a result; those that kdst writes have a few thousand."""
 FIRST_BYTES = {
     ".png": lambda head: head.startswith(b"\x89PNG\r\n\x1a\n"),
     ".npz": lambda head: head.startswith(b"PK"),
@@ -34,12 +37,14 @@ def parse_result(path: Path, schema: int) -> dict[str, Any]:
     try:
         if path.is_symlink():
             raise KdstError(f"{path} is a link; a run holds regular files only")
-        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
+        data = json.loads(regular(path, LONGEST).decode("utf-8"), parse_constant=_no_constant)
         if _depth(data) > DEEPEST:
             raise RecursionError
     except RecursionError:
         raise KdstError(f"cannot read {path}: it is nested too deeply") from None
-    except (OSError, ValueError) as e:
+    except OSError as e:
+        raise KdstError(f"cannot read {path}: it {e.strerror}") from e
+    except ValueError as e:
         raise KdstError(f"cannot read {path}: {e}") from e
     if not isinstance(data, dict) or data.get("schema") != schema:
         raise KdstError(f"{path} is not a result of schema {schema}")

@@ -20,9 +20,10 @@ from kdst_core.installed import (
     module_problem,
     normal,
     packages,
-    shield_libraries,
+    why,
 )
 from kdst_core.installed import core_requirement as core_requirement
+from kdst_core.shield import shield_libraries
 
 GROUP = "kdst."
 BENCHES = "kdst.benches"
@@ -80,17 +81,23 @@ def discover(*, disabled_too: bool = False) -> list[Plugin]:
 
     disabled_too: whether those that KDST_DISABLE or KDST_ONLY switch off are in it.
     """
-    known = packages()
-    found = [
-        _plugin(entry, fault, package, known)
-        for package in known.values()
-        for entry, fault in package.entries()
-        if entry.group.removeprefix(GROUP) in CAPABILITIES
-    ]
+    return survey(disabled_too=disabled_too)[0]
+
+
+def survey(*, disabled_too: bool = False) -> tuple[list[Plugin], list[str]]:
+    """Return what `discover` does, and a line for each package whose entry points cannot be read."""
+    known, unread, found = packages(), [], []
+    for package in known.values():
+        try:
+            for entry, fault in package.entries():
+                if entry.group.removeprefix(GROUP) in CAPABILITIES:
+                    found.append(_plugin(entry, fault, package, known))
+        except OSError as e:
+            unread.append(why(package, e))
     chosen = (p for p in found if disabled_too or _enabled(p))
     found = sorted({p.qualified: p for p in chosen}.values(), key=_order)
     owners = Counter(p.name for p in found)
-    return [_with_duplicates(p, found) if owners[p.name] > 1 else p for p in found]
+    return [_with_duplicates(p, found) if owners[p.name] > 1 else p for p in found], unread
 
 
 def available(plugins: list[Plugin] | None = None) -> dict[str, str]:

@@ -98,7 +98,9 @@ class Run:
         Raises KdstError when the directory holds a finished run, another run's files, a run with
         another configuration, or cannot be written.
         """
-        if not extended:
+        if extended:
+            refuse_links(self.dir)
+        else:
             self._refuse_conflicts(config, resume=resume)
         self._found = self.dir.exists()
         try:

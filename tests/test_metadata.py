@@ -1,16 +1,22 @@
 """Metadata of installed packages: whatever they hold is a problem of that one package."""
 
+import json
 import os
+import socket
 import sys
 import zipfile
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kdst_core import entries, installed, registry
+from kdst_core import entries, registry, shield
+from kdst_core.cli import doctor
+from kdst_core.cli.plugins import command as plugins
 from kdst_core.errors import KdstError
 
 CODE = '"""A module."""\n'
@@ -93,7 +99,7 @@ def test_libraries_that_list_entry_points_pass_over_a_faulty_package(
 ) -> None:
     package(site, "fake-line", "[kdst.invert]\nno entry\n")
     monkeypatch.setattr(metadata, "entry_points", metadata.entry_points)
-    installed.shield_libraries()
+    shield.shield_libraries()
     assert "right" in metadata.entry_points(group="kdst.invert").names
     assert metadata.entry_points(group="no.such.group") == ()
 
@@ -127,6 +133,66 @@ def test_a_command_in_an_archive_is_listed(site: Path, monkeypatch: pytest.Monke
         )
     monkeypatch.syspath_prepend(archive)
     assert "zipped" in entries.commands()
+
+
+def _socket(path: Path) -> None:
+    """Put a socket at a path, whose folder may have a name that is too long for one."""
+    before = Path.cwd()
+    os.chdir(path.parent)
+    try:
+        socket.socket(socket.AF_UNIX).bind(path.name)
+    finally:
+        os.chdir(before)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, _socket])
+@pytest.mark.parametrize("file", ["entry_points.txt", "METADATA", "RECORD", "PKG-INFO"])
+def test_what_is_no_file_in_place_of_one_is_told_and_waited_for_by_nobody(
+    site: Path, monkeypatch: pytest.MonkeyPatch, file: str, make: Any
+) -> None:
+    info = package(
+        site, "fake-piped", "[kdst.invert]\npiped = fake_right\n[kdst.commands]\na = b:c\n"
+    )
+    (info / file).unlink(missing_ok=True)
+    make(info / file)
+    os.utime(site)
+    found, unread = registry.survey()
+    reasons = [*unread, *(p for plugin in found if plugin.name == "piped" for p in plugin.problems)]
+    assert all("is no regular file" in reason for reason in reasons)
+    assert bool(reasons) is (file != "RECORD")
+    assert "right" in {p.name for p in found}
+    assert all("fake-piped" in line for line in unread)
+    assert bool([c for c in entries.commands() if c == "a"]) is (file != "entry_points.txt")
+    monkeypatch.setattr(metadata, "entry_points", metadata.entry_points)
+    shield.shield_libraries()
+    assert "right" in metadata.entry_points(group="kdst.invert").names
+
+
+def test_a_package_that_is_a_pipe_is_passed_over(site: Path) -> None:
+    os.mkfifo(site / "fake_pipe-1.0.egg-info")
+    os.utime(site)
+    assert "right" in {p.name for p in registry.discover()}
+    assert doctor._stale() == []
+
+
+def test_a_package_of_too_many_methods_is_told_and_not_listed(site: Path) -> None:
+    many = "".join(f"m{n} = nowhere\n" for n in range(20_000))
+    package(site, "fake-many", f"[kdst.invert]\n{many}")
+    package(site, "fake-crowd", f"[kdst.commands]\n{many}")
+    package(site, "fake-long", "[kdst.invert]\nlong = fake_right\n" + "#" * (1 << 23))
+    found, unread = registry.survey()
+    assert not [p for p in found if p.package in ("fake-many", "fake-long")]
+    assert sorted(line for line in unread if line.startswith("fake-")) == [
+        "fake-crowd: its entry_points.txt has 20,000 entry points of kdst, more than 500, so that"
+        " nothing of it is listed",
+        "fake-long: its entry_points.txt is longer than 4 MiB, so that nothing of it is listed",
+        "fake-many: its entry_points.txt has 20,000 entry points of kdst, more than 500, so that"
+        " nothing of it is listed",
+    ]
+    assert "m1" not in entries.commands()
+    listed = CliRunner().invoke(plugins, ["--json"])
+    assert listed.stderr.count("Warning: fake-") == 3
+    assert "right" in {row["name"] for row in json.loads(listed.stdout)}
 
 
 LINES = st.one_of(

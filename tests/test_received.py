@@ -1,6 +1,8 @@
 """A run directory that somebody sent: whatever it holds, it is read as data and refused in a line."""
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from click.testing import CliRunner
 from kdst_core import api
 from kdst_core.cli.report import command
 from kdst_core.errors import KdstError
+from kdst_core.rundir import Run
 
 RESULT: dict[str, Any] = {
     "schema": 1, "method": "m", "capability": "adapt", "plugin": "kdst-m", "plugin_version": "1.0",
@@ -133,3 +136,41 @@ def test_artifacts_that_do_not_fit_are_the_files_fault(received: Path, monkeypat
     done = CliRunner().invoke(command, [str(received)])
     assert isinstance(done.exception, KdstError)
     assert "does not fit (KeyError: 'methods')" in str(done.exception)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_a_result_that_is_no_file_is_refused_at_once(
+    received: Path, make: Callable[[Path], None]
+) -> None:
+    (received / "result.json").unlink()
+    make(received / "result.json")
+    with pytest.raises(KdstError, match=r"result\.json: it is no regular file$"):
+        api.load_result(received)
+
+
+def test_a_result_of_an_absurd_length_is_not_read(received: Path) -> None:
+    with (received / "result.json").open("ab") as file:
+        file.truncate(1 << 30)
+    with pytest.raises(KdstError, match="is longer than 64 MiB"):
+        api.load_result(received)
+
+
+@pytest.mark.parametrize("name", ["events.jsonl", "input", "artifacts/c.json", "config.toml"])
+@pytest.mark.parametrize("kind", ["pipe", "link", "hard link"])
+def test_a_run_that_goes_on_writes_to_files_of_its_own(
+    tmp_path: Path, received: Path, name: str, kind: str
+) -> None:
+    victim = tmp_path.parent / f"{tmp_path.name}-victim"
+    victim.write_text("three weeks of notes")
+    path = received / name
+    path.unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "link":
+        path.symlink_to(victim)
+    else:
+        path.hardlink_to(victim)
+    run = Run(received, seed=0, device="cpu", show="quiet")
+    with pytest.raises(KdstError, match="hard link" if kind == "hard link" else "is a link or no"):
+        run.open({"m": {}}, resume=True, extended=True)
+    assert victim.read_text() == "three weeks of notes"

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from kdst_core import charts
 from kdst_core.cli.sweep import command
 from kdst_core.errors import KdstError
+from kdst_core.sweep import state
 from kdst_core.sweep.display import clock, line
 from kdst_core.sweep.file import read
 from kdst_core.sweep.state import Counts
@@ -200,3 +201,11 @@ def test_numbers_are_told_as_people_read_them() -> None:
     counts = Counts(19, 2, 3, 0, 42.0)
     assert line(counts) == "cases: 19 queued, 2 running, 3 done, 0 failed, 42 s left"
     assert counts.total == 24
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"error": 1}', "[" * 99_999])
+def test_a_record_of_a_failure_that_is_none_is_refused_in_a_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    with pytest.raises(KdstError, match="says of no case how it failed"):
+        state._failure(path)

@@ -26,7 +26,10 @@ def command() -> None:
     for line in _stale():
         problems += 1
         click.echo(f"STALE   {line}")
-    plugins = registry.discover()
+    plugins, unread = registry.survey()
+    for line in unread:
+        problems += 1
+        click.echo(f"BROKEN  {line}")
     for plugin, broken in zip(plugins, _broken(plugins), strict=True):
         reasons = [*plugin.problems, *broken]
         click.echo(f"{'ok    ' if not reasons else 'BROKEN'}  {plugin.qualified} {plugin.version}")

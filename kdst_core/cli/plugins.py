@@ -16,7 +16,9 @@ def command(available: bool, as_json: bool) -> None:
     if available:
         _available(as_json)
         return
-    plugins = registry.discover()
+    plugins, unread = registry.survey()
+    for line in unread:
+        click.secho(f"Warning: {line}", fg="yellow", err=True)
     rows: list[dict[str, Any]] = [
         {
             "name": p.name,

@@ -11,7 +11,9 @@ from attrs import frozen
 
 from kdst_core.compare import worker
 from kdst_core.compare.worker import End
+from kdst_core.errors import KdstError
 from kdst_core.files import write_atomically
+from kdst_core.regular import regular
 from kdst_core.rundir import RESULT
 from kdst_core.sweep.plan import Case
 
@@ -82,7 +84,7 @@ class State:
         for case in self.cases:
             path = self._failure(case)
             if path.exists() and not self.is_done(case):
-                found[case.label] = json.loads(path.read_text(encoding="utf-8"))
+                found[case.label] = _failure(path)
         return found
 
     def running(self) -> dict[str, float]:
@@ -104,6 +106,15 @@ class State:
         )
         queued = max(0, len(self.cases) - done - failed - running)
         return Counts(queued, running, done, failed)
+
+
+def _failure(path: Path) -> dict[str, Any]:
+    """Return what a file says of a case that failed; KdstError where it is none of a sweep."""
+    try:
+        found: dict[str, Any] = json.loads(regular(path))
+        return {"error": str(found["error"]), "attempts": int(found["attempts"])}
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as e:
+        raise KdstError(f"{path} says of no case how it failed; remove it") from e
 
 
 def _changed(path: Path) -> float:
