@@ -10,13 +10,8 @@ from typing import Any
 from attrs import frozen
 
 from kdst_core.bench import Column, Comparable, Contender
+from kdst_core.statistics import normal_interval, student_quantile, two_sided_p
 
-T_975 = (
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160,
-    2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056,
-    2.052, 2.048, 2.045, 2.042,
-)  # fmt: skip
-"""The .975 quantile of Student's t for 1 to 30 degrees of freedom."""
 TESTED = "behind the best"
 """Header of the paired test."""
 
@@ -62,15 +57,12 @@ def over_seeds(numbers: Sequence[float]) -> Value:
         return Value(math.nan, None)
     if count < 2:
         return Value(numbers[0], None)
-    quantile = T_975[count - 2] if count - 2 < len(T_975) else 1.96
-    return Value(mean(numbers), quantile * stdev(numbers) / math.sqrt(count))
+    return Value(mean(numbers), student_quantile(count - 1) * stdev(numbers) / math.sqrt(count))
 
 
 def paired_test(difference: float, error: float) -> Test:
     """Return interval and p of a difference with a standard error (normal approximation)."""
-    z = abs(difference) / error if error > 0 else (math.inf if difference else 0.0)
-    reach = 1.96 * error
-    return Test(difference, difference - reach, difference + reach, math.erfc(z / math.sqrt(2)))
+    return Test(difference, *normal_interval(difference, error), two_sided_p(difference, error))
 
 
 def columns(contenders: Sequence[Contender], bench: Comparable | None) -> list[Column]:

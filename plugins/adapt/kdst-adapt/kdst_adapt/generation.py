@@ -15,6 +15,7 @@ from kdst_adapt.probe import NetworkProbe, energies, network, place
 from kdst_core import charts
 from kdst_core.bench import Figure
 from kdst_core.contracts import OnlinePredictor
+from kdst_core.statistics import Z_975
 
 STEPS, SIZE, STD = 100, 0.1, 0.01
 """Steps of SGLD, their size along the gradient, standard deviation of the noise."""
@@ -99,7 +100,7 @@ def lines(found: Mapping[str, float], streams: Sequence[str]) -> list[str]:
         energy, error = (found[f"study.generation.energy.{k}"] for k in (name, f"error.{name}"))
         seen = found[f"study.generation.recognised.{name}"]
         label = "before adaptation" if name == BEFORE else f"after {name}"
-        out.append(f"  {label}: {energy:.2f} ± {1.96 * error:.2f}, {100 * seen:.0f} %")
+        out.append(f"  {label}: {energy:.2f} ± {Z_975 * error:.2f}, {100 * seen:.0f} %")
     return out
 
 
@@ -118,7 +119,7 @@ def figures(
         for y, name in enumerate(names):
             energy, error = (found[f"study.generation.energy.{k}"] for k in (name, f"error.{name}"))
             colour = charts.SERIES[1 if name == BEFORE else 2]
-            axes.errorbar([energy], [y], xerr=[1.96 * error], fmt="o", color=colour, capsize=3)
+            axes.errorbar([energy], [y], xerr=[Z_975 * error], fmt="o", color=colour, capsize=3)
         axes.margins(y=0.5 / len(names))
         axes.locator_params(axis="x", nbins=6)
         axes.set_yticks(range(len(names)), ["before", *(f"after {s}" for s in streams)])

@@ -6,6 +6,8 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
+from kdst_core.statistics import normal_interval
+
 BINS = 10
 """Equal-width bins of the calibration error, as in TEA's study of calibration."""
 CONFIDENCE, CORRECT, NLL, ENERGY, CLASS = range(5)
@@ -92,4 +94,4 @@ def paired_difference(
     else:
         variances = [g.var().item() / len(g) if len(g) > 1 else 0.25 for g in gaps]
         error = sum(variances) ** 0.5 / len(gaps)
-    return mean, mean - 1.96 * error, mean + 1.96 * error
+    return mean, *normal_interval(mean, error)

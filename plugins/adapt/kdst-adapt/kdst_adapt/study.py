@@ -15,6 +15,7 @@ from kdst_adapt.protocol import Stream, Trace
 from kdst_core import charts
 from kdst_core.bench import Figure
 from kdst_core.errors import KdstError
+from kdst_core.statistics import fisher
 
 LEAST = 4
 """Streams from which on a correlation has an interval."""
@@ -99,8 +100,7 @@ def correlation(x: Sequence[float], y: Sequence[float]) -> tuple[float, float, f
         return 0.0, -1.0, 1.0
     r = sum((a - mx) * (b - my) for a, b in zip(x, y, strict=True)) / math.sqrt(vx * vy)
     r = max(-1.0, min(1.0, r))
-    z, reach = math.atanh(max(-1 + 1e-12, min(1 - 1e-12, r))), 1.96 / math.sqrt(count - 3)
-    return r, math.tanh(z - reach), math.tanh(z + reach)
+    return r, *fisher(r, count)
 
 
 def maximum_calibration_error(trace: Trace) -> float:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from kdst_core.statistics import wilson
 from kdst_invert import measures
 from kdst_invert.measures import Interval
 from kdst_invert.texts import Originals
@@ -49,4 +50,4 @@ def above(values: Mapping[str, "Array"], chance: Mapping[str, "Array"]) -> dict[
 def smallest_share(count: int) -> float:
     """The smallest share of `count` texts that cannot be overlooked: Wilson's upper end where none is
     found."""
-    return measures.wilson(0.0, count)[1] if count else 1.0
+    return wilson(0, count)[1]

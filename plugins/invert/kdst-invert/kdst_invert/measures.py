@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
+from kdst_core.statistics import bootstrap, wilson
 from kdst_invert.units import is_count, roles, units
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ TEXT_MEASURES = ("exact", "token_f1", "unit_f1", "bleu")
 NAME = "name"
 """The field whose recovery is the measure `names`; the others are `field.<name>`."""
 RESAMPLES = 1000
-Z = 1.959964
-"""Quantile of the normal distribution for a 95 % interval."""
 
 
 def words(text: str) -> list[str]:
@@ -121,11 +120,8 @@ def interval(values: "Sequence[float] | Array", seed: int = 0) -> Interval:
         return Interval(math.nan, math.nan, math.nan, 0)
     mean = float(kept.mean())
     if bool(np.isin(kept, (0.0, 1.0)).all()) and mean in (0.0, 1.0):
-        return Interval(mean, *wilson(mean, count), count)
-    rng = np.random.default_rng(seed)
-    means = [kept[rng.integers(0, count, count)].mean() for _ in range(RESAMPLES)]
-    low, high = np.quantile(means, (0.025, 0.975))
-    return Interval(mean, float(low), float(high), count)
+        return Interval(mean, *wilson(mean * count, count), count)
+    return Interval(mean, *bootstrap(kept, seed, RESAMPLES), count)
 
 
 def mean(values: "Array") -> float:
@@ -133,11 +129,3 @@ def mean(values: "Array") -> float:
     import numpy as np
 
     return float(np.nanmean(values, dtype=np.float64))
-
-
-def wilson(rate: float, count: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a rate over `count` texts."""
-    centre = (rate + Z**2 / (2 * count)) / (1 + Z**2 / count)
-    reach = Z / (1 + Z**2 / count)
-    reach *= math.sqrt(rate * (1 - rate) / count + Z**2 / (4 * count**2))
-    return max(0.0, centre - reach), min(1.0, centre + reach)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kdst_invert import measures
+from kdst_core.statistics import wilson
 from kdst_invert.chance import above, by_chance, smallest_share
 from kdst_invert.confidence import FINDING, is_guess
 from kdst_invert.texts import Originals
@@ -34,7 +34,7 @@ def test_chance_is_what_texts_share_with_other_originals() -> None:
 
 
 def test_the_smallest_leak_is_wilsons_end() -> None:
-    assert smallest_share(12) == pytest.approx(measures.wilson(0.0, 12)[1])
+    assert smallest_share(12) == pytest.approx(wilson(0, 12)[1])
     assert smallest_share(0) == 1
     assert smallest_share(1000) < smallest_share(10) < 0.3
 

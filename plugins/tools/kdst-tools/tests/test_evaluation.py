@@ -8,15 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from attrs import evolve
-from hypothesis import given
-from hypothesis import strategies as st
 
 from kdst_core import sealed
 from kdst_core.contracts import Document, ToolCall
 from kdst_core.errors import KdstError
 from kdst_tools import tiny
 from kdst_tools.evaluation.filtering import curve, quality
-from kdst_tools.evaluation.intervals import bootstrap, wilson
 from kdst_tools.evaluation.problems import Problem, load
 from kdst_tools.evaluation.protocol import first_number, is_right
 from kdst_tools.evaluation.readers import refilled
@@ -103,25 +100,6 @@ def test_an_answer_in_words_must_come_first_and_whole() -> None:
     assert is_right(" Monday 17 March 2031. Then", problem)
     assert not is_right(" Monday 17 March 203", problem)
     assert not is_right(" on Monday 17 March 2031", problem)
-
-
-@given(st.integers(0, 300), st.integers(1, 300))
-def test_wilson_holds_the_rate_and_stays_between_0_and_1(right: int, more: int) -> None:
-    count = right + more - 1
-    low, high = wilson(right, count)
-    assert 0.0 <= low <= (right / count if count else 0.5) <= high <= 1.0
-
-
-def test_wilson_agrees_with_its_published_example() -> None:
-    low, high = wilson(15, 20)
-    assert (round(low, 3), round(high, 3)) == (0.531, 0.888)
-
-
-def test_the_bootstrap_holds_the_mean_and_repeats() -> None:
-    values = [0.0] * 30 + [1.0] * 70
-    low, high = bootstrap(values)
-    assert 0.58 < low < 0.7 < high < 0.8
-    assert bootstrap(values) == (low, high)
 
 
 def a_call(**changes: object) -> ToolCall:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-Z = 1.96
+from kdst_core.statistics import normal_interval, wilson
 
 
 @dataclass(frozen=True)
@@ -26,19 +26,16 @@ class Measured:
 
 def rate(right: Tensor) -> Measured:
     """The share of true entries in `right` (N,), with Wilson's score interval (1927)."""
-    n = len(right)
-    p = float(right.float().mean())
-    middle = (p + Z * Z / (2 * n)) / (1 + Z * Z / n)
-    half = Z / (1 + Z * Z / n) * math.sqrt(p * (1 - p) / n + Z * Z / (4 * n * n))
-    return Measured(p, max(0.0, middle - half), min(1.0, middle + half), n)
+    n, successes = len(right), int(right.sum())
+    return Measured(successes / n, *wilson(successes, n), n)
 
 
 def mean(values: Tensor) -> Measured:
     """The mean of `values` (N,), with the normal interval of its standard error."""
     n = len(values)
     m = float(values.double().mean())
-    half = Z * float(values.double().std()) / math.sqrt(n) if n > 1 else math.inf
-    return Measured(m, m - half, m + half, n)
+    error = float(values.double().std()) / math.sqrt(n) if n > 1 else math.inf
+    return Measured(m, *normal_interval(m, error), n)
 
 
 def area_under_curve(scores: Tensor, inside: Tensor) -> Tensor:

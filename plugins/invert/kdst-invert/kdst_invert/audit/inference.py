@@ -9,8 +9,9 @@ from attrs import frozen
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from kdst_core.statistics import wilson
 from kdst_invert.audit.linear import ridge
-from kdst_invert.measures import Interval, interval, wilson
+from kdst_invert.measures import Interval, interval
 from kdst_invert.stores.table import Columns
 
 FEWEST, MOST = 2, 20
@@ -80,7 +81,7 @@ def attributes(
         right = [labels[g] == v for g, v in zip(guess, theirs, strict=True)]
         usual = max(labels, key=mine.count)
         rate = float(np.mean(right))
-        low, high = wilson(rate, len(right))
+        low, high = wilson(sum(right), len(right))
         found.append(
             Attribute(name, rate, low, high, theirs.count(usual) / len(theirs), len(right))
         )

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from attrs import frozen
 
-from kdst_invert.measures import interval, token_f1, wilson, words
+from kdst_core.statistics import Z_975, wilson
+from kdst_invert.measures import interval, token_f1, words
 
 Values = Sequence[Mapping[str, Sequence[str]]]
 """For each text, kind of personal data to the values that it holds."""
@@ -45,7 +46,7 @@ def leak(own: Sequence[float], others: Sequence[float]) -> Leak:
     found, gain = interval(ours), interval(ours - theirs)
     count = len(ours)
     spread = float((ours - theirs).std())
-    least = max(wilson(0.0, count)[1], 1.96 * spread / max(count, 1) ** 0.5)
+    least = max(wilson(0, count)[1], Z_975 * spread / max(count, 1) ** 0.5)
     return Leak(
         found.value,
         found.low,

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from attrs import frozen
 
 from kdst_core.contracts import ToolCall
-from kdst_tools.evaluation.intervals import wilson
+from kdst_core.statistics import wilson
 from kdst_tools.tiny.texts import Help
 
 Truth = Mapping[str, Sequence[Help]]
