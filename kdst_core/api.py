@@ -12,6 +12,7 @@ from attrs import frozen
 from kdst_core import __version__, process_state, registry, report
 from kdst_core.bench import Bench, Extends, Job, Outcome, Prepared, ReportContent
 from kdst_core.errors import KdstError, MethodError, did_you_mean
+from kdst_core.files import write_atomically
 from kdst_core.method import Method, failure, load
 from kdst_core.options import (
     Given,
@@ -27,7 +28,7 @@ from kdst_core.options import (
 )
 from kdst_core.progress import Mode
 from kdst_core.received import check_artifacts, parse_result
-from kdst_core.rundir import CONFIG, REPORT, RESULT, Run, default_directory, write_atomically
+from kdst_core.rundir import CONFIG, REPORT, RESULT, Run, default_directory
 from kdst_core.sealed import loading
 from kdst_core.survival import exits_refused
 

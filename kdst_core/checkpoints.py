@@ -8,7 +8,7 @@ from typing import Any
 from attrs import asdict, frozen
 
 from kdst_core.codecs import Codec
-from kdst_core.errors import CheckpointError, KdstError
+from kdst_core.errors import CheckpointError, KdstError, first_line
 from kdst_core.files import write_atomically
 
 STEM, META = "checkpoint", "checkpoint.json"
@@ -67,7 +67,7 @@ class Checkpoints:
         except OSError:
             raise
         except RuntimeError as e:  # torch says so of a full disk
-            reason = (str(e).splitlines() or [""])[0]
+            reason = first_line(e)
             raise KdstError(f"cannot write the checkpoint {target}: {reason}") from e
         text = json.dumps(asdict(Meta(slot, events, seconds, crc32(target))))
         check = f"{zlib.crc32(text.encode()):08x}"

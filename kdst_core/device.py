@@ -1,6 +1,6 @@
 """Devices, for the benches that compute with torch."""
 
-from kdst_core.errors import KdstError
+from kdst_core.errors import KdstError, first_line
 
 
 def has_cuda() -> bool:
@@ -17,6 +17,6 @@ def usable(name: str) -> str:
     try:
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError) as e:
-        reason = (str(e).splitlines() or [""])[0]
+        reason = first_line(e)
         raise KdstError(f"--device {name} cannot be used: {reason[:120]}") from e
     return name

@@ -44,7 +44,7 @@ class Entry(NamedTuple):
 
 def commands() -> dict[str, str]:
     """Return the commands that installed packages add, each with one line; nothing is imported."""
-    return {e.name: first_line(e.value.partition(":")[0]) for e in listed(COMMANDS)}
+    return {e.name: docstring_line(e.value.partition(":")[0]) for e in listed(COMMANDS)}
 
 
 def listed(group: str) -> list[Entry]:
@@ -147,7 +147,7 @@ def _found(finder: Any, name: str, path: Any) -> Any | None:
         return None
 
 
-def first_line(module: str) -> str:
+def docstring_line(module: str) -> str:
     """Return the first line of a module's docstring without importing it, empty when it has none."""
     spec = find_source(module)
     if not (spec and spec.origin and spec.origin.endswith(".py")):
@@ -160,10 +160,10 @@ def first_line(module: str) -> str:
     plain = DOCSTRING.match(source)
     if plain:
         return plain[1].decode("utf-8", "replace").strip()
-    return _parsed_first_line(source)
+    return _parsed_docstring_line(source)
 
 
-def _parsed_first_line(source: bytes) -> str:
+def _parsed_docstring_line(source: bytes) -> str:
     """Return the first line of a docstring in any notation."""
     import ast
 

@@ -27,6 +27,18 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM was sent; work stops as by Ctrl-C (exit code 143)."""
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an exception's message that says something; its type where none does."""
+    lines = map(str.strip, str(error).splitlines())
+    return next(filter(None, lines), type(error).__name__)
+
+
+def typed_line(error: BaseException) -> str:
+    """Return an exception's type with the first line of its message, if it has one."""
+    name, line = type(error).__name__, first_line(error)
+    return name if line == name else f"{name}: {line}"
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ' Did you mean …?' when something known resembles the word, else an empty string."""
     from difflib import get_close_matches

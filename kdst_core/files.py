@@ -2,41 +2,85 @@
 
 import os
 import re
+import shutil
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from kdst_core.errors import BusyError, KdstError
 
 LOCK = ".lock"
-TEMPORARY = re.compile(r"\..+\.\d+")
-"""Names under which `write_atomically` writes; a kill may leave one behind."""
+TEMPORARY = re.compile(r"\..+\.\d+(\.\w+)?")
+"""Names under which what is not whole yet is written; a kill may leave one behind."""
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Replace a file by new content, or leave it as it was."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    data = content.encode() if isinstance(content, str) else content
+    with whole_file(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def whole_file(path: Path, durable: bool = True) -> Iterator[Path]:
+    """Yield a path to write to; the file there replaces `path` when the block ends, and goes if it fails.
+
+    The yielded path lies beside `path` and ends like it, for writers that go by the suffix. durable: the
+    file also outlives a loss of power, for a wait on the disk.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{path.suffix}")
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
+        if durable:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError:
+    finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder to fill; it replaces `path` when the block ends, and goes if it fails."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        move_folder(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def move_folder(source: Path, target: Path) -> None:
+    """Put a folder in the place of another on the same disk; what was there goes once it has moved."""
+    if not target.exists():
+        os.replace(source, target)
+        return
+    old = target.with_name(f".{target.name}.old.{os.getpid()}")
+    os.replace(target, old)
+    try:
+        os.replace(source, target)
+    except OSError:
+        os.replace(old, target)
         raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def is_temporary(path: Path) -> bool:
-    """Return whether a file is what a write that was cut off left behind."""
+    """Return whether a file or folder is what a write that was cut off left behind."""
     return bool(TEMPORARY.fullmatch(path.name))
 
 
 def remove_temporaries(directory: Path) -> None:
     """Remove what writes that were cut off left under a directory that this process has locked."""
-    for path in directory.rglob("*"):
-        if is_temporary(path):
+    for path in list(directory.rglob("*")):
+        if not is_temporary(path):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
             path.unlink(missing_ok=True)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from kdst_core import survival
+from kdst_core.files import write_atomically
 
 Kind = Literal["method", "command"]
 LIMIT = 300.0
@@ -80,8 +81,6 @@ if __name__ == "__main__":
     what: Kind = "method" if sys.argv[1] == "method" else "command"
     found = problems(what, sys.argv[2])
     target = Path(sys.argv[3])
-    part = target.with_suffix(".part")
-    part.write_text(json.dumps(found), encoding="utf-8")
-    part.replace(target)
+    write_atomically(target, json.dumps(found))
     sys.stdout.flush()
     os._exit(0)  # what a plugin does when a process ends is no part of the answer

@@ -12,7 +12,7 @@ from attrs import field, frozen
 
 from kdst_core import hookspecs, registry
 from kdst_core.contracts import Description, Listener
-from kdst_core.errors import KdstError, MethodError, did_you_mean
+from kdst_core.errors import KdstError, MethodError, did_you_mean, typed_line
 from kdst_core.process_state import threads_left
 from kdst_core.registry import Plugin
 from kdst_core.sealed import closed, loading
@@ -101,9 +101,8 @@ class Method:
 
 def failure(plugin: Plugin, error: BaseException) -> MethodError:
     """Return the one-line error for an exception that a method raised."""
-    first = (str(error).splitlines() or [""])[0]
     return MethodError(
-        f"{plugin.qualified} failed with {type(error).__name__}: {first}\n"
+        f"{plugin.qualified} failed with {typed_line(error)}\n"
         "Run again with --debug (kdst --debug run …) to see where"
     )
 

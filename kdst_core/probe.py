@@ -19,7 +19,7 @@ from attrs import asdict, frozen
 
 from kdst_core import process_state, strays
 from kdst_core.api import Command, command
-from kdst_core.errors import KdstError
+from kdst_core.errors import KdstError, first_line
 from kdst_core.process_state import settings
 from kdst_core.rundir import Run
 
@@ -138,7 +138,7 @@ def _runs(chosen: Command, folder: Path, seeds: Sequence[int]) -> tuple[list[str
         for turn, seed in enumerate(seeds):
             digests.append(small_run(chosen, folder / f"run{turn}", seed))
     except KdstError as e:
-        return digests, str(e).splitlines()[0]
+        return digests, first_line(e)
     except Exception as e:
         return digests, f"{type(e).__name__}: {e}"[:300]
     return digests, ""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from kdst_core.errors import KdstError
+from kdst_core.errors import KdstError, typed_line
 from kdst_core.registry import CAPABILITIES
 from kdst_core.regular import regular
 
@@ -68,8 +68,7 @@ def _visible(value: Any) -> Any:
 
 def misfit(place: str, error: Exception) -> KdstError:
     """Return the error for files that somebody sent, of which something else broke that read them."""
-    reason = (str(error).splitlines() or [""])[0][:200] or "empty"
-    found = f"holds a result or an artifact that does not fit ({type(error).__name__}: {reason})"
+    found = f"holds a result or an artifact that does not fit ({typed_line(error)[:200]})"
     return KdstError(f"{place} {found}")
 
 

@@ -10,9 +10,9 @@ from typing import Any
 from attrs import evolve, field, frozen
 
 from kdst_core import __version__, survival
-from kdst_core.entries import COMMAND_CATALOGUE, COMMANDS, first_line
+from kdst_core.entries import COMMAND_CATALOGUE, COMMANDS, docstring_line
 from kdst_core.entries import find_source as find_source
-from kdst_core.errors import KdstError, did_you_mean
+from kdst_core.errors import KdstError, did_you_mean, typed_line
 from kdst_core.installed import (
     Package,
     entry_points,
@@ -136,7 +136,7 @@ def summary(plugin: Plugin) -> str:
     """Return one line about a method, without importing it."""
     module = plugin.entry.value.partition(":")[0].strip()
     known: Any = plugin.entry.dist
-    line = first_line(module)
+    line = docstring_line(module)
     return line or Package(plugin.package, known).summary()
 
 
@@ -203,9 +203,8 @@ def load_published(entry: EntryPoint, package: str) -> Any:
     except KeyboardInterrupt:
         raise
     except BaseException as e:
-        first = (str(e).splitlines() or [""])[0]
         raise KdstError(
-            f"{package} is broken: importing {entry.value} failed with {type(e).__name__}: {first}\n"
+            f"{package} is broken: importing {entry.value} failed with {typed_line(e)}\n"
             f"The other plugins still work. Repair it: pip install --force-reinstall {package}"
         ) from e
 

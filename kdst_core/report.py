@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from kdst_core.bench import Bench, ReportContent
-from kdst_core.rundir import REPORT, write_atomically
+from kdst_core.files import write_atomically
+from kdst_core.rundir import REPORT
 
 
 def write(result: Mapping[str, Any], directory: Path, bench: Bench) -> Path:

@@ -30,8 +30,8 @@ from kdst_core.files import (
     is_temporary,
     refuse_links,
     remove_temporaries,
+    write_atomically,
 )
-from kdst_core.files import write_atomically as write_atomically
 from kdst_core.progress import Advance, Mode, progress
 
 RESULT, CONFIG, EVENTS, REPORT = "result.json", "config.toml", "events.jsonl", "report.html"

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 import kdst_core
 from kdst_core.errors import KdstError
-from kdst_core.rundir import Run, slug, write_atomically
+from kdst_core.files import write_atomically
+from kdst_core.rundir import Run, slug
 from tests.fakes import kdst
 
 SMALL = ["--images", "100", "--types", "contrast,fog", "--sgld-steps", "2", "--buffer-size", "50"]

@@ -15,10 +15,10 @@ from kdst_core.compare.page import Comparison as Comparison
 from kdst_core.compare.page import heading, page_content
 from kdst_core.errors import KdstError
 from kdst_core.executors import BUILT_IN
+from kdst_core.files import write_atomically
 from kdst_core.options import Given
 from kdst_core.progress import Mode
 from kdst_core.received import misfit
-from kdst_core.rundir import write_atomically
 
 COMPARISON, CSV, LATEX = "comparison.json", "table.csv", "table.tex"
 

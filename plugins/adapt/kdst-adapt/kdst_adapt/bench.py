@@ -24,8 +24,9 @@ from kdst_core.bench import (
 from kdst_core.codecs import TorchCodec
 from kdst_core.device import has_cuda, usable
 from kdst_core.errors import KdstError
+from kdst_core.files import write_atomically
 from kdst_core.method import Method, load_baseline
-from kdst_core.rundir import Run, write_atomically
+from kdst_core.rundir import Run
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

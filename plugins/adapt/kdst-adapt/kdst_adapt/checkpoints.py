@@ -12,7 +12,7 @@ import torch
 from attrs import frozen
 from torch import Tensor, nn
 
-from kdst_core.errors import KdstError
+from kdst_core.errors import KdstError, first_line
 
 WRAPPERS = (
     *("state_dict", "model_state_dict", "model_state", "model", "net", "network", "state"),
@@ -74,7 +74,7 @@ def reason(error: Exception) -> str:
     needed = UNKNOWN.search(CONTROL.sub(" ", str(error)))
     if needed:
         return f"it holds an object of {needed[1]}, whose code is not run; save model.state_dict()"
-    first = (str(error).splitlines() or [""])[0]
+    first = first_line(error)
     text = CONTROL.sub("", first).partition(". ")[0].strip() or type(error).__name__
     return textwrap.shorten(text, 160, placeholder=" …")
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from kdst_adapt import corruptions
 from kdst_adapt.corruption_effects import Severities
 from kdst_core.cache import user_cache
+from kdst_core.files import whole_file
 
 Array = NDArray[Any]
 VERSION = 1
@@ -113,13 +114,11 @@ def _store(key: str, image: Array) -> None:
     if place is None:
         return
     target = place / key[:2] / f"{key}.npy"
-    part = target.with_suffix(f".{os.getpid()}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if shutil.disk_usage(place).free < FREE:
             return
-        with part.open("wb") as file:
-            np.save(file, image, allow_pickle=False)
-        part.replace(target)
+        with whole_file(target, durable=False) as part:
+            np.save(part, image, allow_pickle=False)
     except OSError:
-        part.unlink(missing_ok=True)
+        return

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from kdst_core.errors import KdstError
+from kdst_core.errors import KdstError, first_line
 
 
 class Logits(nn.Module):
@@ -51,7 +51,7 @@ def load(place: str) -> tuple[nn.Module, list[float], list[float]]:
             output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError) as e:
-        reason = (str(e).splitlines() or [""])[0]
+        reason = first_line(e)
         raise KdstError(f"--model transformers:{place} cannot be read: {reason[:160]}") from e
     _refuse_random(place, loading)
     mean, std = _normalisation(place)

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from kdst_core.contracts import Edit
 from kdst_core.errors import KdstError
-from kdst_core.rundir import slug, write_atomically
+from kdst_core.files import write_atomically
+from kdst_core.rundir import slug
 from kdst_edit import pictures
 from kdst_edit.scores import Shown
 

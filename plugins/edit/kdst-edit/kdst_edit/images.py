@@ -10,7 +10,7 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from kdst_core.errors import KdstError
+from kdst_core.errors import KdstError, first_line
 
 LONGEST = 4
 """The longest side may be this many times the shorter one."""
@@ -145,7 +145,7 @@ def _open(path: Path, what: str = "image") -> Any:
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as e:
         raise KdstError(f"{what} {path} has too many pixels; shrink it first") from e
     except (OSError, SyntaxError, ValueError, EOFError) as e:
-        reason = (str(e).splitlines() or ["damaged"])[0]
+        reason = first_line(e)
         raise KdstError(f"{what} {path} cannot be read: {reason[:120]}") from e
     return picture
 

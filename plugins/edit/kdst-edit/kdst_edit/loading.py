@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from kdst_core.errors import KdstError
+from kdst_core.errors import KdstError, first_line
 from kdst_edit import images, models, suited
 from kdst_edit.inputs import EditInputs
 from kdst_edit.latents import latent_factor, native_size, size_multiple
@@ -48,7 +48,7 @@ def _replace_autoencoder(pipeline: Any, folder: Path, device: str) -> None:
     try:
         found = kind.from_pretrained(here, use_safetensors=True, low_cpu_mem_usage=False)
     except Exception as e:  # diffusers raises what it stumbles on
-        reason = (str(e).strip().splitlines() or [type(e).__name__])[0]
+        reason = first_line(e)
         raise KdstError(f"--vae {folder} cannot be loaded: {reason[:160]}") from e
     old = latent_factor(pipeline), pipeline.vae.config.latent_channels
     new = 2 ** (len(found.config.block_out_channels) - 1), found.config.latent_channels

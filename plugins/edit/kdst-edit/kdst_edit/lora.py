@@ -13,7 +13,7 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from kdst_core.errors import KdstError
+from kdst_core.errors import KdstError, first_line
 from kdst_edit.quiet import quiet
 
 PAIRS = (
@@ -108,7 +108,7 @@ def _read(pipeline: Any, path: Path) -> tuple[Mapping[str, Tensor], Mapping[str,
                 str(path.parent), return_lora_metadata=True, **given
             )
         except Exception as e:  # the converter raises what it stumbles on
-            reason = (str(e).strip().splitlines() or [type(e).__name__])[0]
+            reason = first_line(e)
             raise KdstError(f"--lora {path} cannot be read: {reason[:160]}") from e
     weights = {_usual(key): value for key, value in weights.items()}
     alphas = {_layer(_usual(key)): float(alpha) for key, alpha in (found or {}).items()}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kdst_core.errors import KdstError
+from kdst_core.errors import KdstError, first_line
 from kdst_edit import hub, single, weights
 from kdst_edit.quiet import quiet
 from kdst_edit.suited import SUPPORTED, UNET, check_parts
@@ -83,7 +83,7 @@ def _index(folder: Path) -> Mapping[str, Any]:
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as e:
-        raise KdstError(f"{path} cannot be read: {(str(e).splitlines() or [''])[0]}") from e
+        raise KdstError(f"{path} cannot be read: {first_line(e)}") from e
     if not isinstance(index, dict):
         raise KdstError(f"{path} does not describe a pipeline")
     return index
@@ -131,7 +131,7 @@ def _read(index: Mapping[str, Any], folder: Path, variant: str | None, name: str
                 **extra,
             )
         except Exception as e:
-            reason = (str(e).strip().splitlines() or [type(e).__name__])[0]
+            reason = first_line(e)
             raise KdstError(f"model {name} cannot be loaded: {reason[:200]}") from e
 
 
@@ -140,4 +140,4 @@ def _moved(pipeline: Any, device: str) -> Any:
     try:
         return pipeline.to(device)
     except (RuntimeError, AssertionError) as e:
-        raise KdstError(f"device {device} cannot be used: {str(e).splitlines()[0][:120]}") from e
+        raise KdstError(f"device {device} cannot be used: {first_line(e)[:120]}") from e

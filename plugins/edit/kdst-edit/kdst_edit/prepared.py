@@ -8,7 +8,8 @@ from attrs import frozen
 
 from kdst_core.bench import Job, Outcome
 from kdst_core.errors import KdstError
-from kdst_core.rundir import Run, write_atomically
+from kdst_core.files import write_atomically
+from kdst_core.rundir import Run
 from kdst_core.sealed import SealedArray, hidden
 from kdst_edit.inputs import EditInputs
 

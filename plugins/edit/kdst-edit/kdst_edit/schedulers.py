@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import frozen
 
-from kdst_core.errors import KdstError
+from kdst_core.errors import KdstError, first_line
 from kdst_edit.inputs import EditInputs
 from kdst_edit.inversion.schedule import set_steps
 from kdst_edit.latents import DISTILLED, ddim
@@ -151,7 +151,7 @@ def own(pipeline: Any, steps: int) -> Any:
         found = len(made.timesteps)
         float(made.init_noise_sigma)
     except Exception as e:  # schedulers refuse steps and options in many ways
-        reason = (str(e).strip().splitlines() or [type(e).__name__])[0]
+        reason = first_line(e)
         raise KdstError(
             f"the model's scheduler {name} cannot take {steps} steps: {reason[:160]}"
         ) from e

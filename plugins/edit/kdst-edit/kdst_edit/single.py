@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from kdst_core.errors import KdstError
+from kdst_core.errors import KdstError, first_line
 from kdst_edit.quiet import quiet
 
 INDEX = "model_index.json"
@@ -101,7 +101,7 @@ def load(path: Path, folder: Path, double: bool) -> Any:
                 str(path), config=str(folder), local_files_only=True, torch_dtype=dtype, **extra
             )
         except Exception as e:  # the converter raises what it stumbles on
-            reason = (str(e).strip().splitlines() or [type(e).__name__])[0]
+            reason = first_line(e)
             raise KdstError(
                 f"the checkpoint {path} does not fit the configuration {folder}: {reason[:160]}"
             ) from e

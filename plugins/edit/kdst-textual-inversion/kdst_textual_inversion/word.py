@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kdst_core.errors import KdstError
-from kdst_core.rundir import write_atomically
+from kdst_core.files import write_atomically
 
 
 class OneMoreWord(nn.Module):

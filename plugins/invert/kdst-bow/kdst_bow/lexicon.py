@@ -1,7 +1,6 @@
 """A linear map from vectors to the words of their texts, as it is fitted, kept and checked."""
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from kdst_core.contracts import Embedder
 from kdst_core.errors import KdstError
+from kdst_core.files import whole_file
 from kdst_invert.measures import words
 
 FILE = "lexicon.safetensors"
@@ -81,9 +81,8 @@ class Lexicon:
             "vectors": self.vectors.float().contiguous(),
         }
         said = {"embedder": self.embedder, "words": "\n".join(self.words)}
-        part = directory / f".{FILE}.part"
-        save_file(tensors, part, metadata={**said, "texts": json.dumps(list(self.texts))})
-        os.replace(part, directory / FILE)
+        with whole_file(directory / FILE) as part:
+            save_file(tensors, part, metadata={**said, "texts": json.dumps(list(self.texts))})
 
 
 def load(model: str) -> Lexicon:

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 from kdst_core.contracts import Embedder
-from kdst_core.rundir import Run, write_atomically
+from kdst_core.files import write_atomically
+from kdst_core.rundir import Run
 from kdst_invert.attack import Attacked
 from kdst_invert.measures import NAME
 from kdst_invert.scores import HEADLINE, Scores, final_texts, score_texts

@@ -9,7 +9,8 @@ from attrs import evolve, field, frozen
 from kdst_core.bench import Job, Outcome
 from kdst_core.contracts import Embedder, Training
 from kdst_core.errors import KdstError
-from kdst_core.rundir import Run, write_atomically
+from kdst_core.files import write_atomically
+from kdst_core.rundir import Run
 from kdst_core.sealed import hidden
 from kdst_invert.attack import Attacked, Attacker, with_option
 from kdst_invert.inputs import InvertInputs

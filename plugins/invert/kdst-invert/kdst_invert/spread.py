@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from attrs import field, frozen
 from kdst_core.contracts import Inversion, InvertRequest
 from kdst_core.executors.place import Aside, Place
 from kdst_core.executors.records import Shard, read_records, run_records
+from kdst_core.files import whole_file
 from kdst_core.method import Method
 from kdst_core.options import plain
 from kdst_core.progress import Advance
@@ -172,9 +172,5 @@ def _keep(vectors: "Tensor", path: Path) -> None:
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
+    with whole_file(path) as temporary, temporary.open("wb") as file:
         np.save(file, vectors.numpy())
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)

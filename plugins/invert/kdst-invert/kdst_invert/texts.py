@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attrs import frozen
 
-from kdst_core.errors import KdstError
+from kdst_core.errors import KdstError, first_line
 from kdst_core.sealed import SealedValue, seal_value
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def _npy(path: Path) -> "Tensor":
                 f"{path} holds Python objects, which would have to be unpickled and is refused.\n"
                 "Save a float array (N, D): np.save(path, np.stack(vectors).astype('float32'))"
             ) from e
-        raise KdstError(f"cannot read {path} as .npy: {(str(e).splitlines() or [''])[0]}") from e
+        raise KdstError(f"cannot read {path} as .npy: {first_line(e)}") from e
     if not isinstance(found, np.ndarray) or found.dtype.kind != "f" or found.ndim != 2:
         what = f"{found.dtype} {found.shape}" if isinstance(found, np.ndarray) else "no array"
         raise KdstError(f"{path} holds {what}; give floats of shape (N, D)")
@@ -166,7 +166,7 @@ def _parquet(path: Path) -> "tuple[Tensor, Originals | None]":
     try:
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as e:
-        reason = (str(e).splitlines() or [""])[0]
+        reason = first_line(e)
         raise KdstError(f"cannot read {path} as .parquet: {reason}") from e
     names = {kind: [n for n in known if n in table.column_names] for kind, known in COLUMNS.items()}
     if not names["embedding"]:

@@ -9,7 +9,8 @@ from attrs import frozen
 from tokenizers import Tokenizer
 from transformers import T5Config, T5ForConditionalGeneration
 
-from kdst_core.errors import KdstError
+from kdst_core.errors import KdstError, first_line
+from kdst_core.files import whole_file
 from kdst_vec2text.models import Corrector, Hypothesiser, t5_config
 from kdst_vec2text.pair import HYPOTHESISER, Vec2Text, load_corrector
 from kdst_vec2text.tokens import FILE, Tokens, load_tokens, train_tokens
@@ -79,7 +80,7 @@ def origin(
     try:
         model = T5ForConditionalGeneration.from_pretrained(base)
     except Exception as e:
-        reason = (str(e).splitlines() or [type(e).__name__])[0]
+        reason = first_line(e)
         raise KdstError(f"cannot load the T5 {base!r}: {reason}") from e
     shape = t5_config(model.config.to_dict())
     return Origin(load_tokens(Path(base), base), shape, k, base, model.state_dict())
@@ -88,7 +89,6 @@ def origin(
 def _vocabulary(texts: Sequence[str], size: int, path: Path) -> Tokens:
     """The vocabulary of the texts, made once."""
     if not path.exists():
-        part = path.with_suffix(".part")
-        train_tokens(texts, size).tokenizer.save(str(part))
-        part.replace(path)
+        with whole_file(path) as temporary:
+            train_tokens(texts, size).tokenizer.save(str(temporary))
     return Tokens(Tokenizer.from_file(str(path)))

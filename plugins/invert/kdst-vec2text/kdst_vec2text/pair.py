@@ -1,7 +1,5 @@
 """Hypothesiser, corrector, tokeniser and the examples that tell whether an embedder belongs to them."""
 
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from torch import Tensor
 
 from kdst_core.contracts import Embedder
 from kdst_core.errors import KdstError
+from kdst_core.files import whole_folder
 from kdst_vec2text.config import CheckpointConfig
 from kdst_vec2text.models import Corrector, Hypothesiser
 from kdst_vec2text.tokens import FILE, Tokens, load_tokens
@@ -105,18 +104,15 @@ class Vec2Text:
 
     def save(self, directory: Path, dtype: torch.dtype = torch.float32) -> None:
         """Write the inverter as a directory, complete or not at all; one that is there is replaced."""
-        temporary = directory.with_name(f".{directory.name}.part")
-        shutil.rmtree(temporary, ignore_errors=True)
-        for name, network in ((HYPOTHESISER, self.hypothesiser), (CORRECTOR, self.corrector)):
-            if network is not None:
-                save_network(network, self.config, temporary / name, dtype)
-                self.tokens.tokenizer.save(str(temporary / name / FILE))
-        if self.examples is not None:
-            texts = {str(i): text for i, text in enumerate(self.examples.texts)}
-            vectors = {"embeddings": self.examples.embeddings.float().contiguous()}
-            save_file(vectors, temporary / EXAMPLES, metadata=texts)
-        shutil.rmtree(directory, ignore_errors=True)
-        os.replace(temporary, directory)
+        with whole_folder(directory) as temporary:
+            for name, network in ((HYPOTHESISER, self.hypothesiser), (CORRECTOR, self.corrector)):
+                if network is not None:
+                    save_network(network, self.config, temporary / name, dtype)
+                    self.tokens.tokenizer.save(str(temporary / name / FILE))
+            if self.examples is not None:
+                texts = {str(i): text for i, text in enumerate(self.examples.texts)}
+                vectors = {"embeddings": self.examples.embeddings.float().contiguous()}
+                save_file(vectors, temporary / EXAMPLES, metadata=texts)
 
 
 def load_corrector(model: str = "tiny", corrector: str = "auto") -> Vec2Text:

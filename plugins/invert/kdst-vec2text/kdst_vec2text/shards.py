@@ -1,6 +1,5 @@
 """A long computation over rows, shard by shard on disk, so that a kill costs one shard."""
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from kdst_core.files import whole_file
 from kdst_vec2text.trainer import Progress
 
 Tensors = Mapping[str, Tensor]
@@ -32,7 +32,8 @@ def sharded(
             rows = range(start, min(start + size, count))
             path = directory / f"{number:05d}.safetensors"
             if not path.exists():
-                _write({n: t.contiguous() for n, t in compute(rows).items()}, path)
+                with whole_file(path) as temporary:
+                    save_file({n: t.contiguous() for n, t in compute(rows).items()}, temporary)
             found.append(load_file(path))
             advance(len(rows))
     return found
@@ -41,10 +42,3 @@ def sharded(
 def joined(shards: list[dict[str, Tensor]], name: str) -> Tensor:
     """One tensor of all shards."""
     return torch.cat([shard[name] for shard in shards])
-
-
-def _write(tensors: dict[str, Tensor], path: Path) -> None:
-    """Write a file at once, or not at all."""
-    temporary = path.with_name(f".{path.name}.part")
-    save_file(tensors, temporary)
-    os.replace(temporary, path)

@@ -1,7 +1,6 @@
 """Training of one network: cross-entropy on x, evaluated as it goes, resumable bit for bit."""
 
 import math
-import os
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 from attrs import frozen
 
+from kdst_core.files import whole_file
 from kdst_invert.precision import Precision, settled
 from kdst_vec2text.examples import NO_LABEL, Examples
 from kdst_vec2text.models import Inverter
@@ -183,9 +183,8 @@ class Trainer:
             "numbers": [self.updates, self.best, self.since_best, self.finished],
         }
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.checkpoint.with_name(f".{self.checkpoint.name}.part")
-        torch.save(state, temporary)
-        os.replace(temporary, self.checkpoint)
+        with whole_file(self.checkpoint) as temporary:
+            torch.save(state, temporary)
         now = time.monotonic()
         return now + max(CHECKPOINT_SECONDS, 19 * (now - began))
 

@@ -1,7 +1,6 @@
 """Weights of one checkpoint: read from a directory or the hub, old names included, and written."""
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,8 @@ from attrs import evolve
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from kdst_core.errors import KdstError
+from kdst_core.errors import KdstError, first_line
+from kdst_core.files import whole_file
 from kdst_vec2text.config import FIELDS, T5, CheckpointConfig
 from kdst_vec2text.models import Corrector, Hypothesiser, Inverter, t5_config
 
@@ -50,7 +50,7 @@ def locate(source: str) -> Path:
     try:
         return Path(snapshot_download(name, revision=revision or None, allow_patterns=patterns))
     except Exception as e:
-        reason = (str(e).splitlines() or [type(e).__name__])[0]
+        reason = first_line(e)
         raise KdstError(
             f"{source!r} is no directory, and the hub has no such model at hand: {reason}"
         ) from e
@@ -92,7 +92,7 @@ def _read(file: Path) -> dict[str, Tensor]:
             return dict(load_file(file))
         found = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as e:
-        reason = (str(e).splitlines() or [type(e).__name__])[0]
+        reason = first_line(e)
         raise KdstError(f"cannot read the weights {file}: {reason}") from e
     if not isinstance(found, dict) or not all(torch.is_tensor(v) for v in found.values()):
         raise KdstError(f"{file} is not a state dict of tensors")
@@ -198,9 +198,8 @@ def save_network(
         for name, value in network.state_dict().items()
         if name not in left_out
     }
-    temporary = directory / ".model.part"
-    save_file(state, temporary)
-    os.replace(temporary, directory / STORES[0])
+    with whole_file(directory / STORES[0]) as temporary:
+        save_file(state, temporary)
     kept = {name: getattr(network.encoder_decoder.config, name) for name in NOT_IN_SHAPES}
     starts = network.starts if isinstance(network, Corrector) else None
     written_config = evolve(config, t5=kept, masked_start=starts)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from kdst_3dgs import spz
-from kdst_core.rundir import write_atomically
+from kdst_core.files import write_atomically
 
 Parameters = dict[str, Tensor]
 _SETTINGS = "comment kdst "

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from kdst_core.contracts import Capture
-from kdst_core.errors import KdstError
+from kdst_core.errors import KdstError, first_line
 from kdst_reconstruct import photographs
 from kdst_reconstruct.inputs import ReconstructInputs
 from kdst_reconstruct.named import matched
@@ -88,7 +88,7 @@ def _read_model(folder: Path) -> Any:
             else:
                 model = _read_without_points(folder)
     except (ValueError, RuntimeError, IndexError) as e:
-        reason = (str(e).splitlines() or [""])[0]
+        reason = first_line(e)
         raise KdstError(f"{folder} cannot be read as a COLMAP model: {reason[-160:]}") from e
     if not (folder / "images.bin").is_file():
         for identifier, name in _whole_names(folder / "images.txt").items():

@@ -1,7 +1,7 @@
 """A flight along the path of the cameras, as cameras and as a video."""
 
-import os
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from scipy.interpolate import CubicSpline
 from scipy.spatial.transform import Rotation, RotationSpline
 
 from kdst_core.contracts import Camera, Scene
+from kdst_core.files import whole_file
 
 FRAMES_A_SECOND = 24
 CLOSED = 1.5
@@ -59,19 +60,14 @@ def write_video(
     """Render the cameras and write an mp4 (H.264), whole or not at all; `advance` counts frames."""
     import imageio_ffmpeg
 
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
     size = (cameras[0].width, cameras[0].height)
-    writer = imageio_ffmpeg.write_frames(
-        str(temporary), size, fps=FRAMES_A_SECOND, quality=8, macro_block_size=2
-    )
-    try:
-        writer.send(None)
-        for camera in cameras:
-            frame = scene.render(camera).rgb.detach().cpu().clamp(0, 1)
-            writer.send((frame * 255).round().to(torch.uint8).contiguous().numpy().tobytes())
-            advance(1)
-        writer.close()
-        os.replace(temporary, path)
-    finally:
-        writer.close()
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as temporary:
+        writer = imageio_ffmpeg.write_frames(
+            str(temporary), size, fps=FRAMES_A_SECOND, quality=8, macro_block_size=2
+        )
+        with closing(writer):
+            writer.send(None)
+            for camera in cameras:
+                frame = scene.render(camera).rgb.detach().cpu().clamp(0, 1)
+                writer.send((frame * 255).round().to(torch.uint8).contiguous().numpy().tobytes())
+                advance(1)

@@ -12,7 +12,8 @@ from attrs import frozen
 from kdst_core import memory
 from kdst_core.bench import Job, Outcome
 from kdst_core.errors import KdstError
-from kdst_core.rundir import EVENTS, Run, slug, write_atomically
+from kdst_core.files import write_atomically
+from kdst_core.rundir import EVENTS, Run, slug
 from kdst_core.sealed import hidden
 
 if TYPE_CHECKING:

@@ -1,7 +1,5 @@
 """Cameras of a path through a scene, and what they see as a video or as pictures."""
 
-import os
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,7 +9,8 @@ import torch
 
 from kdst_core.contracts import Camera, Scene
 from kdst_core.errors import KdstError
-from kdst_core.rundir import slug, write_atomically
+from kdst_core.files import whole_folder, write_atomically
+from kdst_core.rundir import slug
 from kdst_reconstruct import flight, pictures
 from kdst_reconstruct.opened import Views
 from kdst_reconstruct.orbit import around_scene, around_views, axis, extent
@@ -90,18 +89,13 @@ def write(
             raise KdstError(f"--out {out}: views of several sizes make no video; give a folder")
         flight.write_video(scene, [_even(c) for c in cameras], out, advance)
         return
-    temporary = out.with_name(f".{out.name}.{os.getpid()}")
-    temporary.mkdir()
-    try:
+    with whole_folder(out) as temporary:
         for camera, name in zip(cameras, names, strict=True):
             rgb = scene.render(camera).rgb.detach().float().cpu()
             write_atomically(temporary / name, pictures.picture(rgb))
             advance(1)
         if out.is_dir():
-            out.rmdir()
-        os.replace(temporary, out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            out.rmdir()  # never what somebody put there since
 
 
 def _even(camera: Camera) -> Camera:

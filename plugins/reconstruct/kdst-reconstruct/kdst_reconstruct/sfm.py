@@ -8,7 +8,6 @@ metadata, so neither a name nor a position in the EXIF can disturb or reach a fi
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +20,7 @@ from attrs import asdict, frozen
 from PIL import Image
 
 from kdst_core.errors import KdstError
-from kdst_core.rundir import write_atomically
+from kdst_core.files import move_folder, write_atomically
 from kdst_reconstruct import orientation
 from kdst_reconstruct.matching import chosen_pairs, is_sequential
 from kdst_reconstruct.named import HEIF
@@ -112,7 +111,7 @@ def place(
             placement = _reconstruct(shots, work, matching, progress, label)
             result = work / "result"
             write_atomically(result / "placement.json", _dump(placement))
-            os.replace(result, final)
+            move_folder(result, final)
     except OSError as e:
         raise KdstError(
             f"structure from motion cannot write in {home}: {e.strerror}."

@@ -1,7 +1,6 @@
 """Frames of a video, the sharpest of each stretch of it, as photographs in the user's cache."""
 
 import hashlib
-import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -11,6 +10,7 @@ import numpy as np
 
 from kdst_core.cache import user_cache
 from kdst_core.errors import KdstError
+from kdst_core.files import whole_folder
 from kdst_reconstruct.sfm import Progress
 
 CANDIDATES = 5
@@ -41,22 +41,18 @@ def frames(path: Path, count: int, progress: Progress) -> Path:
         raise KdstError(f"{path} cannot be read as a video") from e
     if there < 2:
         raise KdstError(f"{path} has {there} frame{'s' if there != 1 else ''}; that is no video")
-    work = final.with_name(f".{final.name}.{os.getpid()}")
     wanted = min(count, there)
     looked_at = min(there, CANDIDATES * wanted)
     try:
-        (work / "images").mkdir(parents=True)
-        (work / "all").mkdir()
-        with progress(looked_at + 1, "frames") as advance:
+        with whole_folder(final) as work, progress(looked_at + 1, "frames") as advance:
+            (work / "images").mkdir()
+            (work / "all").mkdir()
             _extract(path, work / "all", looked_at / max(seconds, 1e-3), looked_at)
             advance(1)
             _keep_sharpest(work / "all", work / "images", wanted, advance)
-        shutil.rmtree(work / "all")
-        os.replace(work, final)
+            shutil.rmtree(work / "all")
     except OSError as e:
         raise KdstError(f"cannot write frames in {final.parent}: {e.strerror}") from e
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return final
 
 
@@ -68,7 +64,7 @@ def _keep_sharpest(found: Path, folder: Path, count: int, advance: Callable[[int
             continue
         scores = [sharpness(files[k]) for k in stretch]
         best = files[stretch[int(np.argmax(scores))]]
-        os.replace(best, folder / f"{number:05d}.jpg")
+        best.rename(folder / f"{number:05d}.jpg")
         advance(len(stretch))
 
 

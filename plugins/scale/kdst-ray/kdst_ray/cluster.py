@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import ray
 
-from kdst_core.errors import KdstError
+from kdst_core.errors import KdstError, first_line
 from kdst_core.executors.processes import THREAD_VARIABLES, threads_each
 
 OBJECT_STORE = 128 * 2**20
@@ -50,7 +50,7 @@ def connect(workers: int, address: str) -> None:
                 logging_level=logging.ERROR,
             )
     except Exception as e:  # Ray raises plain Exception where its node does not start in time
-        first = (str(e).splitlines() or [""])[0]
+        first = first_line(e)
         place = f"the Ray cluster at {address}" if address else "a Ray cluster on this machine"
         raise KdstError(f"cannot reach {place}: {first}\nSee: ray status") from e
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from kdst_core.errors import KdstError
+from kdst_core.errors import KdstError, first_line, typed_line
 from kdst_toolformer import trees
 from kdst_toolformer.complete import Groups
 from kdst_toolformer.forward import CausalModel
@@ -46,9 +46,9 @@ def choose(model: nn.Module, tokens: CallTokens) -> tuple[CausalModel, str]:
             apart = furthest(steps(fast, texts), expected)
             reason = "" if apart <= WITHIN.get(fast.dtype, HALF) else f"logits {apart:.2g} off"
         except KdstError as e:
-            reason = str(e).splitlines()[0]
+            reason = first_line(e)
         except Exception as e:
-            reason = f"{type(e).__name__}: {(str(e).splitlines() or [''])[0][:120]}"
+            reason = typed_line(e)[:120]
     if not reason:
         return fast, ""
     return plain, (
@@ -65,7 +65,7 @@ def plainly(model: PlainModel, texts: Sequence[list[int]]) -> list[Tensor]:
         found = steps(model, texts)
         short = _read(model, [first])[0]
     except Exception as e:
-        reason = f"{type(e).__name__}: {(str(e).splitlines() or [''])[0][:160]}"
+        reason = typed_line(e)[:160]
         raise KdstError(
             f"the model {name} cannot be read as a causal language model ({reason}).\nIt must take"
             " input_ids (B, T) and give logits (B, T, V); some layouts do so in --dtype float32 only"

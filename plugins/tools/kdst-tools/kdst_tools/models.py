@@ -4,7 +4,8 @@ import shutil
 from pathlib import Path
 from typing import Any, cast
 
-from kdst_core.errors import KdstError
+from kdst_core.errors import KdstError, first_line
+from kdst_core.files import whole_folder
 from kdst_tools import configs, gguf
 from kdst_tools.begin import put_before
 
@@ -43,7 +44,7 @@ def _pretrained(name: str, device: str, as_saved: bool) -> Pair:
         tokenizer = AutoTokenizer.from_pretrained(name)
         model: Any = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, use_safetensors=True)
     except Exception as e:
-        reason = (str(e).strip().splitlines() or [type(e).__name__])[0]
+        reason = first_line(e)
         raise KdstError(
             f"--model {given} cannot be loaded: {reason[:160]}\nGive tiny, smollm2, a directory that a"
             " causal language model and its tokenizer were saved in, a .gguf file, or a hub id"
@@ -65,19 +66,12 @@ def check(model: Any, tokenizer: Any, name: str) -> Pair:
 
 def save(model: Any, tokenizer: Any, directory: Path) -> None:
     """Save both into a directory that is there whole or not at all."""
-    unfinished = directory.with_name(directory.name + ".part")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    model.save_pretrained(unfinished)
-    tokenizer.save_pretrained(unfinished)
-    shutil.rmtree(directory, ignore_errors=True)
-    unfinished.replace(directory)
+    with whole_folder(directory) as unfinished:
+        model.save_pretrained(unfinished)
+        tokenizer.save_pretrained(unfinished)
 
 
 def copy(directory: Path, target: Path) -> None:
     """Copy a saved model to a directory that is there whole or not at all."""
-    unfinished = target.with_name(target.name + ".part")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    shutil.copytree(directory, unfinished)
-    shutil.rmtree(target, ignore_errors=True)
-    unfinished.replace(target)
+    with whole_folder(target) as unfinished:
+        shutil.copytree(directory, unfinished, dirs_exist_ok=True)

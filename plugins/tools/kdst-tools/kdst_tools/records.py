@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 
 from kdst_core.contracts import ToolCall
+from kdst_core.files import whole_file
 
 FIELDS = tuple(f.name for f in attrs.fields(ToolCall))
 
@@ -92,13 +93,9 @@ def _parse(line: bytes) -> dict[str, Any] | None:
 
 def write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     """Write records as JSON lines, whole or not at all."""
-    unfinished = path.with_suffix(path.suffix + ".part")
-    with unfinished.open("w", encoding="utf-8") as file:
+    with whole_file(path) as unfinished, unfinished.open("w", encoding="utf-8") as file:
         for record in records:
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
 
 
 def write_parquet(path: Path, calls: Iterable[ToolCall], rows: int = 4096) -> None:
@@ -115,12 +112,10 @@ def write_parquet(path: Path, calls: Iterable[ToolCall], rows: int = 4096) -> No
         ]
     )
     batch = []
-    unfinished = path.with_suffix(path.suffix + ".part")
-    with parquet.ParquetWriter(unfinished, schema) as writer:
+    with whole_file(path) as unfinished, parquet.ParquetWriter(unfinished, schema) as writer:
         for call in calls:
             batch.append(attrs.asdict(call))
             if len(batch) == rows:
                 writer.write_table(pa.Table.from_pylist(batch, schema))
                 batch = []
         writer.write_table(pa.Table.from_pylist(batch, schema))
-    unfinished.replace(path)

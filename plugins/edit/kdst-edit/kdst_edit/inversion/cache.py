@@ -11,7 +11,7 @@ from attrs import frozen
 from torch import Tensor
 
 from kdst_core.errors import KdstError
-from kdst_core.rundir import write_atomically
+from kdst_core.files import write_atomically
 from kdst_edit.inversion.result import Inversion
 
 FORMAT = 1

@@ -13,7 +13,7 @@ from attrs import field, frozen
 from torch import Tensor
 from torch.nn import functional as F
 
-from kdst_core.errors import KdstError
+from kdst_core.errors import KdstError, first_line
 from kdst_edit.piebench.reader import Image, Pixels
 from kdst_edit.quiet import quiet
 
@@ -55,7 +55,7 @@ class Learned:
             except ImportError as e:
                 missing[name] = f"the package {e.name} is not installed, or does not fit this torch"
             except (OSError, ValueError, RuntimeError, KeyError) as e:
-                reason = (str(e).splitlines() or [""])[0]
+                reason = first_line(e)
                 raise KdstError(f"--{name} {path} holds no such model: {reason[:120]}") from e
         return cls(tuple(made), missing)
 

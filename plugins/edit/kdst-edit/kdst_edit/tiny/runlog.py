@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+from kdst_core.files import write_atomically
 from kdst_edit.tiny.trainer import Recipe
 
 
@@ -33,14 +33,7 @@ def check_recipe(path: Path, recipe: Recipe, step: int, *, amend: bool) -> None:
                 "repeat those, choose another directory, or add --amend"
             )
     history.append({"from_step": step, "recipe": now})
-    write_whole(path, json.dumps(history, indent=1) + "\n")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write `text` to `path`, whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    os.replace(part, path)
+    write_atomically(path, json.dumps(history, indent=1) + "\n")
 
 
 class Log:
@@ -50,7 +43,7 @@ class Log:
         lines = path.read_text().splitlines() if path.exists() else []
         rows = [json.loads(line) for line in lines if line.endswith("}")]
         self.rows = [row for row in rows if row["step"] <= step]
-        write_whole(path, "".join(json.dumps(row) + "\n" for row in self.rows))
+        write_atomically(path, "".join(json.dumps(row) + "\n" for row in self.rows))
         self._file = path.open("a", buffering=1)
 
     def write(self, **row: Any) -> None:

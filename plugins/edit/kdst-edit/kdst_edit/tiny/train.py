@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from kdst_core.errors import first_line
 from kdst_edit.tiny.evaluate import Sampling, score_prompts
 from kdst_edit.tiny.probe import word_gaps
 from kdst_edit.tiny.runlog import Log, RecipeChanged, check_recipe
@@ -31,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         recipe = Recipe(**options)
         trainer = _open(recipe, out, torch.device(device), amend)
     except (ValueError, RuntimeError, RecipeChanged) as error:
-        print(f"cannot train: {str(error).splitlines()[0]}", file=sys.stderr)
+        print(f"cannot train: {first_line(error)}", file=sys.stderr)
         return 2
     try:
         train(trainer, out, save_every=save_every, score_every=score_every)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import CLIPTextModel
 
+from kdst_core.files import whole_file
 from kdst_edit.tiny.attention import KeptAttention, set_cross_attention
 from kdst_edit.tiny.model import build_pipeline
 from kdst_edit.tiny.objective import attention_errors, draw_batch, velocity_errors
@@ -179,9 +179,8 @@ class Trainer:
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
-        part = path.with_suffix(".part")
-        torch.save(state, part)
-        os.replace(part, path)
+        with whole_file(path) as part:
+            torch.save(state, part)
 
     def load(self, path: Path) -> None:
         """Continue from the state at `path`."""

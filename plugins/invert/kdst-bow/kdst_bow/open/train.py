@@ -15,6 +15,7 @@ from attrs import evolve
 from safetensors.torch import load_file, save_file
 
 from kdst_bow.lexicon import FILE, OPEN, fit
+from kdst_core.files import whole_file
 
 TOKENS = 16
 SHARD = 4096
@@ -54,9 +55,9 @@ def vectors(texts: Sequence[str], work: Path) -> torch.Tensor:
     for start in range(0, len(texts), SHARD):
         path = work / f"{start:07d}.safetensors"
         if not path.exists():
-            part = path.with_suffix(".part")
-            save_file({"e": embed(list(texts[start : start + SHARD])).float().contiguous()}, part)
-            part.replace(path)
+            e = embed(list(texts[start : start + SHARD])).float().contiguous()
+            with whole_file(path) as part:
+                save_file({"e": e}, part)
             click.echo(f"{start + SHARD}/{len(texts)}", err=True)
         found.append(load_file(path)["e"])
     return torch.cat(found)

@@ -11,7 +11,8 @@ from torch.nn.functional import normalize
 
 from kdst_core.bench import Job, Outcome
 from kdst_core.contracts import Embedder
-from kdst_core.rundir import Run, write_atomically
+from kdst_core.files import write_atomically
+from kdst_core.rundir import Run
 from kdst_invert.attack import Attacker
 from kdst_invert.audit import inference, leakage, protection
 from kdst_invert.audit.attackers import read_nearest, read_words

@@ -11,7 +11,7 @@ from attrs import frozen
 from torch import Tensor
 
 from kdst_core.contracts import Embedder
-from kdst_core.errors import KdstError
+from kdst_core.errors import KdstError, first_line
 from kdst_invert.embedders.directory import encoder_of, library_model
 from kdst_invert.embedders.endpoint import Endpoint
 from kdst_invert.embedders.function import as_embedder
@@ -116,7 +116,7 @@ def _directory(name: str) -> Path:
     try:
         found = snapshot_download(repository, revision=revision or None, allow_patterns=patterns)
     except Exception as e:
-        reason = (str(e).splitlines() or [type(e).__name__])[0]
+        reason = first_line(e)
         raise KdstError(
             f"--embedder {name!r} is no directory, and the hub has no such model at hand: {reason}"
         ) from e

@@ -8,7 +8,7 @@ from typing import Any
 from attrs import evolve
 
 from kdst_core.contracts import Embedder
-from kdst_core.errors import KdstError
+from kdst_core.errors import KdstError, first_line
 from kdst_invert.embedders.encoder import Encoder, load_encoder
 from kdst_invert.embedders.function import as_embedder
 from kdst_invert.embedders.minilm import is_minilm, minilm
@@ -88,7 +88,7 @@ def library_model(source: str, name: str, device: str, inputs: InvertInputs) -> 
         model = library.SentenceTransformer(source, device=device, trust_remote_code=False)
         return as_embedder(lambda texts: _encoded(model, texts, how), name)
     except Exception as e:
-        reason = (str(e).splitlines() or [type(e).__name__])[0]
+        reason = first_line(e)
         raise KdstError(f"sentence-transformers cannot load {source!r}: {reason}") from e
 
 

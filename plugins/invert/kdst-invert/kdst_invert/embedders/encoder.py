@@ -11,7 +11,7 @@ import torch
 from attrs import field, frozen
 from torch import Tensor
 
-from kdst_core.errors import KdstError
+from kdst_core.errors import KdstError, first_line
 from kdst_invert.precision import Precision as Precision
 from kdst_invert.precision import Settled, settled
 
@@ -146,5 +146,5 @@ def _load(directory: Path) -> tuple[Any, Any]:
         model = loader.from_pretrained(directory, local_files_only=True, use_safetensors=None)
         return model, AutoTokenizer.from_pretrained(directory, local_files_only=True)
     except (OSError, ValueError, ImportError) as e:
-        reason = (str(e).splitlines() or [type(e).__name__])[0]
+        reason = first_line(e)
         raise KdstError(f"{directory} holds no encoder that transformers can load: {reason}") from e

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from kdst_core.errors import KdstError
+from kdst_core.errors import KdstError, first_line
 from kdst_invert.stores.library import chosen, copied, library
 from kdst_invert.stores.table import Choice, Store, store
 
@@ -23,7 +23,7 @@ def read(path: Path, choice: Choice) -> Store:
         except KdstError:
             raise
         except Exception as e:
-            reason = (str(e).splitlines() or [type(e).__name__])[0]
+            reason = first_line(e)
             raise KdstError(f"Chroma cannot read {path}: {reason}") from e
     return store("Chroma", f"{path}, collection {name}", columns, choice)
 

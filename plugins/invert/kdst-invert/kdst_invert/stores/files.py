@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from kdst_core.errors import KdstError
+from kdst_core.errors import KdstError, first_line
 from kdst_invert.stores.table import Choice, Columns, Store, store
 from kdst_invert.texts import read_vectors
 
@@ -30,7 +30,7 @@ def parquet(path: Path, choice: Choice) -> Store:
     try:
         found = pq.read_table(path)
     except (pa.ArrowException, OSError) as e:
-        reason = (str(e).splitlines() or [""])[0]
+        reason = first_line(e)
         raise KdstError(f"cannot read {path} as .parquet: {reason}") from e
     return store("Parquet", path, found.to_pydict(), choice)
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from kdst_core.errors import KdstError
+from kdst_core.errors import KdstError, first_line
 from kdst_invert.stores.library import chosen, library
 from kdst_invert.stores.table import Choice, Store, store
 
@@ -24,6 +24,6 @@ def read(path: Path, choice: Choice) -> Store:
     try:
         columns = lancedb.connect(str(folder)).open_table(name).to_arrow().to_pydict()
     except Exception as e:
-        reason = (str(e).splitlines() or [type(e).__name__])[0]
+        reason = first_line(e)
         raise KdstError(f"LanceDB cannot read {path}: {reason[:160]}") from e
     return store("LanceDB", f"{path}, table {name}", columns, choice)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from kdst_core.bench import Outcome
 from kdst_core.contracts import Training
 from kdst_core.errors import KdstError
-from kdst_core.rundir import Run, write_atomically
+from kdst_core.files import write_atomically
+from kdst_core.rundir import Run
 from kdst_invert.attack import Attacker, with_option
 from kdst_invert.chance import smallest_share
 from kdst_invert.measures import Interval

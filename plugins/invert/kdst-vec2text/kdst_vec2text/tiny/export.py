@@ -5,7 +5,7 @@ import json
 import torch
 
 from kdst_core.api import run
-from kdst_core.rundir import write_atomically
+from kdst_core.files import write_atomically
 from kdst_invert.notes.generate import notes
 from kdst_vec2text.config import CheckpointConfig
 from kdst_vec2text.pair import Examples, Vec2Text

@@ -1,6 +1,5 @@
 """The training notes and their embeddings, computed once and kept in files of 2,000."""
 
-import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -11,6 +10,7 @@ from attrs import frozen
 from torch import Tensor
 
 from kdst_core.contracts import Embedder
+from kdst_core.files import whole_file
 from kdst_invert.notes.generate import close_notes, near_notes, notes
 
 CHUNK = 2_000
@@ -110,10 +110,8 @@ def kept(path: Path, embed: Embedder, texts: Callable[[], list[str]]) -> Tensor:
 
 def keep(path: Path, vectors: Tensor) -> None:
     """Write vectors whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
+    with whole_file(path) as temporary, temporary.open("wb") as file:
         np.save(file, vectors.numpy(), allow_pickle=False)
-    os.replace(temporary, path)
 
 
 def family_pairs(texts: Sequence[str], size: int, shifts: Sequence[int]) -> list[tuple[int, int]]:

@@ -10,8 +10,8 @@ from attrs import frozen
 from torch import Tensor
 
 from kdst_core.contracts import Embedder
+from kdst_core.files import whole_file, write_atomically
 from kdst_core.progress import progress
-from kdst_core.rundir import write_atomically
 from kdst_invert.notes.generate import near_notes, notes
 from kdst_invert.notes.names import says_held_out
 from kdst_invert.notes.training import CLOSE_SEED
@@ -111,8 +111,8 @@ def train_phases(
             network, examples(), validation, settings, checkpoint, log=shop.log(), label=label
         )
         trainer.train(progress)
-        torch.save(network.state_dict(), done.with_suffix(".part"))
-        done.with_suffix(".part").replace(done)
+        with whole_file(done) as temporary:
+            torch.save(network.state_dict(), temporary)
 
 
 def hypothesiser(shop: Workshop) -> Hypothesiser:

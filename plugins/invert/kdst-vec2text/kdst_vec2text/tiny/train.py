@@ -11,7 +11,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from kdst_core.errors import KdstError
-from kdst_core.rundir import write_atomically
+from kdst_core.files import write_atomically
 from kdst_invert.embedders.minilm import minilm
 from kdst_vec2text.tiny import stages
 from kdst_vec2text.tiny.recipe import Recipe

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from kdst_core.errors import KdstError
-from kdst_core.rundir import write_atomically
+from kdst_core.files import write_atomically
 from kdst_reconstruct.commands import (
     FILE,
     capture_options,

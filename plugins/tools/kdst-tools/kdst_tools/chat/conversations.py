@@ -12,7 +12,7 @@ from typing import Any
 
 from attrs import frozen
 
-from kdst_core.errors import KdstError
+from kdst_core.errors import KdstError, first_line
 from kdst_tools.lines import numbered_lines, unpacked
 
 Row = dict[str, Any]
@@ -79,7 +79,7 @@ def _of_parquet(path: Path) -> Iterator[tuple[str, Any]]:
                 number += 1
                 yield f"row {number}", _without_nulls(row)
     except (pa.ArrowException, OSError) as error:
-        raise KdstError(f"{path} is not a Parquet file: {str(error).splitlines()[0]}") from error
+        raise KdstError(f"{path} is not a Parquet file: {first_line(error)}") from error
 
 
 def _without_nulls(value: Any) -> Any:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kdst_core.errors import KdstError
+from kdst_core.files import whole_file
 from kdst_tools.calls import WrittenCall, between
 from kdst_tools.chat.conversations import Message, Row
 
@@ -85,15 +86,11 @@ def write(rows: Iterator[Row], path: Path) -> int:
         raise KdstError(f"{path}: give a .jsonl or .parquet file")
     if path.exists():
         raise KdstError(f"{path} is there already; give another file")
-    unfinished = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as unfinished:
         count = _lines(rows, unfinished) if suffix == ".jsonl" else _parquet(rows, unfinished)
         if count == 0:
             raise KdstError("there is no conversation to write: no call was kept")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
     return count
 
 

@@ -9,6 +9,7 @@ import attrs
 from attrs import field, mutable
 
 from kdst_core.errors import KdstError
+from kdst_core.files import whole_file
 from kdst_core.progress import progress
 from kdst_tools.chat.conversations import Row, read
 from kdst_tools.chat.usefulness import Judged, Usefulness
@@ -65,27 +66,22 @@ def filter_file(source: Path, target: Path, judge: Usefulness) -> Counts:
             f"{source} holds no conversation ({', '.join(counts.skipped[:3]) or 'empty'})"
         )
     target.parent.mkdir(parents=True, exist_ok=True)
-    parts = [path.with_name(path.name + ".part") for path in (target, records_of(target))]
-    try:
-        with (
-            parts[0].open("w", encoding="utf-8") as kept,
-            parts[1].open("w", encoding="utf-8") as records,
-            progress(total, "conversations", "auto") as advance,
-        ):
-            for group in _groups(read(source, [])):
-                for row, judged in judge(group):
-                    kept.write(json.dumps(row, ensure_ascii=False) + "\n")
-                    for one in judged:
-                        counts.add(one)
-                        line = record(counts.conversations, one)
-                        records.write(json.dumps(line, ensure_ascii=False) + "\n")
-                    counts.conversations += 1
-                advance(len(group))
-        for part, path in zip(parts, (target, records_of(target)), strict=True):
-            part.replace(path)
-    finally:
-        for part in parts:
-            part.unlink(missing_ok=True)
+    with (
+        whole_file(target) as whole,
+        whole_file(records_of(target)) as judged_in,
+        whole.open("w", encoding="utf-8") as kept,
+        judged_in.open("w", encoding="utf-8") as records,
+        progress(total, "conversations", "auto") as advance,
+    ):
+        for group in _groups(read(source, [])):
+            for row, judged in judge(group):
+                kept.write(json.dumps(row, ensure_ascii=False) + "\n")
+                for one in judged:
+                    counts.add(one)
+                    line = record(counts.conversations, one)
+                    records.write(json.dumps(line, ensure_ascii=False) + "\n")
+                counts.conversations += 1
+            advance(len(group))
     return counts
 
 

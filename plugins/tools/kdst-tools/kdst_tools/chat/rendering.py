@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from kdst_core.errors import KdstError
+from kdst_core.errors import KdstError, first_line
 from kdst_tools.calls import escape
 from kdst_tools.chat.conversations import (
     ChatCall,
@@ -79,7 +79,7 @@ class Templated:
                 add_generation_prompt=ask,
             )
         except Exception as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             raise KdstError(f"the chat template refuses it: {reason[:120]}") from error
         return text
 

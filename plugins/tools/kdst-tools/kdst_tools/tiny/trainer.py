@@ -1,7 +1,6 @@
 """One stage of training the tiny model: steps, checkpoints and a curve."""
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from kdst_core.errors import KdstError
+from kdst_core.files import whole_file
 from kdst_tools.tiny.batches import pool_batches, token_loss
 from kdst_tools.tiny.recipe import POOL, Recipe, pool_texts
 
@@ -76,8 +76,8 @@ class Trainer:
             "tokens": self.tokens,
             "cpu": self.cpu,
         }
-        torch.save(state, path.with_suffix(".new"))
-        os.replace(path.with_suffix(".new"), path)
+        with whole_file(path) as temporary:
+            torch.save(state, temporary)
 
     def load(self, path: Path) -> None:
         """Go on from a state of the same recipe; KdstError for another one."""

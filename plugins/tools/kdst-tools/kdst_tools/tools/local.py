@@ -4,7 +4,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from kdst_core.errors import KdstError
+from kdst_core.errors import KdstError, first_line
 
 MAX_INPUT = 512
 """Tokens of an input; what is longer is cut at its end."""
@@ -19,7 +19,7 @@ def architecture(path: Path) -> str:
     try:
         config = AutoConfig.from_pretrained(path, local_files_only=True)
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise KdstError(f"{path} holds no model of transformers: {reason}") from error
     return (config.architectures or [""])[0]
 
@@ -37,7 +37,7 @@ def load(path: Path, auto: str) -> tuple[Any, Any]:
         )
         tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise KdstError(f"{path} cannot be loaded as {auto}: {reason}") from error
     return model.eval(), tokenizer
 
