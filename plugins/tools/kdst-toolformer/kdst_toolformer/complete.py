@@ -17,7 +17,8 @@ from kdst_toolformer.forward import MAX_LOGITS, CausalModel
 from kdst_toolformer.memory import Memory, RoomyLayer
 
 GROUP = 20
-"""Samples that share one copy of a text's memory; each also passes over what the others wrote."""
+"""Samples that share one copy of a text's memory; each also passes over what the others wrote. Of a
+heavy model all of a text share one: copies of its keys and values cost it more than the others do."""
 
 
 @frozen
@@ -56,11 +57,17 @@ class Completion:
         by_row: dict[int, dict[int, list[int]]] = {}
         for i, start in enumerate(starts):
             by_row.setdefault(start.row, {}).setdefault(start.length, []).append(i)
-        groups = [part for places in by_row.values() for part in packed(places.values(), GROUP)]
-        slots = max(map(len, groups), default=1)
+        heavy = self.model.remembered(8 * self.given)
+        groups = [
+            part
+            for places in by_row.values()
+            for part in packed(places.values(), len(starts) if heavy else GROUP)
+        ]
+        crowds = [{starts[i].length for i in own} if heavy else own for own in groups]
+        slots = max(map(len, crowds), default=1)
         width = memory.mask.shape[1] + slots * (len(starts[0].u) + 1 if starts else 1)
         logits = MAX_LOGITS // (slots * self.model.vocabulary)
-        room = max(8 * self.budget, self.model.remembered(8 * self.given))
+        room = max(8 * self.budget, heavy)
         size = max(1, min(room // width, logits))
         for first in range(0, len(groups), size):
             yield groups[first : first + size]

@@ -25,8 +25,9 @@ def pick_from(logits: Tensor, rows: Tensor, u: Tensor, temperature: float) -> Te
     if temperature == 0:
         return logits.argmax(-1)[rows]
     scores = logits if logits.dtype == torch.float64 else logits.float()
-    cumulative = (scores / temperature).softmax(-1).cumsum(-1)[rows]
-    found = torch.searchsorted(
-        cumulative, u[:, None].to(cumulative) * cumulative[:, -1:], right=True
-    )
-    return found[:, 0].clamp(max=logits.shape[-1] - 1)
+    cumulative = (scores / temperature).softmax(-1).cumsum(-1)
+    place = rows[:, None].eq(rows).tril(-1).sum(1)
+    numbers = cumulative.new_zeros(len(logits), int(place.max()) + 1)
+    numbers[rows, place] = u.to(cumulative)
+    found = torch.searchsorted(cumulative, numbers * cumulative[:, -1:], right=True)
+    return found[rows, place].clamp(max=logits.shape[-1] - 1)

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import Any, cast
 
@@ -12,6 +12,7 @@ from transformers.activations import NewGELUActivation
 from transformers.cache_utils import Cache
 
 from kdst_core.errors import KdstError
+from kdst_toolformer.grouped import grouped
 from kdst_toolformer.memory import Memory, RoomyLayer
 from kdst_tools import configs
 
@@ -114,14 +115,16 @@ class CausalModel:
         if sees is not None or self.window is not None:
             real = torch.ones_like(ids, dtype=torch.bool)
             mask = self._masks(lines(real, real) if sees is None else sees)
-        return self._wanted(
-            ids,
-            wanted,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=cache is not None,
-        )
+        shares = cache is not None and sees is not None and self.remembered(1) > 0
+        with grouped(self.model) if shares else nullcontext():
+            return self._wanted(
+                ids,
+                wanted,
+                attention_mask=mask,
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=cache is not None,
+            )
 
     def _masks(self, sees: Tensor) -> Any:
         """What a model is given for tokens that see some others (R, t, T): for each kind of its layers

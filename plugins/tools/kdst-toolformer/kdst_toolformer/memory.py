@@ -1,7 +1,9 @@
 """What rows of a batch have read, with room for more."""
 
+from collections.abc import Sequence
 from typing import Any, cast
 
+import torch
 from attrs import frozen
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
@@ -75,3 +77,25 @@ class Memory:
     def lengths(self) -> Tensor:
         """Tokens that each row has read, (R,)."""
         return self.mask.sum(1)
+
+
+def together(memories: Sequence[Memory]) -> Memory:
+    """Return one memory with the rows of all, the shorter ones padded behind."""
+    if len(memories) == 1:
+        return memories[0]
+    width = max(memory.mask.shape[1] for memory in memories)
+
+    def padded(part: Tensor, at: int) -> Tensor:
+        behind = list(part.shape)
+        behind[at] = width - behind[at]
+        return torch.cat([part, part.new_zeros(behind)], at)
+
+    layers = [
+        RoomyLayer(0, *(torch.cat([padded(part, 2) for part in parts]) for parts in own))
+        for own in (
+            zip(*(cast(RoomyLayer, layer).content for layer in same), strict=True)
+            for same in zip(*(memory.cache.layers for memory in memories), strict=True)
+        )
+    ]
+    mask = torch.cat([padded(memory.mask, 1) for memory in memories])
+    return Memory(Cache(layers=layers), mask)  # type: ignore[arg-type]

@@ -23,11 +23,14 @@ from kdst_toolformer.forward import (
     log_p,
     require_room,
 )
-from kdst_toolformer.memory import Memory
+from kdst_toolformer.memory import Memory, together
 from kdst_toolformer.settings import ToolSettings
 from kdst_tools.calls import read_body
 from kdst_tools.tokens import CallTokens
 from kdst_tools.windows import HORIZON, Window, windows
+
+Read = tuple[list[Window], Memory, list[int], list[list[float]]]
+"""Windows, what was read of them, where in it each text starts, and all p_i."""
 
 
 @frozen
@@ -110,7 +113,7 @@ class Sampler:
         for tool, settings in self.passes:
             self._names = tuple(self.settings) if tool is None else (tool.name,)
             self._judged = {}
-            for batch, memory, first, p in self.positions(parts, tool):
+            for batch, memory, first, p in self._gathered(self.positions(parts, tool), settings.k):
                 places = [
                     place
                     for row, window in enumerate(batch)
@@ -134,9 +137,7 @@ class Sampler:
         nobody = torch.zeros(rows, dtype=torch.long, device=self.model.device)
         return self.model.branch(head, nobody, head.lengths[nobody], room)
 
-    def positions(
-        self, parts: Sequence[Window], tool: Tool | None
-    ) -> Iterator[tuple[list[Window], Memory, list[int], list[list[float]]]]:
+    def positions(self, parts: Sequence[Window], tool: Tool | None) -> Iterator[Read]:
         """Yield batches of windows: what was read, where in it each text starts, and all p_i."""
         before = [self._before(w, tool) for w in parts]
         sizes = [len(b) + len(w.ids) for b, w in zip(before, parts, strict=True)]
@@ -149,6 +150,21 @@ class Sampler:
             memory = self._head(tool, len(batch), ids.shape[1])
             p, memory = self._start_p(memory, ids, real, batch, lead)
             yield batch, memory, [shared + first for first in lead], p
+
+    def _gathered(self, found: Iterator[Read], k: int) -> Iterator[Read]:
+        """Batches of windows put together as far as memory allows, where a step costs what it reads of
+        the weights: their samples are then drawn side by side."""
+        most = self.model.remembered(8 * self.budget) // 2
+        held: list[Read] = []
+        for part in found:
+            rows = sum(len(batch) for batch, *_ in [*held, part])
+            width = part[1].mask.shape[1] + k * (self.max_input + 1)
+            if held and rows * width > most:
+                yield _joined(held)
+                held = []
+            held.append(part)
+        if held:
+            yield _joined(held)
 
     def _start_p(
         self, memory: Memory, ids: Tensor, real: Tensor, batch: Sequence[Window], lead: list[int]
@@ -263,6 +279,15 @@ class Sampler:
         if own is None or (tool is not None and name != tool.name):
             return False
         return place.p > own.tau_s and place.rank < own.k and sample < own.m
+
+
+def _joined(parts: list[Read]) -> Read:
+    """Several readings as one; the list is emptied, so that their memories are not held twice."""
+    batches, memories, firsts, found = zip(*parts, strict=True)
+    parts.clear()
+    rows = [window for batch in batches for window in batch]
+    first = [start for starts in firsts for start in starts]
+    return rows, together(memories), first, [p for own in found for p in own]
 
 
 def hopeless(text: str, names: Sequence[str]) -> bool:

@@ -4,9 +4,11 @@ import pytest
 import torch
 
 from kdst_core.errors import KdstError
+from kdst_toolformer import forward
 from kdst_toolformer.complete import GROUP, Completion, Start, evenly, packed
 from kdst_toolformer.draws import generator, pick
 from kdst_toolformer.forward import CausalModel
+from kdst_toolformer.memory import together
 from kdst_tools import layouts
 
 FIRST, MOST = 7, 12
@@ -48,6 +50,48 @@ def test_samples_of_a_group_are_those_drawn_one_by_one(layout, budget):
     found = Completion(model, FIRST, ended, 1.0, budget)(memory, starts)
     assert len({len(written) for written in found}) > 3
     assert found == one_by_one(model, texts, starts)
+
+
+@pytest.mark.parametrize("layout", ["gpt2", "llama"])
+def test_samples_of_heavy_models_are_those_drawn_one_by_one(layout, monkeypatch):
+    monkeypatch.setattr(forward, "HEAVY", 0)
+    test_samples_of_a_group_are_those_drawn_one_by_one(layout, 8192)
+
+
+def test_keys_of_heavy_models_are_not_repeated_for_every_query_head(monkeypatch):
+    model, calls = model_of("llama"), []
+    ids, positions = torch.arange(6)[None], torch.arange(6)[None]
+    sees, wanted = torch.ones(1, 6, 6, dtype=torch.bool).tril(), ([0] * 6, list(range(6)))
+    plain = model.read_graph(ids, positions, sees, wanted, model.empty(1).cache)
+    attend = torch.nn.functional.scaled_dot_product_attention
+
+    def watched(query, key, *rest, **named):
+        calls.append((query.shape[1], key.shape[1]))
+        return attend(query, key, *rest, **named)
+
+    monkeypatch.setattr(forward, "HEAVY", 0)
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watched)
+    found = model.read_graph(ids, positions, sees, wanted, model.empty(1).cache)
+    assert torch.allclose(found, plain, atol=1e-12)
+    assert calls
+    assert all(heads == 2 * keys for heads, keys in calls)
+    assert model.model.config._attn_implementation == "sdpa"
+
+
+def test_memories_are_put_together_row_by_row():
+    model, source = model_of("llama"), generator(4, "rows")
+    texts = [torch.randint(0, 60, (n,), generator=source).tolist() for n in (5, 2, 9)]
+    parts = []
+    for batch in (texts[:2], texts[2:]):
+        ids, real = model.pad(batch)
+        parts.append(model.read(model.empty(len(batch)), ids, real)[1])
+    ids, real = model.pad([[7], [8], [9]])
+    logits, memory = model.read(together(parts), ids, real)
+    assert memory.lengths.tolist() == [6, 3, 10]
+    for row, text in enumerate(texts):
+        with torch.no_grad():
+            alone = model.model(torch.tensor([[*text, 7 + row]])).logits[0, -1]
+        assert torch.allclose(logits[row, 0], alone, atol=1e-9)
 
 
 def test_samples_that_write_the_same_are_read_once_until_they_part(monkeypatch):

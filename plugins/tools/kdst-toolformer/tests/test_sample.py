@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from kdst_core.contracts import Document, ToolsRequest
 from kdst_core.errors import KdstError
-from kdst_toolformer import ToolformerOptions, prompts
+from kdst_toolformer import ToolformerOptions, forward, prompts
 from kdst_toolformer.annotate import Annotator
 from kdst_toolformer.draws import generator, pick
 from kdst_toolformer.sample import Place, hopeless
@@ -17,6 +17,7 @@ from kdst_tools import layouts
 from kdst_tools.calls import escape
 from kdst_tools.checks import LETTERS
 from kdst_tools.tools.kit import FunctionTool
+from kdst_tools.windows import windows
 
 TOKENIZER = layouts.tokenizer()
 OTHER = FunctionTool("Calculator", "An expression.", lambda a, d: "3", (("a", "a"),))
@@ -193,3 +194,21 @@ def test_thresholds_are_those_of_the_paper_with_overrides_for_each_tool():
 def test_wrong_overrides_are_named(options, message):
     with pytest.raises(KdstError, match=message):
         per_tool(ToolformerOptions(**options), ["Calculator"], warm=False)
+
+
+def test_texts_of_a_heavy_model_are_sampled_side_by_side(monkeypatch):
+    light = found(annotator("llama", budget=64), DOCUMENTS)
+    monkeypatch.setattr(forward, "HEAVY", 0)
+    monkeypatch.setattr(forward.CausalModel, "most", lambda self, budget: 64)
+    worker = annotator("llama")
+    assert len(list(worker.sampler.positions(list(parts(worker)), LETTERS))) > 1
+    drawn = list(worker.sampler.draw(DOCUMENTS))
+    assert [len(one.batch) for one in drawn] == [len(DOCUMENTS)]
+    heavy = found(worker, DOCUMENTS)
+    assert {at: w for at, (_, w) in heavy.items()} == {at: w for at, (_, w) in light.items()}
+    assert all(abs(p - light[at][0]) < 1e-9 for at, (p, _) in heavy.items())
+
+
+def parts(worker):
+    for document in DOCUMENTS:
+        yield from windows(document, worker.tokens, worker.sampler.window_size())
