@@ -10,6 +10,8 @@ import torch
 from attrs import frozen
 from torch import Generator, Tensor
 
+from kdst_invert.privacy import sigma_for
+
 UNIT = 1e-3
 """How far from 1 the mean length of normalised vectors may be by rounding."""
 
@@ -75,6 +77,30 @@ class Laplace(StoredOnly):
         u = u.clamp(min=-0.5 + 1e-12)
         noise = -u.sign() * torch.log1p(-2 * u.abs()) * (self.scale / math.sqrt(2))
         return e + mean_length(e) * noise.float()
+
+
+@frozen
+class Private(StoredOnly):
+    """Gaussian noise that makes every stored vector (ε, δ)-differentially private towards its text.
+
+    Vectors longer than the mean length m are cut to it, so that two texts are 2 m apart at most. What
+    is promised is for one release of each vector, by the analytic Gaussian mechanism.
+    """
+
+    epsilon: float
+    name: str = "private"
+
+    @property
+    def strength(self) -> str:
+        """ε, for δ = 1e-5."""
+        return f"ε = {self.epsilon:g}"
+
+    def protect(self, e: Tensor, generator: Generator) -> Tensor:
+        """Cut to the length that is promised for, then add noise."""
+        most = mean_length(e)
+        bounded = e * (most / e.norm(dim=1, keepdim=True).clamp(min=1e-12)).clamp(max=1)
+        sigma = sigma_for(self.epsilon, 2 * most)
+        return bounded + sigma * torch.randn(e.shape, generator=generator)
 
 
 @frozen
@@ -152,8 +178,13 @@ def learned_rotation(known: Tensor, stored: Tensor) -> Tensor:
     What an attacker learns of a rotation from m texts that he knows to be in the store (orthogonal
     Procrustes). `stored @ matrix` turns the store back.
     """
-    u, _, v = torch.linalg.svd(stored.double().T @ known.double())
-    return (u @ v).float()
+    return polar(stored.double().T @ known.double()).float()
+
+
+def polar(matrix: Tensor) -> Tensor:
+    """The orthogonal matrix nearest to a square one."""
+    u, _, v = torch.linalg.svd(matrix)
+    return u @ v
 
 
 PENALTIES = tuple(10.0**k for k in range(-6, 4))

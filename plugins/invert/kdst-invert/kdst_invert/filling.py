@@ -7,7 +7,7 @@ import torch
 from attrs import field, frozen
 from torch import Tensor
 
-from kdst_invert.defences import learned_filling, mean_length, unit
+from kdst_invert.defences import learned_filling, mean_length, polar, unit
 
 MOST_LINEAR = 600
 """Pairs up to which the linear map is tried too; from many pairs the curved one is closer."""
@@ -16,6 +16,8 @@ FEWEST = 20
 WIDTH = 0.5
 """γ of the kernel exp(-γ |a - b|²) of vectors of length 1."""
 PENALTIES = (0.01, 0.1)
+TURNS = 25
+"""Steps in which a rotation is brought to agree with pairs and with covariances."""
 
 
 class Filling(Protocol):
@@ -78,6 +80,27 @@ def learned(known: Tensor, stored: Tensor) -> tuple[Filling, float]:
         if (deviation := _deviation(known, error)) < left:
             found, left = curve, deviation
     return found, left
+
+
+def aligned_rotation(known: Tensor, stored: Tensor, own: Tensor, store: Tensor) -> Tensor:
+    """The matrix (D, D) that turns a store (N, D) back, learned from few pairs (m, D) and from what is
+    no secret: how vectors (n, D) of the attacker's own texts of the same kind lie.
+
+    The orthogonal matrix that brings pairs together and the mean and covariance of the own vectors onto
+    those of the store, by polar decompositions of both terms in turn. Use it as `stored @ matrix`.
+    """
+    here, there = own.double().mean(0), store.double().mean(0)
+    covariance, other = _covariance(own.double() - here), _covariance(store.double() - there)
+    fixed = stored.double().T @ known.double() / max(len(known), 1) + torch.outer(there, here)
+    found = polar(fixed)
+    for _ in range(TURNS):
+        found = polar(fixed + other @ found @ covariance)
+    return found.float()
+
+
+def _covariance(e: Tensor) -> Tensor:
+    """Of vectors (n, D) without their mean."""
+    return e.T @ e / max(len(e), 1)
 
 
 def _curves(known: Tensor, stored: Tensor) -> "list[tuple[Curved, float]]":

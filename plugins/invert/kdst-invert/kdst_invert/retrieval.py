@@ -1,12 +1,17 @@
 """What a store is still worth: its own queries against protected vectors."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import torch
 from attrs import frozen
 from torch import Tensor
 
+from kdst_invert.units import units
+
 TOP = 10
+KEYWORDS = 5
+"""Words of a query that is made from a text."""
 
 
 @frozen
@@ -20,7 +25,7 @@ class Queries:
 
 
 def quality(store: Tensor, plain: Tensor, queries: Tensor, asked: Queries) -> dict[str, Tensor]:
-    """recall@1, overlap@10 and, with grades, nDCG@10 of each query (n,).
+    """recall@1, recall@10, overlap@10 and, with grades, nDCG@10 of each query (n,).
 
     store: protected vectors (N, D). queries: (n, D) as they search it. plain: the vectors without a
     defence, whose ten first rows the overlap is taken with.
@@ -29,9 +34,23 @@ def quality(store: Tensor, plain: Tensor, queries: Tensor, asked: Queries) -> di
     top = scores.topk(min(TOP, len(store)), dim=1).indices
     before = (asked.vectors @ plain.T).topk(min(TOP, len(plain)), dim=1).indices
     same = (top[:, :, None] == before[:, None, :]).any(2).float().mean(1)
-    found = {"recall@1": (top[:, 0] == asked.wanted).float(), "overlap@10": same}
+    right = (top == asked.wanted[:, None]).float()
+    found = {"recall@1": right[:, 0], "recall@10": right.amax(1), "overlap@10": same}
     if asked.relevance is not None:
         found["ndcg@10"] = ndcg(asked.relevance, top)
+    return found
+
+
+def keywords(texts: Sequence[str]) -> list[str]:
+    """What people who look for each text may type: the words of it that stand in fewest of the texts, in
+    its order, and no more than half of its words."""
+    bags = [list(dict.fromkeys(units(text))) for text in texts]
+    held = Counter(word for bag in bags for word in bag)
+    found = []
+    for bag, text in zip(bags, texts, strict=True):
+        wanted = min(KEYWORDS, -(-len(bag) // 2))
+        rare = set(sorted(bag, key=lambda word: held[word])[:wanted])
+        found.append(" ".join(word for word in bag if word in rare) or text)
     return found
 
 

@@ -1,11 +1,21 @@
 """What pairs teach of a defence, and how guesses are compared after the same defence."""
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from torch import Tensor
 
-from kdst_invert.defences import Dropping, Gaussian, Rotation, Rounding, unit
-from kdst_invert.filling import Curved, Linear, learned
+from kdst_invert.defences import (
+    Dropping,
+    Gaussian,
+    Rotation,
+    Rounding,
+    learned_rotation,
+    unit,
+)
+from kdst_invert.filling import Curved, Linear, aligned_rotation, learned
+from kdst_invert.studies import rotated
 from kdst_invert.studies.adaptive import Known, protected
 
 D = 24
@@ -68,6 +78,73 @@ def test_a_secret_is_learned_from_pairs_alone(vectors: Tensor) -> None:
     assert undoing.view is None
     stored = Rotation().protect(vectors[200:], torch.Generator())
     assert close(undoing.fill(stored), vectors[200:]) > 0.99
+
+
+def lying() -> tuple[Tensor, Tensor]:
+    """Vectors of a store and of other texts of its kind, whose covariance has no equal axes."""
+    drawn = torch.randn(900, D, generator=torch.Generator().manual_seed(0))
+    found = unit(drawn * 0.85 ** torch.arange(D) + 0.5)
+    return found[:400], found[400:]
+
+
+def test_few_pairs_of_a_rotation_are_helped_by_how_own_texts_lie() -> None:
+    store, own = lying()
+    stored = Rotation().protect(store, torch.Generator())
+    alone = stored[:300] @ learned_rotation(store[390:], stored[390:])
+    matrix = aligned_rotation(store[390:], stored[390:], own, stored)
+    assert close(stored[:300] @ matrix, store[:300]) > close(alone, store[:300]) + 0.02
+    torch.testing.assert_close(matrix @ matrix.T, torch.eye(D), atol=1e-4, rtol=0)
+
+
+class Readable:
+    """A store of texts that a reader finds by the nearest vector, and the embedder of these texts."""
+
+    name, dimension, normalised = "readable", D, True
+
+    def __init__(self, vectors: Tensor) -> None:
+        self.vectors = vectors
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        return self.vectors[[int(text) for text in texts]]
+
+    def read(self, turned: Tensor, number: int, left: float) -> list[str]:
+        return [str(i) for i in (turned @ self.vectors.T).argmax(1).tolist()]
+
+
+def test_a_rotation_is_found_by_reading_what_few_pairs_leave_open() -> None:
+    store, own = lying()
+    stored = Rotation().protect(store, torch.Generator())
+    kept, pairs = slice(0, 390), slice(390, 400)
+    asked = Readable(store)
+    known = Known(store[pairs], own)
+    found = rotated.learned(known, stored[pairs], stored[kept], asked.read, asked)
+    assert close(found.fill(stored[kept]), store[kept]) > 0.999
+    assert found.left < 0.01
+    alone = stored[kept] @ learned_rotation(store[pairs], stored[pairs])
+    assert close(alone, store[kept]) < 0.99
+
+
+def test_readings_far_from_their_rows_do_not_move_a_rotation() -> None:
+    store, own = lying()
+    stored = Rotation().protect(store, torch.Generator())
+    others = Readable(unit(torch.randn(50, D, generator=torch.Generator().manual_seed(3))))
+    known = Known(store[380:], own[:0])
+    found = rotated.learned(known, stored[380:], stored[:380], others.read, others)
+    pairs = learned_rotation(store[380:], stored[380:])
+    before = close(stored[380:] @ pairs, store[380:])
+    assert close(found.fill(stored[380:]), store[380:]) > before - 0.01
+    assert found.left > 0.1
+
+
+def test_as_many_pairs_as_dimensions_need_no_reading() -> None:
+    store, own = lying()
+    stored = Rotation().protect(store, torch.Generator())
+
+    def nobody(*_: object) -> list[str]:
+        raise AssertionError("read")
+
+    found = rotated.learned(Known(store[:D], own), stored[:D], stored[D:], nobody, Readable(store))
+    assert close(found.fill(stored), store) > 1 - 1e-5
 
 
 def test_few_pairs_are_the_first_or_none(vectors: Tensor) -> None:

@@ -13,11 +13,11 @@ from kdst_core.bench import Job, Marked
 from kdst_core.codecs import JsonCodec
 from kdst_core.errors import KdstError
 from kdst_core.testing import make_run
-from kdst_invert import controls, source
+from kdst_invert import controls, slots, source
 from kdst_invert.inputs import InvertInputs
 from kdst_invert.prepared import PreparedInvert
 from kdst_invert.report import content
-from kdst_invert.studies import adaptive, defence, length
+from kdst_invert.studies import adaptive, defence, grammar, length
 from kdst_invert.studies.sentences import find, protects
 
 
@@ -125,15 +125,17 @@ def test_the_defence_study_has_both_attackers_over_all_strengths(
 ) -> None:
     monkeypatch.setattr(defence, "TRAINED_ON", 210)
     monkeypatch.setattr(adaptive, "OWN", 100)
+    monkeypatch.setattr(grammar, "SEARCHED", 1)
+    monkeypatch.setattr(slots, "ROUNDS", 1)
     made = prepared(study="defence", count=8)
     outcome, report = carried_out(made, tmp_path)
     rows = json.loads((tmp_path / "artifacts" / "study.json").read_text())["rows"]
-    for attacker in ("clean", "adaptive"):
+    for attacker in ("clean", "adaptive", "grammar"):
         noise = [r for r in rows if r["defence"] == "gaussian" and r["attacker"] == attacker]
         assert [r["scale"] for r in noise] == list(defence.LAMBDAS)
         assert len(noise) >= 6
         kinds = {r["defence"] for r in rows if r["attacker"] == attacker}
-        assert kinds >= {"laplace", "rounding", "dropping", "rotation"}
+        assert kinds >= {"laplace", "private", "rounding", "dropping", "rotation"}
     without = find(rows, 0.0, "clean")
     assert without is not None
     assert without["retrieval"]["overlap@10"][0] == 1
@@ -144,14 +146,23 @@ def test_the_defence_study_has_both_attackers_over_all_strengths(
     assert training[0].noise == max(defence.LAMBDAS)
     options = [o for r, o in made.job.method.asked if r.training is not None]
     assert options[0].base == "m"
-    assert len(report.blocks) == 6
+    assert len(report.blocks) == 7
     pairs = json.loads((tmp_path / "artifacts" / "study.json").read_text())["pairs"]
-    assert {p["pairs"] for p in pairs if p["defence"] == "rotation"} == {0, 10, 100}
+    alone = [p for p in pairs if not p["own"]]
+    assert {p["pairs"] for p in alone if p["defence"] == "rotation"} == {0, 10, 100}
+    helped = {p["defence"]: p["pairs"] for p in pairs if p["own"] == 100}
+    assert helped["rotation"] == 60
+    assert helped["rounding"] == helped["dropping"] == 190
+    assert "rounding.int2.pairs190.own100.token_f1" in outcome.metrics
+    assert "private.100.clean.recall@10" not in outcome.metrics
+    assert 0 <= outcome.metrics["private.100.recall@10"] <= 1
     assert "gaussian.0.03.pairs100.token_f1" in outcome.metrics
     said = " ".join(outcome.summary)
     assert "By chance" in said
     assert "1,000 pairs were not tried" in said
     assert "other texts of the kind" in said
+    assert "λ = 0.01: ε = " in said
+    assert "One who knows the sentences that the notes are made of" in said
     views = {bool(r.view) for r, _ in made.job.method.asked}
     assert views == {True, False}
 

@@ -76,6 +76,12 @@ def unseen(attacked: int) -> str:
     )
 
 
+def plain(strength: str) -> str:
+    """The strength of a defence in names of metrics."""
+    number = strength.removeprefix("λ = ").removeprefix("ε = ")
+    return number.replace("%", "").replace(" ", "-")
+
+
 def three(found: Interval) -> list[float]:
     """An interval as JSON."""
     return [found.value, found.low, found.high]

@@ -1,5 +1,6 @@
 """Retrieval against leakage for defences of a store, attackers trained clean and adaptive."""
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,21 +13,47 @@ from kdst_core.rundir import Run
 from kdst_invert import retrieval
 from kdst_invert.attack import Attacker
 from kdst_invert.chance import above, by_chance
-from kdst_invert.defences import Defence, Dropping, Gaussian, Laplace, Rotation, Rounding, unit
+from kdst_invert.defences import (
+    Defence,
+    Dropping,
+    Gaussian,
+    Laplace,
+    Private,
+    Rotation,
+    Rounding,
+    unit,
+)
 from kdst_invert.measures import interval, mean
 from kdst_invert.scores import HEADLINE, final_texts
 from kdst_invert.source import embedded
-from kdst_invert.studies import curve
+from kdst_invert.studies import curve, grammar, rotated
 from kdst_invert.studies.adaptive import (
     COMPARED,
+    SECRET,
     Known,
     Undoing,
     known_of,
     protected,
     training_of,
 )
-from kdst_invert.studies.common import EPOCHS, FEW, attack, changed, originals_of, outcome, three
-from kdst_invert.studies.sentences import at_one_hundredth, pairs, power, protects
+from kdst_invert.studies.common import (
+    EPOCHS,
+    FEW,
+    attack,
+    changed,
+    originals_of,
+    outcome,
+    plain,
+    three,
+)
+from kdst_invert.studies.sentences import (
+    accounted,
+    at_one_hundredth,
+    by_grammar,
+    pairs,
+    power,
+    protects,
+)
 from kdst_invert.texts import Originals
 
 if TYPE_CHECKING:
@@ -37,6 +64,9 @@ LAMBDAS = (0.0, 0.001, 0.003, 0.01, 0.03, 0.06, 0.1)
 OTHERS: tuple[Defence, ...] = (
     Laplace(0.01),
     Laplace(0.03),
+    Private(1000),
+    Private(100),
+    Private(10),
     Rounding(8),
     Rounding(4),
     Rounding(2),
@@ -86,7 +116,23 @@ class Stage:
 
     def undo(self, defence: Defence, known: Known) -> Undoing | None:
         """How an attacker who knows so much undoes a defence."""
-        return known.undo(defence, self.run.seed, self.prepared.embed.normalised)
+        normalised = self.prepared.embed.normalised
+        if defence.name != SECRET or not len(known.pairs):
+            return known.undo(defence, self.run.seed, normalised)
+        first = self.attacked + len(known.pairs)
+        stored = protected(defence, known.pairs, self.noise(), normalised)
+        store = protected(defence, self.vectors, self.noise(), normalised)
+        rest = torch.cat([store[: self.attacked], store[first:]])
+        name = f"reading-{self.file(defence)}-{len(known.pairs)}-{len(known.own)}"
+        read = functools.partial(self._read, name)
+        return rotated.learned(known, stored, rest, read, self.prepared.embed)
+
+    def _read(self, name: str, vectors: Tensor, number: int, left: float) -> list[str]:
+        """First hypotheses of vectors (n, D), one each: what an attacker reads to learn more pairs."""
+        options = changed(self.reader(left), beam=1, steps=0)
+        label = f"{name}-{number}"
+        attacked = self.attacker.invert(label, vectors, options, "readings", light=True)
+        return final_texts(attacked.file, attacked.rows)
 
     def seen(self, defence: Defence, undoing: Undoing | None) -> Tensor:
         """The attacked rows of the protected store, as the attacker reads them."""
@@ -95,9 +141,9 @@ class Stage:
         seen = store if undoing is None else undoing.fill(store)
         return unit(seen) if normalised else seen
 
-    def reader(self, undoing: Undoing | None) -> Any:
-        """Options with the networks that read best what is left of a defence."""
-        blurred = undoing is not None and undoing.left > BLURRED and self.trained is not None
+    def reader(self, left: float) -> Any:
+        """Options with the networks that read best where so much a coordinate is left of a defence."""
+        blurred = left > BLURRED and self.trained is not None
         return self.trained if blurred else self.prepared.job.options
 
 
@@ -113,12 +159,16 @@ def study(prepared: "PreparedInvert", attacker: Attacker, run: Run) -> Outcome:
     known = known_of(prepared, stage.attacked)
     stage = evolve(stage, trained=_train(stage))
     _adaptive(stage, defences, known)
+    if prepared.source.notes:
+        grammar.attack(stage, defences, known)
     points = curve.curve(stage, defences[1:], known)
     said = [
         *pairs(len(known.pairs), len(known.own), stage.trained is not None),
         *power(stage.rows, stage.attacked),
         *at_one_hundredth(stage.rows),
         *protects(stage.rows),
+        *by_grammar(stage.rows),
+        *accounted(stage.vectors),
         *curve.sentences(points),
     ]
     table = {
@@ -134,7 +184,7 @@ def study(prepared: "PreparedInvert", attacker: Attacker, run: Run) -> Outcome:
 
 
 def asked(prepared: "PreparedInvert", originals: Originals) -> retrieval.Queries:
-    """Queries of the store: each note in other words, or the first half of each text."""
+    """Queries of the store: each note in other words, or the rarest words of each text."""
     embed, source = prepared.embed, prepared.source
     if source.notes:
         from kdst_invert.notes.generate import rewritten
@@ -142,8 +192,7 @@ def asked(prepared: "PreparedInvert", originals: Originals) -> retrieval.Queries
         texts = [n.text for n in rewritten("held-out", len(originals.texts), prepared.job.seed)]
         relevance = retrieval.graded(originals.fields)
     else:
-        halves = [text.split() for text in originals.texts]
-        texts = [" ".join(words[: -(-len(words) // 2)]) for words in halves]
+        texts = retrieval.keywords(originals.texts)
         relevance = None
     return retrieval.Queries(embedded(embed, texts), torch.arange(len(texts)), relevance)
 
@@ -192,7 +241,7 @@ def _adaptive(stage: Stage, defences: Sequence[Defence], known: Known) -> None:
             undoing = stage.undo(defence, known)
             learns = known.count or stage.trained is not None or defence.name in COMPARED
             if undoing is not None and learns:
-                _measure(stage, defence, ADAPTIVE, stage.reader(undoing), undoing)
+                _measure(stage, defence, ADAPTIVE, stage.reader(undoing.left), undoing)
             advance(1)
 
 
@@ -214,7 +263,7 @@ def _train(stage: Stage) -> Any:
 def _metrics(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, float]]:
     """Flat metrics: defence, strength, attacker, measure."""
     for row in rows:
-        strength = row["strength"].removeprefix("λ = ").replace("%", "").replace(" ", "-")
+        strength = plain(row["strength"])
         for name, found in row["leakage"].items():
             yield f"{row['defence']}.{strength}.{row['attacker']}.{name}", found[0]
         for name, found in row["above"].items():

@@ -8,12 +8,35 @@ from kdst_core.bench import Figure, Table
 
 
 def known_pairs(points: Sequence[Mapping[str, Any]]) -> list[Figure | Table]:
-    """Token F1 over the number of pairs that the attacker knows, a line a defence."""
+    """Token F1 over the number of pairs that the attacker knows, a line a defence; then what is read with
+    texts of his own besides."""
+    helped = [point for point in points if point.get("own")]
+    points = [point for point in points if not point.get("own")]
     counts = sorted({point["pairs"] for point in points})
     if len(counts) < 2:
         return []
     lines = {f"{point['defence']} {point['strength']}": _line(points, point) for point in points}
-    return [_figure(lines, counts), _table(lines, counts, points[0]["attacked"])]
+    blocks: list[Figure | Table] = [
+        _figure(lines, counts),
+        _table(lines, counts, points[0]["attacked"]),
+    ]
+    return [*blocks, _with_own(helped)] if helped else blocks
+
+
+def _with_own(points: Sequence[Mapping[str, Any]]) -> Table:
+    """Token F1 and names of who has pairs and other texts."""
+    measures = list(points[0]["leakage"])
+    rows = [
+        [f"{p['defence']} {p['strength']}", f"{p['pairs']}", f"{p['own']:,}"]
+        + [_cell(p["leakage"][name]) for name in measures]
+        for p in points
+    ]
+    caption = (
+        f"Over {points[0]['attacked']} texts, with a wider search; the own texts are of the same kind, and"
+        " he protected them himself where the defence is no secret."
+    )
+    header = ["defence", "pairs", "own texts", *measures]
+    return Table("Known pairs and texts of one's own", header, rows, caption)
 
 
 def _line(

@@ -61,14 +61,14 @@ def _frontier(rows: Sequence[Mapping[str, Any]], name: str) -> Figure:
     with charts.figure(6.4, 4.2) as (fig, axes):
         for number, kind in enumerate(kinds):
             colour = charts.SERIES[(number + 1) % len(charts.SERIES)]
-            for attacker, mark in (("clean", "o"), ("adaptive", "s")):
+            for attacker, mark in (("clean", "o"), ("adaptive", "s"), ("grammar", "^")):
                 mine = [r for r in rows if r["defence"] == kind and r["attacker"] == attacker]
                 if not mine:
                     continue
                 x = [r["retrieval"]["recall@1"][0] for r in mine]
                 y = [r["leakage"][name][0] for r in mine]
                 face = colour if attacker == "clean" else "none"
-                line = "-" if kind in ("gaussian", "laplace") else ""
+                line = "-" if kind in ("gaussian", "laplace", "private") else ""
                 axes.plot(
                     x,
                     y,

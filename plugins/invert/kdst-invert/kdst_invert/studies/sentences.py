@@ -1,10 +1,17 @@
 """What the figures of the defence study say, in sentences that follow from them alone."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kdst_invert.chance import smallest_share
+from kdst_invert.defences import mean_length
+from kdst_invert.privacy import DELTA, epsilon_of
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ACCOUNTED = (0.01, 0.03, 0.1)
+"""Strengths of Gaussian noise whose worth as differential privacy is said."""
 LOST = 0.05
 """Names that a protected store may still give away, by the upper end of the interval."""
 STOPPED, WEAKENED = 0.1, 0.7
@@ -78,7 +85,8 @@ def power(rows: Sequence[Mapping[str, Any]], attacked: int) -> list[str]:
         return [
             f"With {attacked} text attacked nothing tells a leak from what texts share by chance."
         ]
-    half = max((row["above"]["token_f1"][2] - row["above"]["token_f1"][1]) / 2 for row in rows)
+    gains = [row["above"]["token_f1"] for row in rows if row["attacker"] != "grammar"]
+    half = max((high - low) / 2 for _, low, high in gains)
     names = (
         f"{smallest_share(attacked):.1%} of the names or "
         if "names" in without["above"]
@@ -121,6 +129,30 @@ def protects(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return [
         f"No λ tried, up to {max(scales):g}, holds the attackers to {LOST:.0%} or less: do not count on"
         " noise of this size."
+    ]
+
+
+def by_grammar(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What an attacker reads who knows the sentences of the notes, where other attackers read least."""
+    mine = [row for row in rows if row["attacker"] == "grammar"]
+    if not mine:
+        return []
+    read = [f"{row['defence']} {row['strength']} {row['leakage']['names'][0]:.0%}" for row in mine]
+    return [
+        "One who knows the sentences that the notes are made of, and tries what fills them, reads of the"
+        f" names of the first {mine[0]['attacked']} notes: {', '.join(read)}. With so few notes a leak"
+        f" below {smallest_share(mine[0]['attacked']):.0%} could not have been told from none."
+    ]
+
+
+def accounted(vectors: "Tensor") -> list[str]:
+    """What Gaussian noise is worth as differential privacy towards the text of a vector."""
+    most = float((vectors.norm(dim=1) / mean_length(vectors)).max())
+    worth = [f"λ = {scale:g}: ε = {epsilon_of(scale, 2 * most):,.0f}" for scale in ACCOUNTED]
+    return [
+        "As differential privacy of one release of a vector towards its text (analytic Gaussian"
+        f" mechanism, δ = {DELTA:g}) noise is worth {'; '.join(worth)}. An ε of 10 or more promises next to"
+        " nothing by itself; what was read is measured here, not promised."
     ]
 
 
