@@ -1,5 +1,6 @@
 """What cannot have an effect, or did not have the one that was wanted, as sentences for the user."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 EQUAL = 0.5 / 255
 """Images that differ by less are the same files."""
+WEIGHTED = re.compile(r"\([^()]+:[0-9.]+\)")
+"""`(cat:1.3)`, a weight of a word in the syntax of some programs."""
 WORSE = 1.0
 """Decibels below sampling without control from which a run says that it kept less."""
 
@@ -86,6 +89,15 @@ def words(tokenizer: Any, prompts: Sequence[str], learned: Sequence[str]) -> lis
         f"The model does not know the word {word!r}; it is read like any other unknown word."
         for word in unknown
         if word not in learned
+    ]
+
+
+def syntax(prompts: Sequence[str]) -> list[str]:
+    """Weights of words as some programs read them, which diffusers and the edits here do not."""
+    found = dict.fromkeys(text for p in prompts for text in WEIGHTED.findall(p))
+    return [
+        f"{text} is read as plain text, brackets and number included, as diffusers reads it."
+        for text in found
     ]
 
 

@@ -80,10 +80,21 @@ def prompts(inputs: EditInputs, live_image: bool = False) -> tuple[str, tuple[st
         target = DEFAULT_TARGET if target is None and generated else target
     if target is None and not source.split():
         raise KdstError("give --target: what the image should show")
+    _check_text(source, target or "", inputs.negative_prompt)
     targets = [source] if target is None else target.split("|")
     if any(not text.split() for text in targets):
         raise KdstError(f"--target {target!r} holds an empty prompt; separate prompts by |")
     return " ".join(source.split()), tuple(" ".join(text.split()) for text in targets)
+
+
+def _check_text(*prompts: str) -> None:
+    """Raise KdstError for a prompt with bytes that are no text."""
+    for prompt in prompts:
+        try:
+            prompt.encode()
+        except UnicodeEncodeError as e:
+            shown = prompt.encode(errors="replace").decode()[:60]
+            raise KdstError(f"the prompt {shown!r} is not valid text (UTF-8)") from e
 
 
 def automatic(inputs: EditInputs, job: Job) -> str:

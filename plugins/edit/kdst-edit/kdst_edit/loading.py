@@ -66,8 +66,10 @@ def check_prompts(pipeline: Any, prompts: Sequence[str]) -> None:
     A learned word of several vectors becomes more words on the way to the text encoder, so that none of
     the tokens behind it is where the prompt has it; it is refused, too.
     """
-    for name in ("tokenizer", "tokenizer_2"):
-        tokenizer = getattr(pipeline, name, None)
+    for name in ("", "_2"):
+        tokenizer = getattr(pipeline, f"tokenizer{name}", None)
+        if tokenizer is not None:
+            _check_tokenizer(tokenizer, getattr(pipeline, f"text_encoder{name}"))
         for prompt in prompts if tokenizer is not None else ():
             token_ids(tokenizer, prompt)
             convert = getattr(pipeline, "maybe_convert_prompt", None)
@@ -76,6 +78,23 @@ def check_prompts(pipeline: Any, prompts: Sequence[str]) -> None:
                     f"the prompt {prompt[:60]!r} has a learned word of several vectors; edits need words"
                     " of one vector"
                 )
+
+
+def _check_tokenizer(tokenizer: Any, encoder: Any) -> None:
+    """Raise KdstError for a tokenizer whose length or vocabulary its text encoder does not have."""
+    room = getattr(encoder.config, "max_position_embeddings", tokenizer.model_max_length)
+    if tokenizer.model_max_length > room:
+        given = tokenizer.model_max_length
+        raise KdstError(
+            f"the model's tokenizer pads prompts to {given if given < 1e9 else 'any number of'} tokens,"
+            f" its text encoder takes {room}: set model_max_length to {room} (in tokenizer_config.json)"
+        )
+    known = encoder.get_input_embeddings().num_embeddings
+    if len(tokenizer) > known:
+        raise KdstError(
+            f"the model's tokenizer has {len(tokenizer)} tokens, its text encoder knows {known}; they"
+            " are of different models"
+        )
 
 
 def image(pipeline: Any, inputs: EditInputs, live: Any) -> tuple[Tensor | None, Sequence[str]]:

@@ -1,13 +1,12 @@
 """Load a text-to-image pipeline: the embedded one, a diffusers directory, or a model of the hub."""
 
-import importlib.util
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from kdst_core.errors import KdstError, first_line
-from kdst_edit import hub, single, weights
+from kdst_edit import hub, parts, single, weights
 from kdst_edit.quiet import quiet
 from kdst_edit.suited import SUPPORTED, UNET, check_parts
 
@@ -91,25 +90,26 @@ def _index(folder: Path) -> Mapping[str, Any]:
 
 def check_index(index: Mapping[str, Any], name: str) -> None:
     """Raise KdstError unless a model_index.json describes a pipeline that can be edited."""
-    parts = {k: v for k, v in index.items() if isinstance(v, list) and len(v) == 2 and v[0]}
-    if "unet" not in parts:
-        transformer = parts.get("transformer")
+    named = {k: v for k, v in index.items() if isinstance(v, list) and len(v) == 2 and v[0]}
+    if "unet" not in named:
+        transformer = named.get("transformer")
         if transformer:
             raise KdstError(
                 f"model {name} has a transformer ({transformer[1]}) instead of a UNet; attention"
                 f" control needs a UNet: {SUPPORTED}"
             )
         raise KdstError(f"model {name} has no UNet (model_index.json names none); {SUPPORTED}")
-    foreign = sorted({str(library) for library, _ in parts.values()} - LIBRARIES)
+    foreign = sorted({str(library) for library, _ in named.values()} - LIBRARIES)
     if foreign:
         raise KdstError(
             f"model {name} has parts of its own code ({', '.join(foreign)}), which is not run"
         )
-    if parts["unet"][1] != UNET:
-        raise KdstError(f"model {name} has a {parts['unet'][1]}, not a {UNET}; {SUPPORTED}")
-    missing = [p for p in ("vae", "text_encoder", "tokenizer", "scheduler") if p not in parts]
+    if named["unet"][1] != UNET:
+        raise KdstError(f"model {name} has a {named['unet'][1]}, not a {UNET}; {SUPPORTED}")
+    missing = [p for p in ("vae", "text_encoder", "tokenizer", "scheduler") if p not in named]
     if missing:
         raise KdstError(f"model {name} has no {missing[0]}; {SUPPORTED}")
+    parts.check_others(index, name)
 
 
 def _read(index: Mapping[str, Any], folder: Path, variant: str | None, name: str) -> Any:
@@ -122,14 +122,9 @@ def _read(index: Mapping[str, Any], folder: Path, variant: str | None, name: str
         extra: dict[str, Any] = {"feature_extractor": None, "image_encoder": None}
         extra |= {} if double else {"safety_checker": None, "requires_safety_checker": False}
         try:
-            return cls.from_pretrained(
-                str(folder),
-                variant=variant,
-                use_safetensors=True,
-                torch_dtype=weights.saved_in(folder, index, variant),
-                low_cpu_mem_usage=importlib.util.find_spec("accelerate") is not None,
-                **extra,
-            )
+            return cls.from_pretrained(str(folder), **parts.read(folder, index, variant), **extra)
+        except KdstError:
+            raise
         except Exception as e:
             reason = first_line(e)
             raise KdstError(f"model {name} cannot be loaded: {reason[:200]}") from e

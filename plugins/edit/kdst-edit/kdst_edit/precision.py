@@ -1,10 +1,11 @@
 """In which numbers a pipeline computes: one policy for all of its parts."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from kdst_edit.weights import PARTS
 
@@ -34,17 +35,46 @@ def stated(dtype: torch.dtype) -> str:
 
 @contextmanager
 def computing_in(pipeline: Any, dtype: torch.dtype) -> Iterator[None]:
-    """UNet and text encoders in `dtype`, the autoencoder in float32; as they were afterwards.
+    """UNet and text encoders in `dtype`, the autoencoder in float32; bit for bit as before afterwards.
 
-    Autoencoders overflow in float16, and half precision shows in what they give back.
+    Autoencoders overflow in float16, and half precision shows in what they give back. What a cast
+    rounds is kept in the main memory until then.
     """
-    found = {name: getattr(pipeline, name, None) for name in PARTS}
-    parts: dict[str, Any] = {name: part for name, part in found.items() if part is not None}
-    before = {name: part.dtype for name, part in parts.items()}
+    parts = {name: getattr(pipeline, name, None) for name in PARTS}
+    with ExitStack() as stack:
+        for name, part in parts.items():
+            if part is not None:
+                stack.enter_context(_cast(part, torch.float32 if name == "vae" else dtype))
+        yield
+
+
+@contextmanager
+def _cast(part: torch.nn.Module, dtype: torch.dtype) -> Iterator[None]:
+    """One part in `dtype` while this lasts."""
+    before = {
+        (module, name): value.detach().cpu() if _rounds(value.dtype, dtype) else value.dtype
+        for module in part.modules()
+        for name, value in _floats(module)
+    }
     try:
-        for name in before:
-            parts[name].to(torch.float32 if name == "vae" else dtype)
+        part.to(dtype)
         yield
     finally:
-        for name, kept in before.items():
-            parts[name].to(kept)
+        for (module, name), kept in before.items():
+            value = getattr(module, name)
+            value.data = kept.to(value.device) if isinstance(kept, Tensor) else value.data.to(kept)
+
+
+def _floats(module: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """The parameters and buffers of one module that a cast changes."""
+    for name, value in (
+        *module.named_parameters(recurse=False),
+        *module.named_buffers(recurse=False),
+    ):
+        if value.is_floating_point():
+            yield name, value
+
+
+def _rounds(given: torch.dtype, wanted: torch.dtype) -> bool:
+    """Whether a cast loses digits or range."""
+    return torch.promote_types(given, wanted) != wanted

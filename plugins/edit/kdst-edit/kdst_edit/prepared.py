@@ -208,6 +208,7 @@ class PreparedEdit:
             *audit.options(self.inputs, self.guidance, self.image is not None, self.source),
             *audit.guidance(self.inputs, self.guidance, takes_guidance(self.pipeline)),
             *edit.warnings,
+            *audit.syntax(prompts),
             *audit.words(self.pipeline.tokenizer, prompts, edit.learned),
             *audit.outcome(edit, [shown.image for shown in plain], metrics),
         ]

@@ -9,6 +9,7 @@ from attrs import frozen
 from torch import Tensor
 
 from kdst_core.contracts import SourcePath
+from kdst_core.errors import KdstError
 from kdst_edit.control import Control, Row
 from kdst_edit.schedulers import noise_arguments, ready
 
@@ -85,6 +86,11 @@ def sample(
             x = control.after_step(step, x)
             if advance:
                 advance(1)
+    if not bool(x.isfinite().all()):
+        raise KdstError(
+            "sampling ended in values that are not finite: the weights are damaged, or numbers grew too"
+            " large. Take a wider --dtype (bfloat16 or float32), a lower --guidance or smaller weights"
+        )
     return x
 
 

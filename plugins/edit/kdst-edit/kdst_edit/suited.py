@@ -3,9 +3,21 @@
 from typing import Any
 
 from kdst_core.errors import KdstError
+from kdst_edit.weights import PARTS
 
 SUPPORTED = "Stable Diffusion 1.x, 2.x and XL can be edited"
 UNET = "UNet2DConditionModel"
+ATTENTION = frozenset(
+    ("diffusers.models.attention_processor", name)
+    for name in (
+        "AttnProcessor",
+        "AttnProcessor2_0",
+        "FusedAttnProcessor2_0",
+        "SlicedAttnProcessor",
+        "XFormersAttnProcessor",
+    )
+)
+"""Processors that compute attention as control does, each in its own way."""
 
 
 def check_parts(pipeline: Any, name: str) -> None:
@@ -15,6 +27,11 @@ def check_parts(pipeline: Any, name: str) -> None:
     """
     unet, vae = pipeline.unet, pipeline.vae
     _check_kind(unet, name)
+    if {vae.config.in_channels, vae.config.out_channels} != {3}:
+        raise KdstError(
+            f"model {name} does not draw RGB images: its autoencoder takes {vae.config.in_channels}"
+            f" channels and gives {vae.config.out_channels}. {SUPPORTED}"
+        )
     given, wanted = vae.config.latent_channels, unet.config.in_channels
     if given != wanted:
         raise KdstError(
@@ -73,4 +90,25 @@ def check_live(pipeline: Any) -> None:
             f"the {name} is offloaded, which moves its parts while they run; give it as it was before"
             " offloading"
         )
+    _check_untouched(pipeline, name)
     check_parts(pipeline, name)
+
+
+def _check_untouched(pipeline: Any, name: str) -> None:
+    """Raise KdstError for parts that another library changed in ways that casts or control would undo."""
+    for part in PARTS:
+        network = getattr(pipeline, part, None)
+        modules = () if network is None else network.named_modules()
+        patched = next((n for n, module in modules if "forward" in vars(module)), None)
+        if patched is not None:
+            raise KdstError(
+                f"the {name} has another forward in its {part} ({patched or 'itself'}), as caching,"
+                " layerwise casting and group offloading put there; give it without"
+            )
+    kinds = (type(processor) for processor in pipeline.unet.attn_processors.values())
+    foreign = next((k.__name__ for k in kinds if (k.__module__, k.__name__) not in ATTENTION), None)
+    if foreign is not None:
+        raise KdstError(
+            f"the {name} has attention of its own ({foreign}), which control would replace; put"
+            " diffusers' own back first: pipeline.unet.set_attn_processor(AttnProcessor2_0())"
+        )

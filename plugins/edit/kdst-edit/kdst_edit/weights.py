@@ -94,13 +94,16 @@ def saved_in(folder: Path, index: Mapping[str, Any], variant: str | None) -> dic
 
     found = {"default": torch.float32}
     for part in parts_of(index):
-        files = sorted((folder / part).glob(f"*{SUFFIX}"))
-        for wanted in (variant or "", ""):
-            chosen = [p for p in files if _variant(p.name.removesuffix(SUFFIX)) == wanted]
-            if chosen:
-                found[part] = _precision(chosen[0])
-                break
+        chosen = files_of(folder / part, variant) or files_of(folder / part, None)
+        if chosen:
+            found[part] = _precision(chosen[0])
     return found
+
+
+def files_of(folder: Path, variant: str | None) -> list[Path]:
+    """The files of a part's weights in a variant, in the order of their names."""
+    files = sorted(folder.glob(f"*{SUFFIX}"))
+    return [p for p in files if _variant(p.name.removesuffix(SUFFIX)) == (variant or "")]
 
 
 def _precision(path: Path) -> Any:
