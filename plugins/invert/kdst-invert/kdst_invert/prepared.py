@@ -20,6 +20,7 @@ from kdst_invert.source import Plan, Source, judging_files
 
 if TYPE_CHECKING:
     from kdst_invert.embedders.endpoint import Endpoint
+    from kdst_invert.open_text import Reading
     from kdst_invert.scores import Scores
     from kdst_invert.spread import Spread
 
@@ -105,6 +106,8 @@ class PreparedInvert:
         metrics = scores.metrics() | summarize.costs(attacked)
         metrics |= summarize.guesses(scores) | self._by_chance(attacked, scores)
         metrics |= self._controls(attacker, attacked, run)
+        opened = self._open_text(attacker, metrics)
+        metrics |= opened.metrics
         table = summarize.by_step(scores)
         write_atomically(run.artifacts / "scores.json", json.dumps(table))
         artifacts = {
@@ -120,9 +123,25 @@ class PreparedInvert:
             metrics,
             artifacts,
             self._protocol(attacked),
-            warnings=[*self.notes, *attacked.progress.notes, *self._lengths(attacked)],
+            warnings=[
+                *self.notes,
+                *attacked.progress.notes,
+                *self._lengths(attacked),
+                *filter(None, [opened.said]),
+            ],
             summary=summarize.lines(metrics, self.source.originals is not None),
         )
+
+    def _open_text(self, attacker: Attacker, metrics: Mapping[str, float]) -> "Reading":
+        """What the reader of open text finds where the embedded inverter made mostly guesses."""
+        from kdst_invert import open_text
+        from kdst_invert.embedders.endpoint import Endpoint
+
+        if not open_text.is_open(metrics, self.job.options, self.source.notes):
+            return open_text.Reading({}, "")
+        if isinstance(self.embed, Endpoint):
+            return open_text.Reading({}, open_text.unread("a service is not asked for more"))
+        return open_text.read(attacker, self.source)
 
     def _training(self, run: Run) -> Training | None:
         """What the method trains on first, in a fit."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kdst_invert import attack
+from kdst_invert import attack, open_text
 from kdst_invert.attack import Attacked
 from kdst_invert.chance import above, by_chance
 from kdst_invert.confidence import FINDING
@@ -88,7 +88,7 @@ def lines(metrics: Mapping[str, float], known: bool) -> list[str]:
         f"{metrics['texts']:.0f} texts, {metrics['embedder_calls_per_text']:.1f} embedder calls a"
         f" text, {metrics['texts_per_second']:.2f} texts a second"
     )
-    doubted = _guessed(metrics)
+    doubted = [*_guessed(metrics), *open_text.sentence(metrics)]
     if not known:
         return [_cosine(metrics), *doubted, speed]
     steps = [m for m in metrics if m.startswith("exact.step")]

@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kdst_invert import confidence
+from kdst_invert import confidence, open_text
 from kdst_invert.chance import smallest_share
 
+WORDS = ("above_chance.token_f1.low", "open.token_f1.above_chance.low")
+"""What of the words was read at least, by either reader."""
 LEAK = 0.05
 """Share of texts or names from which vectors are to be treated like texts, whatever the interval."""
 
@@ -15,7 +17,8 @@ def sentences(
 ) -> list[str]:
     """The verdict of a run from its figures. knew: what the attacker had, as a sentence without its end."""
     if "exact.final" not in metrics:
-        return [*_unmeasured(metrics), f"{knew}.", *_guesses(metrics)]
+        said = [*_unmeasured(metrics), f"{knew}.", *_guesses(metrics)]
+        return [*said, *open_text.sentence(metrics)]
     return [
         _read(metrics),
         f"{knew}.",
@@ -23,6 +26,7 @@ def sentences(
         *_known_kind(metrics),
         *_chance(metrics),
         *_guesses(metrics),
+        *open_text.sentence(metrics),
         *_advice(metrics),
     ]
 
@@ -130,7 +134,7 @@ def _guesses(metrics: Mapping[str, float]) -> list[str]:
 
 def _advice(metrics: Mapping[str, float]) -> list[str]:
     """What to do about it."""
-    words = metrics.get("above_chance.token_f1.low", 0.0) > LEAK
+    words = any(metrics.get(name, 0.0) > LEAK for name in WORDS)
     if metrics["exact.final"] >= LEAK or metrics.get("names.final", 0.0) >= LEAK or words:
         return [
             "Treat the vectors like the texts: the same access rights, the same deletion dates, no"
