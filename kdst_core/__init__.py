@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from kdst_core.contracts import Description
     from kdst_core.errors import KdstError
     from kdst_core.hookspecs import hookimpl
+    from kdst_core.library import load
     from kdst_core.options import option
 
 _HOMES = {
@@ -20,11 +21,12 @@ _HOMES = {
     "KdstError": "kdst_core.errors",
     "Result": "kdst_core.api",
     "hookimpl": "kdst_core.hookspecs",
+    "load": "kdst_core.library",
     "option": "kdst_core.options",
     "run": "kdst_core.api",
 }
 
-__all__ = ["Description", "KdstError", "Result", "__version__", "hookimpl", "option", "run"]
+__all__ = ["Description", "KdstError", "Result", "__version__", "hookimpl", "load", "option", "run"]
 
 
 def __getattr__(name: str) -> Any:

@@ -25,6 +25,7 @@ from kdst_core.codecs import TorchCodec
 from kdst_core.device import has_cuda, usable
 from kdst_core.errors import KdstError
 from kdst_core.files import write_atomically
+from kdst_core.library import Library
 from kdst_core.method import Method, load_baseline
 from kdst_core.rundir import Run
 
@@ -287,6 +288,12 @@ class AdaptBench:
         return source_data.Batches(
             shift, size, job.seed, shuffled=source_data.in_folders(inputs, live)
         )
+
+    def library(self) -> Library:
+        """Return the function behind `kdst_core.load(METHOD)(…)`."""
+        from kdst_adapt.library import adapted
+
+        return Library(adapted)
 
     def report(self, result: Mapping[str, Any], directory: Path) -> ReportContent:
         """Build the report of a run."""

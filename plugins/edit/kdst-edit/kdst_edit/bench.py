@@ -9,6 +9,7 @@ from kdst_core.bench import Check, Job, ReportContent
 from kdst_core.codecs import TorchCodec
 from kdst_core.device import has_cuda, usable
 from kdst_core.errors import KdstError
+from kdst_core.library import Library
 from kdst_core.method import Method
 from kdst_core.rundir import Run
 from kdst_core.sealed import seal_array
@@ -47,6 +48,12 @@ class EditBench:
         return PreparedEdit(
             job, device, pipeline, source, targets, image, kept, told, plan, confine
         )
+
+    def library(self) -> Library:
+        """Return the function behind `kdst_core.load(METHOD)(…)`."""
+        from kdst_edit.library import INPUTS, edited
+
+        return Library(edited, INPUTS)
 
     def report(self, result: Mapping[str, Any], directory: Path) -> ReportContent:
         """Build the report of a run."""

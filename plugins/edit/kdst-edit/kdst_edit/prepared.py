@@ -1,12 +1,14 @@
 """One run of the bench: invert, edit, sample the baseline, measure, write pictures."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
 from kdst_core.bench import Job, Outcome
+from kdst_core.contracts import RunServices
 from kdst_core.errors import KdstError
 from kdst_core.files import write_atomically
 from kdst_core.rundir import Run
@@ -58,17 +60,28 @@ class PreparedEdit:
 
     def execute(self, run: Run) -> Outcome:
         """Carry out the run."""
+        with self.working():
+            path, request, edit = self.edit(run)
+            plain = self._plain(request, run)
+            return self._outcome(run, path, edit, plain)
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Enclose the work on the pipeline: in its precision, quietly, without the mask's file."""
         from kdst_edit.precision import computing_in
         from kdst_edit.quiet import quiet
 
         files = [self.inputs.mask] if self.inputs.mask is not None else []
         with quiet(), computing_in(self.pipeline, self.dtype), hidden(files):
-            path = self._invert(run)
-            request = self._request(path)
-            edit = self.job.method.call(request, self.job.options, run)
-            check_result(edit, request)
-            plain = self._plain(request, run)
-            return self._outcome(run, path, edit, plain)
+            yield
+
+    def edit(self, run: RunServices) -> "tuple[Inversion | None, EditRequest, Edit]":
+        """Invert the photograph, if there is one, and call the method."""
+        path = self._invert(run)
+        request = self._request(path)
+        edit = self.job.method.call(request, self.job.options, run)
+        check_result(edit, request)
+        return path, request, edit
 
     @property
     def dtype(self) -> "torch.dtype":
@@ -77,7 +90,7 @@ class PreparedEdit:
 
         return chosen(self.inputs.dtype, self.pipeline, self.device)
 
-    def _invert(self, run: Run) -> "Inversion | None":
+    def _invert(self, run: RunServices) -> "Inversion | None":
         """The inversion of the photograph, if there is one."""
         if self.image is None:
             return None

@@ -14,6 +14,7 @@ from kdst_core.codecs import Codec, JsonCodec
 from kdst_core.device import has_cuda, usable
 from kdst_core.errors import KdstError
 from kdst_core.executors.place import here, place
+from kdst_core.library import Library
 from kdst_core.method import Method
 from kdst_core.rundir import Run
 from kdst_invert.inputs import InvertInputs
@@ -55,6 +56,12 @@ class InvertBench:
         spread = _spread(job, device, plan.rows, precision_of(embed) or "auto")
         job = evolve(job, objects={k: v for k, v in job.objects.items() if k != "texts"})
         return Planned(job, device, embed, plan, spread)
+
+    def library(self) -> Library:
+        """Return the function behind `kdst_core.load(METHOD)(…)`."""
+        from kdst_invert.library import inverted
+
+        return Library(inverted)
 
     def report(self, result: Mapping[str, Any], directory: Path) -> ReportContent:
         """Build the report of a run or of an audit."""

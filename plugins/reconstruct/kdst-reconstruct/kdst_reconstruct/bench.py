@@ -12,6 +12,7 @@ from kdst_core.bench import Check, Job, ReportContent
 from kdst_core.codecs import TorchCodec
 from kdst_core.device import has_cuda, usable
 from kdst_core.errors import KdstError
+from kdst_core.library import Library
 from kdst_core.method import Method
 from kdst_core.rundir import Run
 from kdst_reconstruct.formats import corners
@@ -65,6 +66,12 @@ class ReconstructBench:
                 " extend it"
             )
         return True
+
+    def library(self) -> Library:
+        """Return the function behind `kdst_core.load(METHOD)(…)`."""
+        from kdst_reconstruct.library import INPUTS, fitted
+
+        return Library(fitted, INPUTS)
 
     def report(self, result: Mapping[str, Any], directory: Path) -> ReportContent:
         """Build the report of a run."""

@@ -17,9 +17,9 @@ from kdst_core.contracts import (
     ToolLearner,
     ToolsRequest,
 )
-from kdst_core.errors import KdstError, did_you_mean
+from kdst_core.errors import KdstError
 from kdst_core.executors.place import Aside
-from kdst_core.options import Given, Item, build, items
+from kdst_core.library import given
 from kdst_tools import toolset
 from kdst_tools.lines import is_unicode
 from kdst_tools.toolset import DEFAULT
@@ -46,8 +46,8 @@ def annotate(
     or tools. options: those of the method, `tau_f=["0.5"]`. Raises KdstError for bad input.
     """
     learner = _learner(model, tools, method, seed, device, options, "warm")
-    documents = [_document(text, None) for text in texts]
-    return [found for shard in _shards(documents) for found in _annotated(learner, shard)]
+    documents = [document_of(text, None) for text in texts]
+    return [found for shard in shards_of(documents) for found in annotated(learner, shard)]
 
 
 def generate(
@@ -67,12 +67,12 @@ def generate(
     from kdst_tools.quiet import quiet
 
     learner = _learner(model, tools, method, seed, device, options, "shipped")
-    documents = [_document(text, datetime.date.today()) for text in prompts]
+    documents = [document_of(text, datetime.date.today()) for text in prompts]
     with quiet():
         return learner.generate(documents)
 
 
-def _annotated(learner: ToolLearner, shard: Sequence[Document]) -> list[ToolAnnotation]:
+def annotated(learner: ToolLearner, shard: Sequence[Document]) -> list[ToolAnnotation]:
     """All stages up to the filter."""
     from kdst_tools.quiet import quiet
 
@@ -98,8 +98,8 @@ def _learner(
     from kdst_tools.quiet import quiet
 
     chosen = api.command(method)
-    own = build(chosen.sections[1], _given(items(chosen.sections[1]), options))
-    found = [tool for item in tools for tool in _tools(item)]
+    own = given(chosen.sections[1], options)
+    found = [tool for item in tools for tool in tools_of(item)]
     name = model if isinstance(model, str) else "from Python"
     where = "cuda" if has_cuda() and name != "tiny" else "cpu"
     place = usable(where if device == "auto" else device)
@@ -111,16 +111,7 @@ def _learner(
     return learner
 
 
-def _given(known: Sequence[Item], options: dict[str, Any]) -> dict[str, Given]:
-    """The options of a method by flag; KdstError for one that it does not have."""
-    flags = {item.path.replace("-", "_"): item.flag for item in known}
-    for name in options:
-        if name not in flags:
-            raise KdstError(f"the method has no option {name!r}.{did_you_mean(name, flags)}")
-    return {flags[name]: Given(value, name, Path.cwd()) for name, value in options.items()}
-
-
-def _tools(item: Named) -> Sequence[Tool]:
+def tools_of(item: Named) -> Sequence[Tool]:
     """The tools of one item."""
     if isinstance(item, str):
         return toolset.load([item], network=False)
@@ -147,7 +138,7 @@ def _source(function: Any) -> str | None:
     return f"{module}:{name}"
 
 
-def _document(text: str | Document, day: datetime.date | None) -> Document:
+def document_of(text: str | Document, day: datetime.date | None) -> Document:
     """A text as a document."""
     found = Document(text) if isinstance(text, str) else text
     if not is_unicode(found.text):
@@ -157,7 +148,7 @@ def _document(text: str | Document, day: datetime.date | None) -> Document:
     return evolve(found, date=found.date or day)
 
 
-def _shards(documents: Sequence[Document]) -> Iterator[Sequence[Document]]:
+def shards_of(documents: Sequence[Document]) -> Iterator[Sequence[Document]]:
     """Runs of documents that are annotated together; an id that occurs again gets `'` behind it."""
     seen: dict[str, int] = {}
     unique = []

@@ -10,6 +10,7 @@ from kdst_core.codecs import TorchCodec
 from kdst_core.device import has_cuda, usable
 from kdst_core.errors import KdstError
 from kdst_core.executors.place import place
+from kdst_core.library import Library
 from kdst_core.method import Method
 from kdst_core.rundir import Run
 from kdst_tools.inputs import ToolsInputs
@@ -70,6 +71,12 @@ class ToolsBench:
                 f"the run has come to round {done} already; give --rounds {done} or more"
             )
         return True
+
+    def library(self) -> Library:
+        """Return the function behind `kdst_core.load(METHOD)(…)`."""
+        from kdst_tools.library import learner
+
+        return Library(learner)
 
     def report(self, result: Mapping[str, Any], directory: Path) -> ReportContent:
         """Build the report of a run."""

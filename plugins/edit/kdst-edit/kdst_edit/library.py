@@ -1,0 +1,49 @@
+"""Editing as a function: a pipeline and prompts to edited images."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve
+
+from kdst_core.bench import Job
+from kdst_core.library import Bound
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from kdst_core.contracts import Edit
+
+INPUTS = (
+    *(
+        "source",
+        "target",
+        "negative_prompt",
+        "size",
+        "mask",
+        "confine",
+        "model_config",
+        "lora",
+        "vae",
+    ),
+    *("attention_slicing", "inversion", "inversion_prompt", "substeps", "fixed_point", "skip"),
+    *("steps", "guidance", "guidance_rescale", "scheduler", "dtype", "max_rows"),
+)
+"""Options of the bench that a call takes: prompts, sampling and inversion."""
+
+
+def edited(bound: Bound, pipeline: Any, image: "Tensor | None" = None) -> "Edit":
+    """Edit a generated source, or an image, and return the edited images with what explains them.
+
+    pipeline: of diffusers, left as it was; or what `--model` takes. image: (3, H, W) in [0, 1].
+    """
+    from kdst_edit.bench import bench
+
+    named = isinstance(pipeline, str | Path)
+    inputs = evolve(bound.inputs, model=str(pipeline)) if named else bound.inputs
+    live = {} if named else {"model": pipeline}
+    if image is not None:
+        live["image"] = image
+    job = Job(bound.method, bound.options, inputs, bound.seed, bound.device, live, "quiet")
+    prepared = bench.prepare(job)
+    with prepared.working():
+        return prepared.edit(bound.services(prepared.device))[2]
