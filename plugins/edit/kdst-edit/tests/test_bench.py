@@ -1,6 +1,9 @@
 """The bench: a run from the command line's options to its files, and bad input in a line or two."""
 
+import gc
 import json
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +13,14 @@ import torch
 from PIL import Image
 
 import kdst_core
-from kdst_core.errors import KdstError
+from kdst_core import api
+from kdst_core.errors import KdstError, MethodError
+from kdst_core.options import Given
 from kdst_edit.bench import prompts
 from kdst_edit.checks import DEFAULT_SOURCE, DEFAULT_TARGET, small_pipeline
 from kdst_edit.inputs import EditInputs
 from kdst_edit.layouts import build
+from kdst_edit.prepared import PreparedEdit
 from kdst_edit.tiny.render import render
 from kdst_edit.tiny.scene import Mix, captions, sample_scenes
 
@@ -150,3 +156,44 @@ def test_scores_of_every_target_are_kept(tmp_path: Path) -> None:
     scores = json.loads(path.read_text(encoding="utf-8"))
     assert scores["targets"] == [DEFAULT_TARGET]
     assert scores["edit"][0]["background_psnr"] == pytest.approx(result.metrics["background_psnr"])
+
+
+def _opens(mask: Path) -> None:
+    mask.read_bytes()
+
+
+def _collects(_mask: Path) -> None:
+    (prepared,) = (o for o in gc.get_objects() if type(o) is PreparedEdit)
+    assert prepared.mask is not None
+
+
+@pytest.mark.parametrize("peek", [_opens, _collects])
+def test_a_mask_is_read_when_edits_are_scored_and_never_by_a_method(
+    tmp_path: Path, photograph: tuple[Path, str], peek: Callable[[Path], None]
+) -> None:
+    path, caption = photograph
+    mask = tmp_path / "mask.png"
+    Image.fromarray(np.eye(32, dtype=np.uint8) * 255).save(mask)
+    words = {"--image": path, "--mask": mask, "--source": caption, "--target": DEFAULT_TARGET}
+    given = {f: Given(str(v), f, tmp_path) for f, v in {**words, "--steps": 2}.items()}
+    looks: list[bool] = []
+
+    class Spy:
+        @kdst_core.hookimpl(tryfirst=True)
+        def edit(self, request: Any, options: Any, run: Any) -> None:
+            if looks:
+                with suppress(RuntimeError, OSError):
+                    peek(mask)
+
+    chosen = api.command("p2p")
+    chosen.method.manager.register(Spy())
+
+    def execute(out: str) -> api.Result:
+        return api.execute(
+            chosen, given, {}, out=tmp_path / out, resume=False, config=None, show="quiet"
+        )
+
+    assert execute("fair").metrics["mask_iou"] is not None
+    looks.append(True)
+    with pytest.raises(MethodError, match="looks at what it is judged by"):
+        execute("unfair")
