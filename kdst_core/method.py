@@ -1,8 +1,6 @@
 """A method that was found and imported: its description and the call of its hook."""
 
-import _thread
 import os
-import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -13,7 +11,7 @@ from attrs import field, frozen
 from kdst_core import hookspecs, registry
 from kdst_core.contracts import Description, Listener
 from kdst_core.errors import KdstError, MethodError, did_you_mean, typed_line
-from kdst_core.process_state import threads_left
+from kdst_core.left import Threads
 from kdst_core.registry import Plugin
 from kdst_core.sealed import closed, loading
 
@@ -46,7 +44,7 @@ class Method:
         A call that looked at what the method is judged by is a MethodError, whatever became of it.
         """
         error: Exception | None = None
-        threads, count = set(threading.enumerate()), _thread._count()
+        threads = Threads()
         with closed() as tried:
             try:
                 yield
@@ -57,7 +55,7 @@ class Method:
                 f"{self.plugin.qualified} looks at what it is judged by and is not given:"
                 f" {tried[0]}.\nIts figures would mean nothing. Report this to the author of the package"
             ) from error
-        if _thread._count() > count and (left := threads_left(threads, count)):
+        if left := threads.left():
             raise MethodError(
                 f"{self.plugin.qualified} leaves {left[0]} running after its call, where it could see"
                 " what it is judged by.\nEnd it before the call returns"

@@ -17,7 +17,7 @@ from typing import Any
 
 from attrs import asdict, frozen
 
-from kdst_core import process_state, strays
+from kdst_core import left, process_state, strays
 from kdst_core.api import Command, command
 from kdst_core.errors import KdstError, first_line
 from kdst_core.process_state import settings
@@ -119,15 +119,15 @@ def watch(name: str, folder: Path, number: int) -> None:
     places = [folder / name for name in (SCRATCH, *strays.PLACES.values())]
     there = strays.tree(places)
     written, connections, commands = _listen(folder)
-    before, functions, alive = settings(), process_state.functions(), process_state.running()
+    before, functions, alive = settings(), process_state.functions(), left.running()
     digests, error = _runs(chosen, folder, SEEDS[number])
     changed = [key for key, value in settings().items() if value != before[key]]
     changed += process_state.replaced(functions)
-    left = process_state.left_running(alive)
+    still = left.left_running(alive)
     also = [*strays.differences(there, strays.tree(places)), *commands.changed()]
     stray = [path for path in also if not _of_library(path)]
     written = [*dict.fromkeys([*written, *stray])]
-    answer = Answer(digests, written, list(connections), changed, left, error=error)
+    answer = Answer(digests, written, list(connections), changed, still, error=error)
     (folder / "answer.json").write_text(json.dumps(asdict(answer)), encoding="utf-8")
 
 

@@ -1,9 +1,8 @@
-"""What a method must leave in a process as it was: global settings, functions of others, what runs.
+"""What a method must leave in a process as it was: global settings and functions of others.
 
 Only libraries that are loaded are asked, so nothing heavy is imported here.
 """
 
-import _thread
 import builtins
 import gc
 import locale
@@ -11,12 +10,9 @@ import os
 import random
 import signal
 import sys
-import threading
-import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -39,12 +35,8 @@ OWNED = (
 )
 CLASSES = ("torch.Tensor", "torch.nn.Module", "torch.optim.Optimizer", "torch.Generator")
 """Modules and classes whose functions a method must not replace, besides those of kdst."""
-HELPERS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver", "compile_worker")
-"""Words in the command lines of processes that libraries keep."""
 MEASURES = ("measures", "measured", "scores", "protocol", "attack", "prepared")
 """Modules of benches that measure."""
-PATIENCE = 1.0
-"""Seconds in which threads may end."""
 
 
 def settings() -> dict[str, Any]:
@@ -134,7 +126,7 @@ def _umask() -> int:
 def import_measures(bench: Any) -> None:
     """Import what a bench, or what it prepared, measures with: a method that replaces it is seen."""
     package = type(bench).__module__.partition(".")[0]
-    for name in MEASURES if _is_kdst(package) else ():
+    for name in MEASURES if is_kdst(package) else ():
         if find_spec(f"{package}.{name}") is not None:
             import_module(f"{package}.{name}")
 
@@ -143,7 +135,7 @@ def own_functions() -> dict[str, Any]:
     """Return functions and classes of kdst's core and benches by name."""
     found: dict[str, Any] = {}
     for name, module in list(sys.modules.items()):
-        if isinstance(module, ModuleType) and _is_kdst(name):
+        if isinstance(module, ModuleType) and is_kdst(name):
             found |= _callables(name, vars(module))
     return found
 
@@ -161,7 +153,7 @@ def functions() -> dict[str, Any]:
     return found | _callables("builtins", vars(builtins))
 
 
-def _is_kdst(name: str) -> bool:
+def is_kdst(name: str) -> bool:
     """Return whether a module is of the core or of a bench, which no method may change."""
     head = name.partition(".")[0]
     return head in ("kdst_core", "kdst_adapt", "kdst_reconstruct", "kdst_edit") or head in (
@@ -193,73 +185,3 @@ def _by_torch(value: Any) -> bool:
     return (
         code is not None and home is not None and code.co_filename.startswith(os.path.dirname(home))
     )
-
-
-def running() -> dict[Any, str]:
-    """Return threads and child processes that are alive, with words that name them.
-
-    Those that libraries keep are left out, and the pools of kdst's own benches.
-    """
-    found: dict[Any, str] = {
-        thread.ident: f"the thread {thread.name}"
-        for thread in threading.enumerate()
-        if not _of_library(thread)
-    }
-    return found | dict(_children())
-
-
-def _of_library(thread: threading.Thread) -> bool:
-    """Return whether a thread is one that a library keeps."""
-    target = getattr(thread, "_target", None)
-    of = f"{type(thread).__module__} {getattr(target, '__module__', '')}"
-    return thread.name.startswith("kdst-") or any(map(_is_library, of.split()))
-
-
-def _is_library(module: str) -> bool:
-    """Return whether a module is of a library that keeps threads, or of kdst itself."""
-    return _is_kdst(module) or module.partition(".")[0] in ("tqdm", "torch", "joblib", "rich")
-
-
-def _children() -> Iterator[tuple[str, str]]:
-    """Yield the child processes of this one, where the system shows them (Linux)."""
-    for file in Path("/proc/self/task").glob("*/children"):
-        for pid in file.read_text().split():
-            try:
-                command = Path("/proc", pid, "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except (OSError, UnicodeDecodeError):
-                continue
-            if command.strip() and not any(word in command for word in HELPERS):
-                yield f"process {pid}", f"the process {command.strip()[:60]}"
-
-
-def threads_left(before: Collection[threading.Thread], count: int) -> list[str]:
-    """Return the threads that run now and did not before, once they had a second to end.
-
-    count: of threads before, also of those that `threading` does not know. Threads of libraries and of
-    pools of `concurrent.futures`, which wait for work, are left out.
-    """
-    end = time.monotonic() + PATIENCE
-    while True:
-        fresh = [t for t in threading.enumerate() if t not in before]
-        left = [f"the thread {t.name}" for t in fresh if not _of_library(t) and not _of_pool(t)]
-        if _thread._count() > count + len(fresh):
-            left.append("a thread without a name")
-        if not left or time.monotonic() > end:
-            return left
-        time.sleep(0.02)
-
-
-def _of_pool(thread: threading.Thread) -> bool:
-    """Return whether a thread is a worker of a pool."""
-    target = getattr(thread, "_target", None)
-    return getattr(target, "__module__", "") == "concurrent.futures.thread"
-
-
-def left_running(before: Mapping[Any, str]) -> list[str]:
-    """Return what runs now and did not before, once it had a second to end."""
-    end = time.monotonic() + PATIENCE
-    while True:
-        left = [name for key, name in running().items() if key not in before]
-        if not left or time.monotonic() > end:
-            return left
-        time.sleep(0.02)

@@ -33,6 +33,7 @@ from kdst_core.files import (
     write_atomically,
 )
 from kdst_core.progress import Advance, Mode, progress
+from kdst_core.sealed import AT_WORK
 
 RESULT, CONFIG, EVENTS, REPORT = "result.json", "config.toml", "events.jsonl", "report.html"
 
@@ -196,7 +197,11 @@ class Run:
             "platform": platform.platform(),
             "cpus": os.cpu_count(),
             "packages": {name: _version(name) for name in packages},
-            "variables": {k: v for k, v in sorted(os.environ.items()) if k.startswith("KDST_")},
+            "variables": {
+                k: v
+                for k, v in sorted(os.environ.items())
+                if k.startswith("KDST_") and k != AT_WORK
+            },
         }
         write_atomically(self.dir / "env.json", json.dumps(environment, indent=2) + "\n")
 

@@ -5,14 +5,16 @@ something is scored. `Method.working` encloses every call of a method: in it not
 no hidden file is opened; a call that tries is told by `closed`, also where it swallows the refusal.
 
 It holds against code that looks around: in frames, closures, modules, the garbage collector, argument
-lists and the files of the data set. Threads that a method leaves behind end its run,
-unless they are of a pool. It cannot hold against native code, `/proc/self/mem`, memory that was freed,
+lists and the files of the data set, in its own threads and in copies of the process, which hold nothing
+that is sealed. Threads that a method leaves at work end its run; workers of pools that wait may stay.
+It cannot hold against native code, `/proc/self/mem`, memory that was freed,
 programs that a method starts and that find a file by themselves, what the user's own program keeps, or
 code that is written to take this module apart: a method runs in the same process. The conformance kit
 and its paired runs (`kdst_core.testing.given_only`) look for those.
 """
 
 import json
+import mmap
 import os
 import sys
 import weakref
@@ -30,6 +32,10 @@ READS = ("open", "os.listdir", "os.scandir", "os.rename", "os.link", "os.symlink
 """Events whose first argument is a file or folder that is read, or gets another name."""
 STARTS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn")
 """Events of programs that are started, whose arguments may name a file."""
+
+AT_WORK = "KDST_SEALED"
+"""Variable that is 1 in programs that a method starts: no kdst that they import makes what is sealed."""
+os.environ.setdefault(AT_WORK, "0")  # there always, since native threads may read what is there
 
 WATCHED = frozenset(READS + STARTS)
 
@@ -93,7 +99,8 @@ def _make_vault() -> _Vault:
     """Return a vault. Bytes are masked, so that a search of the memory's objects does not find them."""
     pad = os.urandom(PAD)
     kept: weakref.WeakKeyDictionary[Sealed, bytes] = weakref.WeakKeyDictionary()
-    calls: list[list[str]] = []
+    calls: list[list[str]] = [[]] if os.environ[AT_WORK] == "1" else []
+    copies = _Copies()
 
     def mask(data: bytes) -> bytes:
         size = len(data)
@@ -106,7 +113,7 @@ def _make_vault() -> _Vault:
         return sealed
 
     def take(sealed: Sealed) -> bytes:
-        if calls:
+        if calls or sealed not in kept:
             note("what is sealed")
             raise Refused("what is sealed: a method is judged by it, and cannot read it at work")
         return mask(kept[sealed])
@@ -116,18 +123,53 @@ def _make_vault() -> _Vault:
         tried: list[str] = []
         depth = len(calls)
         calls.append(tried)
+        os.environ[AT_WORK] = "1"
         try:
             yield tried
         finally:
             if len(calls) != depth + 1 or calls[-1] is not tried:
                 tried.append("the seal, which it breaks")
+            if copies.told():
+                note("what is sealed, in a process that it started")
             del calls[depth:]
+            os.environ[AT_WORK] = "1" if calls else "0"
 
     def note(what: str) -> None:
+        copies.tell()
         for call in calls:
             call.append(what)
 
+    def after_fork() -> None:
+        copies.begin(at_work=bool(calls))
+        if calls:
+            kept.clear()
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=after_fork)
     return _Vault(put, take, work, lambda: bool(calls), note)
+
+
+class _Copies:
+    """What copies of this process, made by a method at work, tell of: a byte of memory that they share."""
+
+    def __init__(self) -> None:
+        self.begin(at_work=False)
+
+    def begin(self, *, at_work: bool) -> None:
+        """Begin as a process of its own, or as a copy that was made while a method worked."""
+        self.copied = at_work
+        if not at_work:
+            self.byte = mmap.mmap(-1, 1)
+
+    def tell(self) -> None:
+        """Note that a method tried something, where this is a copy."""
+        if self.copied:
+            self.byte[0] = 1
+
+    def told(self) -> bool:
+        """Return whether a copy told of something since it was last asked."""
+        found, self.byte[0] = self.byte[0], 0
+        return bool(found) and not self.copied
 
 
 _vault = _make_vault()

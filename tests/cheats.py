@@ -120,6 +120,30 @@ ADAPT = [
         "        threading.Thread(target=time.sleep, args=(20,), daemon=True).start()\n",
     ),
     _in_update(
+        "works-on-in-a-pool",
+        WORKS,
+        "        import time\n        from concurrent.futures import ThreadPoolExecutor\n\n"
+        "        ThreadPoolExecutor(1).submit(time.sleep, 3)\n",
+    ),
+    _in_update(
+        "keeps-a-pool",
+        LEFT,
+        "        POOL.submit(int).result()\n",
+        before="from concurrent.futures import ThreadPoolExecutor\n\nPOOL = ThreadPoolExecutor(1)\n",
+    ),
+    _in_update(
+        "labels-in-a-copy-of-the-process",
+        GIVEN,
+        "        import gc\n        import multiprocessing\n\n"
+        "        def look(end):\n"
+        "            found = [v for v in gc.get_objects() if type(v).__name__ == 'Shift']\n"
+        "            end.send(sum(float(v.labels[: len(x)].mean()) for v in found if v.name != 'clean'))\n\n"
+        "        context = multiprocessing.get_context('fork')\n"
+        "        mine, its = context.Pipe()\n"
+        "        process = context.Process(target=look, args=(its,))\n"
+        "        process.start()\n        x = x + mine.recv()\n        process.join()\n",
+    ),
+    _in_update(
         "leaves-a-program",
         LEFT,
         "        import subprocess\n\n        subprocess.Popen(['sleep', '20'])\n",

@@ -1,21 +1,25 @@
 """What a method is judged by: out of its reach while it works, and every attempt is told."""
 
 import gc
+import multiprocessing
 import os
 import subprocess
 import sys
 import threading
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kdst_core import process_state, sealed, strays
+from kdst_core import left, process_state, sealed, strays
 from kdst_core.errors import MethodError
 from kdst_core.method import Method
 from kdst_core.sealed import Refused
 from kdst_core.testing import given_only
+from tests import workers
 
 SECRET = b"the labels of the stream"
 
@@ -102,7 +106,7 @@ def test_what_plugins_read_as_they_load_may_not_be_hidden_later(
 def test_a_thread_that_a_call_leaves_ends_the_run(
     method: Method, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process_state, "PATIENCE", 0.05)
+    monkeypatch.setattr(left, "PATIENCE", 0.05)
     stop = threading.Event()
     with pytest.raises(MethodError, match="leaves the thread spy running"), method.working():
         threading.Thread(target=stop.wait, name="spy", daemon=True).start()
@@ -111,6 +115,67 @@ def test_a_thread_that_a_call_leaves_ends_the_run(
         thread = threading.Thread(target=int)
         thread.start()
         thread.join()
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+@pytest.mark.parametrize("chain", [False, True])
+def test_a_worker_of_a_pool_that_goes_on_ends_the_run_and_one_that_waits_does_not(
+    method: Method, monkeypatch: pytest.MonkeyPatch, earlier: bool, chain: bool
+) -> None:
+    monkeypatch.setattr(left, "PATIENCE", 0.05)
+    stop = threading.Event()
+
+    def work() -> None:
+        if not chain:
+            stop.wait()
+        elif not stop.is_set():
+            time.sleep(0.001)
+            pool.submit(work)
+
+    with ThreadPoolExecutor(2, thread_name_prefix="kdst-pool") as pool:
+        with method.working():
+            if earlier:
+                pool.submit(int).result()
+        with pytest.raises(MethodError, match="leaves the thread kdst-pool"), method.working():
+            pool.submit(work)
+        stop.set()
+
+
+@pytest.mark.parametrize("kind", ["fork", "spawn"])
+def test_a_process_that_a_call_starts_reads_nothing_sealed(method: Method, kind: str) -> None:
+    kept = sealed.seal_value(["3", "5"])
+    context: Any = multiprocessing.get_context(kind)
+
+    def ask() -> str:
+        with ProcessPoolExecutor(1, mp_context=context) as pool:
+            return str(pool.submit(workers.look, kept if kind == "spawn" else None).result())
+
+    workers.KEPT = kept
+    if kind == "spawn":
+        with method.working():
+            assert ask() == "Refused"
+    else:
+        with pytest.raises(MethodError, match="in a process that it started"), method.working():
+            assert ask() == "Refused"
+    assert kept.read() == ["3", "5"]
+    with method.working():
+        pass
+
+
+def test_a_copy_holds_nothing_sealed_even_where_the_seal_is_broken() -> None:
+    kept = sealed.seal(SECRET)
+    with sealed.closed():
+        child = os.fork()
+        if not child:
+            (cell,) = sealed._vault.works.__closure__ or ()
+            cell.cell_contents.clear()
+            try:
+                kept.read()
+            except Refused:
+                os._exit(3)
+            os._exit(4)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+    assert kept.read() == SECRET
 
 
 def test_given_only_tells_a_method_that_finds_what_lies_open() -> None:

@@ -103,3 +103,23 @@ class Pipeline:
         executed = [s * s % 997 for s in sampled]
         gain = max(executed) / 997
         return {"id": number, "call": executed, "gain": gain} if gain > 0.5 else None
+
+
+KEPT: Any = None
+"""Something sealed, for workers that are copies."""
+
+
+def look(kept: Any) -> str:
+    """Return what a worker reads of something sealed, or the error that it gets."""
+    from kdst_core import sealed
+
+    try:
+        return str((kept or KEPT).read()) if kept is None else _made(sealed)
+    except Exception as e:
+        return type(e).__name__
+
+
+def _made(sealed: Any) -> str:
+    """Make what methods are judged by."""
+    sealed.withhold("the labels")
+    return "made"

@@ -1,0 +1,122 @@
+"""What a method leaves running: threads, workers of pools that still work, and processes."""
+
+import _thread
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kdst_core.process_state import is_kdst
+
+HELPERS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver", "compile_worker")
+"""Words in the command lines of processes that libraries keep."""
+PATIENCE = 1.0
+"""Seconds in which threads may end, and workers of pools their work."""
+POOLS = "concurrent.futures.thread"
+SOONEST, LATEST = 0.0005, 0.02
+"""Seconds between looks at what runs, of which each is twice the one before."""
+
+
+def running() -> dict[Any, str]:
+    """Return threads and child processes that are alive, with words that name them.
+
+    Those that libraries keep are left out, and the pools of kdst's own benches.
+    """
+    waiting = _waiting()
+    found: dict[Any, str] = {
+        thread.ident: f"the thread {thread.name}"
+        for thread in threading.enumerate()
+        if not _of_library(thread) and not (thread.name.startswith("kdst-") and thread in waiting)
+    }
+    return found | dict(_children())
+
+
+def _of_library(thread: threading.Thread) -> bool:
+    """Return whether a thread is one that a library keeps."""
+    target = getattr(thread, "_target", None)
+    of = f"{type(thread).__module__} {getattr(target, '__module__', '')}"
+    return any(map(_is_library, of.split()))
+
+
+def _is_library(module: str) -> bool:
+    """Return whether a module is of a library that keeps threads, or of kdst itself."""
+    return is_kdst(module) or module.partition(".")[0] in ("tqdm", "torch", "joblib", "rich")
+
+
+def _of_pool(thread: threading.Thread) -> bool:
+    """Return whether a thread is a worker of a pool of `concurrent.futures`."""
+    return getattr(getattr(thread, "_target", None), "__module__", "") == POOLS
+
+
+def _waiting() -> set[threading.Thread]:
+    """Return the workers of pools that have nothing to do, all looked at in one moment.
+
+    The frame of each is that of the pool's loop and no other, and no work lies in the pool's queue.
+    """
+    frames = sys._current_frames()
+    found = set()
+    for thread in filter(_of_pool, threading.enumerate()):
+        loop: Any = vars(thread).get("_target")
+        queues = [q for q in vars(thread).get("_args", ()) if hasattr(q, "get_nowait")]
+        frame = frames.get(thread.ident or 0)
+        if frame is not None and frame.f_code is loop.__code__ and all(q.empty() for q in queues):
+            found.add(thread)
+    return found
+
+
+def _children() -> Iterator[tuple[str, str]]:
+    """Yield the child processes of this one, where the system shows them (Linux)."""
+    for file in Path("/proc/self/task").glob("*/children"):
+        for pid in file.read_text().split():
+            try:
+                command = Path("/proc", pid, "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except (OSError, UnicodeDecodeError):
+                continue
+            if command.strip() and not any(word in command for word in HELPERS):
+                yield f"process {pid}", f"the process {command.strip()[:60]}"
+
+
+class Threads:
+    """The threads before a call, to be asked after it which of its own still work.
+
+    Workers of pools that wait at both times are nobody's; one that was given work within the call and is
+    still at it is the call's own.
+    """
+
+    def __init__(self) -> None:
+        self.before = threading.enumerate()
+        self.count = _thread._count()
+        self.working = set(self.before) - _waiting()
+
+    def left(self) -> list[str]:
+        """Return what the call left at work, once it had a second to end."""
+        if _thread._count() <= self.count and not any(map(_of_pool, threading.enumerate())):
+            return []
+        return _once_quiet(self._left)
+
+    def _left(self) -> list[str]:
+        """Return what works now and did not before, also threads that `threading` does not know."""
+        waiting, now = _waiting(), threading.enumerate()
+        fresh = [t for t in now if t not in self.working and t not in waiting]
+        left = [f"the thread {t.name}" for t in fresh if not _of_library(t)]
+        if _thread._count() > self.count + len([t for t in now if t not in self.before]):
+            left.append("a thread without a name")
+        return left
+
+
+def left_running(before: Mapping[Any, str]) -> list[str]:
+    """Return what runs now and did not before, once it had a second to end."""
+    return _once_quiet(lambda: [name for key, name in running().items() if key not in before])
+
+
+def _once_quiet(look: Callable[[], Sequence[str]]) -> list[str]:
+    """Look until nothing is found or patience is at an end; return what was found last."""
+    end, pause = time.monotonic() + PATIENCE, SOONEST
+    while True:
+        found = list(look())
+        if not found or time.monotonic() > end:
+            return found
+        time.sleep(pause)
+        pause = min(2 * pause, LATEST)
