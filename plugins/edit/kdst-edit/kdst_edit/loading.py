@@ -68,20 +68,23 @@ def check_prompts(pipeline: Any, prompts: Sequence[str]) -> None:
     """
     for name in ("", "_2"):
         tokenizer = getattr(pipeline, f"tokenizer{name}", None)
-        if tokenizer is not None:
-            _check_tokenizer(tokenizer, getattr(pipeline, f"text_encoder{name}"))
-        for prompt in prompts if tokenizer is not None else ():
-            token_ids(tokenizer, prompt)
+        encoder = getattr(pipeline, f"text_encoder{name}", None)
+        if tokenizer is None or encoder is None:
+            continue
+        _check_tokenizer(tokenizer, encoder)
+        for prompt in prompts:
+            ids = token_ids(tokenizer, prompt)
             convert = getattr(pipeline, "maybe_convert_prompt", None)
             if convert is not None and convert(prompt, tokenizer) != prompt:
                 raise KdstError(
                     f"the prompt {prompt[:60]!r} has a learned word of several vectors; edits need words"
                     " of one vector"
                 )
+            _check_known(encoder, ids, prompt)
 
 
 def _check_tokenizer(tokenizer: Any, encoder: Any) -> None:
-    """Raise KdstError for a tokenizer whose length or vocabulary its text encoder does not have."""
+    """Raise KdstError for a tokenizer that is longer than its text encoder."""
     room = getattr(encoder.config, "max_position_embeddings", tokenizer.model_max_length)
     if tokenizer.model_max_length > room:
         given = tokenizer.model_max_length
@@ -89,11 +92,16 @@ def _check_tokenizer(tokenizer: Any, encoder: Any) -> None:
             f"the model's tokenizer pads prompts to {given if given < 1e9 else 'any number of'} tokens,"
             f" its text encoder takes {room}: set model_max_length to {room} (in tokenizer_config.json)"
         )
+
+
+def _check_known(encoder: Any, ids: Sequence[int], prompt: str) -> None:
+    """Raise KdstError for a token that a text encoder has no embedding of."""
     known = encoder.get_input_embeddings().num_embeddings
-    if len(tokenizer) > known:
+    if max(ids) >= known:
         raise KdstError(
-            f"the model's tokenizer has {len(tokenizer)} tokens, its text encoder knows {known}; they"
-            " are of different models"
+            f"the prompt {prompt[:60]!r} has a token that the model's text encoder does not know: it has"
+            f" {known}, the tokenizer more. Resize its embeddings, or take tokenizer and encoder of one"
+            " model"
         )
 
 

@@ -133,23 +133,31 @@ def _is_own(pipeline: Any, inputs: EditInputs, few: Few | None) -> bool:
         return inputs.scheduler == "own"
     if few and "Ancestral" in type(pipeline.scheduler).__name__:
         return True
+    return not _runs_as_ddim(pipeline)
+
+
+def _runs_as_ddim(pipeline: Any) -> bool:
+    """Whether DDIM knows the levels of noise and the predictions of the pipeline's scheduler."""
     try:
         ddim(pipeline)
     except KdstError:
-        return True
-    return False
+        return False
+    return True
 
 
 def own(pipeline: Any, steps: int) -> Any:
     """A fresh copy of the pipeline's own scheduler, with the timesteps of `steps` steps."""
-    name = type(pipeline.scheduler).__name__
-    if name in UNSEEDED or not hasattr(pipeline.scheduler, "scale_model_input"):
-        raise KdstError(f"the model's scheduler {name} cannot be used here; give --scheduler ddim")
+    kind = type(pipeline.scheduler)
+    name = kind.__name__
+    if name in UNSEEDED or not all(hasattr(kind, x) for x in ("scale_model_input", "step")):
+        advice = "; give --scheduler ddim" if _runs_as_ddim(pipeline) else ""
+        raise KdstError(f"the model's scheduler {name} cannot be used here{advice}")
     try:
-        made = type(pipeline.scheduler).from_config(pipeline.scheduler.config)
+        made = kind.from_config(pipeline.scheduler.config)
         made.set_timesteps(steps)
         found = len(made.timesteps)
         float(made.init_noise_sigma)
+        _try_step(kind.from_config(pipeline.scheduler.config), steps)
     except Exception as e:  # schedulers refuse steps and options in many ways
         reason = first_line(e)
         raise KdstError(
@@ -158,6 +166,16 @@ def own(pipeline: Any, steps: int) -> Any:
     if found < 1:
         raise KdstError(f"the model's scheduler {name} cannot take {steps} steps")
     return made
+
+
+def _try_step(scheduler: Any, steps: int) -> None:
+    """Take the first step of a scheduler on zeros, so that one that cannot fails before work starts."""
+    import torch
+
+    scheduler.set_timesteps(steps)
+    zeros, t = torch.zeros(1, 4, 8, 8), scheduler.timesteps[0]
+    given = noise_arguments(scheduler, torch.Generator(), 1)
+    scheduler.step(scheduler.scale_model_input(zeros, t), t, zeros, **given)
 
 
 def ready(scheduler: Any, device: "torch.device", asked: int) -> Any:

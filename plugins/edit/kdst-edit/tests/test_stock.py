@@ -1,5 +1,6 @@
 """Sampling without control is what diffusers' own pipeline draws, for every layout, or is refused."""
 
+import inspect
 from functools import cache
 from typing import Any
 
@@ -232,6 +233,8 @@ def test_compiled_and_adapted_unets_and_other_pipelines_are_refused() -> None:
         ("LCMScheduler", {}, {}, True, "inverted by"),
         ("LCMScheduler", {}, {"steps": 60}, False, "60 steps"),
         ("PNDMScheduler", {}, {"scheduler": "own"}, True, "--scheduler own"),
+        ("DDPMScheduler", {"variance_type": "learned"}, {"scheduler": "own"}, False, "take 50"),
+        ("ScoreSdeVeScheduler", {}, {}, False, "cannot be used here$"),
         ("PNDMScheduler", {}, {"inversion": "ddpm", "skip": 0.99, "steps": 5}, True, "--skip"),
         (
             "PNDMScheduler",
@@ -246,7 +249,9 @@ def test_what_cannot_be_sampled_is_refused(
     name: str, config: dict[str, Any], options: dict[str, Any], photograph: bool, message: str
 ) -> None:
     pipeline = built("sd15")
-    pipeline.scheduler = getattr(diffusers, name)(**{**LEVELS, **config})
+    kind = getattr(diffusers, name)
+    levels = LEVELS if "beta_schedule" in inspect.signature(kind.__init__).parameters else {}
+    pipeline.scheduler = kind(**{**levels, **config})
     with pytest.raises(KdstError, match=message):
         plan(pipeline, EditInputs(model="m", **options), photograph)
 
@@ -254,6 +259,7 @@ def test_what_cannot_be_sampled_is_refused(
 def test_a_learned_word_of_several_vectors_is_refused() -> None:
     pipeline = layouts.build("sd15", latent_size=8)
     pipeline.tokenizer.add_tokens(["<toy>"])
+    pipeline.text_encoder.resize_token_embeddings(len(pipeline.tokenizer))
     loading.check_prompts(pipeline, ["a <toy> on it"])
     pipeline.tokenizer.add_tokens(["<toy>_1"])
     with pytest.raises(KdstError, match="several vectors"):
