@@ -40,6 +40,17 @@ class CallTokens:
         self.end = self._inside(calls.END)
         self.prefix = begin_tokens(tokenizer, begin, ANCHOR)
         self.eos: int | None = tokenizer.eos_token_id
+        self._require_calls()
+
+    def _require_calls(self) -> None:
+        """Raise KdstError for a tokenizer that does not give a call back as it was written."""
+        wanted = calls.write("Calculator", "1 + 2", "3").strip()
+        found = self.decode(self.call("Calculator", "1 + 2", "3")).strip()
+        if found != wanted:
+            raise KdstError(
+                f"this tokenizer turns the call {wanted} into {found}, so no call could be read back.\n"
+                "Use a model whose tokenizer keeps capitals and spaces and knows ] and ->"
+            )
 
     def _find_start(self) -> tuple[str, int]:
         """The text of the token that begins a call: ` [` where that is one token, or else `[`."""
@@ -81,8 +92,10 @@ class CallTokens:
         return self._ids(escaped) if first else self._inside(escaped)
 
     def head(self, tool: str, input: str) -> list[int]:
-        """Tokens of ` [Name(input)`."""
-        return self._inside(f"{self.start}{tool}({calls.escape(input)})")
+        """Tokens of ` [Name(input)`, of which the first is the one that begins a call."""
+        behind = f"{tool}({calls.escape(input)})"
+        whole = self._inside(f"{self.start}{behind}")
+        return whole if whole[:1] == [self.start_id] else [self.start_id, *self._inside(behind)]
 
     def result(self, result: str) -> list[int]:
         """Tokens of ` result]`."""

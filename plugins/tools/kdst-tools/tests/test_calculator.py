@@ -107,6 +107,12 @@ def test_answers_are_rounded_as_decimal_rounds(value: Fraction) -> None:
         ("3 x 4", "12"),
         ("(2)x3", "6"),
         ("5% of 200", "10"),
+        ("half of 13", "6.5"),
+        ("A quarter of 8 + 1", "3"),
+        ("2/3 of 9", "6"),
+        ("¾ of 8", "6"),
+        ("half of half of 12", "3"),
+        ("20 - twice 4", "12"),
         ("20 per cent of $50", "10"),
         ("1e3 + 1", "1001"),
         ("1.5E-3 * 2", "0.003"),
@@ -207,3 +213,9 @@ def test_the_calls_of_the_examples_give_what_their_texts_say() -> None:
         asked, after = call.split(")] ")
         assert before + after == plain
         assert after.startswith(calculator(asked))
+
+
+@pytest.mark.parametrize("text", ["3 of 10", "10 / 1/2 of 10", "3 * 1/2 of 10", "half", "twice"])
+def test_parts_that_could_mean_several_things_are_refused(text):
+    with pytest.raises(ValueError, match=r"cannot read|ends too early"):
+        evaluate(text)

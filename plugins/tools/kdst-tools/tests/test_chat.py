@@ -153,6 +153,14 @@ def test_calls_and_their_results_are_found_by_id_and_by_order():
     assert [c.answer for c in chat.calls_of(bare)] == [2, 3]
 
 
+def test_calls_of_one_id_have_their_answers_in_order():
+    call = {"id": "c", "function": {"name": "f", "arguments": {}}}
+    said = [{"role": "tool", "tool_call_id": "c", "content": text} for text in ("one", "two")]
+    messages = [{"role": "assistant", "tool_calls": [call, call, call]}, *said]
+    assert [found.answer for found in chat.calls_of(messages)] == [1, 2, None]
+    assert chat.without(messages, chat.calls_of(messages)[0])[1:] == said[1:]
+
+
 def test_a_call_is_taken_out_with_its_result_and_what_is_left_is_joined():
     first, second = chat.calls_of(CHAT)
     one = chat.without(CHAT, second)

@@ -1,17 +1,22 @@
 """Tools made of Python functions and of JSON schemas, and how calls give them arguments."""
 
 import datetime
+import math
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pytest
 
 from kdst_core.contracts import Document
 from kdst_core.errors import KdstError
 from kdst_tools import toolset
 from kdst_tools.execution import Executor
-from kdst_tools.tools.functions import from_function, from_schema, schema_of, written
+from kdst_tools.tools.functions import from_function, from_schema, schema_of
 from kdst_tools.tools.schema import arguments, split
+from kdst_tools.tools.shown import written
 
 HERE = Document("A text.")
 
@@ -175,3 +180,99 @@ def test_a_function_in_a_file_is_a_tool_of_the_command_line(tmp_path: Path):
         toolset.load([f"python:{tmp_path / 'none.py'}:count"], False)
     with pytest.raises(KdstError, match=r"write python:FILE\.py:FUNCTION"):
         toolset.load(["python:count"], False)
+
+
+@pytest.mark.parametrize(
+    ("result", "text"),
+    [
+        (np.int64(3), "3"),
+        (np.float32(0.5), "0.5"),
+        (np.array([1, 2]), "[1, 2]"),
+        (np.bool_(True), "true"),
+        (Decimal("3.50"), "3.50"),
+        (Fraction(1, 3), "1/3"),
+        (-0.0, "0"),
+        ({"a": (1, Decimal("2.5")), 3: None}, '{"a": [1, 2.5], "3": null}'),
+    ],
+)
+def test_numbers_of_other_libraries_are_written_without_quotes(result, text):
+    assert written(result) == text
+
+
+@pytest.mark.parametrize(
+    "result", [object(), b"x", {1, 2}, 1j, [float("nan")], {"a": math.inf}, Decimal("NaN"), print]
+)
+def test_what_no_text_shows_is_no_result(result):
+    with pytest.raises(ValueError, match=r"not text|not a finite number"):
+        written(result)
+
+
+@pytest.mark.parametrize(
+    ("schema", "given", "value"),
+    [
+        ({"enum": [1, 2]}, "2", 2),
+        ({"enum": ["a", 1, None, True]}, "true", True),
+        ({"enum": ["a", 1, None, True]}, "null", None),
+        ({"enum": ["1", 1]}, "1", "1"),
+        ({"const": 0.5}, ".50", 0.5),
+        ({"allOf": [{"type": "integer"}]}, "5", 5),
+        ({"type": "array", "items": {"type": "integer"}}, '[1, "2"]', [1, 2]),
+        ({"type": "object", "properties": {"z": {"type": "number"}}}, '{"z": "1"}', {"z": 1}),
+    ],
+)
+def test_values_are_those_of_the_schema(schema, given, value):
+    found = arguments(given, {"properties": {"a": schema}})["a"]
+    assert (type(found), found) == (type(value), value)
+
+
+@pytest.mark.parametrize(
+    ("schema", "given", "said"),
+    [
+        ({"enum": ["a", 1]}, "b", "one of a, 1"),
+        ({"const": 5}, "6", "one of 5"),
+        ({"type": "array", "items": {"type": "integer"}}, '[1, "x"]', r"a\[1\] must be a whole"),
+        ({"type": "object", "required": ["z"], "properties": {"z": {}}}, '{"y": 1}', "a needs z"),
+        ({"type": "number", "exclusiveMinimum": 0}, "0", "above 0"),
+        ({"type": "string", "maxLength": 2}, "abc", "length of at most 2"),
+        ({"type": "string"}, '{"a": null}', "must be a text"),
+        ({"type": "integer"}, "9" * 40, "too large"),
+        ({"type": "integer"}, '{"a": 1' + "0" * 400 + "}", "whole number"),
+    ],
+)
+def test_values_that_a_schema_does_not_allow_are_named(schema, given, said):
+    with pytest.raises(ValueError, match=said):
+        arguments(given, {"properties": {"a": schema}})
+
+
+def test_an_unknown_name_in_an_object_is_no_text_of_the_first_argument():
+    two = {"properties": {"q": {"type": "string"}, "n": {"type": "integer"}}}
+    with pytest.raises(ValueError, match="takes no zzz; it takes q, n"):
+        arguments('{"q": "a", "zzz": 2}', two)
+    one = {"properties": {"q": {"type": "string"}}}
+    assert arguments('{"zzz": 2}', one) == {"q": '{"zzz": 2}'}
+
+
+def test_functions_that_no_call_can_reach_are_refused_before_any_call():
+    async def later(a: int) -> int:
+        return a
+
+    def anything(*values: int) -> int:
+        return sum(values)
+
+    for function, said in (
+        (later, "asynchronous"),
+        (anything, "no parameter"),
+        (max, "does not say"),
+    ):
+        with pytest.raises(KdstError, match=said):
+            from_function(function)
+
+
+def test_lists_and_mixed_choices_of_hints_are_checked():
+    def best(scores: list[int], how: Literal["most", 2] = 2) -> str:
+        return f"{max(scores)} {how!r}"
+
+    tool = from_function(best)
+    assert tool("[1, 3], 2", HERE) == "3 2"
+    with pytest.raises(ValueError, match=r"scores\[0\]"):
+        tool('["x"], most', HERE)

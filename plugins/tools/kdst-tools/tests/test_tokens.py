@@ -3,7 +3,15 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from tokenizers import (
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from kdst_core.contracts import Document
@@ -97,6 +105,28 @@ def test_decoding_shows_control_tokens_but_for_the_end():
 def test_a_tokenizer_without_a_bracket_is_refused():
     with pytest.raises(KdstError, match="no token for"):
         CallTokens(characters("?abc "))
+
+
+def test_a_tokenizer_that_does_not_give_calls_back_is_refused():
+    with pytest.raises(KdstError, match="no call could be read back"):
+        CallTokens(characters("?abcdefghijklmnopqrstuvwxyzC0123456789 .,()[+-&#;"))
+    lower = characters("?abcdefghijklmnopqrstuvwxyz0123456789 .,()[]->+&#;")
+    lower.backend_tokenizer.normalizer = normalizers.Lowercase()
+    with pytest.raises(KdstError, match=r"into \[calculator"):
+        CallTokens(lower)
+
+
+def test_a_call_begins_with_the_token_that_is_looked_for_where_the_bracket_merges_with_a_name():
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never")
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme="never")
+    texts = ["x[Calculator(1 + 2) -> 3] b[Calculator(0)] 456789"] * 9
+    tokenizer.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=80, show_progress=False))
+    tokens = CallTokens(PreTrainedTokenizerFast(tokenizer_object=tokenizer))
+    merged = tokenizer.encode("[Calculator(").tokens[0]
+    assert merged.startswith("[C")
+    assert tokens.head("Calculator", "1")[0] == tokens.start_id
+    assert tokens.decode(tokens.head("Calculator", "1")) == "[Calculator(1)"
 
 
 @pytest.mark.parametrize("tokens", [MERGES, SINGLE])

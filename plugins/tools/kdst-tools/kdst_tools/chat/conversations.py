@@ -133,7 +133,7 @@ def calls_of(messages: Sequence[Message]) -> list[ChatCall]:
         answers = _answers(messages, index)
         for place, call in enumerate(calls):
             function = _function(call)
-            answer = _answer(messages, answers, call, place)
+            answer = _answer(messages, answers, calls, place)
             name, given = str(function["name"]), arguments(function.get("arguments"))
             found.append(ChatCall(index, place, name, given, answer))
     return found
@@ -150,12 +150,21 @@ def _answers(messages: Sequence[Message], index: int) -> list[int]:
 
 
 def _answer(
-    messages: Sequence[Message], answers: Sequence[int], call: Mapping[str, Any], place: int
+    messages: Sequence[Message],
+    answers: Sequence[int],
+    calls: Sequence[Mapping[str, Any]],
+    place: int,
 ) -> int | None:
-    """The message that answers a call: that of its id, or of its place where ids are not given."""
+    """The message that answers a call: that of its id, or of its place where ids are not given.
+
+    Of several calls with one id, the first has the first answer to it.
+    """
     named = [i for i in answers if messages[i].get("tool_call_id") is not None]
-    if named and call.get("id") is not None:
-        return next((i for i in named if messages[i]["tool_call_id"] == call["id"]), None)
+    name = calls[place].get("id")
+    if named and name is not None:
+        own = [i for i in named if messages[i]["tool_call_id"] == name]
+        before = sum(call.get("id") == name for call in calls[:place])
+        return own[before] if before < len(own) else None
     return answers[place] if place < len(answers) else None
 
 

@@ -4,8 +4,6 @@ import datetime
 import importlib
 import importlib.util
 import inspect
-import json
-import math
 import sys
 import types
 import typing
@@ -17,6 +15,7 @@ from kdst_core.contracts import Document
 from kdst_core.errors import KdstError, did_you_mean
 from kdst_tools.tools.kit import Example, FunctionTool
 from kdst_tools.tools.schema import arguments, described
+from kdst_tools.tools.shown import written
 
 TIMEOUT = 5.0
 _TYPES: dict[Any, dict[str, Any]] = {
@@ -97,11 +96,12 @@ def from_schema(
 
 
 def schema_of(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return the JSON schema of a function's parameters; KdstError for one that has none."""
+    """Return the JSON schema of a function's parameters; KdstError where no call can give them."""
     hints = _hints(function)
     properties: dict[str, Any] = {}
     required = []
-    for name, parameter in inspect.signature(function).parameters.items():
+    parameters = _parameters(function)
+    for name, parameter in parameters.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
         if parameter.kind is parameter.POSITIONAL_ONLY:
@@ -113,7 +113,19 @@ def schema_of(function: Callable[..., Any]) -> dict[str, Any]:
             required.append(name)
         elif isinstance(parameter.default, str | int | float | bool):
             properties[name]["default"] = parameter.default
+    if parameters and not properties:
+        raise KdstError(f"{function.__name__} names no parameter that a call can give")
     return {"type": "object", "properties": properties, "required": required}
+
+
+def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """The parameters of a function; KdstError for one that is awaited, or that does not say them."""
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise KdstError(f"{function.__name__} is asynchronous; give a plain function")
+    try:
+        return inspect.signature(function).parameters
+    except ValueError as error:
+        raise KdstError(f"{function.__name__} does not say its parameters: {error}") from error
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
@@ -128,8 +140,11 @@ def _schema(hint: Any, function: str, name: str) -> dict[str, Any]:
     """The JSON schema of one type hint."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
-        kind = _TYPES.get(type(inner[0]), _TYPES[str])
+        kinds = {type(value) for value in inner}
+        kind = _TYPES.get(type(inner[0]), {}) if len(kinds) == 1 else {}
         return {**kind, "enum": list(inner)}
+    if origin in (list, Sequence) and inner:
+        return {"type": "array", "items": _schema(inner[0], function, name)}
     if origin in (typing.Union, types.UnionType):
         return {"anyOf": [_schema(part, function, name) for part in inner]}
     found = _TYPES.get(list if origin in (list, Sequence) else dict if origin is dict else hint)
@@ -147,25 +162,6 @@ def _python(value: Any, hint: Any) -> Any:
     if wants_date and isinstance(value, str):
         return datetime.date.fromisoformat(value.strip())
     return value
-
-
-def written(result: Any) -> str:
-    """Return what a function returned as text; ValueError for nothing and for what no text shows."""
-    if isinstance(result, str):
-        return result
-    if result is None:
-        raise ValueError("returned nothing")
-    if isinstance(result, bool):
-        return "true" if result else "false"
-    if isinstance(result, float):
-        if not math.isfinite(result):
-            raise ValueError("not a finite number")
-        return f"{result:.12g}"
-    if isinstance(result, int):
-        return str(result)
-    if isinstance(result, datetime.date):
-        return result.isoformat()
-    return json.dumps(result, ensure_ascii=False, default=str)
 
 
 def from_source(source: str) -> FunctionTool:

@@ -6,17 +6,16 @@ gets the whole input. An object in JSON is understood too.
 """
 
 import json
-import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
+
+from kdst_tools.tools.values import value_of
 
 MAX_INPUT = 4000
 """Characters of an input."""
 _NAMED = re.compile(r"(\w+)\s*[=:]\s*(.*)", re.DOTALL)
-_NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?")
 _OPEN, _CLOSED, _QUOTES = "([{", ")]}", "\"'"
-_TRUE, _FALSE, _NOTHING = ("true", "yes"), ("false", "no"), ("null", "none")
 
 
 def arguments(text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -40,8 +39,12 @@ def _whole(text: str, known: Mapping[str, Any]) -> dict[str, Any] | None:
             content = json.loads(text)
         except (ValueError, RecursionError):
             content = None
-        if isinstance(content, dict) and content.keys() <= known.keys():
-            return content
+        if isinstance(content, dict):
+            unknown = [name for name in content if name not in known]
+            if not unknown:
+                return content
+            if len(known) > 1:
+                raise ValueError(f"takes no {str(unknown[0])[:40]}; it takes {', '.join(known)}")
     if len(known) != 1 or not text.strip():
         return None
     (name,) = known
@@ -91,112 +94,6 @@ def _unquoted(text: str) -> str:
     text = text.strip()
     quoted = len(text) > 1 and text[0] in _QUOTES and text[-1] == text[0]
     return text[1:-1] if quoted else text
-
-
-def value_of(given: Any, schema: Mapping[str, Any], name: str) -> Any:
-    """Return a value as a schema wants it; ValueError that names the argument where it is none."""
-    choices = schema.get("anyOf") or schema.get("oneOf")
-    if choices:
-        return _any_of(given, choices, name)
-    kinds = schema.get("type", "string")
-    if isinstance(kinds, list):
-        return _any_of(given, [{**schema, "type": kind} for kind in kinds], name)
-    value = _READERS.get(kinds, _string)(given, name)
-    allowed = schema.get("enum")
-    if allowed is not None and value not in allowed:
-        shown = ", ".join(str(v) for v in list(allowed)[:5])
-        raise ValueError(f"{name} must be one of {shown}")
-    _in_range(value, schema, name)
-    return value
-
-
-def _any_of(given: Any, choices: Sequence[Mapping[str, Any]], name: str) -> Any:
-    """The value of the first choice that takes it, texts last."""
-    reasons = []
-    for choice in sorted(choices, key=lambda c: c.get("type") == "string"):
-        try:
-            return value_of(given, choice, name)
-        except ValueError as error:
-            reasons.append(str(error))
-    raise ValueError(reasons[-1] if reasons else f"{name} cannot be read")
-
-
-def _in_range(value: Any, schema: Mapping[str, Any], name: str) -> None:
-    """Raise ValueError for a number below the least or above the most that a schema allows."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return
-    if "minimum" in schema and value < schema["minimum"]:
-        raise ValueError(f"{name} must be at least {schema['minimum']}")
-    if "maximum" in schema and value > schema["maximum"]:
-        raise ValueError(f"{name} must be at most {schema['maximum']}")
-
-
-def _string(given: Any, name: str) -> str:
-    if isinstance(given, dict | list):
-        raise ValueError(f"{name} must be a text")
-    return given if isinstance(given, str) else json.dumps(given)
-
-
-def _number(given: Any, name: str, wanted: str = "a number") -> float:
-    if isinstance(given, int | float) and not isinstance(given, bool) and math.isfinite(given):
-        return given
-    if not isinstance(given, str) or not _NUMBER.fullmatch(given.strip()):
-        raise ValueError(f"{name} must be {wanted}")
-    value = float(given)
-    if not math.isfinite(value):
-        raise ValueError(f"{name} is too large")
-    return value
-
-
-def _integer(given: Any, name: str) -> int:
-    if isinstance(given, str) and re.fullmatch(r"\s*[-+]?[0-9]{1,30}\s*", given):
-        return int(given)
-    value = _number(given, name, "a whole number")
-    if value != int(value):
-        raise ValueError(f"{name} must be a whole number")
-    return int(value)
-
-
-def _boolean(given: Any, name: str) -> bool:
-    said = str(given).strip().lower()
-    if said not in (*_TRUE, *_FALSE):
-        raise ValueError(f"{name} must be true or false")
-    return said in _TRUE
-
-
-def _null(given: Any, name: str) -> None:
-    if given is not None and str(given).strip().lower() not in _NOTHING:
-        raise ValueError(f"{name} must be null")
-
-
-def _array(given: Any, name: str) -> list[Any]:
-    return _json(given, name, list, "a list in JSON")
-
-
-def _object(given: Any, name: str) -> dict[str, Any]:
-    return _json(given, name, dict, "an object in JSON")
-
-
-def _json(given: Any, name: str, kind: type, wanted: str) -> Any:
-    """A value in JSON of one kind."""
-    try:
-        value = json.loads(given) if isinstance(given, str) else given
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, kind):
-        raise ValueError(f"{name} must be {wanted}")
-    return value
-
-
-_READERS: dict[str, Any] = {
-    "string": _string,
-    "number": _number,
-    "integer": _integer,
-    "boolean": _boolean,
-    "null": _null,
-    "array": _array,
-    "object": _object,
-}
 
 
 def described(schema: Mapping[str, Any]) -> str:

@@ -27,6 +27,14 @@ _WORDS = (
 )
 _TIMES = re.compile(r"(?<=[0-9.)%\s])[xX](?=[\s(0-9.])")
 _SHARE = re.compile(r"(?:%|\bper\s?cent\b)\s+of\b", re.IGNORECASE)
+_PARTS = {"half": "1/2", "third": "1/3", "quarter": "1/4", "fifth": "1/5", "tenth": "1/10"}
+_PART = re.compile(
+    rf"\b(?:(?:an?|one|the)\s+)?({'|'.join(_PARTS)})(?:\s+of\b|(?=\s+[0-9.(]))", re.IGNORECASE
+)
+_FRACTION = re.compile(
+    r"(?<![0-9.)/*^]\s)(?<![0-9.)/*^,])([0-9]+\s?/\s?[0-9]+|\([0-9]+/[0-9]+\))\s+of\b"
+)
+_TWICE = re.compile(r"\b(?:twice|double)\s+(?=[0-9.(])", re.IGNORECASE)
 _PERCENT = re.compile(r"(?<=[0-9)])\s*\bper\s?cent\b", re.IGNORECASE)
 _HEXADECIMAL = re.compile(r"\b0x[0-9a-f]", re.IGNORECASE)
 _ASKED = re.compile(r"\s*=\s*\??\s*$|^\s*=")
@@ -39,8 +47,9 @@ def spelt(expression: str) -> str:
     """Return a sum in ASCII digits and signs; ValueError for a hexadecimal number.
 
     Read are digits of any script, currencies in front of a number or behind it, other signs of
-    multiplication, division and minus, `x`, words for the four operations, `5% of 200`, superscripts,
-    `½`, spaces and apostrophes between thousands, `=` and `?` at the end.
+    multiplication, division and minus, `x`, words for the four operations, `5% of 200`, `half of 10`,
+    `2/3 of 9`, `twice 4`, superscripts, `½`, spaces and apostrophes between thousands, `=` and `?` at
+    the end.
     """
     text = _MIXED.sub(r"(\1+\2)", _RAISED.sub(_power, expression))
     text = _THOUSANDS.sub("", text)
@@ -50,6 +59,8 @@ def spelt(expression: str) -> str:
         raise ValueError(f"cannot read {found[0]!r}")
     for word, sign in _WORDS:
         text = word.sub(sign, text)
+    text = _PART.sub(lambda found: f"({_PARTS[found[1].lower()]}) *", text)
+    text = _TWICE.sub("2 * ", _FRACTION.sub(r"(\1) *", text))
     return _TIMES.sub("*", _PERCENT.sub("%", _SHARE.sub("% *", text)))
 
 
