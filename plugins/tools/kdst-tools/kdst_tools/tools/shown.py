@@ -34,7 +34,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()
     if isinstance(value, numbers.Rational):
-        return int(value) if value.denominator == 1 else str(value)
+        return int(value.numerator) if value.denominator == 1 else str(value)
     if isinstance(value, numbers.Real | Decimal):
         if not math.isfinite(value):
             raise ValueError("not a finite number")
