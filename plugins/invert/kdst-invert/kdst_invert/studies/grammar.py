@@ -10,7 +10,8 @@ from attrs import evolve, frozen
 from torch import Tensor
 
 from kdst_core.contracts import Embedder
-from kdst_core.rundir import Run, write_atomically
+from kdst_core.files import write_atomically
+from kdst_core.rundir import Run
 from kdst_invert.bag import learn_bag
 from kdst_invert.chance import above, by_chance
 from kdst_invert.embedders.wrapped import Wrapped
