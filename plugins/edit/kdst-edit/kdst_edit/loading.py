@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from kdst_core.errors import KdstError, first_line
-from kdst_edit import images, models, suited
+from kdst_core.errors import KdstError
+from kdst_edit import images, models, parts, suited
 from kdst_edit.inputs import EditInputs
 from kdst_edit.latents import latent_factor, native_size, size_multiple
 from kdst_edit.lora import Lora, add
@@ -37,19 +37,7 @@ def pipeline(inputs: EditInputs, live: Any, device: str) -> Any:
 
 def _replace_autoencoder(pipeline: Any, folder: Path, device: str) -> None:
     """Put the autoencoder of a directory in the place of the pipeline's; KdstError when it does not fit."""
-    here = folder / "vae" if (folder / "vae").is_dir() else folder
-    if not (here / "config.json").is_file() or not any(here.glob("*.safetensors")):
-        raise KdstError(
-            f"--vae {folder} holds no autoencoder (config.json and .safetensors weights)"
-        )
-    from diffusers import AutoencoderKL
-
-    kind: Any = AutoencoderKL
-    try:
-        found = kind.from_pretrained(here, use_safetensors=True, low_cpu_mem_usage=False)
-    except Exception as e:  # diffusers raises what it stumbles on
-        reason = first_line(e)
-        raise KdstError(f"--vae {folder} cannot be loaded: {reason[:160]}") from e
+    found = parts.autoencoder(folder)
     old = latent_factor(pipeline), pipeline.vae.config.latent_channels
     new = 2 ** (len(found.config.block_out_channels) - 1), found.config.latent_channels
     if old != new:

@@ -4,6 +4,7 @@ Hu et al., LoRA: Low-Rank Adaptation of Large Language Models (ICLR 2022). Files
 and of the trainers that name layers `lora_unet_…` are read by diffusers' own converter.
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,6 +24,7 @@ PAIRS = (
 )
 PROCESSOR = re.compile(r"\.processor\.to_(q|k|v|out)_lora\.")
 TEXT = re.compile(r"\.self_attn\.to_(q|k|v|out)_lora\.")
+OTHER = re.compile(r"dora_scale|magnitude_vector|hada_|lokr_|lora_mid|oft_|\.diff(_b)?$|glora")
 PARTS = ("unet", "text_encoder", "text_encoder_2")
 
 
@@ -40,7 +42,9 @@ class Lora:
         try:
             weight = float(value) if given and not Path(text).exists() else 1.0
         except ValueError:
-            raise KdstError(f"--lora {text}: {value!r} is no weight, as in FILE=0.8") from None
+            weight = math.nan
+        if not math.isfinite(weight):
+            raise KdstError(f"--lora {text}: {value!r} is no weight, as in FILE=0.8")
         found = cls(Path(name if given and not Path(text).exists() else text).expanduser(), weight)
         return cls(found._file(), weight)
 
@@ -81,7 +85,7 @@ def _changes(pipeline: Any, lora: Lora) -> Iterator[tuple[Tensor, Tensor]]:
             name = key.removesuffix(down_end)
             down, up = left.pop(key), left.pop(name + up_end, None)
             target = _weight(pipeline, name)
-            if up is None or target is None or target.numel() != len(up) * down[0].numel():
+            if up is None or target is None or not _fits(target, down, up):
                 raise KdstError(
                     f"--lora {lora.path} does not fit this model: it has no such layer as {name}"
                 )
@@ -94,8 +98,36 @@ def _changes(pipeline: Any, lora: Lora) -> Iterator[tuple[Tensor, Tensor]]:
         raise KdstError(f"--lora {lora.path} holds {what}, which is no LoRA that can be added")
 
 
+def _fits(weight: Tensor, down: Tensor, up: Tensor) -> bool:
+    """Whether up · down has the shape of a layer's weight."""
+    shaped = min(weight.ndim, down.ndim, up.ndim) > 1
+    return shaped and (len(up), down[0].numel(), up[0].numel()) == (
+        len(weight),
+        weight[0].numel(),
+        len(down),
+    )
+
+
+def _check_kind(path: Path) -> None:
+    """Raise KdstError for entries of other kinds, some of which the converter drops without a word."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            keys = list(file.keys())
+    except (OSError, SafetensorError) as e:
+        raise KdstError(f"--lora {path} cannot be read: {str(e)[:120]}") from e
+    other = next((key for key in keys if OTHER.search(key)), None)
+    if other is not None:
+        raise KdstError(
+            f"--lora {path} holds {other}, which is no LoRA that can be added: it is of another kind"
+            " (DoRA, LoHa, LoKr, LoCon with a middle weight and the like)"
+        )
+
+
 def _read(pipeline: Any, path: Path) -> tuple[Mapping[str, Tensor], Mapping[str, float]]:
     """The weights by diffusers' names of layers, and each layer's alpha where it is given."""
+    _check_kind(path)
     with quiet():
         from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 

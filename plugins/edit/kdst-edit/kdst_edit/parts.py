@@ -2,11 +2,12 @@
 
 import importlib
 import importlib.util
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kdst_core.errors import KdstError
+from kdst_core.errors import KdstError, first_line
 from kdst_edit import weights
 
 VOCABULARIES = (
@@ -64,16 +65,46 @@ def _part(
     cls = getattr(importlib.import_module(str(library)), str(name), None)
     if not hasattr(cls, "from_pretrained") or library not in ("diffusers", "transformers"):
         raise KdstError(f"{folder}: {part} is a {name}, which {library} does not have")
-    made: Any = cls
-    given: dict[str, Any] = {"use_safetensors": True, "torch_dtype": dtype}
+    given: dict[str, Any] = {"torch_dtype" if library == "diffusers" else "dtype": dtype}
     given["variant"] = variant if weights.files_of(folder / part, variant) else None
-    if library == "diffusers":
+    return _from(cls, folder / part, **given)
+
+
+def _from(cls: Any, folder: Path, **given: Any) -> tuple[Any, list[str]]:
+    """A network of a directory and the names of its weights that no file holds."""
+    if cls.__module__.startswith("diffusers"):
         given["low_cpu_mem_usage"] = importlib.util.find_spec("accelerate") is not None
-    else:
-        given["dtype"] = given.pop("torch_dtype")
-    found, info = made.from_pretrained(folder / part, output_loading_info=True, **given)
+    found, info = cls.from_pretrained(
+        folder, use_safetensors=True, output_loading_info=True, **given
+    )
     missing = [str(key) for key in info["missing_keys"]]
     return found, sorted(key for key in missing if not key.endswith("position_ids"))
+
+
+def autoencoder(folder: Path) -> Any:
+    """The autoencoder of a directory, or of its folder `vae`; KdstError for what cannot be used."""
+    from diffusers import AutoencoderKL
+
+    here = folder / "vae" if (folder / "vae").is_dir() else folder
+    names = [path.name for path in here.glob(f"*{weights.SUFFIX}")]
+    if not (here / "config.json").is_file() or not names:
+        raise KdstError(
+            f"--vae {folder} holds no autoencoder (config.json and .safetensors weights)"
+        )
+    variant = weights.variant_of([f"vae/{name}" for name in names], ["vae"], f"--vae {folder}")
+    try:
+        kind = json.loads((here / "config.json").read_text(encoding="utf-8"))["_class_name"]
+        found, missing = _from(AutoencoderKL, here, variant=variant)
+    except Exception as e:  # diffusers raises what it stumbles on
+        raise KdstError(f"--vae {folder} cannot be loaded: {first_line(e)[:160]}") from e
+    if kind != "AutoencoderKL":
+        raise KdstError(f"--vae {folder} is a {kind}; an AutoencoderKL can be used")
+    if missing:
+        raise KdstError(
+            f"--vae {folder} lacks weights that its config.json asks for ({missing[0]},"
+            f" {len(missing)} in all)"
+        )
+    return found
 
 
 def check_others(index: Mapping[str, Any], name: str) -> None:

@@ -226,9 +226,17 @@ def test_a_lora_that_does_not_fit_changes_nothing(tmp_path: Path) -> None:
     refused(str(path), "no such layer")
     save_file({"unet.x.hada_w1_a": torch.ones(2, 2)}, path)
     refused(str(path), "no LoRA")
+    save_file({**weights, "lora_unet_conv_in.dora_scale": torch.ones(2)}, path)
+    refused(str(path), "another kind")
+    key = next(k for k in weights if k.endswith("to_q.lora_A.weight"))
+    for down in (torch.ones(3, 32), torch.ones(2, 16)):
+        up = torch.ones(2 if len(down) == 3 else 64, 2)
+        save_file({key: down, key.replace("_A", "_B"): up}, path)
+        refused(str(path), "no such layer")
     path.write_bytes(b"nothing")
     refused(str(path), "cannot be read")
-    refused(f"{path}=much", "no weight")
+    for weight in ("much", "nan", "inf"):
+        refused(f"{path}={weight}", "no weight")
     refused(str(tmp_path / "nowhere"), "give a .safetensors file")
     assert digest(pipeline) == before
 
@@ -244,6 +252,15 @@ def test_another_autoencoder_and_sliced_attention(folder: Path, tmp_path: Path) 
     assert all("Sliced" in type(p).__name__ for p in found.unet.attn_processors.values())
     with pytest.raises(KdstError, match="does not fit"):
         loading.pipeline(EditInputs(vae=tmp_path / "vae"), None, "cpu")
+    config = tmp_path / "vae" / "config.json"
+    deeper = json.loads(config.read_text()) | {"layers_per_block": 2}
+    for changed, message in (
+        (deeper, "lacks weights"),
+        (deeper | {"_class_name": "AutoencoderTiny"}, "is a AutoencoderTiny"),
+    ):
+        config.write_text(json.dumps(changed))
+        with pytest.raises(KdstError, match=message):
+            loading.pipeline(given, None, "cpu")
     with pytest.raises(KdstError, match="holds no autoencoder"):
         loading.pipeline(EditInputs(vae=tmp_path / "nothing"), None, "cpu")
     with pytest.raises(KdstError, match="loaded here"):
