@@ -53,17 +53,17 @@ def parse_result(path: Path, schema: int) -> dict[str, Any]:
             raise KdstError(f"{path} is no result of kdst: {key!r} is missing")
         if not fits(data[key]):
             raise KdstError(f"{path} is no result of kdst: {key!r} must be {wanted}")
-    shown: dict[str, Any] = _visible(data)
+    shown: dict[str, Any] = visible(data)
     return shown
 
 
-def _visible(value: Any) -> Any:
+def visible(value: Any) -> Any:
     """Return what a result holds with the characters of its texts that steer a terminal as escapes."""
     if isinstance(value, str):
         return STEERING.sub(lambda found: ascii(found[0])[1:-1], value)
     if isinstance(value, dict):
-        return {_visible(key): _visible(v) for key, v in value.items()}
-    return [_visible(v) for v in value] if isinstance(value, list) else value
+        return {visible(key): visible(v) for key, v in value.items()}
+    return [visible(v) for v in value] if isinstance(value, list) else value
 
 
 def misfit(place: str, error: Exception) -> KdstError:

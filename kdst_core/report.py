@@ -3,11 +3,14 @@
 import base64
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kdst_core.bench import Bench, ReportContent
 from kdst_core.files import write_atomically
 from kdst_core.rundir import REPORT
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 
 def write(result: Mapping[str, Any], directory: Path, bench: Bench) -> Path:
@@ -26,19 +29,24 @@ def render(result: Mapping[str, Any], directory: Path, bench: Bench) -> str:
 
 def page(result: Mapping[str, Any], content: ReportContent, eyebrow: str, title: str) -> str:
     """Return a page as HTML; text is escaped, pictures are inline, nothing is fetched."""
+    template = environment().get_template("report.html")
+    return template.render(result=result, content=content, eyebrow=eyebrow, title=title)
+
+
+def environment() -> "Environment":
+    """Return what renders pages: everything that a template is given is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(
+    found = Environment(
         loader=PackageLoader("kdst_core"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["data_uri"] = _data_uri
-    environment.filters["show"] = _show
-    template = environment.get_template("report.html")
-    return template.render(result=result, content=content, eyebrow=eyebrow, title=title)
+    found.filters["data_uri"] = _data_uri
+    found.filters["show"] = _show
+    return found
 
 
 def _data_uri(data: bytes, kind: str = "image/png") -> str:

@@ -20,9 +20,11 @@ COMMANDS = {
     "doctor": "Look at the environment and at every plugin; say what is wrong.",
     "info": "Show a method: options with defaults, paper, citation.",
     "new": "Begin a method: a complete package that runs and passes its tests.",
+    "open": "Open a run's report, or the page of all runs, in the browser.",
     "plugins": "List installed methods and what is wrong with the broken ones.",
     "report": "Make a run's report again from its result.",
     "run": "Run a method and write a report.",
+    "runs": "List the runs of a folder: state, method, main figures, age.",
     "sweep": "Carry out many runs, planned in a file: grids, lists, named cases.",
 }
 

@@ -160,7 +160,7 @@ def _show_help(ctx: click.Context, _param: click.Parameter, value: bool) -> None
 
 def _run(chosen: Any, given: dict[str, Any], params: dict[str, Any], name: str) -> None:
     """Run the method; on Ctrl-C say how to continue."""
-    from kdst_core import api
+    from kdst_core import api, listing
     from kdst_core.rundir import default_directory
 
     out = params["out"] or (None if params["resume"] else default_directory(name))
@@ -179,6 +179,8 @@ def _run(chosen: Any, given: dict[str, Any], params: dict[str, Any], name: str) 
         if out is not None and (out / "config.toml").exists():
             click.echo(f"Continue with the same options and: --out {out} --resume", err=True)
         raise
+    if params["out"] is None:
+        listing.refresh(result.directory.parent)
     if params["quiet"]:
         click.echo(result.directory)
         return

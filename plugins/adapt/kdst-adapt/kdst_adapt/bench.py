@@ -183,6 +183,8 @@ class AdaptBench:
     inputs = AdaptInputs
     live = frozenset({"data", "model", "source"})
     codec = TorchCodec()
+    headline = (Column("accuracy.mean", "accuracy, %", 100.0),)
+    """What a list of runs says of one."""
 
     def prepare(self, job: Job) -> PreparedAdapt:
         """Load and check device, data, model and source data."""

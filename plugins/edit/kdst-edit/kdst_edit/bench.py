@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from kdst_core.bench import Check, Job, ReportContent
+from kdst_core.bench import Check, Column, Job, ReportContent
 from kdst_core.codecs import TorchCodec
 from kdst_core.device import has_cuda, usable
 from kdst_core.errors import KdstError
@@ -25,6 +25,11 @@ class EditBench:
     inputs = EditInputs
     live = frozenset({"model", "image"})
     codec = TorchCodec()
+    headline = (
+        Column("background_psnr", "background, dB", 1.0, 1),
+        Column("success", "success, %", 100.0, 0),
+    )
+    """What a list of runs says of one."""
 
     def prepare(self, job: Job) -> PreparedEdit:
         """Load model and image, and check that every prompt fits the model."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import evolve
 
-from kdst_core.bench import Check, Job, ReportContent
+from kdst_core.bench import Check, Column, Job, ReportContent
 from kdst_core.codecs import Codec, JsonCodec
 from kdst_core.device import has_cuda, usable
 from kdst_core.errors import KdstError
@@ -36,6 +36,11 @@ class InvertBench:
     inputs: type = InvertInputs
     live: frozenset[str] = frozenset({"texts", "embeddings", "embedder"})
     codec: Codec = JsonCodec()
+    headline = (
+        Column("exact.final", "exact, %", 100.0, 1),
+        Column("token_f1.final", "token F1", 1.0, 3),
+    )
+    """What a list of runs says of one."""
 
     def prepare(self, job: Job) -> Planned:
         """Load embedder, texts and vectors; no text is embedded before the run has its directory."""

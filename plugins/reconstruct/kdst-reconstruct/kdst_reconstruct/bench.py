@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import evolve
 
-from kdst_core.bench import Check, Job, ReportContent
+from kdst_core.bench import Check, Column, Job, ReportContent
 from kdst_core.codecs import TorchCodec
 from kdst_core.device import has_cuda, usable
 from kdst_core.errors import KdstError
@@ -28,6 +28,8 @@ class ReconstructBench:
     inputs = ReconstructInputs
     live = frozenset({"data"})
     codec = TorchCodec()
+    headline = (Column("psnr.holdout", "held out, dB", 1.0),)
+    """What a list of runs says of one."""
 
     def prepare(self, job: Job) -> PreparedReconstruct:
         """Load and check device, capture and held-out views."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from kdst_core.bench import Check, Job, ReportContent
+from kdst_core.bench import Check, Column, Job, ReportContent
 from kdst_core.codecs import TorchCodec
 from kdst_core.device import has_cuda, usable
 from kdst_core.errors import KdstError
@@ -25,6 +25,8 @@ class ToolsBench:
     inputs = ToolsInputs
     live = frozenset({"model"})
     codec = TorchCodec()
+    headline = (Column("exact.after", "exact match, %", 100.0, 1),)
+    """What a list of runs says of one."""
 
     def prepare(self, job: Job) -> Any:
         """Load and check device, tools, model, texts and problems."""
