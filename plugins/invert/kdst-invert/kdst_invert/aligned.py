@@ -16,6 +16,8 @@ SAME = 0.98
 """Cosine from which a vector is a text's own, whatever the precision of the embedder that made it."""
 APART = 0.9
 """Cosine below which it is not."""
+FEW, NEAR = 4, 0.5
+"""Rows below which nothing can be told from chance, and the cosine that is asked of them instead."""
 LEAST = 0.05
 """What vectors of texts made in another way, such as with noise, are closer to their texts at least."""
 AT_A_TIME = 65_536
@@ -67,7 +69,10 @@ def check_pairs(texts: Sequence[str], vectors: "Tensor", embed: Embedder) -> lis
 
 
 def nearer(found: Compared) -> bool:
-    """Whether the texts are nearer to their own rows than to the others, beyond chance."""
+    """Whether the texts are nearer to their own rows than to the others, beyond chance; among very few
+    rows chance is not known, so that they must be near."""
+    if len(found.own) < FEW:
+        return float(found.own.min()) > NEAR
     gain = found.own - found.average
     error = float(gain.std()) / len(gain) ** 0.5 if len(gain) > 1 else 0.0
     return float(gain.mean()) > max(LEAST, 3 * error)

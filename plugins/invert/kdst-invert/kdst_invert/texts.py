@@ -123,9 +123,9 @@ def read_vectors(path: Path) -> "tuple[Tensor, Originals | None]":
     """
     if not path.is_file():
         raise KdstError(f"there is no file {path}; --embeddings takes a .npy or .parquet file")
-    if path.suffix == ".npy":
+    if path.suffix.lower() == ".npy":
         return _npy(path), None
-    if path.suffix == ".parquet":
+    if path.suffix.lower() == ".parquet":
         return _parquet(path)
     raise KdstError(f"--embeddings takes .npy or .parquet, not {path.suffix or path.name!r}")
 

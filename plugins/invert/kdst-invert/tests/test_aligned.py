@@ -59,3 +59,16 @@ def test_equal_texts_are_no_other_order(hash_embedder: Any) -> None:
 def test_a_sample_is_spread_over_all_rows() -> None:
     assert sample(3) == [0, 1, 2]
     assert sample(160) == list(range(0, 160, 10))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_few_rows_are_not_taken_on_trust(
+    hash_embedder: Any, vectors: torch.Tensor, count: int
+) -> None:
+    drawn = torch.randn(vectors.shape, generator=torch.Generator().manual_seed(0))
+    some, noisy = vectors[:count], vectors[:count] + 0.05 * drawn[:count]
+    assert "not the same" in check_pairs(TEXTS[:count], noisy, hash_embedder)[0]
+    far = torch.nn.functional.normalize(some + 0.9 * drawn[:count], dim=1)
+    assert 0.05 < float((far * some).sum(1).min()) < 0.5
+    with pytest.raises(KdstError, match="do not belong to the texts"):
+        check_pairs(TEXTS[:count], far, hash_embedder)

@@ -17,7 +17,7 @@ from kdst_core.testing import make_run
 from kdst_invert.audit import identify, inference, personal
 from kdst_invert.audit.attackers import read_nearest, read_words
 from kdst_invert.audit.inputs import AuditInputs
-from kdst_invert.audit.leakage import leak, leaks
+from kdst_invert.audit.leakage import as_json, has, leak, leaks, main
 from kdst_invert.audit.linear import ridge
 from kdst_invert.audit.prepared import PreparedAudit
 from kdst_invert.audit.report import content, squares
@@ -237,6 +237,55 @@ def test_without_the_embedder_nothing_is_said_of_one_who_knows_nothing(audit: An
     said = findings(table)
     assert "no attacker here can begin without a known text" in " ".join(said)
     assert "None of the embedders that were tried" in said[0]
+
+
+@pytest.mark.parametrize("share", [0.2, 0.45])
+def test_a_part_of_the_rows_in_another_order_is_refused(share: float) -> None:
+    written, embed = texts(), Bags()
+    e = embed(written)
+    moved = torch.randperm(120, generator=torch.Generator().manual_seed(2))[: int(120 * share)]
+    e[moved] = e[moved.roll(1)]
+    with pytest.raises(KdstError, match="the rows do not belong to the texts"):
+        identify.identify(e, written, [embed])
+
+
+def test_rows_of_other_texts_do_not_hide_the_embedder() -> None:
+    written, embed = texts(), Bags()
+    e = embed(written)
+    rows = identify.spread(len(written), identify.SAMPLE)[:10]
+    e[rows] = torch.randn(10, e.shape[1], generator=torch.Generator().manual_seed(1))
+    found = identify.identify(e, written, [embed])
+    assert found is not None
+    assert found.foreign == 10
+    assert "10 of these rows hold no vector of their text" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("read", "value", "there"),
+    [
+        ("张 伟 住 北 京", "张伟", True),
+        ("李 伟 住", "张伟", False),
+        ("रवि को बुखार है", "रवि", True),
+        ("रव को बुखार", "रवि", False),
+        ("temperature 5 outside", "-5", False),
+        ("balance 1.000 paid", "1,000", False),
+        ("the o'neil family", "O’Neil", True),
+        ("anything", "!?", False),
+    ],
+)
+def test_values_are_read_by_units_of_any_script(read: str, value: str, there: bool) -> None:
+    assert has(read, value) == there
+
+
+def test_texts_without_spaces_are_no_proof_of_safety() -> None:
+    texts = [f"病人{a}{b}昨天来过医院" for a in "张李王赵陈刘杨黄" for b in "伟芳娜敏静"]
+    found = as_json(leaks([" ".join(t[:5]) for t in texts], texts, [{}] * len(texts)))
+    assert not found["token_f1"]["found"]
+    assert found["unit_f1"]["found"]
+    assert main([found]) == "unit_f1"
+    row = {"attacker": "words", "known": 10, "leaks": found}
+    table = {"identity": "x", "known": [10], "leaks": [row], "membership": None, "attributes": []}
+    assert "reads the others with unit F1" in " ".join(findings(table))
 
 
 def test_squares_tell_how_much_and_not_what() -> None:

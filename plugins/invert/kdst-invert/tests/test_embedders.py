@@ -178,14 +178,14 @@ def test_a_killed_request_counts(service: Any, tmp_path: Path, monkeypatch: Any)
     cache = tmp_path / "answers.jsonl"
     first = opened(service, budget=5, cache=cache)
     first(["a", "bb"])
-    urlopen = module.urllib.request.urlopen
+    urlopen = module.OPENER.open
 
     def killed(request: Any, timeout: float) -> Any:
         urlopen(request, timeout=timeout)
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(module.urllib.request, "urlopen", killed)
+        patch.setattr(module.OPENER, "open", killed)
         with pytest.raises(Killed):
             first(["ccc", "dddd"])
     again = opened(service, budget=5, cache=cache)

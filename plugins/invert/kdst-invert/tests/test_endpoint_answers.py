@@ -1,12 +1,16 @@
 """Answers of services of embeddings: shapes, limits of a request, waits, and what is refused."""
 
 import base64
+import gzip
 import io
 import json
+import ssl
 import struct
+import threading
 import urllib.error
 from collections.abc import Callable
 from email.message import Message
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -41,7 +45,7 @@ def ask(monkeypatch: pytest.MonkeyPatch) -> Callable[[Answer], Any]:
             bodies.append(json.loads(request.data))
             return io.BytesIO(json.dumps(answer(bodies[-1])).encode())
 
-        monkeypatch.setattr(module.urllib.request, "urlopen", urlopen)
+        monkeypatch.setattr(module.OPENER, "open", urlopen)
         return Endpoint("http://x/v1", "m", 100, None, wait=wait_none()), bodies
 
     return start
@@ -113,3 +117,100 @@ def test_dimensions_reach_the_service(ask: Any) -> None:
     endpoint.dimensions = 2
     endpoint(["a"])
     assert bodies[0]["dimensions"] == 2
+
+
+class Answers(io.BytesIO):
+    """An answer with headers."""
+
+    def __init__(self, content: bytes, **headers: str) -> None:
+        super().__init__(content)
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+def answered(monkeypatch: pytest.MonkeyPatch, *answers: Any) -> Endpoint:
+    """An endpoint that answers these in turn."""
+    left = list(answers)
+
+    def opened(request: Any, timeout: float) -> Any:
+        found = left.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr(module.OPENER, "open", opened)
+    return Endpoint("http://x/v1", "m", 100, None, wait=wait_none())
+
+
+def test_packed_answers_are_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = gzip.compress(json.dumps([[1.0, 2.0]]).encode())
+    broken, whole = (Answers(part, Content_Encoding="gzip") for part in (packed[:-9], packed))
+    endpoint = answered(monkeypatch, broken, whole)
+    assert endpoint(["a"]).tolist() == [[1.0, 2.0]]
+    assert endpoint.calls == 2
+    with pytest.raises(KdstError, match="packs its answers as br"):
+        answered(monkeypatch, Answers(b"x", Content_Encoding="br"))(["a"])
+
+
+def test_an_error_that_comes_as_success_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = Answers(json.dumps({"error": {"message": "no such model"}}).encode())
+    with pytest.raises(KdstError, match=r"answered no embeddings but .*no such model"):
+        answered(monkeypatch, said)(["a"])
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [([[1.0, 2.0, 3.0]], "vectors of 3 numbers, not 2 before"), ([[]], "vectors of 0 numbers")],
+)
+def test_vectors_of_another_length_are_refused(
+    monkeypatch: pytest.MonkeyPatch, rows: list[Any], said: str
+) -> None:
+    endpoint = answered(monkeypatch, Answers(b"[[1.0, 2.0]]"), Answers(json.dumps(rows).encode()))
+    endpoint(["a"])
+    with pytest.raises(KdstError, match=said):
+        endpoint(["b"])
+
+
+def test_a_service_that_does_not_shorten_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint = answered(monkeypatch, Answers(b"[[1.0, 2.0, 3.0]]"))
+    endpoint.dimensions = 2
+    with pytest.raises(KdstError, match="3 numbers, not --dimensions 2"):
+        endpoint(["a"])
+
+
+def test_a_connection_that_breaks_in_an_answer_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broken = ssl.SSLError("record layer failure")
+    endpoint = answered(monkeypatch, broken, Answers(b"[[1.0, 2.0]]"))
+    assert endpoint(["a"]).tolist() == [[1.0, 2.0]]
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_texts_and_key_follow_no_redirection(status: int) -> None:
+    seen: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            seen.append(self.path)
+            self.send_response(status)
+            self.send_header("Location", f"http://127.0.0.1:{self.server.server_port}/other")  # type: ignore[attr-defined]
+            self.end_headers()
+
+        do_GET = do_POST
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        endpoint = Endpoint(f"http://127.0.0.1:{server.server_port}/v1", "m", 9, "key")
+        with pytest.raises(KdstError, match=r"points to http://127\.0\.0\.1:\d+/other"):
+            endpoint(["a"])
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    assert seen == ["/v1/embeddings"]
+    assert endpoint.calls == 0

@@ -83,6 +83,55 @@ def test_vectors_texts_and_columns_are_read(make: Callable[[Path], Path], tmp_pa
     assert sorted((p, p.stat().st_mtime_ns) for p in tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize("kind", ["json", "spaces", "numpy"])
+def test_vectors_that_were_written_as_texts_are_read(kind: str, tmp_path: Path) -> None:
+    def written(v: Any) -> str:
+        if kind == "numpy":
+            return str(v)
+        return json.dumps(v.tolist()) if kind == "json" else f" [{' '.join(map(repr, v.tolist()))}]"
+
+    table = pa.table({"body": TEXTS, "vec": [written(v) for v in VECTORS], "tag": ["[1, 2]"] * N})
+    pq.write_table(table.drop(["tag"]) if kind == "numpy" else table, tmp_path / "s.parquet")
+    choice = Choice(vector=None if kind == "numpy" else "vec")
+    found = open_store(tmp_path / "s.parquet", choice)
+    np.testing.assert_allclose(found.vectors, VECTORS, rtol=1e-5)
+    assert found.texts == TEXTS
+
+
+@pytest.mark.parametrize("cell", ["[0.1 0.2 ... 0.3]", "[1, two]", "[]", "(1, 2)", "[1]"])
+def test_texts_that_are_no_vectors_stay_texts(cell: str, tmp_path: Path) -> None:
+    rows = [{"text": TEXTS[i], "vec": cell} for i in range(N)]
+    (tmp_path / "s.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(KdstError, match="no column of vectors; its columns are text, vec"):
+        open_store(tmp_path / "s.jsonl", Choice())
+
+
+def test_a_store_without_rows_is_said_to_be_empty(tmp_path: Path) -> None:
+    np.save(tmp_path / "s.NPY.npy", VECTORS[:0])
+    pq.write_table(
+        pa.table(
+            {"text": pa.array([], pa.string()), "vector": pa.array([], pa.list_(pa.float32()))}
+        ),
+        tmp_path / "s.parquet",
+    )
+    for name in ("s.NPY.npy", "s.parquet"):
+        with pytest.raises(KdstError, match="holds no rows"):
+            open_store(tmp_path / name, Choice())
+    np.save(tmp_path / "t.npy", VECTORS)
+    (tmp_path / "t.npy").rename(tmp_path / "T.NPY")
+    assert len(open_store(tmp_path / "T.NPY", Choice()).vectors) == N
+
+
+def test_an_index_with_ids_gives_its_rows_as_they_were_added(tmp_path: Path) -> None:
+    faiss = pytest.importorskip("faiss")
+    index = faiss.IndexIDMap(faiss.IndexFlatIP(D))
+    index.add_with_ids(VECTORS, np.arange(N)[::-1].astype(np.int64) + 100)
+    faiss.write_index(index, str(tmp_path / "s.faiss"))
+    found = open_store(tmp_path / "s.faiss", Choice())
+    np.testing.assert_allclose(found.vectors, VECTORS, atol=1e-6)
+    assert "in the order in which they were added" in " ".join(found.said)
+
+
 @pytest.mark.parametrize("factory", ["Flat", "IVF2,Flat", "HNSW8", "SQ8"])
 def test_indexes_of_faiss_give_their_vectors_back(factory: str, tmp_path: Path) -> None:
     faiss = pytest.importorskip("faiss")

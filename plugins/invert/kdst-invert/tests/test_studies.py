@@ -18,7 +18,7 @@ from kdst_invert.inputs import InvertInputs
 from kdst_invert.prepared import PreparedInvert
 from kdst_invert.report import content
 from kdst_invert.studies import adaptive, defence, grammar, length
-from kdst_invert.studies.sentences import find, protects
+from kdst_invert.studies.sentences import find, on_noise, protects
 
 
 @frozen
@@ -191,6 +191,28 @@ def test_the_sentence_on_protection_follows_the_intervals(names: list[float], wa
     (sentence,) = protects(rows)
     assert sentence.startswith(wanted)
     assert ("60.0% (50.0% to 70.0%)" in sentence) == (names[0] <= 0.05)
+
+
+@pytest.mark.parametrize(
+    ("names", "words", "blind"),
+    [
+        ([0.0, 0.0, 0.3], [0.02, -0.01, 0.05], True),
+        ([0.0, 0.0, 0.3], [0.2, 0.1, 0.3], False),
+        ([0.5, 0.2, 0.8], [0.02, -0.01, 0.05], False),
+    ],
+)
+def test_attackers_who_read_nothing_earn_no_verdict_on_defences(
+    names: list[float], words: list[float], blind: bool
+) -> None:
+    row = {
+        "defence": "gaussian", "scale": 0.0, "attacker": "clean",
+        "leakage": {"names": names, "token_f1": words},
+        "above": {"names": names, "token_f1": words},
+        "retrieval": {"recall@1": [0.6, 0.5, 0.7], "overlap@10": [0.5, 0.4, 0.6]},
+    }  # fmt: skip
+    said = " ".join(on_noise([row, {**row, "scale": 0.01}]))
+    assert ("do not take any row for safe" in said) is blind
+    assert ("holds both attackers" in said or "No λ" in said or "may hold" in said) is not blind
 
 
 def test_the_search_study_reads_every_beam_and_step(prepared: Any, tmp_path: Path) -> None:

@@ -15,10 +15,12 @@ SAMPLE = 32
 """Texts that are embedded with every candidate."""
 SAME = 0.98
 """Cosine from which a row is the embedding of a text: half precision and int8 keep above it."""
-MOST = 0.9
-"""Share of the sample that must agree."""
+MOST = 0.5
+"""Share of the sample that must agree; by chance next to none does."""
 PREFIXES = ("", "passage: ", "query: ", "search_document: ", "title: none | text: ")
 """What embedders are known to be given before a text."""
+ELSEWHERE = 0.1
+"""Share of the sample from which on vectors that lie in other rows are taken for another order."""
 RELATED = 200
 """Rows whose likeness is compared with that of their texts where no embedder fits."""
 SHUFFLES = 199
@@ -65,15 +67,15 @@ def identify(
         e = normalize(asked([texts[i] for i in rows]), dim=1)
         cosine = (e * stored[rows]).sum(1)
         agree = cosine >= SAME
-        if float(agree.float().mean()) >= MOST:
-            return Identity(embed, prefix, float(cosine.mean()), len(rows), int((~agree).sum()))
         elsewhere = ((e @ stored.T).amax(1) >= SAME) & ~agree
-        if int(elsewhere.sum()) > len(rows) // 4:
+        if int(elsewhere.sum()) > len(rows) * ELSEWHERE:
             raise KdstError(
                 f"the rows do not belong to the texts: {int(elsewhere.sum())} of {len(rows)} sampled"
                 f" texts have their vector of {embed.name} in another row.\nBring texts and vectors"
                 " into one order"
             )
+        if float(agree.float().mean()) >= MOST:
+            return Identity(embed, prefix, float(cosine.mean()), len(rows), int((~agree).sum()))
     return None
 
 

@@ -7,10 +7,14 @@ import numpy as np
 from attrs import frozen
 
 from kdst_core.statistics import Z_975, wilson
-from kdst_invert.measures import interval, token_f1, words
+from kdst_invert.measures import interval, token_f1, unit_f1
+from kdst_invert.units import units
 
 Values = Sequence[Mapping[str, Sequence[str]]]
 """For each text, kind of personal data to the values that it holds."""
+LABELS = {"token_f1": "token F1", "unit_f1": "unit F1"}
+OF_TEXTS = {"token_f1": token_f1, "unit_f1": unit_f1}
+"""Measures of whole texts; the others are of kinds of personal data."""
 TURNS = 5
 """Other rows that each recovered text is compared with, for what chance gives."""
 
@@ -61,14 +65,17 @@ def leak(own: Sequence[float], others: Sequence[float]) -> Leak:
 
 
 def leaks(read: Sequence[str], originals: Sequence[str], values: Values) -> dict[str, Leak]:
-    """Token F1, and for every kind of personal data the share of its values that was read."""
+    """F1 of words and of units, and for every kind of personal data the share of its values that was
+    read."""
     count = len(read)
     turns = [t for t in range(1, TURNS + 1) if t % count]
-    f1 = [
-        float(np.mean([token_f1(read[i], originals[(i + t) % count]) for t in turns]))
-        for i in range(count)
-    ]
-    found = {"token_f1": leak([token_f1(r, o) for r, o in zip(read, originals, strict=True)], f1)}
+    found = {}
+    for name, f1 in OF_TEXTS.items():
+        others = [
+            float(np.mean([f1(read[i], originals[(i + t) % count]) for t in turns]))
+            for i in range(count)
+        ]
+        found[name] = leak([f1(r, o) for r, o in zip(read, originals, strict=True)], others)
     for kind in dict.fromkeys(k for row in values for k in row):
         own, others = [], []
         for i, row in enumerate(values):
@@ -82,7 +89,15 @@ def leaks(read: Sequence[str], originals: Sequence[str], values: Values) -> dict
 def has(text: str, value: str) -> float:
     """1 where a recovered text has all words of a value, in whatever order, since readers of bags of
     words have none; else 0."""
-    return float(set(words(value)) <= set(words(text)))
+    wanted = set(units(value))
+    return float(bool(wanted) and wanted <= set(units(text)))
+
+
+def main(rows: Sequence[Mapping[str, Mapping[str, Any]]]) -> str:
+    """The measure by which several readers' leaks are told: F1 of words, or that of units where only it
+    is above chance, as in scripts without spaces."""
+    told = [name for name in OF_TEXTS if any(row[name]["found"] for row in rows)]
+    return told[0] if told else "token_f1"
 
 
 def as_json(found: Mapping[str, Leak]) -> dict[str, dict[str, Any]]:

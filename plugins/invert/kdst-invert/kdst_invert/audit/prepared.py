@@ -257,6 +257,6 @@ def _metrics(table: Mapping[str, Any]) -> dict[str, float | None]:
         found[f"attribute.{row['column']}.usual"] = row["usual"]
     for row in table["protection"]:
         name = f"{row['defence']}.{row['strength']}".replace(" ", "")
-        found[f"{name}.token_f1"] = row["leak"]["value"]
+        found[f"{name}.{row['measure']}"] = row["leak"]["value"]
         found[f"{name}.overlap"] = row["overlap"]
     return found

@@ -9,7 +9,7 @@ from torch.nn.functional import normalize
 
 from kdst_invert.audit import leakage
 from kdst_invert.audit.attackers import read_words
-from kdst_invert.defences import Defence, Dropping, Gaussian, Rotation, Rounding
+from kdst_invert.defences import Defence, Dropping, Gaussian, Private, Rotation, Rounding
 
 TOP = 10
 DEFENCES: tuple[Defence, ...] = (
@@ -17,6 +17,7 @@ DEFENCES: tuple[Defence, ...] = (
     Gaussian(0.01),
     Gaussian(0.03),
     Gaussian(0.1),
+    Private(100),
     Rounding(8),
     Rounding(4),
     Rounding(2),
@@ -38,18 +39,20 @@ def table(
         return []
     mine, originals = list(attacked), [texts[i] for i in attacked]
     before = _nearest(vectors, vectors[mine], mine)
-    rows = []
+    rows, measure = [], ""
     for defence in DEFENCES:
         stored = defence.protect(vectors, generator)
         read = read_words(stored[list(known)], [texts[i] for i in known], stored[mine])
-        found = leakage.leaks(read, originals, [{}] * len(mine))
+        found = leakage.as_json(leakage.leaks(read, originals, [{}] * len(mine)))
+        measure = measure or leakage.main([found])
         after = _nearest(stored, defence.query(vectors[mine]), mine)
         same = (before[:, :, None] == after[:, None, :]).any(2).float().mean()
         rows.append(
             {
                 "defence": defence.name,
                 "strength": defence.strength,
-                "leak": leakage.as_json(found)["token_f1"],
+                "measure": measure,
+                "leak": found[measure],
                 "overlap": float(same),
             }
         )

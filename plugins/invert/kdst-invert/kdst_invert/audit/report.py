@@ -6,9 +6,10 @@ from typing import Any
 
 from kdst_core import charts
 from kdst_core.bench import Figure, Marked, ReportContent, Span, Stat, Table
+from kdst_invert.audit.leakage import LABELS, main
 from kdst_invert.audit.sentences import findings, untested
-from kdst_invert.measures import words
 from kdst_invert.report import read_json
+from kdst_invert.units import units
 
 NAMES = {
     "inverter": "other texts and search",
@@ -47,15 +48,18 @@ def _stats(table: Mapping[str, Any]) -> list[Stat]:
     """The best reading, the most read kind of personal data, and membership."""
     stats = []
     if table["leaks"]:
-        best = max(table["leaks"], key=lambda row: row["leaks"]["token_f1"]["gain"])
-        leak = best["leaks"]["token_f1"]
+        measure = main([row["leaks"] for row in table["leaks"]])
+        best = max(table["leaks"], key=lambda row: row["leaks"][measure]["gain"])
+        leak = best["leaks"][measure]
         note = f"chance {leak['chance']:.2f}; {NAMES[best['attacker']]}, {best['known']:,} known"
-        stats.append(Stat("Token F1, best reader", f"{leak['value']:.2f}", note, strong=True))
+        stats.append(
+            Stat(f"{LABELS[measure]}, best reader", f"{leak['value']:.2f}", note, strong=True)
+        )
         kinds = [
             (leak, kind)
             for row in table["leaks"]
             for kind, leak in row["leaks"].items()
-            if kind != "token_f1" and leak["found"]
+            if kind not in LABELS and leak["found"]
         ]
         if kinds:
             leak, kind = max(kinds, key=lambda found: found[0]["value"])
@@ -80,7 +84,7 @@ def _readers(table: Mapping[str, Any]) -> Table:
         cells = [f"{row['known']:,}", NAMES[row["attacker"]]]
         for kind in kinds:
             leak = row["leaks"].get(kind)
-            cells.append("–" if leak is None else _cell(leak, kind == "token_f1"))
+            cells.append("–" if leak is None else _cell(leak, kind in LABELS))
             if leak is not None and leak["found"]:
                 strong.add((n, len(cells) - 1))
         rows.append(cells)
@@ -88,7 +92,7 @@ def _readers(table: Mapping[str, Any]) -> Table:
         "Mean with its 95 % interval, and after the stroke what chance gives: the same recovered texts"
         " against those of other rows. Bold: above chance."
     )
-    header = ["known texts", "reader", *("token F1" if k == "token_f1" else k for k in kinds)]
+    header = ["known texts", "reader", *(LABELS.get(k, k) for k in kinds)]
     return Table("Who reads what", header, rows, caption, strong)
 
 
@@ -100,14 +104,15 @@ def _cell(leak: Mapping[str, Any], plain: bool) -> str:
 
 
 def _curve(table: Mapping[str, Any]) -> Figure:
-    """Token F1 over the number of known texts."""
+    """F1 over the number of known texts."""
+    measure = main([row["leaks"] for row in table["leaks"]])
     with charts.figure(5.4, 3.4) as (fig, axes):
         for number, name in enumerate(NAMES):
             rows = [row for row in table["leaks"] if row["attacker"] == name]
             if not rows:
                 continue
             x = [max(row["known"], 1) for row in rows]
-            leaks = [row["leaks"]["token_f1"] for row in rows]
+            leaks = [row["leaks"][measure] for row in rows]
             colour = charts.SERIES[number + 1]
             axes.plot(x, [v["value"] for v in leaks], color=colour, marker="o", label=NAMES[name])
             axes.fill_between(
@@ -123,7 +128,9 @@ def _curve(table: Mapping[str, Any]) -> Figure:
         axes.set_ylim(0, 1.03)
         fig.legend(loc="outside upper left", ncols=3, handlelength=1.2, fontsize=9)
         picture = charts.svg(fig, "known")
-    return Figure("Token F1 by what is known", "Means; bands are 95 % intervals.", svg=picture)
+    return Figure(
+        f"{LABELS[measure]} by what is known", "Means; bands are 95 % intervals.", svg=picture
+    )
 
 
 def _protection(table: Mapping[str, Any]) -> Table:
@@ -132,7 +139,7 @@ def _protection(table: Mapping[str, Any]) -> Table:
         [
             row["defence"],
             row["strength"],
-            _cell(row["leak"], True),
+            f"{LABELS[row['measure']]} {_cell(row['leak'], True)}",
             f"{row['overlap']:.0%}",
         ]
         for row in table["protection"]
@@ -142,9 +149,14 @@ def _protection(table: Mapping[str, Any]) -> Table:
         " share of the ten nearest rows that a row's own text still finds. A defence that this reader"
         " does not pass may give way to another."
     )
+    if not any(row["leak"]["found"] for row in table["protection"][:1]):
+        caption += (
+            " He reads nothing above chance of the unprotected vectors (first row), so the table says"
+            " nothing of what a defence protects."
+        )
     return Table(
         "What a defence would protect and cost",
-        ["defence", "strength", "token F1 / chance", "search kept"],
+        ["defence", "strength", "read / chance", "search kept"],
         rows,
         caption,
     )
@@ -170,5 +182,5 @@ def _examples(table: Mapping[str, Any]) -> Marked:
 
 def squares(original: str, text: str) -> str:
     """A square for every word of the original, filled where the recovered text has that word."""
-    read = set(words(text))
-    return " ".join(READ if w in read else HIDDEN for w in words(original))
+    read = set(units(text))
+    return " ".join(READ if w in read else HIDDEN for w in units(original))

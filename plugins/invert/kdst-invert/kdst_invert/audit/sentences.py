@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kdst_invert.audit.leakage import LABELS, main
+
 READERS = {
     "inverter": "by words learned from other texts and a search that asks a public embedder",
     "words": "by linear regression, without any network",
@@ -39,8 +41,9 @@ def _at(k: int, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     who = f"Someone who knows {k:,} texts of the store" if k else "Someone who knows no text of it"
     if not rows:
         return [f"{who} was not tested: no attacker here can begin without a known text."]
-    best = max(rows, key=lambda row: row["leaks"]["token_f1"]["gain"])
-    leak = best["leaks"]["token_f1"]
+    measure = main([row["leaks"] for row in rows])
+    best = max(rows, key=lambda row: row["leaks"][measure]["gain"])
+    leak = best["leaks"][measure]
     how = READERS[best["attacker"]]
     if not leak["found"]:
         said = [
@@ -49,10 +52,10 @@ def _at(k: int, rows: Sequence[Mapping[str, Any]]) -> list[str]:
         ]
     else:
         said = [
-            f"{who} reads the others with token F1 {leak['value']:.2f} ({how}); unrelated texts of the"
-            f" store give {leak['chance']:.2f}."
+            f"{who} reads the others with {LABELS[measure]} {leak['value']:.2f} ({how}); unrelated texts"
+            f" of the store give {leak['chance']:.2f}."
         ]
-    kinds = dict.fromkeys(kind for row in rows for kind in row["leaks"] if kind != "token_f1")
+    kinds = dict.fromkeys(kind for row in rows for kind in row["leaks"] if kind not in LABELS)
     return [*said, *_kinds(kinds, rows)]
 
 

@@ -1,11 +1,13 @@
 """What a service of embeddings answers: vectors in one of several shapes, or why there are none."""
 
 import base64
+import gzip
 import json
 import math
 import struct
 import time
 import urllib.error
+import zlib
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -52,6 +54,11 @@ def refusal(error: urllib.error.HTTPError, address: str) -> Exception:
         )
     if error.code == TOO_LARGE:
         return TooLarge(f"status {error.code} {said[:200]}")
+    if 300 <= error.code < 400:
+        return Refused(
+            f"the endpoint {address} points to {error.headers.get('Location', 'another address')}, where"
+            " neither texts nor key are sent unasked.\nGive that address with --endpoint if you trust it"
+        )
     after = _seconds(error.headers.get("Retry-After"))
     if error.code in BUSY and after <= LONGEST_ASKED:
         return TryAgain(f"status {error.code}", after, error.code in UNSURE)
@@ -73,6 +80,20 @@ def _seconds(value: str | None) -> float:
     return max(found, 0.0) if math.isfinite(found) else 0.0
 
 
+def plain(answer: Any, address: str) -> bytes:
+    """The content of an answer, unpacked where the service packed it."""
+    content: bytes = answer.read()
+    packed = getattr(answer, "headers", {}).get("Content-Encoding", "identity").strip().lower()
+    if packed in ("", "identity"):
+        return content
+    if packed not in ("gzip", "x-gzip"):
+        raise KdstError(f"the endpoint {address} packs its answers as {packed}, which is not read")
+    try:
+        return gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as e:
+        raise TryAgain("a damaged answer") from e
+
+
 def vectors(content: bytes, count: int, address: str) -> list[list[float]]:
     """The vectors of an answer, in the order that was asked.
 
@@ -81,6 +102,9 @@ def vectors(content: bytes, count: int, address: str) -> list[list[float]]:
     """
     try:
         answer = json.loads(content)
+        if isinstance(answer, dict) and "data" not in answer:
+            said = json.dumps(answer.get("error", answer), ensure_ascii=False)[:200]
+            raise KdstError(f"the endpoint {address} answered no embeddings but {said}")
         rows = answer["data"] if isinstance(answer, dict) else answer
         if isinstance(answer, dict) and all("index" in row for row in rows):
             rows = sorted(rows, key=lambda row: int(row["index"]))
@@ -89,8 +113,12 @@ def vectors(content: bytes, count: int, address: str) -> list[list[float]]:
         found = [_numbers(row["embedding"] if isinstance(row, dict) else row) for row in rows]
     except (ValueError, KeyError, TypeError, struct.error) as e:
         raise KdstError(f"the endpoint {address} answered something else than embeddings") from e
-    if len(found) != count or len({len(v) for v in found}) != 1:
+    if len(found) != count:
         raise KdstError(f"the endpoint {address} answered {len(found)} vectors for {count} texts")
+    lengths = sorted({len(v) for v in found})
+    if len(lengths) != 1 or not lengths[0]:
+        listed = " and ".join(map(str, lengths))
+        raise KdstError(f"the endpoint {address} answered vectors of {listed} numbers")
     if not all(math.isfinite(x) for v in found for x in v):
         raise KdstError(
             f"the endpoint {address} answered NaN or infinity in place of a number.\n"

@@ -15,7 +15,14 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from torch import Tensor
 
 from kdst_core.errors import KdstError
-from kdst_invert.embedders.answers import Refused, TooLarge, TryAgain, refusal, vectors
+from kdst_invert.embedders.answers import (
+    Refused,
+    TooLarge,
+    TryAgain,
+    plain,
+    refusal,
+    vectors,
+)
 from kdst_invert.embedders.ledger import Ledger
 
 ATTEMPTS = 6
@@ -27,6 +34,16 @@ UNIT = 1e-3
 """How far from 1 the length of a normalised vector may be."""
 PROBE = "a"
 """Asked for where dimension or length is needed before any other text was."""
+
+
+class Stay(urllib.request.HTTPRedirectHandler):
+    """Follows no redirection: the texts and the key go to the address that was given, or nowhere."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Leave the answer to be refused."""
+
+
+OPENER = urllib.request.build_opener(Stay)
 
 
 @define
@@ -181,12 +198,25 @@ class Endpoint:
             headers["Authorization"] = f"Bearer {self.key}"
         request = urllib.request.Request(f"{self.address}/embeddings", self._body(texts), headers)
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
-                content = answer.read()
+            with OPENER.open(request, timeout=TIMEOUT) as answer:
+                content = plain(answer, self.address)
         except urllib.error.HTTPError as e:
             raise refusal(e, self.address) from e
-        except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as e:
+        except (HTTPException, OSError) as e:
             reason = getattr(e, "reason", e)
             unheard = isinstance(reason, ConnectionRefusedError)
             raise TryAgain(str(reason), counts=not unheard) from e
-        return vectors(content, len(texts), self.address)
+        found = vectors(content, len(texts), self.address)
+        self._check_length(len(found[0]))
+        return found
+
+    def _check_length(self, length: int) -> None:
+        """Raise KdstError for vectors of another length than was asked for or answered before."""
+        known = next(iter(self.ledger.known.values()), None)
+        wanted = self.dimensions or (None if known is None else len(known))
+        if wanted is not None and length != wanted:
+            what = f"--dimensions {wanted}" if self.dimensions else f"{wanted} before"
+            raise KdstError(
+                f"the endpoint {self.address} answered vectors of {length} numbers, not {what}.\n"
+                "Give the length that the model has, or name one that can shorten its vectors"
+            )

@@ -1,5 +1,6 @@
 """The rows of a store: which column holds the vectors, which the texts, and which rows are whole."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 Columns = Mapping[str, Sequence[Any]]
 LONG = 20
 """Median number of characters from which on a column of texts may be the one that was embedded."""
+WRITTEN = re.compile(r"\s*\[[-+0-9.eE,\snaifNI]*\]\s*")
+"""A vector that was written as a text."""
 LOOKED_AT = 200
 """Rows by which the kind of a column is told."""
 
@@ -47,6 +50,9 @@ class Store:
 
 def store(kind: str, where: Any, columns: Columns, choice: Choice) -> Store:
     """A store from its columns; rows without a vector or without a text are left out and counted."""
+    if not any(len(values) for values in columns.values()):
+        raise KdstError(f"{where} holds no rows")
+    columns = {name: _parsed(values) for name, values in columns.items()}
     vector = _vector_column(where, columns, choice.vector)
     text = _text_column(where, columns, vector, choice.text)
     vectors, bad = _vectors(where, vector, columns[vector])
@@ -72,6 +78,26 @@ def store(kind: str, where: Any, columns: Columns, choice: Choice) -> Store:
         others,
         tuple(said),
     )
+
+
+def _parsed(values: Sequence[Any]) -> Sequence[Any]:
+    """A column whose vectors were written as texts, `[0.1, 0.2]` or `[0.1 0.2]`, as vectors; any other
+    column as it is."""
+    first = _first(values)
+    if not isinstance(first, str) or not _is_vector(_numbers(first)):
+        return values
+    found = [_numbers(v) if isinstance(v, str) else v for v in values]
+    return found if all(v is None or _is_vector(v) for v in found) else values
+
+
+def _numbers(written: str) -> Any:
+    """The list of numbers that a text holds; None where it holds something else."""
+    if not WRITTEN.fullmatch(written):
+        return None
+    try:
+        return [float(n) for n in written.strip()[1:-1].replace(",", " ").split()]
+    except ValueError:
+        return None
 
 
 def _vector_column(where: Any, columns: Columns, wanted: str | None) -> str:

@@ -48,11 +48,10 @@ from kdst_invert.studies.common import (
 )
 from kdst_invert.studies.sentences import (
     accounted,
-    at_one_hundredth,
     by_grammar,
+    on_noise,
     pairs,
     power,
-    protects,
 )
 from kdst_invert.texts import Originals
 
@@ -165,8 +164,7 @@ def study(prepared: "PreparedInvert", attacker: Attacker, run: Run) -> Outcome:
     said = [
         *pairs(len(known.pairs), len(known.own), stage.trained is not None),
         *power(stage.rows, stage.attacked),
-        *at_one_hundredth(stage.rows),
-        *protects(stage.rows),
+        *on_noise(stage.rows),
         *by_grammar(stage.rows),
         *accounted(stage.vectors),
         *curve.sentences(points),

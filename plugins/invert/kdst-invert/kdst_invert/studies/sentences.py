@@ -35,6 +35,24 @@ def find(
     return None
 
 
+def on_noise(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What noise protects; nothing where the attackers cannot read even unprotected vectors."""
+    if is_blind(rows):
+        return [
+            "Without any defence these attackers read nothing above chance, so they say nothing of what a"
+            " defence protects: do not take any row for safe. Attack with a reader of such texts (kdst run"
+            " bow --study defence, or --model with an inverter that --stage fit trained on texts like these)."
+        ]
+    return [*at_one_hundredth(rows), *protects(rows)]
+
+
+def is_blind(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether no attacker reads anything of unprotected vectors that is told from chance."""
+    tried = [row for a in ("clean", "adaptive") if (row := find(rows, 0.0, a)) is not None]
+    gains = [gain for row in tried for gain in (*row.get("above", {}).values(), leak(row)[1])]
+    return bool(tried) and not any(low > 0 for _, low, _ in gains)
+
+
 def at_one_hundredth(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """What λ = .01, which the paper recommends, does here to either attacker."""
     clean, without = find(rows, 0.01, "clean"), find(rows, 0.0, "clean")
