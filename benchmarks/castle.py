@@ -6,6 +6,7 @@ python benchmarks/castle.py --holdout 5 [--set NAME VALUE …]
 import argparse
 import resource
 import time
+from typing import Any
 
 import attrs
 import torch
@@ -25,7 +26,7 @@ def main() -> None:
     parser.add_argument("--set", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
     parser.add_argument("--no-exif", action="store_true", help="ignore the exposures in the EXIF")
     arguments = parser.parse_args()
-    options = _options(dict(arguments.set))
+    options = settings(dict(arguments.set))
     capture = load_castle(arguments.width)
     training = [i for i in range(len(capture.images)) if i != arguments.holdout]
     trainer = Trainer(
@@ -59,11 +60,19 @@ def main() -> None:
     )
 
 
-def _options(given: dict[str, str]) -> Options:
+def settings(given: dict[str, str]) -> Options:
     """Options with 1,500 iterations and what --set gives."""
     kinds = {field.name: type(field.default) for field in attrs.fields(Options)}
-    values = {k: v == "true" if kinds[k] is bool else kinds[k](v) for k, v in given.items()}
-    return Options(**{"iterations": 1500, **values})
+    return Options(**{"iterations": 1500, **{k: _value(kinds[k], v) for k, v in given.items()}})
+
+
+def _value(kind: type, text: str) -> Any:
+    """The value of an option; numbers where its default is open."""
+    if kind is bool:
+        return text == "true"
+    if kind is type(None):
+        return int(text) if text.isdigit() else float(text)
+    return kind(text)
 
 
 if __name__ == "__main__":

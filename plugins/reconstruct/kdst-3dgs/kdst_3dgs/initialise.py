@@ -54,6 +54,10 @@ SKY = 0.7
 """Brightness, of 1, above which what has no points may be an open sky."""
 
 
+NEIGHBOURS, BESIDE = 8, 5.0
+"""Points that are looked at beside what is added to a ground, and how far, in its sizes."""
+
+
 class Ground(NamedTuple):
     """The horizontal plane under nearly all SfM points; up is that of the photographs.
 
@@ -99,6 +103,20 @@ def fill_ground(
     earlier addition projects, and which sees the ground nearer than the three nearest points in
     the image, gets a Gaussian there of its size and mean colour.
     """
+    found = _unseen_ground(views, points, cells)
+    if found is None:
+        return parameters
+    means, colors, sizes = found
+    extra = from_points(means, colors, options)
+    extra["scales"] = sizes.log()[:, None].repeat(1, 3)
+    extra["opacities"] = torch.full((len(means),), 1.4)  # opacity .8: they must cover
+    return {name: torch.cat([p, extra[name]]) for name, p in parameters.items()}
+
+
+def _unseen_ground(
+    views: Sequence[View], points: Tensor, cells: int
+) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Centres (M, 3), colours (M, 3) and sizes (M,) of what `fill_ground` adds, None for nothing."""
     ground = ground_of(views, points)
     added: list[tuple[Tensor, Tensor, Tensor]] = []
     occupying = points
@@ -108,12 +126,29 @@ def fill_ground(
             added.append(found)
             occupying = torch.cat([occupying, found[0]])
     if not added:
-        return parameters
+        return None
     means, colors, sizes = (torch.cat(parts) for parts in zip(*added, strict=True))
-    extra = from_points(means, colors, options)
-    extra["scales"] = sizes.log()[:, None].repeat(1, 3)
-    extra["opacities"] = torch.full((len(means),), 1.4)  # opacity .8: they must cover
-    return {name: torch.cat([p, extra[name]]) for name, p in parameters.items()}
+    return means, colors, sizes
+
+
+def ground_seen(views: Sequence[View], points: Tensor, cells: int) -> float:
+    """Return how far SfM's points bear out the ground that `fill_ground` adds, from 0 to 1.
+
+    It is the share of what is added that stands next to points on the ground: of the NEIGHBOURS
+    points that are nearest to it on the map, and not farther than BESIDE of its sizes, most lie within
+    its size of the plane. A lawn or a road without points has no such neighbours.
+    """
+    found = _unseen_ground(views, points, cells)
+    if found is None:
+        return 0.0
+    ground, (means, _, sizes) = ground_of(views, points), found
+    heights = points @ ground.up - ground.height
+    flat, at = (x - (x @ ground.up)[:, None] * ground.up for x in (points, means))
+    near = min(NEIGHBOURS, len(points))
+    distances, rows = cKDTree(flat.numpy()).query(at.numpy(), k=range(1, near + 1))
+    beside = torch.from_numpy(distances).float() < BESIDE * sizes[:, None]
+    level = beside & (heights[torch.from_numpy(rows)].abs() < sizes[:, None])
+    return float((2 * level.sum(1) > beside.sum(1)).float().mean())
 
 
 def _pixels(view: View, points: Tensor) -> tuple[Tensor, Tensor]:

@@ -34,6 +34,8 @@ VIEWS, POINTS = 20, 6_000
 """Most views and most points of a trial."""
 MARGIN = 0.25
 """dB that a prior must gain on views left out."""
+BORNE_OUT = 0.5
+"""Share of a filled ground with points on it beside it from which on it is not tried."""
 SURE = 0.5
 """Confidence in the direction of gravity below which no ground is assumed."""
 
@@ -94,6 +96,10 @@ def choose(
         if reason:
             found.append(Prior(name, False, f"{name} not assumed: {reason}"))
             continue
+        if name == "ground" and _seen(frame):
+            chosen = attrs.evolve(chosen, **change)
+            found.append(Prior(name, True, "ground kept: points lie on it beside what it fills"))
+            continue
         best = score(chosen) if best is None else best
         other = attrs.evolve(chosen, **change)
         scores = score(other)
@@ -125,6 +131,12 @@ def _ground(frame: Frame) -> str:
     if sure >= SURE:
         return ""
     return f"which way is down is known with confidence {sure:.2f}, below {SURE}"
+
+
+def _seen(frame: Frame) -> bool:
+    """Whether structure from motion itself shows the ground where it would be filled: then it is
+    between points, and no assumption that short fits, which tell only large effects, should veto."""
+    return initialise.ground_seen(frame.views, frame.points, FILL) >= BORNE_OUT
 
 
 def sample(views: Sequence[View], capture: Mapping[str, Any]) -> Sample:

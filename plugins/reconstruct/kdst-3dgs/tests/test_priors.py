@@ -56,9 +56,15 @@ def trainer(given: dict[str, Any], **options: Any) -> Trainer:
     ],
 )
 def test_only_what_helps_is_kept(
-    shown: Capture, sky: float, ground: float, background: str, cells: int
+    shown: Capture,
+    sky: float,
+    ground: float,
+    background: str,
+    cells: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A score that says what each prior is worth decides alone."""
+    """A score that says what each prior is worth decides alone, where no points show the ground."""
+    monkeypatch.setattr(priors, "BORNE_OUT", 2.0)
 
     def score(options: Options) -> list[float]:
         gain = sky * (options.background == "white") + ground * bool(options.init_fill)
@@ -68,6 +74,31 @@ def test_only_what_helps_is_kept(
     assert (chosen.background, chosen.init_fill) == (background, cells)
     assert [p.gain for p in found] == pytest.approx([sky, ground])
     assert [p.kept for p in found] == [background == "white", cells > 0]
+
+
+def test_a_ground_with_points_on_it_all_round_is_kept_without_a_trial(shown: Capture) -> None:
+    def score(options: Options) -> list[float]:
+        assert not options.init_fill
+        return [20.0 + (options.background == "white")]
+
+    frame = frame_of(arguments(shown))
+    assert initialise.ground_seen(frame.views, frame.points, 40) > 0.8
+    chosen, found = priors.choose(Options(), frame, False, score)
+    assert (chosen.background, chosen.init_fill) == ("white", 40)
+    assert (found[1].kept, found[1].gain) == (True, None)
+    assert "points lie on it" in found[1].said
+
+
+def test_a_ground_without_points_on_it_is_tried(shown: Capture) -> None:
+    """As a lawn: what has points stands on it, and a few say how high it lies."""
+    height = shown.points @ initialise.ground_of(frame_of(arguments(shown)).views, shown.points).up
+    standing = (height > height.min() + 0.05).nonzero()[:, 0]
+    rows = torch.cat([standing, (height <= height.min() + 0.05).nonzero()[:10, 0]])
+    lawn = arguments(shown, points=shown.points[rows], colors=shown.colors[rows])
+    frame = frame_of(lawn)
+    assert initialise.ground_seen(frame.views, frame.points, 40) < priors.BORNE_OUT
+    _, found = priors.choose(Options(), frame, False, lambda options: [20.0])
+    assert [(p.kept, p.gain) for p in found] == [(False, 0.0), (False, 0.0)]
 
 
 def test_what_the_user_says_is_not_tried(shown: Capture) -> None:
