@@ -78,7 +78,9 @@ def pixels(machine: Trainer, capture: Capture, rows: list[int]) -> float:
         seen, R = capture.tracks[row], view.viewmat[:3, :3]
         here = (points[seen] @ R.T + view.viewmat[:3, 3]) @ view.K.T
         viewmat = capture.viewmats[row]
-        there = (capture.points[seen] @ viewmat[:3, :3].T + viewmat[:3, 3]) @ capture.intrinsics[row].T
+        there = (capture.points[seen] @ viewmat[:3, :3].T + viewmat[:3, 3]) @ capture.intrinsics[
+            row
+        ].T
         found.append((here[:, :2] / here[:, 2:] - there[:, :2] / there[:, 2:]).norm(dim=1).median())
     return float(torch.stack(found).median())
 
@@ -117,7 +119,9 @@ def main() -> None:
         )
         for iteration, _ in machine.run():
             if iteration % 100 == 0:
-                print(f"  {iteration} {pixels(machine, capture, rows):.2f} pixels apart", flush=True)
+                print(
+                    f"  {iteration} {pixels(machine, capture, rows):.2f} pixels apart", flush=True
+                )
         with one_torch_thread():
             apart, together = aligned(machine.scene, capture, given.holdout)
         seconds = time.process_time() - started

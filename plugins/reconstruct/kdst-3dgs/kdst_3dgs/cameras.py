@@ -5,6 +5,10 @@ other way, so the gradient by its pose follows from those by the means and rotat
 to lengthen its focal length is to move what it sees away from the principal point and to widen it, so
 that gradient follows from those by the projected means and the sizes. Only colours that depend on the
 direction of view stay behind when a camera turns; their part is taken out.
+
+A scene that is fitted to wrong cameras learns their errors and holds the cameras there. So these are
+placed first, by a scene whose Gaussians stay on the points of structure from motion, which are means
+over many views and therefore nearer to the truth; then the scene is started anew.
 """
 
 import math
@@ -18,10 +22,15 @@ from kdst_3dgs.harmonics import C0
 from kdst_3dgs.reference import spherical_harmonics
 from kdst_3dgs.views import View
 
-WARM_UP = 0.05
-"""Share of the fit before cameras move: the scene has to show something first."""
+ROUNDS, PART = 20, 1 / 3
+"""How often each view is drawn while cameras are placed, and the share of the fit that this takes at
+most."""
+DSSIM = 0.8
+"""Weight of SSIM in the loss meanwhile: it sees structure where colours are not right yet."""
 FINAL = 0.01
-"""Share of the learning rate that is left at the end."""
+"""Share of the learning rate that is left at the end of placing, and at that of the fit."""
+AFTER = 0.03
+"""Share of the learning rate once cameras are placed."""
 BETAS, EPS = (0.9, 0.999), 1e-15
 
 
@@ -101,10 +110,16 @@ class Refinement:
         self.steps = torch.zeros(len(self.views))
         self.given = [(view.viewmat.clone(), view.K.clone()) for view in self.views]
 
-    def step(self, view: View, pose: Tensor, focal: float, progress: float) -> None:
+    def still_placed(self, iteration: int, progress: float) -> bool:
+        """Return whether cameras are still placed at an iteration and a share of the fit."""
+        return self._placed(iteration, progress) < 1
+
+    def _placed(self, iteration: int, progress: float) -> float:
+        """Share of placing that is done, 1 and above when it is over."""
+        return max(iteration / (ROUNDS * len(self.views)), progress / PART)
+
+    def step(self, view: View, pose: Tensor, focal: float, iteration: int, progress: float) -> None:
         """Move one camera against its gradient."""
-        if progress < WARM_UP:
-            return
         row, (beta1, beta2) = view.index, BETAS
         gradient = torch.cat([pose, torch.tensor([focal], dtype=torch.float64)])
         self.steps[row] += 1
@@ -113,7 +128,9 @@ class Refinement:
         square.mul_(beta2).add_((1 - beta2) * gradient**2)
         count = int(self.steps[row])
         unbiased = (square / (1 - beta2**count)).sqrt() + EPS
-        change = -self.rate * FINAL**progress * mean / (1 - beta1**count) / unbiased
+        placed = self._placed(iteration, progress)
+        rate = self.rate * (FINAL**placed if placed < 1 else AFTER * FINAL**progress)
+        change = -rate * mean / (1 - beta1**count) / unbiased
         view.viewmat = (motion(change[:6]) @ view.viewmat.double()).float()
         self._lengthen(view, math.exp(float(change[6]) / 10))
 

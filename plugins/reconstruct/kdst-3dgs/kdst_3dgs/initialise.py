@@ -14,7 +14,7 @@ from torch.nn.functional import interpolate
 from kdst_3dgs.harmonics import C0
 from kdst_3dgs.options import Options
 from kdst_3dgs.ply import Parameters, read_ply
-from kdst_3dgs.views import View
+from kdst_3dgs.views import Frame, View
 
 
 def neighbour_distances(points: Tensor) -> Tensor:
@@ -206,6 +206,30 @@ def empty_brightness(views: Sequence[View], points: Tensor) -> float:
     found = (_empty_cells(view, points, 40) for view in views)
     colors = [cells[1].mean(-1) for cells in found if cells is not None]
     return float(torch.cat(colors).median()) if colors else 0.0
+
+
+def start(
+    options: Options,
+    frame: Frame,
+    shades: Tensor,
+    generator: torch.Generator,
+    ground: bool,
+) -> Parameters:
+    """Return the Gaussians that a fit starts from: those of a file, random ones, or those of SfM with
+    colours `shades` (P, 3) in [0, 1], and with `ground` what `fill_ground` adds.
+
+    Raises ValueError where there is nothing to start from.
+    """
+    if options.init.lower().endswith(".ply"):
+        return from_file(options, frame.origin, frame.unit)
+    if options.init == "random":
+        return from_points(*random_points(options, generator), options)
+    if len(frame.points) == 0:
+        raise ValueError("The capture has no SfM points; start from random ones: --init random.")
+    parameters = from_points(frame.points, shades, options)
+    if not (options.init_fill and ground):
+        return parameters
+    return fill_ground(parameters, frame.views, frame.points, options, options.init_fill)
 
 
 def random_points(options: Options, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -135,8 +135,8 @@ class Options:
         False, "Refine the cameras too: poses and focal lengths, by their gradients."
     )
     camera_lr: float = option(
-        2e-3,
-        "Learning rate of poses, in radians and scene extents; a tenth for focal lengths.",
+        4e-3,
+        "Learning rate of poses at first, in radians and scene extents; a tenth for focal lengths.",
         above=0,
     )
 

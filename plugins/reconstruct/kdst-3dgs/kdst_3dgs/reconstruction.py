@@ -133,6 +133,11 @@ class GaussianReconstruction:
         """Share of the fit that is done, from 0 to 1."""
         return self.trainer.progress
 
+    def end_in(self, seconds: float) -> None:
+        """Let a fit that keeps to a time be over in some seconds from now."""
+        if self.trainer.plan:
+            self.trainer.clock.end_in(seconds)
+
     @property
     def scene(self) -> GaussianScene:
         """The live scene as far as it is trained."""

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import attrs
@@ -83,7 +84,7 @@ class Trainer:
             points,
         )
         self.views, self.extent = frame.views, 1.0
-        points, origin, unit = frame.points, frame.origin, frame.unit
+        origin, unit = frame.origin, frame.unit
         shown: dict[str, Any] = {"images": images, "intrinsics": intrinsics, "viewmats": viewmats}
         shown |= {"points": points_given, "colors": colors, "masks": masks, "tracks": tracks}
         shown |= {"exposures": exposures, "background": background}
@@ -95,21 +96,9 @@ class Trainer:
         if exposures is not None:
             for view, exposure in zip(self.views, exposures, strict=True):
                 view.gain = exposure_gain(float(exposure), reference)
-        if options.init.lower().endswith(".ply"):
-            parameters = initialise.from_file(options, origin, unit)
-        elif options.init == "random":
-            start = initialise.random_points(options, generator)
-            parameters = initialise.from_points(*start, options)
-        elif len(points) == 0:
-            raise ValueError(
-                "The capture has no SfM points; start from random ones: --init random."
-            )
-        else:
-            shades = colors.float() / 255 if colors.dtype == torch.uint8 else colors.float()
-            parameters = initialise.from_points(points, shades, options)
-            if options.init_fill and background is None:
-                cells = options.init_fill
-                parameters = initialise.fill_ground(parameters, self.views, points, options, cells)
+        shades = colors.float() / 255 if colors.dtype == torch.uint8 else colors.float()
+        filled = background is None
+        parameters = initialise.start(options, frame, shades, generator, filled)
         count = len(parameters["means"])
         if count > options.cap_max:
             raise ValueError(f"{count} Gaussians to start from exceed cap_max, {options.cap_max}.")
@@ -133,9 +122,13 @@ class Trainer:
             self.control: Any = McmcControl(options, generator, device)
         else:
             self.control = GradientControl(options, self.extent)
-        self.cameras = None
+        self.cameras, self.placing = None, False
         if options.refine_cameras:
-            self.cameras = cameras.Refinement(self.views, options.camera_lr)
+            self.cameras, self.placing = cameras.Refinement(self.views, options.camera_lr), True
+            self._anew = partial(initialise.start, options, frame, shades, generator)
+            self._filled = filled
+            if options.init == "sfm":
+                self._install(self._anew(ground=False))
         self.plan: budget.Plan | None = None
         if seconds is not None:
             self._plan_for(seconds - (time.monotonic() - made))
@@ -156,6 +149,7 @@ class Trainer:
         arguments = (self.generator, self.device) if kind is McmcControl else (self.extent,)
         self.control = kind(self.options, *arguments)
         self.clock = budget.Clock(left)
+        self.pace = budget.Pace(fixed, by_pixels, count)
 
     def _timed(self, view: View, share: float) -> None:
         """Do the work of an iteration at a share of the size, and change nothing."""
@@ -210,11 +204,23 @@ class Trainer:
         """
         while self.iteration < self.options.iterations:
             with one_torch_thread():
+                if self.placing:
+                    self._end_placing()
+                started = time.perf_counter()
                 self._step(self.views[self._next_view()])
+                seconds = time.perf_counter() - started
             self.iteration += 1
             if self.plan:
                 self._follow_clock()
+                self._keep_pace(self.plan, seconds)
             yield self.iteration, self.scene
+
+    def _end_placing(self) -> None:
+        """Start the scene anew once its cameras are placed, with a ground that these see."""
+        assert self.cameras is not None
+        self.placing = self.cameras.still_placed(self.iteration, self.progress)
+        if not self.placing:
+            self._install(self._anew(ground=self._filled))
 
     def _follow_clock(self) -> None:
         """Let the number of iterations be what the time gone so far promises."""
@@ -224,6 +230,15 @@ class Trainer:
         else:
             end = max(self.iteration + 1, round(self.iteration / max(gone, 0.01)))
         self.options = attrs.evolve(self.options, iterations=end)
+
+    def _keep_pace(self, chosen: budget.Plan, seconds: float) -> None:
+        """Choose the size anew where iterations have become slower or faster."""
+        self.pace.took(seconds, self.clock.size(chosen.share), len(self.scene))
+        side = min(min(v.size) for v in self.views)
+        anew = self.pace.plan_anew(self.clock, len(self.scene), side, chosen.gaussians)
+        if anew is not None:
+            total = self.iteration + anew.iterations
+            self.plan = attrs.evolve(chosen, share=anew.share, iterations=total)
 
     @property
     def progress(self) -> float:
@@ -247,7 +262,7 @@ class Trainer:
             target, K, mask = view.at(halvings, MIN_SIDE)
         height, width = target.shape[:2]
         progress = self.progress
-        lr = o.means_lr * self.extent * o.means_lr_final**progress
+        lr = 0 if self.placing else o.means_lr * self.extent * o.means_lr_final**progress
         self.optimizers["means"].param_groups[0]["lr"] = lr
         background = self.scene.background
         if o.background == "random":
@@ -275,7 +290,8 @@ class Trainer:
             self.exposure_optimizer.zero_grad(set_to_none=True)
             drift = self.exposures.data.mean(0) - torch.eye(3, 4, device=self.device)
             self.exposures.data -= drift  # new views are rendered without one: as the mean
-        self._refine(info, lr)
+        if not self.placing:
+            self._refine(info, lr)
 
     def _refine_camera(self, view: View, K: Tensor, info: dict[str, Any], progress: float) -> None:
         """Move the camera of the view just drawn, by the gradients of the scene."""
@@ -288,7 +304,7 @@ class Trainer:
         focal = cameras.focal_gradient(gradients, centres.detach()[0], centres.grad[0], K)
         if o.scale_reg:  # the sizes' own penalty says nothing of the camera
             focal -= o.scale_reg / self.extent * float(p["scales"].detach().exp().mean())
-        self.cameras.step(view, pose, focal, progress)
+        self.cameras.step(view, pose, focal, self.iteration, progress)
 
     def _drawn_scene(self, progress: float) -> Scene:
         """The scene, or with `drop_rate` a random part of it, the rest made denser for it."""
@@ -326,7 +342,8 @@ class Trainer:
             target = target + behind.to(rgb.device)
         if mask is not None:
             rgb = torch.where(mask[..., None].to(rgb.device), rgb, target)
-        loss = photometric_loss(rgb, target, o.dssim_weight, self.scene.rendering_threads)
+        weight = max(o.dssim_weight, cameras.DSSIM) if self.placing else o.dssim_weight
+        loss = photometric_loss(rgb, target, weight, self.scene.rendering_threads)
         if o.opacity_reg:
             loss = loss + o.opacity_reg * torch.sigmoid(p["opacities"]).mean()
         if o.scale_reg:
@@ -365,6 +382,7 @@ class Trainer:
             "control": dict(self.control.state),
             "background": self.scene.background.clone(),
             "gone": self.clock.gone if self.plan else 0.0,
+            "placing": self.placing,
             "cameras": self.cameras.state_dict() if self.cameras else {},
             "exposures": self.exposures.detach().clone(),
             "exposure_optimizer": self.exposure_optimizer.state_dict(),
@@ -387,6 +405,7 @@ class Trainer:
         self.exposure_optimizer.load_state_dict(state["exposure_optimizer"])
         if self.cameras and state.get("cameras"):
             self.cameras.load_state_dict(state["cameras"])
+            self.placing = bool(state.get("placing", False))
         if self.plan:
             self.clock.go_on(min(float(state.get("gone", 0.0)), 0.99))
         self.generator.set_state(state["generator"])

@@ -1,6 +1,7 @@
 """A fit that has so many seconds takes them, and no more."""
 
 import re
+import time
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
@@ -11,8 +12,10 @@ import torch
 import kdst_core
 from kdst_3dgs import budget
 from kdst_3dgs.options import Options
+from kdst_3dgs.reconstruction import GaussianReconstruction
 from kdst_3dgs.trainer import Trainer
 from kdst_3dgs.views import prepare_views
+from kdst_core.contracts import ReconstructRequest
 from kdst_core.errors import KdstError
 from kdst_reconstruct import expected, prepared, solids
 
@@ -25,7 +28,7 @@ def test_more_time_gives_larger_pictures_then_more_iterations() -> None:
     assert plans[-1].iterations == 30_000
     assert plans[-1].gaussians == 30_000
     for seconds, plan in zip((60, 200, 600), plans[1:4], strict=True):
-        pixels = 0.2 * plan.share**2 * budget.PIXELS_OF_COARSE
+        pixels = 0.2 * plan.share**2 * budget.pixels_left()
         growth = plan.gaussians / 5000
         spent = plan.iterations * (pixels + 0.01 * (1 + growth) / 2)
         assert spent == pytest.approx(seconds, rel=0.02)
@@ -52,6 +55,51 @@ def test_the_clock_goes_on_where_an_earlier_session_stopped() -> None:
     at[0] = 115.0 + 25.0
     assert clock.gone == pytest.approx(1.0)
     assert clock.size(0.8) == 0.8
+
+
+def test_the_clock_takes_another_end_and_does_not_jump() -> None:
+    at = [0.0]
+    clock = budget.Clock(100.0, now=lambda: at[0])
+    at[0] = 40.0
+    clock.end_in(20.0)
+    assert (clock.gone, clock.left) == (pytest.approx(0.4), pytest.approx(20.0))
+    at[0] = 50.0
+    assert clock.gone == pytest.approx(0.7)
+    at[0] = 60.0
+    assert clock.gone == pytest.approx(1.0)
+    clock.end_in(-3.0)
+    at[0] += 2e-3
+    assert clock.gone >= 1
+
+
+def test_pixels_that_are_left_are_those_of_the_sizes_to_come() -> None:
+    assert budget.pixels_left() == pytest.approx(0.15 / 16 + 0.25 / 4 + 0.6)
+    assert budget.pixels_left(0.3) == pytest.approx((0.1 / 4 + 0.6) / 0.7)
+    assert budget.pixels_left(0.5) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("factor", [0.25, 1.0, 4.0])
+def test_the_size_follows_the_pace(factor: float) -> None:
+    """Of a machine that becomes 4 times slower or faster after 30 % of the time."""
+    at = [0.0]
+    fixed, by_pixels = 0.01, 0.4
+    first = budget.plan(300.0, fixed, by_pixels, 5000, 900, 10**6)
+    clock, pace = budget.Clock(300.0, now=lambda: at[0]), budget.Pace(fixed, by_pixels, 5000)
+    share = first.share
+    while clock.gone < 1:
+        size = clock.size(share)
+        took = (fixed + by_pixels * size**2) * (factor if clock.gone > 0.3 else 1)
+        at[0] += took
+        pace.took(took, size, 5000)
+        anew = pace.plan_anew(clock, 5000, 900, 10**6)
+        share = anew.share if anew else share
+    assert pace.slower == pytest.approx(factor, rel=0.01)
+    assert at[0] == pytest.approx(300, abs=1)
+    if factor == 1:
+        assert share == first.share
+    else:
+        assert (share < first.share) == (factor > 1)
+        assert share != first.share
 
 
 def test_costs_are_told_apart_by_two_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,6 +159,33 @@ def test_a_trainer_with_seconds_ends_when_they_are_over() -> None:
     assert machine.options.iterations == len(numbers)
     assert machine.progress == 1.0
     assert machine.state_dict()["gone"] >= 1
+
+
+def test_a_run_ends_earlier_where_others_slow_down_what_comes_after() -> None:
+    at, worked = [0.0], [0.0]
+    deadline = expected.Deadline(100.0, 10.0, lambda: at[0], lambda: worked[0])
+    assert deadline.left() is None
+    at[0], worked[0] = 10.0, 10.0
+    assert deadline.left() == pytest.approx(80)
+    at[0], worked[0] = 20.0, 12.5
+    assert deadline.left() == pytest.approx(100 - 20 - 4 * 10)
+    at[0], worked[0] = 30.0, 42.5  # more threads than one
+    assert deadline.left() == pytest.approx(60)
+
+
+def test_a_fit_that_is_told_to_end_sooner_does() -> None:
+    capture = solids.capture(views=6, width=80, height=60, points=400)
+    generator = torch.Generator().manual_seed(0)
+    request = ReconstructRequest(capture, generator, None, 60.0)
+    options = Options(threads=1, background="white", init_fill=0)
+    fit = GaussianReconstruction(request, options, "cpu")
+    next(fit)
+    started = time.monotonic()
+    fit.end_in(1.0)
+    count = sum(1 for _ in fit)
+    assert 0.9 < time.monotonic() - started < 20
+    assert fit.share_done == 1.0
+    assert fit.iterations == count + 1
 
 
 def test_a_run_with_minutes_holds_what_it_chose(

@@ -1,8 +1,11 @@
 """What a run will take, said before it starts: memory for its photographs, then time and memory."""
 
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
+
+from attrs import define, field
 
 from kdst_core import memory
 from kdst_core.errors import KdstError
@@ -22,11 +25,43 @@ SECONDS_A_FRAME, SECONDS_A_VIEW = 1.2e-7, 8e-7
 """A pixel: of rendering and encoding one frame, and of scoring and picturing one held-out view."""
 
 
+WINDOW, SLOWEST = 3.0, 10.0
+"""Seconds over which is seen how busy a machine is, and the most times slower that is believed."""
+
+
 class Speed(NamedTuple):
     """Iterations that were timed first, and their wall seconds."""
 
     iterations: int
     seconds: float
+
+
+@define
+class Deadline:
+    """When a run has to end, and how long what comes after its fit takes, on a machine at rest.
+
+    ends: by the monotonic clock. after: seconds. While others use the machine, what comes after takes
+    as many times longer as the process waits for its processors now.
+    """
+
+    ends: float
+    after: float
+    now: Callable[[], float] = time.monotonic
+    worked: Callable[[], float] = time.process_time
+    _wall: float = field(init=False)
+    _cpu: float = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._wall, self._cpu = self.now(), self.worked()
+
+    def left(self) -> float | None:
+        """Return how many seconds the fit has left, None until enough was seen since the last time."""
+        wall, cpu = self.now() - self._wall, self.worked() - self._cpu
+        if wall < WINDOW:
+            return None
+        self._wall, self._cpu = self.now(), self.worked()
+        waits = max(1.0, min(wall / max(cpu, 1e-3), SLOWEST))
+        return self.ends - self._wall - waits * self.after
 
 
 def check_room(sizes: Sequence[tuple[int, int]], largest: int) -> None:

@@ -19,6 +19,7 @@ from kdst_core.sealed import hidden
 if TYPE_CHECKING:
     from kdst_core.contracts import Capture, Scene
     from kdst_reconstruct.captures import Source
+    from kdst_reconstruct.expected import Deadline
     from kdst_reconstruct.heldout import HeldOut, Parts
     from kdst_reconstruct.lpips import Lpips
     from kdst_reconstruct.protocol import Trace
@@ -75,7 +76,8 @@ class PreparedReconstruct:
         reconstruction = method.call(request, self.job.options, run)
         announce_plan(run, self.job.inputs.minutes, reconstruction)
         every = self.job.inputs.score_every
-        scene, trace = fit(method, reconstruction, heldout, run, every, self.identity)
+        ends = self._deadline()
+        scene, trace = fit(method, reconstruction, heldout, run, every, self.identity, ends)
         with method.working():
             metrics = _metrics(trace, scene, (heldout if self.holdout else training).cameras[0])
         placement = self.source.placement
@@ -111,10 +113,8 @@ class PreparedReconstruct:
         minutes = self.job.inputs.minutes
         if minutes is None:
             return None
-        from kdst_reconstruct.expected import seconds_after
-
         gone = time.monotonic() - self.started
-        after = seconds_after(self.capture.cameras, self.holdout, self.job.inputs.flight_frames)
+        after = self._seconds_after()
         left = 60 * minutes - gone - after
         if left < 5:
             raise KdstError(
@@ -122,6 +122,21 @@ class PreparedReconstruct:
                 f" {after:.0f} s are needed after it.\nGive more minutes, or --flight-frames 0"
             )
         return left
+
+    def _seconds_after(self) -> float:
+        """Return about how long what comes after the fit takes."""
+        from kdst_reconstruct.expected import seconds_after
+
+        return seconds_after(self.capture.cameras, self.holdout, self.job.inputs.flight_frames)
+
+    def _deadline(self) -> "Deadline | None":
+        """Return when the run has to end, None without --minutes."""
+        from kdst_reconstruct.expected import Deadline
+
+        minutes = self.job.inputs.minutes
+        if minutes is None:
+            return None
+        return Deadline(self.started + 60 * minutes, self._seconds_after())
 
     def _frames(self, scene: "Scene", warnings: list[str]) -> int:
         """Return how many frames the video has: fewer where --minutes are almost over."""

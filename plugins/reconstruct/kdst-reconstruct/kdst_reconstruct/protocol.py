@@ -14,6 +14,7 @@ from kdst_core.rundir import Run
 from kdst_reconstruct.expected import (
     FIRST_ITERATIONS,
     FIRST_SECONDS,
+    Deadline,
     Speed,
     announce,
 )
@@ -44,12 +45,13 @@ def fit(
     run: Run,
     every: int,
     identity: str,
+    deadline: Deadline | None = None,
 ) -> tuple[Scene, Trace]:
     """Carry the fit to its end and return the scene with the scores every `every` iterations.
 
     The scores choose nothing: no stopping, no best model. identity: a digest of the capture, by
     which a run refuses to continue with another one. The last state is a checkpoint too, from which
-    a finished run can be extended.
+    a finished run can be extended. deadline: when the run has to end, for a method that keeps to a time.
     """
     trace = _restore(run, reconstruction, identity)
     loop = _Loop(method, reconstruction, heldout, run, every, identity, trace)
@@ -62,7 +64,7 @@ def fit(
     announce(run, speed, reconstruction.iterations - before, reconstruction)
     label = f"{method.name} on {run.device}"
     if getattr(reconstruction, "plan", ""):
-        _by_the_clock(loop, label)
+        _by_the_clock(loop, label, deadline)
         return reconstruction.scene, trace
     with run.progress(reconstruction.iterations, label) as advance:
         advance(trace.done)
@@ -71,15 +73,19 @@ def fit(
     return reconstruction.scene, trace
 
 
-def _by_the_clock(loop: "_Loop", label: str) -> None:
+def _by_the_clock(loop: "_Loop", label: str, deadline: Deadline | None) -> None:
     """Go on to the end of a fit that keeps to a time, whose iterations nobody knows before."""
     fit: Any = loop.reconstruction
+    end_in = getattr(fit, "end_in", None)
     with loop.run.progress(100, f"{label}, % of the time") as advance:
         shown = 0
         while loop.step():
             now = int(100 * min(1.0, fit.share_done))
             advance(now - shown)
             shown = now
+            left = deadline.left() if deadline else None
+            if left is not None and end_in:
+                end_in(left)
 
 
 @define
