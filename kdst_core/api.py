@@ -11,6 +11,7 @@ from attrs import frozen
 
 from kdst_core import __version__, process_state, registry, report
 from kdst_core.bench import Bench, Extends, Job, Outcome, Prepared, ReportContent
+from kdst_core.declared import check_options
 from kdst_core.errors import KdstError, MethodError, did_you_mean
 from kdst_core.files import write_atomically
 from kdst_core.method import Method, failure, load
@@ -19,7 +20,6 @@ from kdst_core.options import (
     Item,
     Section,
     build,
-    check_collisions,
     from_environment,
     from_toml,
     items,
@@ -95,7 +95,7 @@ def command(name: str) -> Command:
         Section(f"Options of {method.name}", method.name, method.description.options),
         Section("Run", "run", RunOptions),
     )
-    check_collisions(sections)
+    check_options(sections)
     return Command(method, bench, sections)
 
 

@@ -108,7 +108,7 @@ def _entries(text: str, group: str) -> list[Entry]:
     if f"[{group}]" not in text:
         return []
     found, inside = [], False
-    for line in map(str.strip, text.splitlines()):
+    for line in map(str.strip, text.removeprefix("\ufeff").splitlines()):
         if line.startswith("["):
             inside = line == f"[{group}]"
         elif inside and "=" in line and not line.startswith(("#", ";")):

@@ -29,7 +29,10 @@ class Terminated(KeyboardInterrupt):
 
 def first_line(error: BaseException) -> str:
     """Return the first line of an exception's message that says something; its type where none does."""
-    lines = map(str.strip, str(error).splitlines())
+    try:
+        lines = list(map(str.strip, str(error).splitlines()))
+    except Exception:  # its class cannot even write it
+        lines = []
     return next(filter(None, lines), type(error).__name__)
 
 

@@ -47,7 +47,7 @@ class Package:
         Raises OSError, with a reason in a user's words, where they cannot be read or are too many.
         """
         group, lines = "", []
-        for line in map(str.strip, self._table().splitlines()):
+        for line in map(str.strip, self._table().removeprefix("\ufeff").splitlines()):
             if line.startswith("["):
                 group = line.strip("[]").strip()
             elif group.startswith("kdst.") and line and not line.startswith(("#", ";")):
@@ -200,7 +200,7 @@ def _misfit(line: str, known: dict[str, Package], core: str) -> list[str]:
 
 def module_problem(entry: EntryPoint) -> str:
     """Say when the module of an entry point does not exist; its parents are not imported."""
-    module = entry.value.partition(":")[0].strip()
+    module = entry.value.partition("[")[0].partition(":")[0].strip()
     return "" if find_source(module) else f"module {module} was not found"
 
 

@@ -11,6 +11,7 @@ from attrs import field, frozen
 from kdst_core import hookspecs, registry
 from kdst_core.contracts import Description, Listener
 from kdst_core.errors import KdstError, MethodError, did_you_mean, typed_line
+from kdst_core.harmless import harmless
 from kdst_core.left import Threads
 from kdst_core.registry import Plugin
 from kdst_core.sealed import closed, loading
@@ -75,7 +76,7 @@ class Method:
         """Return what the observers that are attached have for a run; KdstError when one fails."""
         try:
             return list(self.manager.hook.observe(run=run))
-        except Exception as e:
+        except (Exception, SystemExit) as e:
             raise KdstError(f"an observer failed with {type(e).__name__}: {e}") from e
 
     def has_hook(self, name: str) -> bool:
@@ -174,7 +175,8 @@ def _unknown_hook(
 def _describe(plugin: Plugin, manager: pluggy.PluginManager) -> Description:
     """Call `describe` and check what it returns."""
     try:
-        description = manager.hook.describe()
+        with harmless():
+            description = manager.hook.describe()
     except (Exception, SystemExit) as e:
         raise failure(plugin, e) from e
     if not isinstance(description, Description):

@@ -144,19 +144,6 @@ def _default(info: Any) -> Any:
     return info.default.factory() if info.default_is_factory else info.default
 
 
-def check_collisions(sections: Iterable[Section]) -> None:
-    """Raise KdstError when two sections claim the same flag."""
-    owner: dict[str, Section] = {}
-    for section in sections:
-        for item in items(section):
-            if item.flag in owner:
-                raise KdstError(
-                    f"option {item.flag} is claimed by [{owner[item.flag].table}] and"
-                    f" [{section.table}]; the author of the method must rename it"
-                )
-            owner[item.flag] = section
-
-
 def env_prefix(method: str) -> str:
     """Return the prefix of a method's environment variables."""
     return f"KDST_{method.upper().replace('-', '_')}_"
@@ -171,15 +158,22 @@ def from_environment(
     """Return the options given by `KDST_<METHOD>_…` variables, by flag.
 
     Raises KdstError for a variable with the method's prefix that names no option. Variables that
-    belong to another method with a longer name are left to it.
+    belong to another method with a longer name are left to it; those of two methods whose names differ
+    in case or dashes alone are refused.
     """
-    prefix = env_prefix(method)
+    prefix, other_methods = env_prefix(method), list(other_methods)
+    twin = next((other for other in other_methods if env_prefix(other) == prefix), "")
     by_name = {item.variable(prefix): item for item in all_items}
     longer = [p for p in map(env_prefix, other_methods) if p != prefix and p.startswith(prefix)]
     found: dict[str, Given] = {}
     for name, value in environ.items():
         if not name.startswith(prefix) or name in RESERVED or name.startswith(tuple(longer)):
             continue
+        if twin:
+            raise KdstError(
+                f"environment variable {name} is of {method} and of {twin}.\nGive the option as a flag or"
+                " in a file, and unset the variable"
+            )
         if name not in by_name:
             raise KdstError(
                 f"environment variable {name} names no option of {method}."
@@ -192,7 +186,7 @@ def from_environment(
 def read_toml(path: Path) -> dict[str, Any]:
     """Return the tables of a TOML file; KdstError when it cannot be read."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as e:
         raise KdstError(f"cannot read configuration {path}: {e.strerror}") from e
     except ValueError as e:
@@ -277,6 +271,8 @@ def _convert(item: Item, given: Given, converter: Any) -> Any:
     """Convert one value, or say what was given and what is allowed."""
     from typed_settings.converters import get_path_converter_from
 
+    if any("\ud800" <= c <= "\udfff" for c in str(given.value)):
+        raise KdstError(f"{given.origin}: {given.value!r} has bytes that are no text in UTF-8")
     if item.infinite and str(given.value).strip().lower() in ("inf", "+inf", "infinity"):
         return math.inf
     try:

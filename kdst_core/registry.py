@@ -13,6 +13,7 @@ from kdst_core import __version__, survival
 from kdst_core.entries import COMMAND_CATALOGUE, COMMANDS, docstring_line
 from kdst_core.entries import find_source as find_source
 from kdst_core.errors import KdstError, did_you_mean, typed_line
+from kdst_core.harmless import harmless
 from kdst_core.installed import (
     Package,
     entry_points,
@@ -94,10 +95,23 @@ def survey(*, disabled_too: bool = False) -> tuple[list[Plugin], list[str]]:
                     found.append(_plugin(entry, fault, package, known))
         except OSError as e:
             unread.append(why(package, e))
-    chosen = (p for p in found if disabled_too or _enabled(p))
-    found = sorted({p.qualified: p for p in chosen}.values(), key=_order)
+    chosen = _once(p for p in found if disabled_too or _enabled(p))
+    found = sorted(chosen, key=_order)
     owners = Counter(p.name for p in found)
     return [_with_duplicates(p, found) if owners[p.name] > 1 else p for p in found], unread
+
+
+def _once(found: Iterable[Plugin]) -> list[Plugin]:
+    """Return every method once; one that its package registers for several modules cannot run."""
+    chosen: dict[str, Plugin] = {}
+    for plugin in found:
+        first = chosen.setdefault(plugin.qualified, plugin)
+        values = (first.entry.value, plugin.entry.value)
+        if first.entry.group == plugin.entry.group and values[0] == values[1]:
+            continue
+        reason = f"its entry_points.txt has {plugin.name!r} twice: {' and '.join(values)}"
+        chosen[plugin.qualified] = evolve(first, problems=(*first.problems, reason))
+    return list(chosen.values())
 
 
 def available(plugins: list[Plugin] | None = None) -> dict[str, str]:
@@ -211,7 +225,8 @@ def load_published(entry: EntryPoint, package: str) -> Any:
 
 def _imported(entry: EntryPoint) -> Any:
     """Return the object that an entry point names."""
-    loaded: Any = importlib.import_module(entry.module)
+    with harmless():
+        loaded: Any = importlib.import_module(entry.module)
     for part in filter(None, (entry.attr or "").split(".")):
         loaded = getattr(loaded, part)
     return loaded

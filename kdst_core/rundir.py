@@ -227,7 +227,7 @@ class Run:
         for listener in list(self.listeners):
             try:
                 getattr(listener, what)(*arguments)
-            except Exception as e:
+            except (Exception, SystemExit) as e:
                 self.listeners.remove(listener)
                 name = type(listener).__module__.partition(".")[0]
                 reason = f"{type(e).__name__}: {e}"

@@ -1,19 +1,21 @@
 """One attrs class becomes flags, variables and TOML, with the same checks for each."""
 
+import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import attrs
 import pytest
 from attrs import field, frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kdst_core.declared import OF_RUN, check_options
 from kdst_core.errors import KdstError
 from kdst_core.options import (
     Given,
     Section,
     build,
-    check_collisions,
     from_environment,
     from_toml,
     items,
@@ -134,7 +136,69 @@ def test_toml_paths_are_relative_to_the_file_and_nested_tables_work(tmp_path: Pa
 
 def test_two_classes_with_one_flag_are_refused() -> None:
     with pytest.raises(KdstError, match=r"--steps is claimed by \[demo\] and \[other\]"):
-        check_collisions([SECTION, Section("Other", "other", Options)])
+        check_options([SECTION, Section("Other", "other", Options)])
+
+
+@pytest.mark.parametrize("name", OF_RUN)
+def test_no_option_takes_the_flag_of_every_run(name: str) -> None:
+    made = attrs.make_class("Made", {name: option("a", "A.")})
+    with pytest.raises(KdstError, match=rf"--{name} is claimed by \[every run\] and \[m\]"):
+        check_options([Section("M", "m", made)])
+
+
+def test_a_switch_has_the_flag_of_its_denial_too() -> None:
+    made = attrs.make_class(
+        "Made",
+        {"fast": attrs.field(type=bool, default=True), "no_fast": attrs.field(type=int, default=1)},
+    )
+    with pytest.raises(KdstError, match="--no-fast is claimed by"):
+        check_options([Section("M", "m", made)])
+
+
+@pytest.mark.parametrize(
+    ("kind", "default", "fine"),
+    [
+        (int | None, None, True),
+        (list[Path], [], True),
+        (tuple[float, ...], (1.0,), True),
+        (Literal["a", "b"], "a", True),
+        (Literal["a", "b"], "c", False),
+        (Literal["a", 3], "a", False),
+        (set[int], set(), False),
+        (complex, 1j, False),
+        (bytes, b"", False),
+        (int | str, 1, False),
+        (datetime.date, datetime.date(2020, 1, 1), False),
+    ],
+)
+def test_an_option_that_no_flag_gives_or_no_run_keeps_is_refused(
+    kind: Any, default: Any, fine: bool
+) -> None:
+    made = attrs.make_class("Made", {"a": attrs.field(type=kind, default=default)})
+    if fine:
+        check_options([Section("M", "m", made)])
+        return
+    with pytest.raises(KdstError, match=r"option --a of \[m\]") as told:
+        check_options([Section("M", "m", made)])
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("flag", ["--file", "--names"])
+def test_bytes_that_are_no_text_are_refused_by_name(tmp_path: Path, flag: str) -> None:
+    with pytest.raises(KdstError, match=f"{flag}: .* has bytes that are no text"):
+        build(SECTION, {flag: Given("a\udcff", flag, tmp_path)})
+
+
+def test_variables_of_two_methods_at_once_are_refused() -> None:
+    with pytest.raises(KdstError, match="KDST_MY_X_STEPS is of my-x and of my_X"):
+        from_environment(ITEMS, "my-x", ["my_X"], {"KDST_MY_X_STEPS": "3"})
+    assert from_environment(ITEMS, "my-x", ["my_X"], {}) == {}
+
+
+def test_a_file_that_begins_with_a_mark_of_byte_order_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_bytes(b"\xef\xbb\xbf[demo]\nsteps = 2\n")
+    assert list(from_toml(path, ITEMS)) == ["--steps"]
 
 
 @given(

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from kdst_core import __version__, entries
-from kdst_core.errors import KdstError, Terminated, did_you_mean
+from kdst_core.errors import KdstError, Terminated, did_you_mean, typed_line
 
 COMMANDS = {
     "check": "Hold a method to the conformance kit.",
@@ -27,6 +27,10 @@ COMMANDS = {
     "runs": "List the runs of a folder: state, method, main figures, age.",
     "sweep": "Carry out many runs, planned in a file: grids, lists, named cases.",
 }
+
+
+_called: list[str] = []
+"""The command of a package that this process carries out, if any."""
 
 
 class LazyGroup(click.Group):
@@ -49,6 +53,7 @@ class LazyGroup(click.Group):
         from kdst_core.registry import load_command
 
         command = load_command(cmd_name)
+        _called.append(cmd_name)
         return _as_click(cmd_name, command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -139,9 +144,18 @@ def main() -> None:
         place = f": {e.filename}" if e.filename else ""
         code = _fail(f"{e.strerror or e}{place}", e, debug, 2)
     except Exception as e:
-        text = f"{type(e).__name__}: {e}\nThis is a bug in kdst; kdst --debug … shows where"
-        code = _fail(text, e, debug, 1)
+        code = _fail(_unforeseen(e), e, debug, 1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _unforeseen(error: Exception) -> str:
+    """Return what to say of an exception that nobody foresaw: whose it is, and how to see where."""
+    if not _called:
+        return f"{type(error).__name__}: {error}\nThis is a bug in kdst; kdst --debug … shows where"
+    return (
+        f"the command {_called[-1]!r}, which a package adds, failed with {typed_line(error)}\n"
+        "Report this to the author of the package; kdst --debug … shows where"
+    )
 
 
 def heed_termination() -> None:

@@ -70,6 +70,8 @@ def contestant(word: str) -> Contestant:
             raise KdstError(f"{word}: {part!r} is not option=value")
         if flag not in known:
             raise KdstError(f"{word}: {name} has no option {key!r}.{did_you_mean(flag, known)}")
+        if flag in own:
+            raise KdstError(f"{word}: {flag} is given twice")
         own[flag] = Given(value, word, Path.cwd())
     return Contestant(word, chosen, own)
 

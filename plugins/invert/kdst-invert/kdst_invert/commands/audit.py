@@ -7,8 +7,9 @@ import click
 
 from kdst_core import api
 from kdst_core.cli.run import command_of
+from kdst_core.declared import check_options
 from kdst_core.method import load
-from kdst_core.options import Section, check_collisions
+from kdst_core.options import Section
 from kdst_invert.audit.bench import bench
 
 METHOD = "bow"
@@ -32,7 +33,7 @@ def _built() -> click.Command:
         Section(f"Options of {METHOD}", METHOD, method.description.options),
         Section("Run", "run", api.RunOptions),
     )
-    check_collisions(sections)
+    check_options(sections)
     chosen = api.Command(method, bench, sections, ("audit",))
     return command_of(chosen, "audit", "STORE", HELP)
 
