@@ -16,12 +16,13 @@ from kdst_core.errors import KdstError
 from kdst_core.testing import make_run
 from kdst_invert.audit import identify, inference, personal
 from kdst_invert.audit.attackers import read_nearest, read_words
+from kdst_invert.audit.bench import bench
 from kdst_invert.audit.inputs import AuditInputs
 from kdst_invert.audit.leakage import as_json, has, leak, leaks, main
 from kdst_invert.audit.linear import ridge
 from kdst_invert.audit.prepared import PreparedAudit
 from kdst_invert.audit.report import content, squares
-from kdst_invert.audit.sentences import findings, untested
+from kdst_invert.audit.sentences import findings, least_area, untested
 from kdst_invert.stores import Store
 
 WHO = ["anna berg", "bodo lenz", "cora falk", "dirk mohn", "elsa rabe", "fred zorn"]
@@ -239,6 +240,27 @@ def test_without_the_embedder_nothing_is_said_of_one_who_knows_nothing(audit: An
     assert "None of the embedders that were tried" in said[0]
 
 
+@pytest.mark.parametrize(
+    ("auc", "count", "told"),
+    [(0.7, 4, False), (0.7, 200, True), (0.55, 1000, True), (0.5, 9, False)],
+)
+def test_membership_is_denied_only_with_what_could_have_been_seen(
+    auc: float, count: int, told: bool
+) -> None:
+    found = {
+        "auc": auc, "recognised": [0.2, 0.1, 0.3], "members": count, "others": count, "asks": True
+    }  # fmt: skip
+    table = {"identity": "x", "known": [], "leaks": [], "membership": found, "attributes": []}
+    said = " ".join(findings(table))
+    assert ("can tell whether it is in the store" in said) is told
+    assert ("could not have been told from chance" in said) is not told
+
+
+def test_no_area_is_beyond_chance_without_others() -> None:
+    assert least_area(5, 0) == 1.0
+    assert 0.5 < least_area(1000, 1000) < 0.54 < least_area(3, 3) <= 1
+
+
 @pytest.mark.parametrize("share", [0.2, 0.45])
 def test_a_part_of_the_rows_in_another_order_is_refused(share: float) -> None:
     written, embed = texts(), Bags()
@@ -275,6 +297,23 @@ def test_rows_of_other_texts_do_not_hide_the_embedder() -> None:
 )
 def test_values_are_read_by_units_of_any_script(read: str, value: str, there: bool) -> None:
     assert has(read, value) == there
+
+
+def test_copies_of_a_text_are_not_chance() -> None:
+    texts = ["the same short note"] * 18 + [f"another {i} one" for i in range(2)]
+    found = as_json(leaks(texts, texts, [{"name": ["same"]}] * 18 + [{}, {}]))
+    assert found["token_f1"]["chance"] < 0.2
+    assert found["token_f1"]["found"]
+    assert found["name"]["found"]
+
+
+def test_a_store_of_copies_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "s.npy", np.ones((60, 8), dtype=np.float32))
+    (tmp_path / "t.txt").write_text("\n".join(f"text {i % 4}" for i in range(60)))
+    given = AuditInputs(data=tmp_path / "s.npy", texts=tmp_path / "t.txt")
+    job = Job(None, None, given, 0, "cpu")  # type: ignore[arg-type]
+    with pytest.raises(KdstError, match="has 4 different texts; an audit needs at least 20"):
+        bench.prepare(job)
 
 
 def test_texts_without_spaces_are_no_proof_of_safety() -> None:

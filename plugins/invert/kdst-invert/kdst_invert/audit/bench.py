@@ -44,6 +44,11 @@ class AuditBench(InvertBench):
             raise KdstError(
                 f"{inputs.data} has {len(texts)} rows with texts; an audit needs at least {FEWEST}"
             )
+        if (different := len(set(texts))) < FEWEST:
+            raise KdstError(
+                f"{inputs.data} has {different} different texts; an audit needs at least {FEWEST}, since"
+                " what one text gives away is not told from chance by its copies"
+            )
         own = minilm(device)
         vectors = torch.from_numpy(store.vectors)
         identity = identify.identify(vectors, texts, _candidates(inputs, device, own))

@@ -1,6 +1,7 @@
 """How much of the texts was read, beside what anyone would read by chance, and what could be seen."""
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -67,23 +68,29 @@ def leak(own: Sequence[float], others: Sequence[float]) -> Leak:
 def leaks(read: Sequence[str], originals: Sequence[str], values: Values) -> dict[str, Leak]:
     """F1 of words and of units, and for every kind of personal data the share of its values that was
     read."""
-    count = len(read)
-    turns = [t for t in range(1, TURNS + 1) if t % count]
+    others = [_others(originals, i) for i in range(len(read))]
     found = {}
     for name, f1 in OF_TEXTS.items():
-        others = [
-            float(np.mean([f1(read[i], originals[(i + t) % count]) for t in turns]))
-            for i in range(count)
+        shared = [
+            float(np.mean([f1(text, originals[j]) for j in rows or [i]]))
+            for i, (text, rows) in enumerate(zip(read, others, strict=True))
         ]
-        found[name] = leak([f1(r, o) for r, o in zip(read, originals, strict=True)], others)
+        found[name] = leak([f1(r, o) for r, o in zip(read, originals, strict=True)], shared)
     for kind in dict.fromkeys(k for row in values for k in row):
-        own, others = [], []
+        own, by_others = [], []
         for i, row in enumerate(values):
             for value in row.get(kind, ()):
                 own.append(has(read[i], value))
-                others.append(float(np.mean([has(read[(i + t) % count], value) for t in turns])))
-        found[kind] = leak(own, others)
+                by_others.append(float(np.mean([has(read[j], value) for j in others[i] or [i]])))
+        found[kind] = leak(own, by_others)
     return found
+
+
+def _others(originals: Sequence[str], row: int) -> list[int]:
+    """Rows whose texts stand for what chance gives: the next ones that hold another text."""
+    count = len(originals)
+    after = ((row + t) % count for t in range(1, count))
+    return list(islice((i for i in after if originals[i] != originals[row]), TURNS))
 
 
 def has(text: str, value: str) -> float:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kdst_core.statistics import Z_975
 from kdst_invert.audit.leakage import LABELS, main
 
 READERS = {
@@ -83,14 +84,28 @@ def _membership(found: Mapping[str, Any] | None) -> list[str]:
     if found is None:
         return ["Whether a text is in the store was not tested: the embedder is not known here."]
     who = "may ask the embedder" if found["asks"] else "learned a map from the known texts"
+    least = least_area(found["members"], found["others"])
+    count = f"{found['members']} members and {found['others']} others"
+    if found["auc"] <= least:
+        return [
+            f"Whoever {who} and has a text could not be seen to tell whether it is in the store (area under"
+            f" the curve {found['auc']:.2f}); with {count} an area up to {least:.2f} could not have been"
+            " told from chance."
+        ]
     value, low, high = found["recognised"]
     return [
         f"Whoever {who} and has a text can tell whether it is in the store: {value:.0%}"
-        f" ({low:.0%} to {high:.0%}) of {found['members']} are recognised where 1 % of others are taken"
-        f" for members (area under the curve {found['auc']:.2f})."
-        if found["auc"] > 0.6
-        else f"Presence of a text could hardly be told (area under the curve {found['auc']:.2f})."
+        f" ({low:.0%} to {high:.0%}) of {found['members']} are recognised where at most 1 % of"
+        f" {found['others']} others are taken for members (area under the curve {found['auc']:.2f})."
     ]
+
+
+def least_area(members: int, others: int) -> float:
+    """The area under the curve up to which members are not told from others beyond chance: the upper end
+    of its 95 % interval where both are alike (Mann and Whitney's variance)."""
+    if not members or not others:
+        return 1.0
+    return min(1.0, 0.5 + Z_975 * ((members + others + 1) / (12 * members * others)) ** 0.5)
 
 
 def _attribute(row: Mapping[str, Any]) -> str:
