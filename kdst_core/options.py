@@ -277,7 +277,12 @@ def _convert(item: Item, given: Given, converter: Any) -> Any:
         return math.inf
     try:
         with get_path_converter_from(converter).chdir(given.base_dir):
-            return converter.structure(given.value, item.type)
+            value = converter.structure(given.value, item.type)
+        if isinstance(value, float) and math.isinf(
+            value
+        ):  # an option that may be left out takes any
+            raise OverflowError("it must be finite")
+        return value
     except Exception as e:
         allowed = type_name(item.type)
         shown = repr(given.value)

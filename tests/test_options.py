@@ -217,3 +217,18 @@ def test_any_values_survive_text(**values: object) -> None:
         if k not in ("file", "inner")
     }
     assert build(SECTION, flags(**text)) == expected
+
+
+@frozen
+class Optional:
+    """An option that may be left out."""
+
+    strength: float | None = option(None, "How strong.", above=0)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), "inf", "nan"])
+def test_an_option_that_may_be_left_out_is_finite_too(value: object) -> None:
+    section = Section("Optional", "demo", Optional)
+    assert build(section, flags(strength="2")).strength == 2
+    with pytest.raises(KdstError, match=r"--strength: .* is not a number"):
+        build(section, flags(strength=value))

@@ -1,6 +1,7 @@
 """Alarms: what a reader of a run's figures must know."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -10,6 +11,8 @@ from kdst_adapt.protocol import Trace
 
 COLLAPSED = 0.95
 """Share of one class among the predictions of a stream from which on they count as collapsed."""
+RARE = 1e-3
+"""Probability below which a useful network has so few hits."""
 SELDOM = 0.1
 """Share of batches with an update below which a method hardly adapts."""
 SMALL_BATCH = 16
@@ -18,6 +21,38 @@ ONLY_UPDATE = "{} predicts before its only update of a stream, so it cannot diff
 """Said in place of a difference that cannot exist."""
 KEPT, RESETS = "share kept", "resets"
 """Scalars by which a method tells what its filter kept of a batch, and how often it reset itself."""
+
+
+def chance(traces: Mapping[str, Trace], classes: int) -> list[str]:
+    """Return an alarm where every method of a run, source too, is near chance on all streams together."""
+    shares = []
+    for trace in traces.values():
+        correct = torch.cat(trace.pooled())[:, measures.CORRECT]
+        if not near_chance(int(correct.sum()), len(correct), 1 / classes):
+            return []
+        shares.append(f"{correct.mean():.1%}")
+    names = ", ".join(traces)
+    return [
+        f"All of {names} are near chance ({1 / classes:.1%}): {', '.join(shares)} right. Labels, the order"
+        " of the classes, --mean and --std, or the weights may be wrong."
+    ]
+
+
+def near_chance(hits: int, count: int, chance: float) -> bool:
+    """Return whether so many hits are in keeping with chance, and not with a network half as good as
+    a perfect one."""
+    if hits / count > chance + 2 * math.sqrt(chance * (1 - chance) / count):
+        return False
+    yes, no = math.log((1 + chance) / 2), math.log((1 - chance) / 2)
+    logs = (
+        math.lgamma(count + 1)
+        - math.lgamma(k + 1)
+        - math.lgamma(count - k + 1)
+        + k * yes
+        + (count - k) * no
+        for k in range(hits + 1)
+    )
+    return sum(map(math.exp, logs)) < RARE
 
 
 def warnings(

@@ -75,6 +75,17 @@ def of_stream(stream: Stream, classes: int) -> list[Finding]:
     return [*found, Finding("order", "warning", sentence)]
 
 
+def of_window(window: int | None, size: int) -> list[Finding]:
+    """Return the finding on a window that adds no image to a batch."""
+    if window is None or window > size:
+        return []
+    sentence = (
+        f"--window {window} adds nothing to batches of {size} images. Give --batch-size 1, or a window"
+        f" above {size}."
+    )
+    return [Finding("window", "warning", sentence)]
+
+
 def of_files(shifts: Sequence[Shift], named: str, doubt: str) -> list[Finding]:
     """Return findings on class folders: how their logits were found, and what was not read."""
     found = [Finding("classes", "ok", named)] if named else []

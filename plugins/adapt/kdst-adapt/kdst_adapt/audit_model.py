@@ -6,8 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kdst_adapt import forwards
 from kdst_adapt.audit import Finding
 from kdst_adapt.kit import NORMS, adaptable_copy, select_parameters
+from kdst_adapt.resnet import Normalized
 from kdst_adapt.update import UpdateOptions
 from kdst_adapt.wiring import sample, try_out
 from kdst_core.errors import KdstError
@@ -31,11 +33,24 @@ def examine(
     """
     found = [*_wiring(model, example, device, options, gradients), *_norms(model)]
     found += [*_outputs(model, example, device), *_weights(model)]
+    if _is_bare(model):
+        sentence = (
+            "The classifier has no preprocessor_config.json, so its images are not normalised. Give"
+            " --mean and --std where it was trained with them."
+        )
+        found.append(Finding("normalisation of images", "warning", sentence))
     if getattr(model, "was_half", False):
         found.append(
             Finding("precision", "mended", "The model came in half precision; it runs in float32.")
         )
     return found
+
+
+def _is_bare(model: nn.Module) -> bool:
+    """Return whether a model stands behind no normalisation though one was looked for."""
+    return not isinstance(model, Normalized) and any(
+        getattr(m, "bare", False) is True for m in model.modules()
+    )
 
 
 def of_single(names: Sequence[str]) -> Finding:
@@ -55,10 +70,22 @@ def _weights(model: nn.Module) -> Iterable[Finding]:
         yield Finding("weights", "warning", sentence)
 
 
-def of_input() -> Finding:
-    """Return the finding on a model that writes into its input."""
-    sentence = "The model writes into the images that it is given; it gets copies of them."
-    return Finding("input", "mended", sentence)
+def mend_forward(model: nn.Module, example: Tensor) -> list[Finding]:
+    """Let a model leave its images (B, C, H, W) and its buffers as they are, and return what was mended."""
+    found = []
+    if forwards.changes_its_input(model, example):
+        forwards.protect_input(model)
+        sentence = "The model writes into the images that it is given; it gets copies of them."
+        found.append(Finding("input", "mended", sentence))
+    changed = forwards.changed_buffers(model, example)
+    if changed:
+        forwards.keep_buffers(model, changed)
+        sentence = (
+            f"The model's forward changes its buffers ({_some(changed)}) in evaluation too; every call"
+            " begins with them as they came."
+        )
+        found.append(Finding("buffers", "mended", sentence))
+    return found
 
 
 def of_outputs() -> Finding:
@@ -89,7 +116,13 @@ def _wiring(
             f" batch, which the baseline norm needs: {str(e).partition(chr(10))[0]}.\n"
             "It must call its BatchNorm layers, not compute with their statistics itself"
         ) from e
-    if gradients and not wiring.reached:
+    lost = not wiring.reached
+    if lost and forwards.computes_elsewhere(clone, _images(example, clone, device)):
+        raise KdstError(
+            f"the model ({type(model).__name__}) computes with layers that copies of it do not hold, as a"
+            " forward put on it from outside does; methods work on copies.\nWrite the forward in a class"
+        )
+    if gradients and lost:
         raise KdstError(
             f"the logits of the model ({type(model).__name__}) depend on no parameter: its forward keeps"
             " no gradients, which this method needs.\nGive a model without no_grad in its forward and"
@@ -112,7 +145,7 @@ def _wiring(
 
 @torch.no_grad()
 def _outputs(model: nn.Module, example: Tensor, device: str) -> Iterable[Finding]:
-    """Yield whether the model is random, and whether it returns log-probabilities."""
+    """Yield whether logits are random, depend on other images, or are no logits."""
     clone = adaptable_copy(model, device, batch_statistics=False)
     images = _images(example, clone, device)
     one, two = clone(images), clone(images)
@@ -122,7 +155,20 @@ def _outputs(model: nn.Module, example: Tensor, device: str) -> Iterable[Finding
             " evaluation. Differences between methods hold that noise too."
         )
         yield Finding("logits", "warning", sentence)
-    if one.shape[1] > 1 and one.logsumexp(1).abs().max() < NORMALISED:
+    elif forwards.looks_at_others(clone, images):
+        sentence = (
+            "The logits of an image depend on the other images of its batch, in evaluation too: a"
+            " BatchNorm without statistics of training, or a forward that switches to training. So source"
+            " is not the model alone."
+        )
+        yield Finding("logits", "warning", sentence)
+    if forwards.looks_like_sigmoid(clone, images):
+        sentence = (
+            "All logits lie between 0 and 1, as after a sigmoid; methods and losses take them for"
+            " logits. Leave out the sigmoid at the model's end."
+        )
+        yield Finding("logits", "warning", sentence)
+    if one.logsumexp(1).abs().max() < NORMALISED:
         sentence = (
             "The model returns log-probabilities: their free energy is 0 for every image, so that TEA"
             " and measures of energy mean nothing. Leave out the log-softmax at its end."

@@ -10,8 +10,9 @@ from attrs import frozen
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from kdst_adapt.alarms import near_chance
 from kdst_adapt.audit import Finding
-from kdst_adapt.data import Shift
+from kdst_adapt.data import Shift, cut
 from kdst_adapt.kit import adaptable_copy
 from kdst_adapt.resnet import Normalized
 
@@ -21,8 +22,6 @@ MILD = 2
 """Severity up to which shifted images stand for clean ones where there are none."""
 GOOD = 0.95
 """Accuracy from which on no other normalisation is tried."""
-RARE = 1e-3
-"""Probability below which a useful network has so few hits."""
 PROMISING, CLEAR = 0.5, 3.0
 """Student's t of a gain in log-likelihood from which on a normalisation is tried further, and is better."""
 WORTH, USEFUL = 0.05, 0.5
@@ -52,7 +51,7 @@ def of_source(model: nn.Module, device: str, shifts: Sequence[Shift]) -> list[Fi
         return [Finding("source", "ok", "Not tried: there are no clean or mildly shifted images.")]
     x, labels, kind = chosen
     net = adaptable_copy(model, device, batch_statistics=False)
-    classes = _logits(net, x[:1], device).shape[1]
+    classes = _logits(net, x[:2], device).shape[1]
     now = _outcome(net, x[:FIRST], labels, device)
     if now is None:
         return []
@@ -63,7 +62,7 @@ def of_source(model: nn.Module, device: str, shifts: Sequence[Shift]) -> list[Fi
         better = _better(net, now, x, labels, device, clean=kind == CLEAN)
     if better:
         return [Finding("source", "warning", f"{told}; {better}")]
-    if _near_chance(int(now.hits.sum()), count, chance):
+    if near_chance(int(now.hits.sum()), count, chance):
         sentence = (
             f"{told}, near chance ({chance:.1%}), and no usual normalisation does better: check the"
             " order of the classes, --mean and --std, and the weights."
@@ -95,8 +94,8 @@ def _clean(shifts: Sequence[Shift]) -> tuple[Tensor, NDArray[np.int64], str] | N
 def _logits(net: nn.Module, x: Tensor, device: str) -> Tensor:
     """Return the logits (N, classes) of images (N, C, H, W), on the CPU in float64."""
     dtype = next((p.dtype for p in net.parameters()), x.dtype)
-    parts = [net(part.to(device, dtype)).to("cpu", torch.float64) for part in x.split(FIRST)]
-    return torch.cat(parts)
+    parts = [x[torch.from_numpy(rows)] for rows in cut(np.arange(len(x)), FIRST)]
+    return torch.cat([net(part.to(device, dtype)).to("cpu", torch.float64) for part in parts])
 
 
 def _outcome(net: nn.Module, x: Tensor, labels: NDArray[np.int64], device: str) -> Outcome | None:
@@ -106,16 +105,6 @@ def _outcome(net: nn.Module, x: Tensor, labels: NDArray[np.int64], device: str) 
         return None
     losses = nn.functional.cross_entropy(logits, wanted, reduction="none")
     return Outcome(losses.numpy(), (logits.argmax(1) == wanted).numpy())
-
-
-def _near_chance(hits: int, count: int, chance: float) -> bool:
-    """Return whether so many hits are in keeping with chance, and not with a network half as good as
-    a perfect one."""
-    useful = (1 + chance) / 2
-    at_most = sum(
-        math.comb(count, k) * useful**k * (1 - useful) ** (count - k) for k in range(hits + 1)
-    )
-    return hits / count <= chance + 2 * math.sqrt(chance * (1 - chance) / count) and at_most < RARE
 
 
 def _better(

@@ -81,6 +81,8 @@ class PreparedAdapt:
         predictors = {key: self._predictor(m, run) for key, m in methods.items()}
         self.probe.check(predictors)
         check_batch_size(predictors[name], self.stream, self.single, self.job.inputs.window)
+        if getattr(predictors[name], "by_image", False):
+            single_values(self.model, self.example, self.device)
         shifts, chosen = self.stream.shifts, self.job.inputs.study
         digest = model_digest(self.model)
         with kept_memory():
@@ -104,6 +106,7 @@ class PreparedAdapt:
                     batch_norm=uses_batch(predictors[name]),
                     largest=largest_batch(self.stream, self.job.inputs.window),
                 ),
+                *([] if self._told_chance() else alarms.chance(traces, self.num_classes)),
             ],
             summary=[
                 *summarize.lines(metrics, shifts, names, same=same),
@@ -112,6 +115,10 @@ class PreparedAdapt:
             ],
             extra={"audit": audit.plain(self.findings)},
         )
+
+    def _told_chance(self) -> bool:
+        """Return whether the audit has warned of source's accuracy already."""
+        return any(f.what == "source" and f.state == "warning" for f in self.findings)
 
     def _predictor(self, method: Method, run: Run) -> Any:
         """Call a method's hook, with a generator of its own."""
@@ -202,11 +209,7 @@ class AdaptBench:
 
         from kdst_adapt import audit, audit_model, audit_source, data, models, settings, study
         from kdst_adapt import classes as labelling
-        from kdst_adapt.kit import (
-            changes_its_input,
-            keep_statistics_of_training,
-            protect_input,
-        )
+        from kdst_adapt.kit import keep_statistics_of_training
         from kdst_adapt.protocol import Stream
 
         inputs: AdaptInputs = job.inputs
@@ -223,13 +226,12 @@ class AdaptBench:
         check_channels(inputs, example.shape[1])
         model, several = models.with_logits_only(model, example, device)
         classes = models.num_classes(model, example, device)
-        writes = changes_its_input(model, example)
-        if writes:
-            protect_input(model)
+        mended = audit_model.mend_forward(model, example)
         shifts, named, doubt = labelling.assign(shifts, classes, model, inputs.classes)
         files = [*audit.of_pixels(shifts), *audit.of_files(shifts, named, doubt)]
         shifts = settings.arrange(shifts, inputs.setting)
         study.check(inputs.study, shifts, job.method.name)
+        study.check_images(inputs)
         for shift in shifts:
             check_labels(shift.labels, classes, shift.key)
         size = inputs.batch_size or (50 if inputs.data == "digits" else 200)
@@ -247,6 +249,7 @@ class AdaptBench:
         probe = study.probe(inputs, stream, classes)
         findings = [
             *audit.of_stream(stream, classes),
+            *audit.of_window(inputs.window, size),
             *files,
             *audit_model.examine(
                 model,
@@ -257,7 +260,7 @@ class AdaptBench:
             ),
             *audit_source.of_source(model, device, shifts),
         ]
-        findings += [audit_model.of_input()] if writes else []
+        findings += mended
         findings += [audit_model.of_outputs()] if several else []
         if single:
             keep_statistics_of_training(model, single)
@@ -308,6 +311,7 @@ class AdaptBench:
         from kdst_adapt import study
 
         study.check_method(inputs.study, method.name)
+        study.check_images(inputs)
         if "source" in method.description.needs and not inputs.source and inputs.data != "digits":
             raise needs_source(method.name)
 
@@ -433,16 +437,27 @@ def check_channels(inputs: AdaptInputs, channels: int) -> None:
 
 
 def single_values(model: "nn.Module", example: "Tensor", device: str) -> list[str]:
-    """Return the names of BatchNorm layers with one value a channel for one image, so no statistics."""
+    """Return the names of BatchNorm layers with one value a channel for one image, so no statistics.
+
+    KdstError where such a layer has none of training either.
+    """
     from kdst_adapt.kit import BATCH_NORMS, adaptable_copy
-    from kdst_adapt.wiring import inputs_of
+    from kdst_adapt.wiring import inputs_of, sample
 
     clone = adaptable_copy(model, device, batch_statistics=False)
     norms = {n: m for n, m in clone.named_modules() if isinstance(m, BATCH_NORMS)}
-    trained = {n: m for n, m in norms.items() if m.running_mean is not None}
     dtype = next((p.dtype for p in clone.parameters()), example.dtype)
-    shapes = inputs_of(clone, trained, example[:1].to(device, dtype))
-    return [n for n, shape in shapes.items() if math.prod(shape) == shape[1]]
+    images = sample(example, tuple(example.shape[1:])).to(device, dtype)
+    shapes = inputs_of(clone, norms, images)
+    single = [n for n, shape in shapes.items() if math.prod(shape) == shape[0] * shape[1]]
+    bare = [n for n in single if norms[n].running_mean is None]
+    if bare:
+        raise KdstError(
+            f"one image alone has no statistics for the model's BatchNorm layer {bare[0]}, which has one"
+            " value a channel and keeps none of training.\nGive --batch-size 2 or more and at least two"
+            " images"
+        )
+    return single
 
 
 def check_batch_size(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from kdst_adapt.surroundings import gradients
 from kdst_adapt.update import UpdateOptions
-from kdst_adapt.wiring import in_layout, sample, try_out
+from kdst_adapt.wiring import first_input, in_layout, sample, try_out
 from kdst_core.contracts import AdaptRequest, Diagnostics
 from kdst_core.errors import KdstError
 
@@ -50,13 +50,14 @@ def keep_statistics_of_training(model: nn.Module, single: Sequence[str]) -> None
         norm: Any = model.get_submodule(name)
         norm.register_buffer("trained_mean", norm.running_mean, persistent=False)
         norm.register_buffer("trained_var", norm.running_var, persistent=False)
-        norm.register_forward_pre_hook(_take_trained)
+        norm.register_forward_pre_hook(_take_trained, with_kwargs=True)
         norm.register_forward_hook(_give_back, always_call=True)
 
 
-def _take_trained(norm: Any, args: tuple[Any, ...]) -> None:
+def _take_trained(norm: Any, args: tuple[Any, ...], named: dict[str, Any]) -> None:
     """Give a layer the statistics of training for one call when its input has none."""
-    if norm.running_mean is None and args[0].numel() == args[0].shape[1]:
+    x = first_input(args, named)
+    if norm.running_mean is None and x.numel() == x.shape[1]:
         norm.running_mean, norm.running_var = norm.trained_mean, norm.trained_var
         norm.borrowed = True
 
@@ -77,26 +78,6 @@ def single_precision(model: nn.Module) -> bool:
     if halves:
         model.float()
     return halves
-
-
-@torch.no_grad()
-def changes_its_input(model: nn.Module, x: Tensor) -> bool:
-    """Return whether a model writes into the images (B, C, H, W) that it is given."""
-    clone = copy.deepcopy(model).to("cpu").eval()
-    images = x.to("cpu", next((p.dtype for p in clone.parameters()), x.dtype))
-    given = images.clone()
-    clone(given)
-    return not torch.equal(given, images)
-
-
-def protect_input(model: nn.Module) -> None:
-    """Let a model, and copies of it, work on a copy of the images that it is given."""
-    model.register_forward_pre_hook(_copied_input)
-
-
-def _copied_input(_model: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return the arguments of a call with their tensors copied."""
-    return tuple(a.clone() if isinstance(a, Tensor) else a for a in args)
 
 
 def adaptable_copy(model: nn.Module, device: str, *, batch_statistics: bool = True) -> nn.Module:

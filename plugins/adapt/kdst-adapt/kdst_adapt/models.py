@@ -30,6 +30,11 @@ def load(inputs: AdaptInputs, live: Any = None) -> nn.Module:
     One of half precision becomes one of float32, and has an attribute `was_half` that is true.
     """
     model = _load(inputs, live)
+    if any(t.is_meta for t in (*model.parameters(), *model.buffers())):
+        raise KdstError(
+            f"the model ({type(model).__name__}) lies on the device meta, so that its weights have no"
+            " values.\nMake it on a real device and load its weights"
+        )
     if single_precision(model):
         model.was_half = True  # type: ignore[assignment]
     return model
@@ -187,7 +192,12 @@ def num_classes(model: nn.Module, x: Tensor, device: str) -> int:
         raise KdstError(f"the model must return logits (B, classes), it returned {_told(logits)}")
     if not logits.isfinite().all():
         raise KdstError("the model returns NaN or infinite logits on the first images")
-    if logits.shape[1] > 1 and logits.min() >= 0 and (logits.sum(1) - 1).abs().max() < PROBABLE:
+    if logits.shape[1] < 2:
+        raise KdstError(
+            f"the model returns {logits.shape[1]} logit for an image; methods need one for each class, so"
+            " two or more.\nOf one logit z for two classes make two: 0 and z"
+        )
+    if logits.min() >= 0 and (logits.sum(1) - 1).abs().max() < PROBABLE:
         raise KdstError(
             "the model returns probabilities, methods need logits.\nLeave out the softmax at its end"
         )

@@ -9,9 +9,15 @@ from torch import Tensor, nn
 
 from kdst_core.errors import KdstError, first_line
 
+PREPROCESSOR = "preprocessor_config.json"
+"""The file in which transformers says how images are normalised."""
+
 
 class Logits(nn.Module):
     """A transformers image classifier that returns its logits, behind its own normalisation."""
+
+    bare = False
+    """Whether a normalisation of the images was looked for and not found."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -54,8 +60,9 @@ def load(place: str) -> tuple[nn.Module, list[float], list[float]]:
         reason = first_line(e)
         raise KdstError(f"--model transformers:{place} cannot be read: {reason[:160]}") from e
     _refuse_random(place, loading)
-    mean, std = _normalisation(place)
-    return Logits(net), mean, std
+    preprocessor, classifier = _preprocessor(place), Logits(net)
+    classifier.bare = preprocessor is None
+    return classifier, *(_normalisation(preprocessor) if preprocessor else ([], []))
 
 
 def _refuse_random(place: str, loading: Mapping[str, Any]) -> None:
@@ -70,15 +77,25 @@ def _refuse_random(place: str, loading: Mapping[str, Any]) -> None:
         )
 
 
-def _normalisation(place: str) -> tuple[list[float], list[float]]:
-    """Return mean and standard deviation, for pixels in [0, 1], by a directory's preprocessor_config.json.
+def _preprocessor(place: str) -> Path | None:
+    """Return the preprocessor_config.json of a directory, or of a model stored by its name."""
+    path = Path(place) / PREPROCESSOR
+    if not path.parent.is_dir():
+        from transformers.utils.hub import cached_file
+
+        found = cached_file(
+            place, PREPROCESSOR, local_files_only=True, _raise_exceptions_for_missing_entries=False
+        )
+        return None if found is None else Path(found)
+    return path if path.is_file() else None
+
+
+def _normalisation(path: Path) -> tuple[list[float], list[float]]:
+    """Return mean and standard deviation, for pixels in [0, 1], by a preprocessor_config.json.
 
     The preprocessor multiplies pixels of 0 to 255 by a factor, takes 1 off where it says so, and
     normalises, each step unless it is switched off; together that is one normalisation.
     """
-    path = Path(place) / "preprocessor_config.json"
-    if not path.is_file():
-        return [], []
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         mean, std = [0.0], [1.0]

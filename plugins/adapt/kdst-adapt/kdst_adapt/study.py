@@ -36,6 +36,13 @@ def check_method(study: str, method: str) -> None:
         raise KdstError(f"--study {study} needs a method that adapts, {method} does not")
 
 
+def check_images(inputs: AdaptInputs) -> None:
+    """Raise KdstError for images of a study that is not asked for."""
+    given = [f for f, v in (("--clean", inputs.clean), ("--unrelated", inputs.unrelated)) if v]
+    if given and inputs.study != "energy":
+        raise KdstError(f"{given[0]} is for --study energy, this is --study {inputs.study}")
+
+
 def probe(inputs: AdaptInputs, stream: Stream, num_classes: int) -> Probe:
     """Return what measures the networks at the end of every stream; KdstError for unfit images."""
     shifts = stream.shifts

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from attrs import frozen
@@ -106,16 +107,21 @@ def inputs_of(
     shapes: dict[str, tuple[int, ...]] = {}
     names = {id(m): name for name, m in layers.items()}
 
-    def note(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        shapes.setdefault(names[id(module)], tuple(args[0].shape))
+    def note(module: nn.Module, args: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
+        shapes.setdefault(names[id(module)], tuple(first_input(args, named).shape))
 
-    hooks = [m.register_forward_pre_hook(note) for m in layers.values()]
+    hooks = [m.register_forward_pre_hook(note, with_kwargs=True) for m in layers.values()]
     try:
         model(x)
     finally:
         for hook in hooks:
             hook.remove()
     return shapes
+
+
+def first_input(args: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+    """Return the first argument of a call, whether it was given by place or by name."""
+    return args[0] if args else next(iter(named.values()))
 
 
 @contextmanager

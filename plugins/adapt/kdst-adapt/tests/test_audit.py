@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import kdst_core
-from kdst_adapt import audit, audit_source
+from kdst_adapt import alarms, audit, audit_source
 from kdst_adapt.data import Shift
 from kdst_adapt.protocol import Stream
 
@@ -87,7 +87,7 @@ def test_images_that_source_is_tried_on_are_called_what_they_are(
 def test_chance_is_told_from_as_few_images_as_can_tell_it(
     hits: int, count: int, classes: int, near: bool
 ) -> None:
-    assert audit_source._near_chance(hits, count, 1 / classes) is near
+    assert alarms.near_chance(hits, count, 1 / classes) is near
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])

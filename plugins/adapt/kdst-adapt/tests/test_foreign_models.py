@@ -206,7 +206,7 @@ def test_preprocessors_are_obeyed(
     tmp_path: Path, content: str, mean: list[float], std: list[float]
 ) -> None:
     (tmp_path / "preprocessor_config.json").write_text(content, encoding="utf-8")
-    found = pretrained._normalisation(str(tmp_path))
+    found = pretrained._normalisation(tmp_path / pretrained.PREPROCESSOR)
     assert found[0] == pytest.approx(mean)
     assert found[1] == pytest.approx(std)
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from kdst_adapt.kit import BATCH_NORMS
+from kdst_adapt.wiring import first_input
 
 
 class MixStatistics:
@@ -22,9 +23,14 @@ class MixStatistics:
         self.share = 1 / (prior + 1)
 
     @torch.no_grad()
-    def __call__(self, norm: nn.modules.batchnorm._BatchNorm, args: tuple[Tensor, ...]) -> None:
+    def __call__(
+        self,
+        norm: nn.modules.batchnorm._BatchNorm,
+        args: tuple[Tensor, ...],
+        named: dict[str, Tensor],
+    ) -> None:
         """Set the statistics for an input (B, C, ...)."""
-        values = args[0].detach().transpose(0, 1).flatten(1)
+        values = first_input(args, named).detach().transpose(0, 1).flatten(1)
         variance = values.var(1, correction=min(1, values.shape[1] - 1))
         norm.running_mean = torch.lerp(self.mean, values.mean(1), self.share)
         norm.running_var = torch.lerp(self.variance, variance, self.share)
@@ -34,5 +40,5 @@ def mix_statistics(model: nn.Module, prior: float) -> nn.Module:
     """Let every BatchNorm that has statistics of training mix them with its input's; return the model."""
     for module in model.modules():
         if isinstance(module, BATCH_NORMS) and module.running_mean is not None:
-            module.register_forward_pre_hook(MixStatistics(module, prior))
+            module.register_forward_pre_hook(MixStatistics(module, prior), with_kwargs=True)
     return model
