@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-GAP = 8
-LABEL = 20
+GAP = 16
+LABEL = 40
 INK, PAPER = (125, 125, 120), (255, 255, 255, 0)
-ACROSS = 520
-"""Pixels that a grid of small images is enlarged to, without smoothing, so that labels stay legible."""
+ACROSS = 1040
+"""Pixels that a grid of small images is enlarged to, without smoothing: twice what a report shows it at,
+so that labels stay legible on any screen."""
 
 
 def png(picture: Any) -> bytes:
@@ -61,14 +62,14 @@ def grid(rows: Sequence[Sequence[Tensor]], labels: Sequence[Sequence[str]]) -> b
     scale = max(1, ACROSS // (columns * width))
     cell = (width * scale + GAP, height * scale + LABEL + GAP)
     canvas = Image.new("RGBA", (columns * cell[0] - GAP, len(rows) * cell[1] - GAP), PAPER)
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=14)
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=28)
     for y, (row, names) in enumerate(zip(rows, labels, strict=True)):
         for x, (image, name) in enumerate(zip(row, names, strict=True)):
             picture = to_pil(image).convert("RGB")
             picture = picture.resize((width * scale, height * scale), Image.Resampling.NEAREST)
             corner = (x * cell[0], y * cell[1])
             text = _fitted(draw, name, font, width * scale)
-            draw.text((corner[0], corner[1] + 1), text, fill=INK, font=font)
+            draw.text((corner[0], corner[1] + 2), text, fill=INK, font=font)
             canvas.paste(picture, (corner[0], corner[1] + LABEL))
     return png(canvas)
 

@@ -96,7 +96,7 @@ def _comparison(result: Mapping[str, Any], directory: Path) -> Figure:
         f" more). Without control: the same noise, the target prompt alone.{rows}"
     )
     picture = _read(result, directory, "comparison.png")
-    return Figure("Source, edit, difference", caption, png=picture, pixelated=True)
+    return Figure("Source, edit, difference", caption, png=picture)
 
 
 def _words(result: Mapping[str, Any], directory: Path) -> Figure:
@@ -106,7 +106,7 @@ def _words(result: Mapping[str, Any], directory: Path) -> Figure:
         " over steps, heads and the layers of one resolution."
     )
     picture = _read(result, directory, "words.png")
-    return Figure("Where the words attend", caption, png=picture, pixelated=True)
+    return Figure("Where the words attend", caption, png=picture)
 
 
 def _mask(result: Mapping[str, Any], directory: Path) -> Figure:
@@ -150,7 +150,7 @@ def _sheets(result: Mapping[str, Any], directory: Path, titles: Sequence[str]) -
         name = "sheet.png" if number == 0 else f"sheet-{number + 1}.png"
         picture = _read(result, directory, name)
         caption = "One edit over a grid of parameters; all come from one source branch."
-        figures.append(Figure(f"Contact sheet: {title}", caption, png=picture, pixelated=True))
+        figures.append(Figure(f"Contact sheet: {title}", caption, png=picture))
     return figures
 
 

@@ -54,6 +54,7 @@ def test_a_run_writes_pictures_measures_and_a_report(tmp_path: Path) -> None:
     with Image.open(result.directory / made["edit.png"]) as picture:
         assert picture.size == (32, 32)
     page = result.report.read_text(encoding="utf-8")
+    assert page.count("class=pixelated") == 1  # the mask; pictures with labels are drawn smoothly
     for text in ("Token alignment", "Where the words attend", "Contact sheet", "kdst run p2p"):
         assert text in page
     assert any("blue" in line and "red (2)" in line for line in result.summary)
