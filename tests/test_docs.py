@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from doctest import script_from_examples
 from itertools import pairwise
 from pathlib import Path
 
@@ -102,8 +103,9 @@ CONSOLE = [b for b in ALL if b.language in ("console", "bash", "sh") and b.mark 
 
 @pytest.mark.parametrize("block", [b for b in ALL if b.language != "text"], ids=str)
 def test_a_block_is_written_in_its_language(block: Block) -> None:
-    if block.language == "python":
-        for module, name in imported(ast.parse(block.text)):
+    if block.language in ("python", "pycon"):
+        source = block.text if block.language == "python" else script_from_examples(block.text)
+        for module, name in imported(ast.parse(source)):
             found = importlib.import_module(module)
             assert not name or hasattr(found, name) or importlib.import_module(f"{module}.{name}")
     elif block.language == "toml":
