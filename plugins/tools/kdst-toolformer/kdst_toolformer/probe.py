@@ -70,6 +70,11 @@ def plainly(model: PlainModel, texts: Sequence[list[int]]) -> list[Tensor]:
             f"the model {name} cannot be read as a causal language model ({reason}).\nIt must take"
             " input_ids (B, T) and give logits (B, T, V); some layouts do so in --dtype float32 only"
         ) from e
+    if not all(bool(logits.isfinite().all()) for logits in (short, found[0])):
+        raise KdstError(
+            f"the model {name} says what is no number (NaN or infinite logits): its weights are damaged,"
+            " or too large for their precision.\nGet the files again, or try --dtype float32"
+        )
     apart = furthest([short], [found[0][: len(first)]])
     if apart > max(CAUSAL, WITHIN.get(model.dtype, HALF)):
         raise KdstError(

@@ -152,6 +152,13 @@ def test_what_is_no_causal_language_model_is_refused():
         choose(pair.eval(), TOKENS)
 
 
+def test_a_model_whose_weights_are_no_numbers_is_not_called_anything_else():
+    model = layouts.model("llama", SIZE)
+    model.model.layers[0].mlp.up_proj.weight.data[0, 0] = torch.nan
+    with pytest.raises(KdstError, match="says what is no number"):
+        choose(model, TOKENS)
+
+
 def test_the_window_of_layers_is_not_the_context_of_the_model():
     assert CausalModel(model_of("gemma3, window")).context == 256
     assert CausalModel(model_of("mistral, window")).context == 256

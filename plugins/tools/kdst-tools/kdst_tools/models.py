@@ -8,6 +8,7 @@ from kdst_core.errors import KdstError, first_line
 from kdst_core.files import whole_folder
 from kdst_tools import configs, gguf
 from kdst_tools.begin import put_before
+from kdst_tools.whole import require_whole
 
 Pair = tuple[Any, Any]
 """A model of transformers, in evaluation mode, and its fast tokenizer."""
@@ -42,7 +43,9 @@ def _pretrained(name: str, device: str, as_saved: bool) -> Pair:
     dtype = "auto" if as_saved else dtype
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
-        model: Any = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, use_safetensors=True)
+        found: Any = AutoModelForCausalLM.from_pretrained(
+            name, dtype=dtype, use_safetensors=True, output_loading_info=True
+        )
     except Exception as e:
         reason = first_line(e)
         raise KdstError(
@@ -50,6 +53,8 @@ def _pretrained(name: str, device: str, as_saved: bool) -> Pair:
             " causal language model and its tokenizer were saved in, a .gguf file, or a hub id"
             " (owner/name)"
         ) from e
+    model, told = found
+    require_whole(told, f"--model {given}")
     return check(model.to(device).eval(), tokenizer, given)
 
 

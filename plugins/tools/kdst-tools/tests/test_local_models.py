@@ -1,9 +1,11 @@
 """Question answering and translation by models from a directory: tiny random ones here."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     BertConfig,
@@ -15,6 +17,8 @@ from transformers import (
 
 from kdst_core.contracts import Document
 from kdst_core.errors import KdstError
+from kdst_tools import layouts
+from kdst_tools import models as loaded
 from kdst_tools.tools import qa, translate
 from kdst_tools.tools.local import _best_span
 
@@ -119,3 +123,25 @@ def test_a_directory_without_a_model_is_one_line(tmp_path: Path) -> None:
             factory(str(tmp_path))
         with pytest.raises(KdstError, match="no such directory"):
             factory("nowhere")
+
+
+def test_weights_that_files_lack_are_not_made_up(extractive: Path, tmp_path: Path) -> None:
+    shutil.copytree(extractive, tmp_path / "model")
+    weights = load_file(extractive / "model.safetensors")
+    weights.pop("qa_outputs.weight")
+    save_file(weights, tmp_path / "model" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(KdstError, match=r"not whole: its files lack the weight qa_outputs\.weight"):
+        qa.make(str(tmp_path / "model"))
+
+
+def test_a_language_model_without_some_weights_is_refused(tmp_path: Path) -> None:
+    model, words = layouts.model("llama", 400), layouts.tokenizer()
+    model.save_pretrained(tmp_path)
+    words.save_pretrained(tmp_path)
+    assert loaded.load(str(tmp_path), "cpu")[0].config.vocab_size == 400
+    weights = load_file(tmp_path / "model.safetensors")
+    for name in ("lm_head.weight", "model.layers.1.mlp.up_proj.weight"):
+        weights.pop(name)
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(KdstError, match=r"lack the weight lm_head\.weight and 1 more"):
+        loaded.load(str(tmp_path), "cpu")

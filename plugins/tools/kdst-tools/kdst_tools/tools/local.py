@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from kdst_core.errors import KdstError, first_line
+from kdst_tools.whole import require_whole
 
 MAX_INPUT = 512
 """Tokens of an input; what is longer is cut at its end."""
@@ -32,13 +33,14 @@ def load(path: Path, auto: str) -> tuple[Any, Any]:
     import transformers
 
     try:
-        model = getattr(transformers, auto).from_pretrained(
-            path, local_files_only=True, use_safetensors=True
+        model, told = getattr(transformers, auto).from_pretrained(
+            path, local_files_only=True, use_safetensors=True, output_loading_info=True
         )
         tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
     except (OSError, ValueError) as error:
         reason = first_line(error)
         raise KdstError(f"{path} cannot be loaded as {auto}: {reason}") from error
+    require_whole(told, str(path))
     return model.eval(), tokenizer
 
 
