@@ -48,8 +48,8 @@ class ToolsInputs:
     )
     problems: str | None = option(
         None,
-        "Problems to measure on: tiny (held out, generated), svamp:FILE, asdiv:FILE, mawps:FILE, or"
-        " none. Default: tiny on tiny, else none.",
+        "Problems to measure on: tiny (held out, generated), svamp:FILE, asdiv:FILE, mawps:FILE,"
+        " gsm8k:FILE (JSON lines), or none. Default: tiny on tiny, else none.",
     )
     problem_count: int = option(500, "Most problems.", min=1)
     held_out: Path | None = option(

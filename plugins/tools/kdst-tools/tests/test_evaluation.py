@@ -1,6 +1,8 @@
 """Readers, protocol and measures of the evaluation."""
 
 import datetime
+import gzip
+import json
 import math
 import os
 from pathlib import Path
@@ -45,6 +47,52 @@ def test_hand_checked_problems_have_their_numbers_and_answers(name: str, count: 
         assert problems[index].answer == answer
         assert is_right(f" {answer}.", problems[index])
         assert not is_right(f" {int(answer) + 1}.", problems[index])
+
+
+SOLVED = [
+    {
+        "question": "A book costs $ 1,200.\nHow much are two?",
+        "answer": "<<1200*2=2400>>\n#### 2,400",
+    },
+    {"question": "What is left?", "answer": "#### no\nIt is less.\n#### -5"},
+    {"question": "How much?", "answer": "#### $0.50 "},
+]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_problems_of_gsm8k_have_the_number_behind_the_last_mark(
+    tmp_path: Path, packed: bool
+) -> None:
+    path = tmp_path / ("test.jsonl.gz" if packed else "test.jsonl")
+    lines = "\n".join(map(json.dumps, SOLVED)).encode() + b"\n\n"
+    path.write_bytes(gzip.compress(lines) if packed else lines)
+    problems = load(f"gsm8k:{path}", 10)
+    assert [problem.answer for problem in problems] == ["2400", "-5", "0.5"]
+    assert problems[0].prompt == "A book costs $ 1,200. How much are two? The answer is"
+    assert is_right(" 2,400 dollars", problems[0])
+    assert len(load(f"gsm8k:{path}", 2)) == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("[]", "line 2"),
+        ("{}", "question"),
+        ('{"question": "a", "answer": "5"}', "no ####"),
+        ('{"question": "a", "answer": "#### five"}', "five"),
+        ('{"question": 5, "answer": "#### 5"}', "line 2"),
+        ('{"question": "a", "answer": "#### inf"}', "inf"),
+        ("no", "line 2"),
+    ],
+)
+def test_another_file_is_not_taken_for_gsm8k(tmp_path: Path, line: str, said: str) -> None:
+    path = tmp_path / "test.jsonl"
+    path.write_text(f"{json.dumps(SOLVED[0])}\n{line}\n")
+    with pytest.raises(KdstError, match=said):
+        load(f"gsm8k:{path}", 10)
+    path.write_text("\n")
+    with pytest.raises(KdstError, match="empty"):
+        load(f"gsm8k:{path}", 10)
 
 
 def test_numbers_are_put_back_without_needless_zeros() -> None:

@@ -21,7 +21,7 @@ class Problem:
 
 
 def load(name: str, count: int) -> list[Problem]:
-    """Return at most so many problems of `tiny`, `svamp:FILE`, `asdiv:FILE`, `mawps:FILE` or `none`.
+    """Return at most so many problems of `tiny`, `none`, or NAME:FILE of svamp, asdiv, mawps, gsm8k.
 
     KdstError for another name, or a file that is not of the kind.
     """
@@ -34,12 +34,17 @@ def load(name: str, count: int) -> list[Problem]:
         from kdst_tools import tiny
 
         return tiny.problems(count)
-    known = {"svamp": readers.svamp, "asdiv": readers.masked, "mawps": readers.masked}
+    known = {
+        "svamp": readers.svamp,
+        "asdiv": readers.masked,
+        "mawps": readers.masked,
+        "gsm8k": readers.gsm8k,
+    }
     if kind not in known:
         allowed = [*known, "tiny", "none"]
         hint = (
             did_you_mean(kind, allowed)
-            or " Allowed: svamp:FILE, asdiv:FILE, mawps:FILE, tiny, none"
+            or " Allowed: svamp:FILE, asdiv:FILE, mawps:FILE, gsm8k:FILE, tiny, none"
         )
         raise KdstError(f"--problems {name}: there is no set {kind!r}.{hint}")
     if not Path(file).is_file():

@@ -1,16 +1,21 @@
-"""Readers of SVAMP (JSON), and of ASDiv and MAWPS as CSV files whose numbers are masked."""
+"""Readers of SVAMP (JSON), of GSM8K (JSON lines), and of ASDiv and MAWPS as CSV files with masks."""
 
 import csv
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
 
 from kdst_core.errors import KdstError
 from kdst_tools.evaluation.problems import Problem
+from kdst_tools.lines import numbered_lines
 
 ENDING = "The answer is"
 """What follows every question, so that a number comes next."""
+
+FINAL = "####"
+"""What stands before the final answer in a solution of GSM8K."""
 
 _MASK = re.compile(r"\bnumber(\d+)\b")
 
@@ -23,6 +28,37 @@ def svamp(path: Path) -> list[Problem]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise KdstError(
             f"{path} is not SVAMP.json: a list of objects with Body, Question and Answer ({error!r})"
+        ) from error
+
+
+def gsm8k(path: Path) -> list[Problem]:
+    """Return the problems of a file of GSM8K, plain or compressed; KdstError for another file.
+
+    Each line has a question and an answer, of which what stands behind the last `####` counts.
+    """
+    skipped: list[str] = []
+    found = [
+        _solved(path, number, line)
+        for number, line in numbered_lines(path, skipped)
+        if line.strip()
+    ]
+    if skipped or not found:
+        raise KdstError(f"{path} is not a file of GSM8K: {', '.join(skipped[:3]) or 'it is empty'}")
+    return found
+
+
+def _solved(path: Path, number: int, line: str) -> Problem:
+    """The problem of a line; KdstError that names the line where it has none."""
+    try:
+        row = json.loads(line)
+        _, mark, answer = row["answer"].rpartition(FINAL)
+        if not mark:
+            raise ValueError(f"the answer has no {FINAL}")
+        return _problem(row["question"], re.sub(r"[$,\s]", "", answer))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise KdstError(
+            f"{path}, line {number}, is no problem of GSM8K: an object with question, and answer with"
+            f" {FINAL} before a number ({error!r})"
         ) from error
 
 
@@ -74,4 +110,7 @@ def _problem(question: str, answer: Any) -> Problem:
 
 def _written(number: Any) -> str:
     """Return a number without needless zeros; ValueError for what is none."""
-    return f"{float(number):.12g}"
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError(f"{number} is no finite number")
+    return f"{value:.12g}"
