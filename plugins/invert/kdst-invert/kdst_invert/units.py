@@ -23,8 +23,9 @@ UNIT = regex.compile(rf"(?V1){PATTERN}")
 PIECE = regex.compile(rf"(?V1)(?:{PATTERN}|\S)\s*")
 SAME = str.maketrans(
     {"−": "-", "﹣": "-", "－": "-", "–": "-", "’": "'", "٫": ".", "٬": ",", "％": "%"}
+    | dict.fromkeys(map(chr, (0xAD, 0x200B, 0x2060, 0xFEFF, *range(0xFE00, 0xFE10))), "")
 )
-"""Marks that mean the same as others."""
+"""Marks that mean the same as others, and those that are not seen: soft hyphens, joins, variants."""
 
 MONTH = (
     "Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|"

@@ -1,10 +1,12 @@
 """Embedders: MiniLM's pinned weights, pooling, functions, and a service on this machine."""
 
 import json
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -93,6 +95,48 @@ def test_batches_hold_texts_of_one_length_once() -> None:
 def test_an_embedder_that_cannot_be_had_is_one_line(given: dict[str, str], said: str) -> None:
     with pytest.raises(KdstError, match=said):
         choose(InvertInputs(**given), "cpu")
+
+
+FUNCTIONS = "some_module:constant"
+
+
+@pytest.fixture
+def some_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module with a function whose vectors have length 1."""
+    made: Any = ModuleType("some_module")
+    made.constant = lambda texts: [[0.6, 0.8]] * len(texts)
+    monkeypatch.setitem(sys.modules, "some_module", made)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"pooling": "cls"}, "--pooling cls is for an encoder in a directory"),
+        ({"embedder": FUNCTIONS, "pooling": "mean"}, "--pooling mean is for an encoder"),
+        ({"embedder": "st:some", "pooling": "cls"}, "--pooling cls is for an encoder"),
+        ({"endpoint": "http://x"}, "--endpoint is only heard with --embedder endpoint"),
+        ({"embedder": FUNCTIONS, "dimensions": 2}, "--dimensions is only heard with"),
+        ({"embedder": "a/b", "endpoint_model": "m"}, "--endpoint-model is only heard with"),
+        ({"embedder": FUNCTIONS, "normalise": False}, "--normalise: the vectors of .* have length"),
+    ],
+)
+@pytest.mark.usefixtures("some_module")
+def test_no_option_is_passed_over_in_silence(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(KdstError, match=said):
+        choose(InvertInputs(**given), "cpu")
+
+
+@pytest.mark.usefixtures("some_module")
+def test_options_that_say_what_is_so_are_heard() -> None:
+    found = choose(InvertInputs(embedder=FUNCTIONS, normalise=True), "cpu")
+    assert (found.dimension, found.normalised) == (2, True)
+
+
+def test_a_function_whose_vectors_change_their_length_is_refused() -> None:
+    lengths = iter([2, 3])
+    found = as_embedder(lambda texts: torch.ones(len(texts), next(lengths)), "f")
+    with pytest.raises(KdstError, match="vectors of 3 numbers, 2 before"):
+        found(["a"])
 
 
 def test_a_folder_without_an_encoder_is_one_line(tmp_path: Path) -> None:

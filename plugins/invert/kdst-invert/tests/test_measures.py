@@ -84,6 +84,10 @@ def test_units_keep_signs_marks_and_scripts(text: str, wanted: list[str]) -> Non
     assert units(text) == wanted
 
 
+def test_marks_that_are_not_seen_are_no_units() -> None:
+    assert units("Mül\u00adler \u2695\ufe0f \u200bda") == units("Müller \u2695 da")
+
+
 def test_unit_f1_tells_what_words_do_not() -> None:
     assert measures.token_f1("excess of 5", "excess of -5") == 1
     assert measures.unit_f1("excess of 5", "excess of -5") == pytest.approx(2 / 3)

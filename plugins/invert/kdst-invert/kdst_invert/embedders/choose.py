@@ -21,6 +21,8 @@ from kdst_invert.inputs import InvertInputs
 from kdst_invert.precision import Precision, Settled, precision_of
 
 KEY = "OPENAI_API_KEY"
+FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+"""`module:function`."""
 
 
 @frozen
@@ -59,8 +61,46 @@ def choose(inputs: InvertInputs, device: str, precision: Precision = "auto") -> 
     """The embedder that the options name, with their prefix. precision: of an encoder loaded here."""
     if inputs.prefix and inputs.prompt is not None:
         raise KdstError("give --prefix or --prompt, not both: either is put before every text")
+    _check_heard(inputs)
     found = _named(inputs, device, precision)
+    wanted = inputs.normalise
+    if _kind(inputs.embedder) in ("minilm", "function") and wanted not in (None, found.normalised):
+        have = "have" if found.normalised else "do not have"
+        raise KdstError(
+            f"--normalise: the vectors of {inputs.embedder} {have} length 1, whatever is asked; leave it out"
+        )
     return prefixed(found, inputs.prefix or getattr(found, "prompt", ""))
+
+
+def _kind(name: str) -> str:
+    """What an embedder's name stands for: minilm, endpoint, library, function, or a place."""
+    if name in ("minilm", "endpoint"):
+        return name
+    if name.startswith("st:"):
+        return "library"
+    return "function" if FUNCTION.fullmatch(name) else "place"
+
+
+def _check_heard(inputs: InvertInputs) -> None:
+    """Raise KdstError for an option that the named embedder would not hear."""
+    kind, name = _kind(inputs.embedder), inputs.embedder
+    own = "mean" if kind == "minilm" else None
+    if kind != "place" and inputs.pooling not in (None, own):
+        raise KdstError(
+            f"--pooling {inputs.pooling} is for an encoder in a directory or of the hub; {name} pools by"
+            " itself. Leave it out, or name a directory"
+        )
+    if kind == "endpoint":
+        return
+    for flag, value in (
+        ("--endpoint", inputs.endpoint),
+        ("--endpoint-model", inputs.endpoint_model),
+        ("--dimensions", inputs.dimensions),
+    ):
+        if value is not None:
+            raise KdstError(
+                f"{flag} is only heard with --embedder endpoint, and --embedder is {name}; leave one out"
+            )
 
 
 def _named(inputs: InvertInputs, device: str, precision: Precision) -> Embedder:
@@ -74,12 +114,9 @@ def _named(inputs: InvertInputs, device: str, precision: Precision) -> Embedder:
         return _endpoint(inputs)
     if name.startswith("st:"):
         return library_model(name.removeprefix("st:"), name, device, inputs)
-    if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
+    if FUNCTION.fullmatch(name):
         return as_embedder(_import(name), name)
-    directory = _directory(name)
-    if inputs.endpoint is not None:
-        raise KdstError("--endpoint is only asked with --embedder endpoint")
-    return encoder_of(directory, inputs, device, precision)
+    return encoder_of(_directory(name), inputs, device, precision)
 
 
 def _is_place(name: str) -> bool:

@@ -25,7 +25,12 @@ class Function:
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """Return (n, D) float32; KdstError when the function returns something else."""
-        return vectors_of(self.function(list(texts)), len(texts), self.name)
+        found = vectors_of(self.function(list(texts)), len(texts), self.name)
+        if len(texts) and found.shape[1] != self.dimension:
+            raise KdstError(
+                f"{self.name} returned vectors of {found.shape[1]} numbers, {self.dimension} before"
+            )
+        return found
 
 
 def vectors_of(found: Any, count: int, name: str) -> Tensor:
