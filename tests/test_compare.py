@@ -17,6 +17,7 @@ import kdst_core
 from kdst_core.bench import Column
 from kdst_core.cli.compare import _laid_out
 from kdst_core.compare import compare, table
+from kdst_core.compare.digest import _stamp
 from kdst_core.compare.plan import parse_seeds, variants
 from kdst_core.errors import KdstError
 from kdst_core.options import Given
@@ -270,3 +271,25 @@ def test_a_table_too_wide_for_the_terminal_is_turned_round() -> None:
         console.print(_laid_out(console, grid, ""))
         assert out.getvalue().splitlines()[0].rstrip() == first
         out.truncate(out.seek(0))
+
+
+def test_what_lies_deep_in_a_folder_and_a_factory_are_part_of_a_runs_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    image = tmp_path / "data" / "cat" / "0.png"
+    image.parent.mkdir(parents=True)
+    image.write_bytes(b"one")
+    (tmp_path / "mine.py").write_text("def build(): ...\n")
+    for value, change in (
+        ("folder:data", lambda: image.write_bytes(b"other")),
+        ("folder:data", lambda: image.rename(image.with_name("1.png"))),
+        ("mine:build", lambda: (tmp_path / "mine.py").write_text("def build(): return 1\n")),
+    ):
+        before = _stamp(value)
+        assert before
+        assert before == _stamp(value)
+        change()
+        assert before != _stamp(value)
+    assert not _stamp("nowhere:build")
+    assert not _stamp("resnet20")

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,11 @@ from typing import Any
 from kdst_core import __version__, registry
 from kdst_core.api import Command
 from kdst_core.options import Given, build, plain
+
+MOST = 100_000
+"""Files of a folder that are looked at; of those beyond it, only their folders are."""
+FACTORY = re.compile(r"([A-Za-z_][\w.]*):[A-Za-z_]\w*")
+"""A function of a module, `my_package.my_module:build`."""
 
 
 def digest(chosen: Command, merged: Mapping[str, Given]) -> str:
@@ -56,11 +63,35 @@ def _version(package: str) -> str:
 
 
 def _stamp(value: Any) -> list[tuple[str, int, int]]:
-    """Return name, size and time of change of the file or the folder's files that a value names."""
+    """Return name, size and time of change of what a value names: a file, a folder's files, a module."""
     if not isinstance(value, str) or not value:
         return []
     place = Path(value if Path(value).exists() else value.partition(":")[2] or value)
     if not place.exists():
-        return []
-    files = sorted(place.iterdir()) if place.is_dir() else [place]
-    return [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+        named = FACTORY.fullmatch(value)
+        source = _source(named[1]) if named else None
+        return [] if source is None else [_state(source, source.name)]
+    if not place.is_dir():
+        return [_state(place, place.name)]
+    found: list[tuple[str, int, int]] = []
+    for root, folders, files in os.walk(place):
+        folders.sort()
+        below = Path(root).relative_to(place)
+        names = [*folders, *sorted(files)] if len(found) < MOST else folders
+        found += [_state(Path(root, name), str(below / name)) for name in names]
+    return found
+
+
+def _state(path: Path, name: str) -> tuple[str, int, int]:
+    """Return a name, and size and time of change of a path; of a broken link those of the link."""
+    found = path.stat() if path.exists() else path.lstat()
+    return name, found.st_size, found.st_mtime_ns
+
+
+def _source(module: str) -> Path | None:
+    """Return the file of a module that lies here or is installed, None where there is none."""
+    here = Path(*module.split(".")).with_suffix(".py")
+    if here.is_file():
+        return here
+    spec = registry.find_source(module)
+    return Path(spec.origin) if spec and spec.origin and Path(spec.origin).is_file() else None
