@@ -160,9 +160,25 @@ def test_columns_that_the_text_repeats_are_personal_values() -> None:
     assert said == ["Personal data were not looked for in the texts, as was asked."]
 
 
+@pytest.mark.parametrize(
+    ("value", "text", "there"),
+    [
+        ("张伟", "张伟住在北京", True),
+        ("伟", "张伟住在北京", False),
+        ("रवि", "रवि को बुखार है", True),
+        ("O'Neil-Smith", "mrs o’neil smith came", True),
+        ("12", "room 12", False),
+    ],
+)
+def test_values_of_any_script_are_personal(value: str, text: str, there: bool) -> None:
+    values, _ = personal.values_of([text], {"who": [value]}, False)
+    assert values == [{"column who": [value]} if there else {}]
+
+
 def test_presidio_finds_what_has_a_pattern() -> None:
     pytest.importorskip("presidio_analyzer")
-    values, _ = personal.values_of(["write to anna.berg@example.org please"], {}, True)
+    values, said = personal.values_of(["write to anna.berg@example.org please"], {}, True)
+    assert "written in English" in said[0]
     assert values[0]["e-mail address"] == ["anna.berg@example.org"]
 
 

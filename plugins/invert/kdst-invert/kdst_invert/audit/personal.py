@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kdst_invert.audit.leakage import Values
-from kdst_invert.measures import says, words
+from kdst_invert.measures import says
 from kdst_invert.stores.table import Columns
+from kdst_invert.units import units
 
 LANGUAGE = "en"
 SURE = 0.4
@@ -24,6 +25,10 @@ KINDS = {
 }
 MODELS = ("en_core_web_lg", "en_core_web_md", "en_core_web_sm")
 """Models of spaCy that find names and places; the first that is installed is taken."""
+ENGLISH = (
+    "Personal data were looked for as they are written in English; in texts of other languages names,"
+    " places and dates may be missed."
+)
 PATTERNS_ONLY = (
     "Names of people and places were not looked for in the texts: no English model of spaCy is"
     " installed."
@@ -59,9 +64,16 @@ def _repeated(text: str, columns: Columns, row: int) -> dict[str, list[str]]:
         value = values[row]
         if isinstance(value, str | int) and not isinstance(value, bool):
             value = str(value)
-            if len(value) > 2 and words(value) and value != text and says(text, value):
+            if is_telling(value) and value != text and says(text, value):
                 found[f"column {name}"] = [value]
     return found
+
+
+def is_telling(value: str) -> bool:
+    """Whether a value is long enough to say something: three characters, or two of a script without
+    spaces, such as a Chinese name."""
+    count = len(units(value))
+    return count > 1 or (count == 1 and len(value.strip()) > 2)
 
 
 def _add(row: dict[str, list[str]], results: Sequence[Any], text: str) -> None:
@@ -73,7 +85,7 @@ def _add(row: dict[str, list[str]], results: Sequence[Any], text: str) -> None:
             continue
         taken.append(span)
         value = text[found.start : found.end]
-        if words(value):
+        if units(value):
             row.setdefault(KINDS[found.entity_type], []).append(value)
 
 
@@ -96,7 +108,7 @@ def _analyzer() -> tuple[Any, list[str]]:
     made = presidio.AnalyzerEngine(
         registry=registry, nlp_engine=engine, supported_languages=[LANGUAGE]
     )
-    return made, [] if model else [PATTERNS_ONLY]
+    return made, [ENGLISH] if model else [ENGLISH, PATTERNS_ONLY]
 
 
 def kinds(values: Values) -> Mapping[str, int]:
