@@ -95,6 +95,7 @@ class Measuring:
     ) -> None:
         """Compare one model's answers with the right ones, once all models have given theirs."""
         from kdst_core.statistics import wilson
+        from kdst_tools.evaluation import calling
         from kdst_tools.evaluation.protocol import is_right
 
         problems = self.prepared.judged.problems()
@@ -111,6 +112,8 @@ class Measuring:
             f"exact.{contestant.name}.low": low,
             f"exact.{contestant.name}.high": high,
         }
+        if contestant.tools:
+            self.so_far.metrics |= calling.scores(outputs, problems, contestant.name)
         self.so_far.summary.append(
             f"{contestant.name}: {right / len(problems):.1%} of {len(problems)} problems"
             f" ({low:.1%} to {high:.1%})"

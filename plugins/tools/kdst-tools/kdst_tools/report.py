@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from kdst_tools.evaluation.filtering import Truth
 
 Block = Figure | Table | Marked
+CALLING = ("before", "after", "shipped")
+"""The models that call on problems."""
 REASONS = 20
 """Reasons that the table of them has."""
 THRESHOLDS = [tau / 20 for tau in range(-20, 61)]
@@ -72,6 +74,10 @@ def _measured(run: Artifacts) -> Iterator[Block]:
     metrics = run.result["metrics"]
     if "exact.after" in metrics:
         yield pictures.exact_match(metrics, int(metrics["problems"]))
+        from kdst_tools.evaluation import calling
+
+        if lines := calling.rows(metrics, CALLING):
+            yield Table("Calls on the problems", ["", *calling.SCORES.values()], lines)
     if "training.json" in run and (rows := run.json("training.json")):
         yield pictures.training(rows)
 

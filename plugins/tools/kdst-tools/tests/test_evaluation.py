@@ -12,9 +12,10 @@ import torch
 from attrs import evolve
 
 from kdst_core import sealed
-from kdst_core.contracts import Document, ToolCall
+from kdst_core.contracts import Document, Generation, ToolCall
 from kdst_core.errors import KdstError
 from kdst_tools import tiny
+from kdst_tools.evaluation import calling
 from kdst_tools.evaluation.filtering import curve, quality
 from kdst_tools.evaluation.problems import Problem, load
 from kdst_tools.evaluation.protocol import first_number, is_right
@@ -212,3 +213,31 @@ def test_answers_and_held_out_texts_are_out_of_reach_while_a_method_works() -> N
                 read()
     assert judged.problems() == [Problem("2 + 2 =", "4")]
     assert judged.texts() == [Document("A text.", "x", day)]
+
+
+def generation(text: str, *results: str | None) -> Generation:
+    made = [ToolCall("d", 0, "Calculator", "1", result=result) for result in results]
+    return Generation(Document("p"), text, text, made)
+
+
+def test_calls_on_problems_are_scored_by_whether_they_are_made_right_and_copied() -> None:
+    outputs = [
+        generation(" 5 apples.", "5"),
+        generation(" 6 apples.", "5"),
+        generation(" 7 apples.", "7"),
+        generation(" 5 apples.", None),
+        generation(" 5 apples."),
+        generation(" 5.", "4", "5", None),
+    ]
+    found = calling.scores(outputs, [Problem("p", "5")] * 6, "after")
+    shares = {name: found[f"calls.after.{name}"] for name in calling.SCORES}
+    assert shares == {"made": 4 / 6, "right": 3 / 4, "copied": 3 / 4}
+    assert found["calls.after.made.low"] < 4 / 6 < found["calls.after.made.high"]
+    ((name, made, *_),) = calling.rows(found, ["before", "after"])
+    assert (name, made[:5]) == ("after", "66.7%")
+
+
+def test_a_model_that_makes_no_call_has_no_share_of_calls() -> None:
+    found = calling.scores([generation(" 5.")], [Problem("p", "5")], "before")
+    assert found.keys() == {f"calls.before.made{end}" for end in ("", ".low", ".high")}
+    assert calling.rows(found, ["before"])[0][2:] == ["–", "–"]

@@ -76,6 +76,16 @@ def test_a_full_run_shows_every_part(tmp_path: Path) -> None:
     assert counts.rows == [["round 1, Calculator", "9", "8", "1", "7"]]
 
 
+def test_the_calls_on_problems_stand_in_a_table(tmp_path: Path) -> None:
+    result = a_run(tmp_path)
+    for name in ("made", "right"):
+        share = f"calls.after.{name}"
+        result["metrics"] |= {share: 0.5, f"{share}.low": 0.4, f"{share}.high": 0.6}
+    table = next(b for b in content(result, tmp_path).blocks if b.title == "Calls on the problems")
+    assert isinstance(table, Table)
+    assert table.rows == [["after", "50.0% (40.0% to 60.0%)", "50.0% (40.0% to 60.0%)", "–"]]
+
+
 def test_marked_texts_are_the_texts_with_calls_between_their_characters(tmp_path: Path) -> None:
     a_run(tmp_path)
     rows = [json.loads(line) for line in (tmp_path / "annotations.jsonl").read_text().splitlines()]
