@@ -2,8 +2,10 @@
 
 import codecs
 import os
+import re
 import struct
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from kdst_reconstruct.inputs import ReconstructInputs
 from kdst_reconstruct.named import matched
 from kdst_reconstruct.photographs import View
 
+_NUMBER = re.compile(r"[-+]?[0-9.]+(e[-+]?[0-9]+)?|nan|-?inf", re.IGNORECASE)
 PARTS = ("cameras", "images", "points3D")
 
 
@@ -56,7 +59,13 @@ def load(
     if not np.isfinite(points).all():
         raise KdstError(f"{root}: a point of the COLMAP model is not finite; remove it")
     colors = np.array([p.color for p in model.points3D.values()]).reshape(-1, 3) / 255
-    files = matched([_file(images, str(view.name)) for view in views], images)
+    names = [str(view.name) for view in views]
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twice:
+        raise KdstError(
+            f"{root}: the COLMAP model has several cameras for {', '.join(twice[:8])}; keep one"
+        )
+    files = matched([_file(images, name) for name in names], images)
     found = [
         _view(root, images, view, file, upright) for view, file in zip(views, files, strict=True)
     ]
@@ -77,8 +86,8 @@ def _read_model(folder: Path) -> Any:
     import pycolmap
 
     points = [folder / f"points3D{suffix}" for suffix in (".bin", ".txt")]
-    if not (folder / "cameras.bin").is_file() and _is_marked(folder):
-        return _read_unmarked(folder)
+    if not (folder / "cameras.bin").is_file() and _is_odd(folder):
+        return _read_mended(folder)
     if points[0].is_file():
         _check_points(points[0])
     try:
@@ -97,34 +106,60 @@ def _read_model(folder: Path) -> Any:
     return model
 
 
-def _is_marked(folder: Path) -> bool:
-    """Return whether a text of a model begins with a byte order mark, as some editors write it."""
+def _is_odd(folder: Path) -> bool:
+    """Return whether a text of a model begins with a byte order mark, as some editors write it, or
+    lacks lines of points, without which images are passed over in silence."""
     files = [folder / f"{part}.txt" for part in PARTS]
-    return any(file.is_file() and file.read_bytes()[:3] == codecs.BOM_UTF8 for file in files)
+    if any(file.is_file() and file.read_bytes()[:3] == codecs.BOM_UTF8 for file in files):
+        return True
+    lines = _lines(folder / "images.txt")
+    return _with_points(lines) != lines
 
 
-def _read_unmarked(folder: Path) -> Any:
-    """Read a model of texts without their byte order marks."""
+def _read_mended(folder: Path) -> Any:
+    """Read a model of texts without byte order marks, and with a line of points for every image."""
     with tempfile.TemporaryDirectory() as name:
         for file in folder.glob("*.txt"):
             copy = Path(name) / file.name
             copy.write_bytes(file.read_bytes().removeprefix(codecs.BOM_UTF8))
+        images = Path(name) / "images.txt"
+        images.write_text("\n".join([*_with_points(_lines(images)), ""]), encoding="utf-8")
         return _read_model(Path(name))
 
 
-def _whole_names(path: Path) -> dict[int, str]:
-    """Return the names in images.txt by image: pycolmap cuts them at the first space.
+def _lines(path: Path) -> list[str]:
+    """Return the lines of a text without comments; only a line feed ends one, since names may hold
+    other separators."""
+    text = path.read_text(encoding="utf-8-sig", errors="replace").removesuffix("\n")
+    kept = [line.rstrip("\r") for line in text.split("\n")]
+    return [line for line in kept if not line.startswith("#")]
 
-    Every image has two lines, of which the second, its points, may be empty.
-    """
-    names = {}
-    lines = iter(path.read_text(encoding="utf-8", errors="replace").splitlines())
+
+def _with_points(lines: list[str]) -> list[str]:
+    """Return the lines of images.txt, two for every image: the second, its points, is often empty, and
+    some programs and editors leave it out."""
+    found: list[str] = []
     for line in lines:
-        words = line.split(maxsplit=9)
-        if len(words) == 10 and not line.startswith("#"):
-            names[int(words[0])] = words[9].rstrip()
-            next(lines, None)
-    return names
+        if _is_image(line):
+            found += [""] * (len(found) % 2) + [line]
+        elif len(found) % 2 or line.strip():
+            found.append(line)
+    return found + [""] * (len(found) % 2)
+
+
+def _is_image(line: str) -> bool:
+    """Return whether a line of images.txt tells of an image: nine numbers and a name, where a line of
+    points has numbers only."""
+    words = line.split(maxsplit=9)
+    if len(words) < 10 or not (words[0].isdigit() and words[8].isdigit()):
+        return False
+    return any(_NUMBER.fullmatch(word) is None for word in words[9].split())
+
+
+def _whole_names(path: Path) -> dict[int, str]:
+    """Return the names in images.txt by image: pycolmap cuts them at the first space."""
+    rows = (line.split(maxsplit=9) for line in _lines(path)[::2])
+    return {int(words[0]): words[9].rstrip() for words in rows if len(words) == 10}
 
 
 def _read_without_points(folder: Path) -> Any:

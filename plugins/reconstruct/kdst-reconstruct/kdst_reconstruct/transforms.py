@@ -21,6 +21,7 @@ from kdst_reconstruct.named import SUFFIXES, matched
 from kdst_reconstruct.photographs import View
 
 NERFSTUDIO, TRAIN, TEST = "transforms.json", "transforms_train.json", "transforms_test.json"
+FOCAL = ("fl_x", "fl_y", "camera_angle_x", "camera_angle_y")
 OPENCV = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL")
 
 
@@ -47,17 +48,20 @@ def load(root: Path, inputs: ReconstructInputs) -> Split:
     if (root / NERFSTUDIO).is_file():
         scene = _read(root / NERFSTUDIO)
         kept = {str(name) for key in ("val", "test") for name in scene.get(f"{key}_filenames", ())}
-        views = _views(root, root / NERFSTUDIO, scene)
+        views, repeated = _once(_views(root, root / NERFSTUDIO, scene))
         tested = [v for v in views if any(_same(v, root, name) for name in kept)]
+        unknown = sorted(n for n in kept if not any(_same(v, root, n) for v in tested))
         trained = [v for v in views if v not in tested]
         points, colors = _points(root, scene)
     else:
-        trained = _views(root, root / TRAIN, _read(root / TRAIN))
+        trained, repeated = _once(_views(root, root / TRAIN, _read(root / TRAIN)))
+        unknown = []
         there = (root / TEST).is_file()
         tested = _views(root, root / TEST, _read(root / TEST)) if there else []
         points, colors = np.zeros((0, 3)), np.zeros((0, 3))
     views = [*trained, *tested]
-    kept_rows, said = photographs.present(views, inputs)
+    kept_rows, gone = photographs.present(views, inputs)
+    said = [*_said(repeated, unknown), *gone]
     test = [row for row, k in enumerate(kept_rows) if k >= len(trained)]
     apart = {str(v.file.parent) for v in views if not v.file.is_relative_to(root)}
     if apart:
@@ -67,6 +71,28 @@ def load(root: Path, inputs: ReconstructInputs) -> Split:
     return Split(
         photographs.capture([views[k] for k in kept_rows], inputs, points, colors), test, said
     )
+
+
+def _once(views: list[View]) -> tuple[list[View], list[str]]:
+    """Return the first view of each photograph, and the names of those that have several."""
+    first: dict[Path, View] = {}
+    repeated = []
+    for view in views:
+        if first.setdefault(view.file, view) is not view:
+            repeated.append(view.name)
+    return list(first.values()), sorted(set(repeated))
+
+
+def _said(repeated: list[str], unknown: list[str]) -> list[str]:
+    """Return sentences on photographs with several frames, and on names for testing without one."""
+    said = []
+    if repeated:
+        names = ", ".join(repeated[:8]) + (" …" if len(repeated) > 8 else "")
+        said.append(f"Several frames name one photograph, and the first of them is used: {names}.")
+    if unknown:
+        names = ", ".join(unknown[:8]) + (" …" if len(unknown) > 8 else "")
+        said.append(f"Names to hold out that no frame has, so that they hold out nothing: {names}.")
+    return said
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -96,9 +122,20 @@ def _views(root: Path, path: Path, scene: Mapping[str, Any]) -> list[View]:
             mask = photographs.find_mask(root, file.name)
         elif not mask.is_file():
             raise KdstError(f"{path}: the mask {mask} of {name} is missing")
-        camera = _camera({**scene, **frame}, file, path)
+        camera = _camera(_joined(scene, frame), file, path)
         views.append(View(name, root, file, camera, _viewmat(frame, name, path), mask))
     return sorted(views, key=lambda view: view.name)
+
+
+def _joined(scene: Mapping[str, Any], frame: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what holds for a frame: its own values, and those of the scene that it does not say.
+
+    A focal length and a field of view say the same, and one of x alone holds for y too.
+    """
+    axes = {key[-1] for key in FOCAL if key in frame}
+    axes |= {"y"} if axes == {"x"} else set()
+    kept = {k: v for k, v in scene.items() if k not in FOCAL or k[-1] not in axes}
+    return {**kept, **frame}
 
 
 def _photograph(root: Path, name: str) -> Path:
@@ -158,11 +195,12 @@ def _camera(values: Mapping[str, Any], file: Path, path: Path) -> Any:
         raise KdstError(f"{path}: {file.name} has no size; give w and h")
     fx = _focal(number, "x", width)
     fy = _focal(number, "y", height) or fx
-    if not (math.isfinite(fx) and math.isfinite(fy) and fx > 0):
+    if not (math.isfinite(fx) and math.isfinite(fy) and fx > 0 and fy > 0):
         raise KdstError(f"{path}: {file.name} has no focal length; give fl_x or camera_angle_x")
     params = [fx, fy, number("cx", width / 2), number("cy", height / 2)]
     k1, k2, k3, k4, p1, p2 = (number(key, 0) for key in ("k1", "k2", "k3", "k4", "p1", "p2"))
-    model = str(values.get("camera_model", "OPENCV"))
+    round_ = values.get("is_fisheye") is True
+    model = str(values.get("camera_model") or ("OPENCV_FISHEYE" if round_ else "OPENCV"))
     if model == "OPENCV_FISHEYE":
         params += [k1, k2, k3, k4]
     elif model not in OPENCV or k4:

@@ -2,6 +2,7 @@
 
 import codecs
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pycolmap
 import pytest
 from PIL import Image
 
+from kdst_core.contracts import Capture
 from kdst_core.errors import KdstError
 from kdst_reconstruct import captures, colmap, orientation, photographs, sfm
 from kdst_reconstruct.inputs import ReconstructInputs
@@ -83,6 +85,49 @@ def test_texts_with_a_byte_order_mark_are_read(model: Path) -> None:
         file.write_bytes(codecs.BOM_UTF8 + b"# written elsewhere\r\n" + file.read_bytes())
     capture = colmap.load(model, model / "images", model / "sparse", ReconstructInputs())
     assert capture.names == ["p 0.jpg", "p 1.jpg", "p 2.jpg"]
+
+
+def read(model: Path) -> Capture:
+    """The capture, its photographs named as the model names them."""
+    return colmap.load(model, model / "images", model / "sparse", ReconstructInputs())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: "".join(f"{line}\n" for line in text.split("\n") if line),
+        lambda text: text.rstrip("\n"),
+        lambda text: text.replace("\n\n", "\n\n# an image\n"),
+        lambda text: text.replace("\n\n", "\n1.5 2 -1 3 4 -1 5 6 -1 7.5e1 8 -1\n"),
+        lambda text: text.replace("\n\n", "\n\n\n"),
+        lambda text: text.replace("\n", "\r\n"),
+        lambda text: text.replace("\n\n", "\n").replace("\n", "\r\n"),
+    ],
+    ids=["no-points", "no-end", "comments", "points", "blank-lines", "crlf", "crlf-no-points"],
+)
+def test_every_image_of_a_text_is_read(model: Path, change: Callable[[str], str]) -> None:
+    """Without the line of its points, an image would take the next one for it."""
+    path = model / "sparse" / "images.txt"
+    path.write_bytes(change(path.read_text()).encode())
+    capture = read(model)
+    assert capture.names == ["p 0.jpg", "p 1.jpg", "p 2.jpg"]
+    assert [float(c.viewmat[0, 3]) for c in capture.cameras] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("name", ["a\u2028b.png", "a\x85 b.png", "1.5 2.png", "7"])
+def test_odd_names_of_a_text_are_whole(model: Path, name: str) -> None:
+    path = model / "sparse" / "images.txt"
+    path.write_text(path.read_text().replace("p 1.jpg", name))
+    shown = name if name.endswith(".png") else f"{name}.png"
+    (model / "images" / "p 1.png").rename(model / "images" / shown)
+    assert name in read(model).names
+
+
+def test_a_model_with_two_cameras_for_a_photograph_is_refused(model: Path) -> None:
+    path = model / "sparse" / "images.txt"
+    path.write_text(path.read_text().replace("p 1.jpg", "p 2.jpg"))
+    with pytest.raises(KdstError, match=r"several cameras for p 2\.jpg; keep one"):
+        read(model)
 
 
 def test_a_transforms_json_that_was_moved_finds_its_photographs(tmp_path: Path) -> None:

@@ -377,6 +377,36 @@ def test_intrinsics_of_a_frame_override_those_of_the_scene(nerfstudio: Path) -> 
     assert cameras[1].K[0, 0] == FOCAL
 
 
+def test_a_field_of_view_of_a_frame_overrides_the_focal_length_of_the_scene(
+    nerfstudio: Path,
+) -> None:
+    first_frame(nerfstudio, camera_angle_x=2 * math.atan(0.5 * WIDTH / 300))
+    cameras = load(nerfstudio).capture.cameras
+    assert cameras[0].K.diag()[:2].tolist() == pytest.approx([300.0, 300.0])
+    assert cameras[1].K.diag()[:2].tolist() == [FOCAL, FOCAL]
+
+
+def test_what_instant_ngp_says_of_fisheyes_is_read(nerfstudio: Path) -> None:
+    change(nerfstudio, k1=0.05, camera_model="OPENCV_FISHEYE")
+    named = load(nerfstudio).capture.images[0]
+    change(nerfstudio, camera_model=None, is_fisheye=True)
+    assert torch.equal(load(nerfstudio).capture.images[0], named)
+
+
+def test_frames_of_one_photograph_and_names_without_one_are_told(nerfstudio: Path) -> None:
+    frames = json.loads((nerfstudio / "transforms.json").read_text())["frames"]
+    again = frames[3] | {"transform_matrix": frames[0]["transform_matrix"]}
+    change(nerfstudio, frames=[*frames, again], test_filenames=["images/frame_1.png", "x/9.png"])
+    source = load(nerfstudio)
+    assert len(source.capture.images) == len(frames)
+    expected = torch.from_numpy(pose(3)).float()
+    row = source.capture.names.index("images/frame_3.png")
+    torch.testing.assert_close(source.capture.cameras[row].viewmat, expected, rtol=0, atol=1e-5)
+    assert "the first of them is used: images/frame_3.png." in source.said[0]
+    assert source.said[1].endswith("hold out nothing: x/9.png.")
+    assert len(source.test) == 1
+
+
 @pytest.mark.parametrize(
     ("values", "shown"),
     [
@@ -486,6 +516,7 @@ def first_frame(root: Path, **values: Any) -> None:
         (lambda r: change(r, frames=[]), "lists no frames"),
         (lambda r: change(r, frames=[{}]), "frame 0 has no file_path"),
         (lambda r: change(r, fl_x=None, fl_y=None), "no focal length"),
+        (lambda r: change(r, fl_y=-FOCAL), "no focal length"),
         (lambda r: change(r, fl_x="far"), "fl_x is 'far', not a number"),
         (lambda r: change(r, w=0), "has no size"),
         (lambda r: change(r, h=90), "another shape"),
