@@ -26,6 +26,7 @@ BASELINES = {
     "shuffled": "shuffled embeddings",
     "ridge": "ridge regression to words, no network",
     "slots": "slots of known sentences searched, no network",
+    "open": "words of open text (bow), first rows, in no order",
 }
 STEPS_SHOWN = 6
 """Steps that the table shows besides the last one."""

@@ -88,7 +88,8 @@ def pairs(known: int, own: int = 0, trained: bool = True) -> list[str]:
         read = " Where much was left, networks trained with noise read it." if trained else ""
         return [
             f"The adaptive attacker knew which defence it was and {known} pairs of a text and its stored"
-            f" vector{more}; the rotation, a secret, he learned from the pairs.{read}"
+            f" vector{more}; the rotation, a secret, he learned from the pairs, and from reading the store"
+            f" where they are fewer than dimensions.{read}"
         ]
     return [
         "The attacker had 0 known pairs, since every text was attacked: nothing is said of one who"
