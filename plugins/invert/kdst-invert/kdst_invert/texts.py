@@ -27,6 +27,8 @@ TEXT_COLUMNS = (
 COLUMNS = {"embedding": ("embedding", "embeddings", "vector", "vectors"), "text": TEXT_COLUMNS}
 UNIT = 1e-3
 """How far from 1 the length of a normalised vector may be."""
+SEVERAL, LOOKED_AT = 4, 200
+"""Words of a value, and rows by which a column of texts without a usual name is told."""
 CHECKED = 4096
 """Rows that are looked at together."""
 
@@ -174,15 +176,36 @@ def _parquet(path: Path) -> "tuple[Tensor, Originals | None]":
             f"{path} has no column {' or '.join(COLUMNS['embedding'])};"
             f" its columns are {', '.join(table.column_names)}"
         )
-    column = table.column(names["embedding"][0])
+    listed = [n for n in names["embedding"] if pa.types.is_nested(table.schema.field(n).type)]
+    if len(listed) > 1:
+        raise KdstError(
+            f"{path} has the columns {', '.join(listed)}; keep the one with the vectors"
+        )
+    column = table.column((listed or names["embedding"])[0])
     try:
         found = np.stack(column.to_numpy()).astype(np.float32)
     except (ValueError, TypeError) as e:
         raise KdstError(f"{path}: the vectors are not lists of numbers of one length") from e
-    texts = table.column(names["text"][0]).to_pylist() if names["text"] else None
+    named = names["text"] or _prose(path, table)
+    texts = table.column(named[0]).to_pylist() if named else None
     if texts is not None and not all(isinstance(t, str) and t.strip() for t in texts):
         raise KdstError(f"{path}: a text is empty or missing")
     return torch.from_numpy(found), None if texts is None else Originals(texts)
+
+
+def _prose(path: Path, table: Any) -> list[str]:
+    """The column of texts where none has a usual name: the only one whose values are mostly of several
+    words; KdstError where there are more."""
+    found = []
+    for name in table.column_names:
+        seen = table.column(name).slice(0, LOOKED_AT).to_pylist()
+        prose = sum(isinstance(v, str) and len(v.split()) >= SEVERAL for v in seen)
+        found += [name] if 2 * prose > len(seen) else []
+    if len(found) > 1:
+        raise KdstError(
+            f"{path}: {' and '.join(found)} may each be the texts of the vectors; name the right one text"
+        )
+    return found
 
 
 def checked(vectors: "Tensor", normalised: bool, where: Any) -> "tuple[Tensor, list[str]]":

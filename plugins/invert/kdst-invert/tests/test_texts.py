@@ -132,3 +132,32 @@ def test_originals_are_out_of_reach_while_a_method_works() -> None:
         assert notes("train", 1)
     assert len(tried) == 4
     assert (originals.texts, originals.fields_of(0)) == (["b"], {"name": "y"})
+
+
+def test_texts_under_an_unusual_name_are_found(tmp_path: Path) -> None:
+    vectors = [[0.0, 1.0], [1.0, 0.0], [0.6, 0.8]]
+    prose = [f"note {i} about a patient" for i in range(3)]
+    ids = [f"0f{i}e-77aa-4b" for i in range(3)]
+    table = pa.table(
+        {"id": ids, "embedding": vectors, "befund": pa.array(prose).dictionary_encode()}
+    )
+    pq.write_table(table, tmp_path / "a.parquet")
+    originals = read_vectors(tmp_path / "a.parquet")[1]
+    assert originals is not None
+    assert list(originals.texts) == prose
+    pq.write_table(pa.table({"id": ids, "embedding": vectors}), tmp_path / "b.parquet")
+    assert read_vectors(tmp_path / "b.parquet")[1] is None
+    pq.write_table(table.append_column("plan", pa.array(prose[::-1])), tmp_path / "c.parquet")
+    with pytest.raises(KdstError, match="befund and plan may each be the texts"):
+        read_vectors(tmp_path / "c.parquet")
+
+
+def test_two_columns_of_vectors_are_asked_about(tmp_path: Path) -> None:
+    vectors = [[0.0, 1.0], [1.0, 0.0]]
+    fixed = pa.FixedSizeListArray.from_arrays(pa.array([0.0, 1.0, 1.0, 0.0], pa.float32()), 2)
+    pq.write_table(pa.table({"vector": vectors, "embedding": fixed}), tmp_path / "a.parquet")
+    with pytest.raises(KdstError, match="has the columns embedding, vector; keep the one"):
+        read_vectors(tmp_path / "a.parquet")
+    named = pa.table({"embedding": ["minilm", "minilm"], "vector": fixed})
+    pq.write_table(named, tmp_path / "b.parquet")
+    assert read_vectors(tmp_path / "b.parquet")[0].tolist() == vectors
