@@ -232,6 +232,34 @@ def test_errors_of_a_server_are_the_calls_reasons(tmp_path: Path):
     assert added(mcp(tmp_path, refusal), "1, 2") == [(None, "no")]
 
 
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        ({"structuredContent": {"sum": 3}}, ('{"sum": 3}', "")),
+        ({"structuredContent": {"sum": float("nan")}}, (None, "not a finite number")),
+        ({"content": [{"type": "resource", "resource": {"text": "inside"}}]}, ("inside", "")),
+        ({"content": [{"type": "resource"}, {"type": "image", "data": "AAAA"}]},
+         (None, "returned nothing")),
+    ],
+)  # fmt: skip
+def test_other_content_of_a_result_is_read_or_costs_the_call(tmp_path: Path, said, found):
+    reply = (
+        f"nan = float('nan'); print(json.dumps({{'id': m['id'], 'result': {said!r}}})); continue"
+    )
+    assert added(mcp(tmp_path, reply.replace("print(", "sys.stdout.write('%s\\n' % ").replace(
+        "; continue", "; sys.stdout.flush(); continue")), "1, 2") == [found]  # fmt: skip
+
+
+def test_a_server_that_names_tools_without_end_is_not_waited_for(tmp_path: Path):
+    (tmp_path / "server.py").write_text(
+        SERVER.replace('r = {"tools": [', 'r = {"nextCursor": "x", "tools": [] and [')
+    )
+    started = time.monotonic()
+    with pytest.raises(KdstError, match="has no tool"):
+        toolset.load([f"mcp:{sys.executable} {tmp_path / 'server.py'}"], False)
+    assert time.monotonic() - started < 20
+
+
 def test_what_a_server_asks_is_refused_and_it_sees_no_keys(tmp_path: Path, monkeypatch):
     monkeypatch.setenv("A_SECRET_KEY", "1")
     asks = (

@@ -1,6 +1,5 @@
 """The tools of an MCP server, `--tools mcp:COMMAND`: their results are as hostile as any page."""
 
-import json
 import math
 import re
 import threading
@@ -16,6 +15,7 @@ from kdst_tools.apart.session import RefusedError, Session
 from kdst_tools.calls import clean
 from kdst_tools.tools.kit import GaveUp
 from kdst_tools.tools.schema import arguments, described
+from kdst_tools.tools.shown import written
 
 TIMEOUT = 30.0
 """Seconds that a call of a server's tool may take."""
@@ -116,16 +116,21 @@ def _checked(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _text(result: Mapping[str, Any]) -> str:
-    """The text of a result; its structured content where it has none."""
+    """The text of a result, that of resources in it included; its structured content where it has none.
+
+    ValueError for structured content that holds what is no number.
+    """
     content = result.get("content")
-    parts = [
-        part["text"]
-        for part in (content if isinstance(content, list) else ())
-        if isinstance(part, dict) and isinstance(part.get("text"), str)
+    found = [
+        part for part in (content if isinstance(content, list) else ()) if isinstance(part, dict)
     ]
-    if parts or "structuredContent" not in result:
+    holders = [part.get("resource") if part.get("type") == "resource" else part for part in found]
+    parts = [
+        own["text"] for own in holders if isinstance(own, dict) and isinstance(own.get("text"), str)
+    ]
+    if parts or result.get("structuredContent") is None:
         return " ".join(parts)
-    return json.dumps(result["structuredContent"], ensure_ascii=False)
+    return written(result["structuredContent"])
 
 
 def _end(sessions: list[Session]) -> None:

@@ -21,6 +21,8 @@ STARTING = 60.0
 """Seconds in which a server must be ready."""
 MAX_TOOLS = 64
 """Tools of a server that are looked at."""
+MAX_PAGES = 64
+"""Parts in which it may name them."""
 PASSED = (
     "HOME", "PATH", "LANG", "LOGNAME", "SHELL", "TERM", "TMPDIR", "TMP", "TEMP", "USER", "VIRTUAL_ENV",
     "SYSTEMROOT", "APPDATA", "LOCALAPPDATA", "PATHEXT", "USERPROFILE",
@@ -85,17 +87,18 @@ class Session:
         deadline, found = time.monotonic() + STARTING, list[dict[str, Any]]()
         params: dict[str, Any] = {}
         try:
-            while len(found) < MAX_TOOLS:
+            for _ in range(MAX_PAGES):
                 page = self.ask("tools/list", params, deadline)
                 own = page.get("tools")
                 found += [t for t in own if isinstance(t, dict)] if isinstance(own, list) else []
-                if not page.get("nextCursor"):
+                if not page.get("nextCursor") or len(found) >= MAX_TOOLS:
                     break
                 params = {"cursor": page["nextCursor"]}
         except (Ended, TimeoutError, RefusedError) as error:
             self.kill()
+            why = str(error) or f"no answer in {STARTING:g} s"
             raise KdstError(
-                f"--tools mcp:{self.command[:80]}: the server names no tools: {error}"
+                f"--tools mcp:{self.command[:80]}: the server names no tools: {why}"
             ) from error
         return found[:MAX_TOOLS]
 
