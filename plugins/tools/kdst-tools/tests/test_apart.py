@@ -243,11 +243,8 @@ def test_errors_of_a_server_are_the_calls_reasons(tmp_path: Path):
     ],
 )  # fmt: skip
 def test_other_content_of_a_result_is_read_or_costs_the_call(tmp_path: Path, said, found):
-    reply = (
-        f"nan = float('nan'); print(json.dumps({{'id': m['id'], 'result': {said!r}}})); continue"
-    )
-    assert added(mcp(tmp_path, reply.replace("print(", "sys.stdout.write('%s\\n' % ").replace(
-        "; continue", "; sys.stdout.flush(); continue")), "1, 2") == [found]  # fmt: skip
+    answer = f"print(json.dumps({{'id': m['id'], 'result': {said!r}}}), flush=True)"
+    assert added(mcp(tmp_path, f"nan = float('nan'); {answer}; continue"), "1, 2") == [found]
 
 
 def test_a_server_that_names_tools_without_end_is_not_waited_for(tmp_path: Path):

@@ -190,6 +190,23 @@ def test_rows_that_are_no_conversations_are_told_why(row, said: str):
     assert said in chat.fault(row)
 
 
+def test_contents_in_parts_of_text_are_read_as_one_and_other_parts_are_not():
+    def parts(*texts: str) -> list[dict]:
+        return [{"type": "text", "text": text} for text in texts]
+
+    messages = [{**m, "content": parts(chat.content(m)[:2], chat.content(m)[2:])} for m in CHAT]
+    assert chat.fault({"messages": messages}) == ""
+    assert [chat.content(m) for m in messages] == [chat.content(m) for m in CHAT]
+    tokenizer = templated()
+    model = layouts.model("llama", len(tokenizer), context=2048).double()
+    ((_, whole),), ((_, apart),) = (
+        Usefulness(model, tokenizer, tau=1.0)([{"messages": rows}]) for rows in (CHAT, messages)
+    )
+    assert [one.L_full for one in apart] == [one.L_full for one in whole]
+    picture = [{"role": "user", "content": [*parts("What is it?"), {"type": "image"}]}]
+    assert "content of message 1 is no text" in chat.fault({"messages": picture})
+
+
 def test_damaged_lines_are_skipped_and_named(tmp_path: Path):
     path = tmp_path / "chat.jsonl.gz"
     good = json.dumps({"messages": CHAT}).encode()

@@ -1,8 +1,9 @@
 """Conversations as `messages` with `tool_calls`, the format of transformers' chat templates and of TRL.
 
-A row is an object with `messages`, each with a `role` and a `content`; an assistant's may have
-`tool_calls`, a list of {id, type, function: {name, arguments}}, which messages of the role `tool` answer,
-by `tool_call_id` or in order. Whatever else a row holds is left as it is.
+A row is an object with `messages`, each with a `role` and a `content`, a text or a list of parts
+{type: text, text}; an assistant's may have `tool_calls`, a list of {id, type, function: {name,
+arguments}}, which messages of the role `tool` answer, by `tool_call_id` or in order. Whatever else a
+row holds is left as it is.
 """
 
 import json
@@ -97,7 +98,7 @@ def fault(row: Any) -> str:
     for number, message in enumerate(messages, 1):
         if not isinstance(message, dict) or message.get("role") not in ROLES:
             return f"message {number} has no role of {', '.join(ROLES)}"
-        if not isinstance(message.get("content", ""), str | None):
+        if not _is_text(message.get("content")):
             return f"the content of message {number} is no text"
         calls = message.get("tool_calls") or []
         if not isinstance(calls, list) or not all(map(_is_call, calls)):
@@ -120,9 +121,22 @@ def _function(call: Mapping[str, Any]) -> Mapping[str, Any]:
     return inner if isinstance(inner, dict) else {}
 
 
+def _is_text(said: Any) -> bool:
+    """Whether the content of a message is a text, none, or a list of parts that are texts."""
+    if isinstance(said, list):
+        return all(
+            isinstance(part, dict)
+            and part.get("type", "text") == "text"
+            and isinstance(part.get("text"), str)
+            for part in said
+        )
+    return said is None or isinstance(said, str)
+
+
 def content(message: Mapping[str, Any]) -> str:
-    """Return the text of a message."""
-    return message.get("content") or ""
+    """Return the text of a message, also where it is written in parts."""
+    said = message.get("content") or ""
+    return "".join(part["text"] for part in said) if isinstance(said, list) else said
 
 
 def calls_of(messages: Sequence[Message]) -> list[ChatCall]:
