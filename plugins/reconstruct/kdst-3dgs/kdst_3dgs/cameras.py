@@ -8,7 +8,8 @@ direction of view stay behind when a camera turns; their part is taken out.
 
 A scene that is fitted to wrong cameras learns their errors and holds the cameras there. So these are
 placed first, by a scene whose Gaussians stay on the points of structure from motion, which are means
-over many views and therefore nearer to the truth; then the scene is started anew.
+over many views and therefore nearer to the truth. Then the scene is started anew, and the cameras stay:
+on the castle they would only follow the scene's errors.
 """
 
 import math
@@ -28,9 +29,7 @@ most."""
 DSSIM = 0.8
 """Weight of SSIM in the loss meanwhile: it sees structure where colours are not right yet."""
 FINAL = 0.01
-"""Share of the learning rate that is left at the end of placing, and at that of the fit."""
-AFTER = 0.03
-"""Share of the learning rate once cameras are placed."""
+"""Share of the learning rate that is left at the end of placing."""
 BETAS, EPS = (0.9, 0.999), 1e-15
 
 
@@ -128,8 +127,7 @@ class Refinement:
         square.mul_(beta2).add_((1 - beta2) * gradient**2)
         count = int(self.steps[row])
         unbiased = (square / (1 - beta2**count)).sqrt() + EPS
-        placed = self._placed(iteration, progress)
-        rate = self.rate * (FINAL**placed if placed < 1 else AFTER * FINAL**progress)
+        rate = self.rate * FINAL ** min(1.0, self._placed(iteration, progress))
         change = -rate * mean / (1 - beta1**count) / unbiased
         view.viewmat = (motion(change[:6]) @ view.viewmat.double()).float()
         self._lengthen(view, math.exp(float(change[6]) / 10))

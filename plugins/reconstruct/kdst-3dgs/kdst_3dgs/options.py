@@ -132,7 +132,9 @@ class Options:
     exposure_lr: float = option(1e-3, "Learning rate of the exposures.", above=0)
 
     refine_cameras: bool = option(
-        False, "Refine the cameras too: poses and focal lengths, by their gradients."
+        False,
+        "Refine the cameras first: poses and focal lengths, by their gradients, while the scene stays on"
+        " its points.",
     )
     camera_lr: float = option(
         4e-3,

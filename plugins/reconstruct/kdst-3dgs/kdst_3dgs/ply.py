@@ -5,6 +5,7 @@ A .ply is read in each of its three forms: little-endian, big-endian and text.
 
 import json
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -83,7 +84,8 @@ def ply_bytes(parameters: Parameters, settings: Mapping[str, Any] | None = None)
 def read_ply(path: Path) -> Parameters:
     """Gaussians of a .ply in the usual layout, any SH degree up to 3.
 
-    Raises SplatFileError naming the fields that are missing, or where the file ends early.
+    Gaussians with values that are not finite are left out, which is said. Raises SplatFileError naming
+    the fields that are missing, or where the file ends early.
     """
     try:
         data = path.read_bytes()
@@ -100,6 +102,9 @@ def read_ply(path: Path) -> Parameters:
     rest = sum(name.startswith("f_rest_") for name in names)
     if rest not in (0, 9, 24, 45):
         raise SplatFileError(f"{path.name} has {rest} f_rest fields; 0, 9, 24 or 45 are allowed.")
+    gap = next((k for k in range(rest) if f"f_rest_{k}" not in names), None)
+    if gap is not None:
+        raise SplatFileError(f"{path.name} lacks f_rest_{gap}, though it has {rest} f_rest fields.")
     table = _table(data, header, path)
 
     def column(*names: str) -> Any:
@@ -107,7 +112,7 @@ def read_ply(path: Path) -> Parameters:
 
     sh = column("f_dc_0", "f_dc_1", "f_dc_2")[:, None]
     if rest:
-        higher = column(*(f"f_rest_{i}" for i in range(rest))).reshape(count, 3, -1)
+        higher = column(*(f"f_rest_{i}" for i in range(rest))).reshape(count, 3, rest // 3)
         sh = np.concatenate([sh, higher.transpose(0, 2, 1)], axis=1)
     arrays = {
         "means": column("x", "y", "z"),
@@ -116,7 +121,14 @@ def read_ply(path: Path) -> Parameters:
         "opacities": _within(table["opacity"].astype(np.float32), OPAQUE),
         "sh": np.ascontiguousarray(sh),
     }
-    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+    kept, lost = _finite({name: torch.from_numpy(array) for name, array in arrays.items()})
+    if lost:
+        print(
+            f"{path.name}: {lost} of {count} Gaussians have values that are not finite and are left out.",
+            file=sys.stderr,
+            flush=True,
+        )
+    return kept
 
 
 def _within(logits: Any, limit: float) -> Any:

@@ -280,7 +280,7 @@ class Trainer:
         loss = self._loss(view, rgb, alpha, info, target, mask, K, background)
         info["means2d"].retain_grad()
         torch.autograd.backward(loss)
-        if self.cameras:
+        if self.placing:
             self._refine_camera(view, K, info, progress)
         for optimizer in self.optimizers.values():
             optimizer.step(info["visible"])

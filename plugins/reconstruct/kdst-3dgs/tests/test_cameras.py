@@ -156,9 +156,25 @@ def test_turned_cameras_are_brought_back_and_the_user_is_told() -> None:
     assert "Cameras were refined: in the median turned by" in machine.cameras.said()
 
 
-def test_a_resumed_refinement_goes_on_with_the_same_cameras() -> None:
+def test_cameras_are_placed_first_by_gaussians_that_stay_and_then_stay_themselves() -> None:
     given, _ = noisy(1.0)
-    whole, first = fitted(given, 40), fitted(given, 40, stop=20)
+    options = Options(iterations=30, refine_cameras=True, background="white", init_fill=20)
+    machine = Trainer(options, **given, generator=torch.Generator().manual_seed(0))
+    points, fitted_to, placed = machine.scene.parameters["means"].detach().clone(), [], []
+    for _ in machine.run():
+        fitted_to.append(machine.scene.parameters["means"].detach().clone())
+        placed.append(torch.stack([view.viewmat for view in machine.views]))
+    assert all(torch.equal(means, points) for means in fitted_to[:10])
+    assert not torch.equal(placed[0], placed[9])
+    assert len(fitted_to[10]) > len(points)  # the ground, as the placed cameras see it
+    assert not torch.equal(fitted_to[12][: len(points)], points)
+    assert all(torch.equal(viewmats, placed[9]) for viewmats in placed[10:])
+
+
+@pytest.mark.parametrize("stop", [5, 20])
+def test_a_resumed_refinement_goes_on_with_the_same_cameras(stop: int) -> None:
+    given, _ = noisy(1.0)
+    whole, first = fitted(given, 40), fitted(given, 40, stop=stop)
     options = first.options
     second = Trainer(options, **given, generator=torch.Generator().manual_seed(0))
     second.load_state_dict(first.state_dict())
@@ -167,3 +183,5 @@ def test_a_resumed_refinement_goes_on_with_the_same_cameras() -> None:
     for one, other in zip(whole.views, second.views, strict=True):
         assert torch.equal(one.viewmat, other.viewmat)
         assert torch.equal(one.K, other.K)
+    means, resumed = (m.scene.parameters["means"] for m in (whole, second))
+    assert torch.equal(means, resumed)

@@ -10,7 +10,7 @@ import trimesh
 from plyfile import PlyData
 
 import kdst_core
-from kdst_3dgs.ply import read_ply
+from kdst_3dgs.ply import SplatFileError, read_ply
 from kdst_3dgs.reconstruction import GaussianScene
 from kdst_3dgs.reference import rasterize_reference
 from kdst_reconstruct import solids
@@ -205,6 +205,36 @@ def test_what_is_drawn_is_exported_with_finite_numbers(scene: Path, tmp_path: Pa
     assert columns(table, "opacity")[:5].min() > 10
     assert len(said) == 1
     assert "1 Gaussians with values that are not finite" in said[0]
+
+
+def test_gaussians_that_are_not_finite_are_left_out_and_counted(
+    scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = PlyData.read(scene)
+    for row, (name, value) in enumerate([("y", np.nan), ("scale_1", np.inf), ("f_dc_2", -np.inf)]):
+        table["vertex"][name][row] = value
+    table["vertex"]["opacity"][5] = np.inf
+    table.write(tmp_path / "odd.ply")
+    plain, odd = read_ply(scene), read_ply(tmp_path / "odd.ply")
+    count = len(plain["means"])
+    assert capsys.readouterr().err == (
+        f"odd.ply: 3 of {count} Gaussians have values that are not finite and are left out.\n"
+    )
+    assert torch.equal(odd["means"], plain["means"][3:])
+    assert all(values.isfinite().all() for values in odd.values())
+
+
+def test_a_file_without_gaussians_and_one_with_a_gap_are_told_apart(
+    scene: Path, tmp_path: Path
+) -> None:
+    head, mark, body = scene.read_bytes().partition(b"end_header\n")
+    count = len(read_ply(scene)["means"])
+    none = head.replace(f"vertex {count}".encode(), b"vertex 0")
+    (tmp_path / "none.ply").write_bytes(none + mark)
+    assert read_ply(tmp_path / "none.ply")["sh"].shape == (0, 16, 3)
+    (tmp_path / "gap.ply").write_bytes(head.replace(b"f_rest_7\n", b"f_rest_77\n") + mark + body)
+    with pytest.raises(SplatFileError, match=r"gap\.ply lacks f_rest_7, though it has 45"):
+        read_ply(tmp_path / "gap.ply")
 
 
 def test_compact_files_say_that_they_cannot_hold_the_antialiasing(
