@@ -46,7 +46,7 @@ def read(path: Path) -> Checkpoint:
     Reads safetensors, or what torch.load(weights_only=True) accepts, which runs no code.
     """
     try:
-        if path.suffix == ".safetensors":
+        if path.suffix == ".safetensors" or _is_safetensors(path):
             from safetensors.torch import load_file
 
             content: Any = load_file(path)
@@ -67,6 +67,12 @@ def read(path: Path) -> Checkpoint:
         held = ", ".join(map(str, [*content][:5])) or "nothing"
         raise KdstError(f"--weights {path} holds no tensors; it holds: {held}")
     return Checkpoint(_without_wrappers(state), tuple(others))
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Return whether a file begins as safetensors do, with the length of a header in JSON."""
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"
 
 
 def reason(error: Exception) -> str:
@@ -144,10 +150,20 @@ def load_into(model: nn.Module, state: dict[str, Tensor], path: Path) -> nn.Modu
         for k in own
         if k in state and state[k].shape != own[k].shape
     ]
+    shapes += [
+        f"{k} is {_kind(state[k])}, the model has {_kind(own[k])}"
+        for k in own
+        if k in state and own[k].is_floating_point() and not state[k].is_floating_point()
+    ]
     if missing or unexpected or shapes:
         raise KdstError(mismatch(path, missing, unexpected, shapes))
     model.load_state_dict(state, strict=False)
     return model
+
+
+def _kind(tensor: Tensor) -> str:
+    """Return the type of a tensor's values in a word."""
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def mismatch(path: Path, missing: list[str], unexpected: list[str], shapes: list[str]) -> str:

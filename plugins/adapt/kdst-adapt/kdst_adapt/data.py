@@ -23,8 +23,9 @@ Array = NDArray[Any]
 LEVELS = {"1", "2", "3", "4", "5"}
 FOLDERS = ("folder", "imagenet-c")
 """Kinds of data that lie class by class: shuffled by default, and N images are taken across classes."""
-FEW_CLASSES = 0.5
-"""A batch with less than this share of the classes that a shuffled one would hold counts as sorted."""
+FEW_CLASSES, SEVERAL = 0.5, 1.9
+"""A batch with less than this share of the further classes that a shuffled one would hold counts as
+sorted, where a shuffled one would hold several: of two classes, both nearly always."""
 
 
 def put_away(labels: Any) -> SealedArray:
@@ -219,7 +220,7 @@ def lacks_classes(labels: Array, part: Array, *parts: Array) -> bool:
     """Return whether parts of a stream hold far fewer classes, on average, than if it were shuffled."""
     held = np.mean([len(np.unique(p)) for p in (part, *parts)])
     expected = expected_classes(labels, [len(p) for p in (part, *parts)])
-    return len(np.unique(labels)) > 1 and expected >= 2 and bool(held < FEW_CLASSES * expected)
+    return expected >= SEVERAL and bool(held - 1 < FEW_CLASSES * (expected - 1))
 
 
 def expected_classes(labels: Array, sizes: Sequence[int]) -> float:

@@ -41,6 +41,12 @@ def test_a_stream_in_class_order_is_named_and_a_shuffled_one_is_not() -> None:
     assert order(audit.of_stream(stream(labels, "shuffled"), 10)).state == "ok"
 
 
+@pytest.mark.parametrize("in_order", [True, False])
+def test_two_classes_in_order_are_named_too(in_order: bool) -> None:
+    labels = np.arange(80) // 41 if in_order else np.random.default_rng(0).permutation(80) % 2
+    assert (order(audit.of_stream(stream(labels), 2)).state == "warning") is in_order
+
+
 @pytest.mark.parametrize("classes", [1, 1000])
 def test_batches_that_cannot_hold_more_classes_are_no_fault(classes: int) -> None:
     assert order(audit.of_stream(stream(np.arange(100) % classes), 1000)).state == "ok"

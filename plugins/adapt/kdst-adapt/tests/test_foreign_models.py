@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import kdst_core
@@ -231,3 +232,15 @@ def test_the_audit_says_which_normalisation_does_better(tmp_path: Path) -> None:
     right = run(tmp_path, "source", Bright().eval(), data=data, mean=[0.5] * 3, std=[0.5] * 3)
     assert right.metrics["accuracy.mean"] == 1
     assert not [w for w in right.warnings if "Source is right" in w]
+
+
+def test_weights_in_whole_numbers_are_refused_and_safetensors_known_by_their_content(
+    tmp_path: Path,
+) -> None:
+    state = nn.Linear(3, 2).state_dict()
+    torch.save({k: v.to(torch.int8) for k, v in state.items()}, tmp_path / "a.pt")
+    with pytest.raises(KdstError, match="weight is int8, the model has float32"):
+        models.load(AdaptInputs(weights=tmp_path / "a.pt"), nn.Linear(3, 2))
+    save_file(state, tmp_path / "b.bin")
+    found = models.load(AdaptInputs(weights=tmp_path / "b.bin"), nn.Linear(3, 2))
+    assert torch.equal(found.weight, state["weight"])
