@@ -20,6 +20,7 @@ PATTERN = (
     rf"{NUMBER}|[{CLOSE}]\p{{M}}*|{WORD}(?:['’]{WORD})*|[\p{{No}}\p{{Nl}}]|[%‰\p{{S}}]|{AFTER}"
 )
 UNIT = regex.compile(rf"(?V1){PATTERN}")
+OTHER = regex.compile(rf"[{CLOSE}]|\p{{L}}\p{{M}}")
 PIECE = regex.compile(rf"(?V1)(?:{PATTERN}|\S)\s*")
 SAME = str.maketrans(
     {"−": "-", "﹣": "-", "－": "-", "–": "-", "’": "'", "٫": ".", "٬": ",", "％": "%"}
@@ -50,6 +51,12 @@ def units(text: str) -> list[str]:
     """The units of a text, without regard to case and to how characters are composed."""
     plain = unicodedata.normalize("NFC", text).translate(SAME)
     return [_same(found) for found in UNIT.findall(plain)]
+
+
+def breaks_words(text: str) -> bool:
+    """Whether a text has letters that words by `\\w` take wrongly: of scripts without spaces, or with signs
+    that are letters' parts."""
+    return OTHER.search(unicodedata.normalize("NFC", text)) is not None
 
 
 def _same(unit: str) -> str:

@@ -24,6 +24,7 @@ from kdst_invert.audit.prepared import PreparedAudit
 from kdst_invert.audit.report import content, squares
 from kdst_invert.audit.sentences import findings, least_area, untested
 from kdst_invert.stores import Store
+from kdst_invert.units import breaks_words
 
 WHO = ["anna berg", "bodo lenz", "cora falk", "dirk mohn", "elsa rabe", "fred zorn"]
 WHAT = ["fever", "cough", "rash", "pain", "gout"]
@@ -330,6 +331,19 @@ def test_a_store_of_copies_is_refused(tmp_path: Path) -> None:
     job = Job(None, None, given, 0, "cpu")  # type: ignore[arg-type]
     with pytest.raises(KdstError, match="has 4 different texts; an audit needs at least 20"):
         bench.prepare(job)
+
+
+def test_the_linear_reader_reads_scripts_without_spaces() -> None:
+    names = [a + b for a in "张李王赵陈刘" for b in "伟芳娜敏静强"]
+    texts = [f"{name}昨天来过医院" for name in names] * 2
+    generator = torch.Generator().manual_seed(0)
+    letters = {c: torch.randn(64, generator=generator) for c in sorted(set("".join(texts)))}
+    e = torch.stack([sum(letters[c] for c in text) for text in texts])
+    read = read_words(e[6:], texts[6:], e[:6])
+    assert all(has(found, name) for found, name in zip(read, names[:6], strict=True))
+    assert [breaks_words(t) for t in ("Zoë, 5 %", "रोगी", "ผู้ป่วย", "José\u0301")] == [
+        False, True, True, True
+    ]  # fmt: skip
 
 
 def test_texts_without_spaces_are_no_proof_of_safety() -> None:

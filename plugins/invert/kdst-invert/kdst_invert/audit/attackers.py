@@ -9,6 +9,7 @@ from torch.nn.functional import normalize
 
 from kdst_invert.audit.linear import ridge
 from kdst_invert.measures import words
+from kdst_invert.units import breaks_words, units
 
 VOCABULARY = 4000
 """Most words that the attacker of bags of words knows, the most frequent first."""
@@ -21,12 +22,13 @@ def read_words(known: Tensor, texts: Sequence[str], attacked: Tensor) -> list[st
     known: (k, D), the rows of `texts`. The score from which a word is read is the one that reads most of
     the known texts, each from a map that was fitted without it. Words come by falling score.
     """
-    counts = Counter(w for text in texts for w in dict.fromkeys(words(text)))
+    split = units if any(map(breaks_words, texts)) else words
+    counts = Counter(w for text in texts for w in dict.fromkeys(split(text)))
     vocabulary = [w for w, _ in counts.most_common(VOCABULARY)]
     place = {w: i for i, w in enumerate(vocabulary)}
     bags = torch.zeros(len(texts), len(vocabulary))
     for row, text in enumerate(texts):
-        bags[row, [place[w] for w in set(words(text)) if w in place]] = 1
+        bags[row, [place[w] for w in set(split(text)) if w in place]] = 1
     found = ridge(known, bags)
     least = max(THRESHOLDS, key=lambda t: _f1(found.left_out > t, bags))
     return [_said(vocabulary, scores, least) for scores in found(attacked)]
