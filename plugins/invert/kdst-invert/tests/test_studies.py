@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from attrs import frozen
+from attrs import evolve, frozen
 
 from kdst_core.bench import Job, Marked
 from kdst_core.codecs import JsonCodec
@@ -191,6 +191,31 @@ def test_the_sentence_on_protection_follows_the_intervals(names: list[float], wa
     (sentence,) = protects(rows)
     assert sentence.startswith(wanted)
     assert ("60.0% (50.0% to 70.0%)" in sentence) == (names[0] <= 0.05)
+
+
+@frozen
+class Fitted:
+    """Options of a method that is fitted at once and goes on from no weights."""
+
+    model: str = "m"
+    steps: int = 20
+    budget: int | None = None
+
+
+def test_a_method_that_goes_on_from_no_weights_is_not_trained_with_noise(
+    prepared: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(defence, "LAMBDAS", (0.0, 0.01))
+    monkeypatch.setattr(defence, "OTHERS", ())
+    monkeypatch.setattr(adaptive, "OWN", 220)
+    monkeypatch.setattr(grammar, "SEARCHED", 1)
+    monkeypatch.setattr(slots, "ROUNDS", 1)
+    made = prepared(study="defence", count=4)
+    made = evolve(made, job=evolve(made.job, options=Fitted()))
+    outcome, _ = carried_out(made, tmp_path)
+    assert all(r.training is None for r, _ in made.job.method.asked)
+    assert "gaussian.0.01.adaptive.token_f1" in outcome.metrics
+    assert "trained with noise" not in " ".join(outcome.summary)
 
 
 @pytest.mark.parametrize(

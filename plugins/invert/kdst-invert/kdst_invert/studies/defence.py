@@ -244,7 +244,10 @@ def _adaptive(stage: Stage, defences: Sequence[Defence], known: Known) -> None:
 
 
 def _train(stage: Stage) -> Any:
-    """Options of the attacker who went on from the clean weights with noise; None without texts for it."""
+    """Options of the attacker who went on from the clean weights with noise; None without texts for it, or
+    for a method that goes on from no weights."""
+    if not hasattr(stage.prepared.job.options, "base"):
+        return None
     directory = stage.run.artifacts / "adaptive"
     plain = training_of(stage.prepared, stage.originals, stage.attacked, directory, TRAINED_ON)
     if plain is None:
