@@ -79,10 +79,11 @@ def load(inputs: ReconstructInputs, progress: sfm.Progress) -> Source:
 
 def _raw(root: Path, matching: str, inputs: ReconstructInputs, progress: sfm.Progress) -> Source:
     """Place photographs without cameras by structure from motion, and read them."""
-    images = root / "images" if (root / "images").is_dir() else root
-    found = sorted(images.rglob("*") if images != root else images.iterdir())
+    images, found = _below(root)
     files = [f for f in found if _is_photograph(f) and _is_text(f)]
-    said = _unread(found)
+    broken = [f for f in files if not photographs.is_whole(f)]
+    files = [f for f in files if f not in broken]
+    said = _unread(found) + _broken([f.relative_to(images).as_posix() for f in broken])
     if not files:
         raise KdstError("\n".join([f"{root} has no photographs; give {KINDS}", *said]))
     shots = []
@@ -97,6 +98,36 @@ def _raw(root: Path, matching: str, inputs: ReconstructInputs, progress: sfm.Pro
     placement = sfm.place(shots, home, matching, progress, str(root))
     capture = colmap.load(root, images, placement.model, inputs, said, upright=True)
     return Source(capture, placement=placement, said=tuple(said))
+
+
+def _below(root: Path) -> tuple[Path, list[Path]]:
+    """Return the folder that a capture's photographs are named from, and all files that may be some:
+    those below images/, else those in the folder itself, else those in its folders."""
+    inner = root / "images"
+    for images, found in (
+        (inner, inner.rglob("*") if inner.is_dir() else ()),
+        (root, root.iterdir()),
+        (root, (f for f in root.rglob("*") if not _is_aside(f.relative_to(root)))),
+    ):
+        files = sorted(found)
+        if any(map(_is_photograph, files)):
+            return images, files
+    return root, files
+
+
+def _is_aside(path: Path) -> bool:
+    """Return whether a path leads through a hidden folder or one of masks."""
+    return any(part.startswith(".") or part == "masks" for part in path.parts)
+
+
+def _broken(names: Sequence[str]) -> list[str]:
+    """Return a sentence on files that are no whole pictures, if there are any."""
+    if not names:
+        return []
+    return [
+        f"{_count(names)} skipped, cannot be read as an image: {_listed(names)}."
+        " Replace or remove such files."
+    ]
 
 
 def _is_text(path: Path) -> bool:

@@ -141,6 +141,17 @@ def size_of(path: Path, upright: bool = False) -> tuple[int, int]:
         raise KdstError(f"{path} cannot be read as an image; replace or remove it") from e
 
 
+def is_whole(path: Path) -> bool:
+    """Return whether a file can be read as an image to its end; a JPEG is decoded at an eighth."""
+    try:
+        with Image.open(path) as file:
+            file.draft("RGB", (file.width // 8, file.height // 8))
+            file.load()
+    except UNREADABLE:
+        return False
+    return True
+
+
 def turns_of(path: Path) -> int:
     """Return the quarter turns, counterclockwise, that bring an image file upright."""
     try:

@@ -241,8 +241,9 @@ def other_mask(folder: Path) -> None:
     Image.new("L", (10, 10)).save(folder / "masks" / "1.png")
 
 
-def empty_file(folder: Path) -> None:
-    (folder / "1.png").write_bytes(b"")
+def empty_files(folder: Path) -> None:
+    for file in folder.iterdir():
+        file.write_bytes(b"")
 
 
 @pytest.mark.parametrize(
@@ -252,7 +253,7 @@ def empty_file(folder: Path) -> None:
         (nothing_in_common, "placed none of the 6 photographs; 0 of 15 pairs match"),
         (nothing_at_all, "no photographs"),
         (other_mask, "must agree"),
-        (empty_file, "cannot be read as an image"),
+        (empty_files, "skipped, cannot be read as an image: 0.png, 1.png"),
     ],
 )
 def test_photographs_that_cannot_be_placed_are_refused_in_two_lines(
@@ -263,6 +264,40 @@ def test_photographs_that_cannot_be_placed_are_refused_in_two_lines(
         load(folder)
     assert len(str(error.value).splitlines()) <= 2
     assert not list(folder.glob("*sfm-*"))
+
+
+def test_files_that_are_no_whole_pictures_are_skipped_and_named(
+    folder: Path, pictures: list[Image.Image]
+) -> None:
+    whole = (folder / "0.png").read_bytes()
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "half.png").write_bytes(whole[: len(whole) // 2])
+    pictures[0].save(folder / "half.jpg")
+    half = (folder / "half.jpg").read_bytes()
+    (folder / "half.jpg").write_bytes(half[: len(half) // 2])
+    (folder / "page.jpeg").write_text("<html>")
+    source = load(folder)
+    assert source.capture.names == [f"{k}.png" for k in range(6)]
+    assert source.said == (
+        "4 photographs are skipped, cannot be read as an image: empty.jpg, half.jpg, half.png,"
+        " page.jpeg. Replace or remove such files.",
+    )
+
+
+def test_photographs_are_found_beside_an_empty_folder_and_in_folders_of_a_camera(
+    folder: Path,
+) -> None:
+    (folder / "images").mkdir()
+    assert len(load(folder).capture.names) == 6
+    (folder / "DCIM" / "100").mkdir(parents=True)
+    (folder / "masks").mkdir()
+    (folder / ".trash").mkdir()
+    for number in range(6):
+        file = folder / f"{number}.png"
+        (folder / ".trash" / f"{number}.png").write_bytes(file.read_bytes())
+        Image.new("L", (WIDTH, HEIGHT), 255).save(folder / "masks" / f"{number}.png")
+        file.rename(folder / "DCIM" / "100" / f"{number}.png")
+    assert load(folder).capture.names == [f"DCIM/100/{k}.png" for k in range(6)]
 
 
 @pytest.fixture
