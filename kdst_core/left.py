@@ -1,6 +1,7 @@
 """What a method leaves running: threads, workers of pools that still work, and processes."""
 
 import _thread
+import signal
 import sys
 import threading
 import time
@@ -79,7 +80,7 @@ def _children() -> Iterator[tuple[str, str]]:
 
 
 class Threads:
-    """The threads before a call, to be asked after it which of its own still work.
+    """The threads before a call, to be asked after it which of its own still work, or what else watches.
 
     Workers of pools that wait at both times are nobody's; one that was given work within the call and is
     still at it is the call's own.
@@ -89,9 +90,12 @@ class Threads:
         self.before = threading.enumerate()
         self.count = _thread._count()
         self.working = set(self.before) - _waiting()
+        self.watching = watching()
 
     def left(self) -> list[str]:
-        """Return what the call left at work, once it had a second to end."""
+        """Return what the call left at work, once it had a second to end, or watching."""
+        if seen := [name for name, value in watching().items() if value != self.watching[name]]:
+            return seen
         if _thread._count() <= self.count and not any(map(_of_pool, threading.enumerate())):
             return []
         return _once_quiet(self._left)
@@ -104,6 +108,21 @@ class Threads:
         if _thread._count() > self.count + len([t for t in now if t not in self.before]):
             left.append("a thread without a name")
         return left
+
+
+def watching() -> dict[str, Any]:
+    """Return by what code sees what others do later: tracers, and alarms, which run in anybody's frames."""
+    found: dict[str, Any] = {
+        "a tracer (sys.settrace)": sys.gettrace(),
+        "a profiler (sys.setprofile)": sys.getprofile(),
+    }
+    if hasattr(signal, "getitimer"):
+        timers = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+        found["an alarm (signal.setitimer)"] = [signal.getitimer(t) != (0, 0) for t in timers]
+    monitoring = getattr(sys, "monitoring", None)
+    if monitoring is not None:
+        found["a monitor (sys.monitoring)"] = [monitoring.get_tool(n) for n in range(6)]
+    return found
 
 
 def left_running(before: Mapping[Any, str]) -> list[str]:

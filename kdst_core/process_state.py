@@ -9,7 +9,9 @@ import locale
 import os
 import random
 import signal
+import socket
 import sys
+import threading
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
@@ -50,7 +52,13 @@ def settings() -> dict[str, Any]:
         "Python's tracing": (sys.gettrace(), sys.getprofile()),
         "Python's limit of recursion": sys.getrecursionlimit(),
         "Python's garbage collection": (gc.isenabled(), gc.get_threshold()),
-        "what Ctrl-C does": _handlers(),
+        "what Ctrl-C does": _handlers(signal.SIGINT, signal.SIGTERM),
+        "what signals do": _handlers(*_others()),
+        "the streams of the process": (sys.stdin, sys.stdout, sys.stderr),
+        "what is done with errors (sys.excepthook)": (sys.excepthook, threading.excepthook),
+        "where modules are found (sys.path)": list(sys.path),
+        "how long threads run (sys.setswitchinterval)": sys.getswitchinterval(),
+        "how long connections are waited for": socket.getdefaulttimeout(),
         "the locale": locale.setlocale(locale.LC_ALL),
         "the permissions of new files (umask)": _umask(),
     }
@@ -111,9 +119,14 @@ def _global_hooks() -> dict[str, list[Any]]:
     }
 
 
-def _handlers() -> list[Any]:
+def _handlers(*signals: Any) -> list[Any]:
     """Return what is done at signals."""
-    return [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
+    return [signal.getsignal(s) for s in signals]
+
+
+def _others() -> list[Any]:
+    """Return the signals besides those that end a command."""
+    return sorted(signal.valid_signals() - {signal.SIGINT, signal.SIGTERM})
 
 
 def _umask() -> int:

@@ -248,7 +248,12 @@ def _listen() -> None:
 
 
 def _audit(event: str, arguments: tuple[Any, ...]) -> None:
-    """Refuse a method's attempt to reach a hidden file; take down what plugins read as they load."""
+    """Refuse a method's attempt to reach a hidden file or to hear of all events.
+
+    What plugins read as they load is taken down.
+    """
+    if event == "sys.addaudithook" and _vault.works():
+        withhold("what others do, by sys.addaudithook")
     if _loading and event == "open" and isinstance(arguments[0], str | bytes | os.PathLike):
         _early.add(os.path.realpath(os.fsdecode(arguments[0])))
     if not (_hidden and event in WATCHED and _vault.works()):

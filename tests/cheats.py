@@ -112,7 +112,13 @@ ADAPT = [
         " measures.record = lambda logits, labels: record(logits * 2, labels)",
     ),
     _sets("leaves-a-mode", "import torch; torch.utils._device.DeviceContext('cpu').__enter__()"),
-    _sets("traces-python", "import sys; sys.setprofile(lambda *_: None)"),
+    _sets("changes-a-signal", "import signal; signal.signal(signal.SIGUSR1, lambda *_: None)"),
+    _sets("replaces-a-stream", "import io, sys; sys.stdin = io.StringIO()"),
+    _sets("sets-a-timeout", "import socket; socket.setdefaulttimeout(5)"),
+    _sets("adds-a-path", "import sys; sys.path.insert(0, '/nowhere')"),
+    _in_update(
+        "traces-python", WORKS, "        import sys\n\n        sys.setprofile(lambda *_: None)\n"
+    ),
     _in_update(
         "leaves-a-thread",
         WORKS,

@@ -3,6 +3,7 @@
 import gc
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -176,6 +177,26 @@ def test_a_copy_holds_nothing_sealed_even_where_the_seal_is_broken() -> None:
             os._exit(4)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
     assert kept.read() == SECRET
+
+
+@pytest.mark.parametrize(
+    ("what", "leave"),
+    [
+        ("a profiler", lambda: sys.setprofile(lambda *_: None)),
+        ("an alarm", lambda: signal.setitimer(signal.ITIMER_REAL, 600)),
+        ("sys.addaudithook", lambda: sys.addaudithook(lambda *_: None)),
+    ],
+)
+def test_a_call_that_leaves_something_that_watches_ends_the_run(
+    method: Method, what: str, leave: Any
+) -> None:
+    sealed._listen()
+    try:
+        with pytest.raises(MethodError, match=what), method.working():
+            leave()
+    finally:
+        sys.setprofile(None)
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def test_given_only_tells_a_method_that_finds_what_lies_open() -> None:
