@@ -10,7 +10,7 @@ from kdst_invert.studies.common import attack, changed, plain, three
 if TYPE_CHECKING:
     from kdst_invert.defences import Defence
     from kdst_invert.studies.adaptive import Known, Undoing
-    from kdst_invert.studies.defence import Stage
+    from kdst_invert.studies.stage import Stage
 
 PAIRS = (0, 10, 100, 1000)
 ATTACKED = 20

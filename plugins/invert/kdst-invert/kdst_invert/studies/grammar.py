@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kdst_invert.defences import Defence
-    from kdst_invert.studies.defence import Stage
+    from kdst_invert.studies.stage import Stage
 
 NAME = "grammar"
 SEARCHED = 6

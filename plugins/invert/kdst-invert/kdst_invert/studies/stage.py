@@ -1,0 +1,88 @@
+"""What every attack of the defence study shares: the store, who attacks it, and what was measured."""
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import torch
+from attrs import field, frozen
+from torch import Tensor
+
+from kdst_core.rundir import Run
+from kdst_invert import retrieval
+from kdst_invert.attack import Attacker
+from kdst_invert.defences import Defence, unit
+from kdst_invert.scores import final_texts
+from kdst_invert.studies import rotated
+from kdst_invert.studies.adaptive import SECRET, Known, Undoing, protected
+from kdst_invert.studies.common import FEW, changed
+from kdst_invert.texts import Originals
+
+if TYPE_CHECKING:
+    from kdst_invert.prepared import PreparedInvert
+
+BLURRED = 0.02
+"""Deviation a coordinate from which on an attacker trained with noise reads more than another: between
+λ = .01, where he reads less, and .03, where he does not."""
+
+
+@frozen
+class Stage:
+    """What every attack of the study shares. trained: options with the networks trained with noise."""
+
+    prepared: "PreparedInvert"
+    attacker: Attacker
+    run: Run
+    originals: Originals
+    queries: retrieval.Queries
+    rows: list[dict[str, Any]] = field(factory=list)
+    trained: Any = None
+
+    @property
+    def vectors(self) -> Tensor:
+        """The store without a defence."""
+        return self.prepared.source.vectors
+
+    @property
+    def attacked(self) -> int:
+        """Rows of the store that are attacked."""
+        return min(self.prepared.inputs.count or FEW, len(self.vectors))
+
+    def noise(self) -> torch.Generator:
+        """What a store draws its noise from, the same for every attacker."""
+        return torch.Generator().manual_seed(self.run.seed + 1)
+
+    def file(self, defence: Defence) -> str:
+        """The name of a defence in names of files."""
+        return f"{defence.name}-{defence.strength}".replace(" ", "").replace("%", "")
+
+    def undo(self, defence: Defence, known: Known) -> Undoing | None:
+        """How an attacker who knows so much undoes a defence."""
+        normalised = self.prepared.embed.normalised
+        if defence.name != SECRET or not len(known.pairs):
+            return known.undo(defence, self.run.seed, normalised)
+        first = self.attacked + len(known.pairs)
+        stored = protected(defence, known.pairs, self.noise(), normalised)
+        store = protected(defence, self.vectors, self.noise(), normalised)
+        rest = torch.cat([store[: self.attacked], store[first:]])
+        name = f"reading-{self.file(defence)}-{len(known.pairs)}-{len(known.own)}"
+        read = functools.partial(self._read, name)
+        return rotated.learned(known, stored, rest, read, self.prepared.embed)
+
+    def _read(self, name: str, vectors: Tensor, number: int, left: float) -> list[str]:
+        """First hypotheses of vectors (n, D), one each: what an attacker reads to learn more pairs."""
+        options = changed(self.reader(left), beam=1, steps=0)
+        label = f"{name}-{number}"
+        attacked = self.attacker.invert(label, vectors, options, "readings", light=True)
+        return final_texts(attacked.file, attacked.rows)
+
+    def seen(self, defence: Defence, undoing: Undoing | None) -> Tensor:
+        """The attacked rows of the protected store, as the attacker reads them."""
+        normalised = self.prepared.embed.normalised
+        store = protected(defence, self.vectors, self.noise(), normalised)[: self.attacked]
+        seen = store if undoing is None else undoing.fill(store)
+        return unit(seen) if normalised else seen
+
+    def reader(self, left: float) -> Any:
+        """Options with the networks that read best where so much a coordinate is left of a defence."""
+        blurred = left > BLURRED and self.trained is not None
+        return self.trained if blurred else self.prepared.job.options
