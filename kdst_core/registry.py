@@ -31,6 +31,8 @@ BENCHES = "kdst.benches"
 OBSERVERS = "kdst.observers"
 EXECUTORS = "kdst.executors"
 CAPABILITIES = ("adapt", "reconstruct", "edit", "augment_with_tools", "invert")
+GROUPS = ("benches", "commands", "executors", "observers", "tools")
+"""Groups of entry points besides those of the capabilities."""
 CATALOGUE = {
     "source": "kdst-adapt",
     "norm": "kdst-adapt",
@@ -86,19 +88,27 @@ def discover(*, disabled_too: bool = False) -> list[Plugin]:
 
 
 def survey(*, disabled_too: bool = False) -> tuple[list[Plugin], list[str]]:
-    """Return what `discover` does, and a line for each package whose entry points cannot be read."""
+    """Return what `discover` does, and a line for each package whose entry points are not read."""
     known, unread, found = packages(), [], []
     for package in known.values():
         try:
             for entry, fault in package.entries():
                 if entry.group.removeprefix(GROUP) in CAPABILITIES:
                     found.append(_plugin(entry, fault, package, known))
+                elif hint := _misspelt(entry.group.removeprefix(GROUP)):
+                    unread.append(f"{package.name}: kdst reads no group [{entry.group}].{hint}")
         except OSError as e:
             unread.append(why(package, e))
     chosen = _once(p for p in found if disabled_too or _enabled(p))
     found = sorted(chosen, key=_order)
     owners = Counter(p.name for p in found)
-    return [_with_duplicates(p, found) if owners[p.name] > 1 else p for p in found], unread
+    plugins = [_with_duplicates(p, found) if owners[p.name] > 1 else p for p in found]
+    return plugins, list(dict.fromkeys(unread))
+
+
+def _misspelt(group: str) -> str:
+    """Return which group was probably meant by one that kdst does not know, '' where none is near."""
+    return "" if group in GROUPS else did_you_mean(group, (*CAPABILITIES, *GROUPS))
 
 
 def _once(found: Iterable[Plugin]) -> list[Plugin]:

@@ -195,6 +195,13 @@ def test_a_package_of_too_many_methods_is_told_and_not_listed(site: Path) -> Non
     assert "right" in {row["name"] for row in json.loads(listed.stdout)}
 
 
+def test_a_misspelt_group_is_told_and_one_of_a_package_of_its_own_is_not(site: Path) -> None:
+    lines = "[kdst.adpat]\na = fake_right\nb = fake_right\n[kdst.colours]\nc = fake_right\n"
+    package(site, "fake-group", lines)
+    told = [line for line in registry.survey()[1] if line.startswith("fake-group")]
+    assert told == ["fake-group: kdst reads no group [kdst.adpat]. Did you mean 'adapt'?"]
+
+
 LINES = st.one_of(
     st.sampled_from(
         ["[kdst.invert]", "[kdst.commands]", "[kdst.benches]", "[", "=", "x = ", "a.b = c:d"]
