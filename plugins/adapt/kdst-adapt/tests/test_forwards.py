@@ -6,7 +6,7 @@ import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -251,3 +251,25 @@ def test_a_model_stored_by_name_brings_its_normalisation(
     assert not audit_model._is_bare(model)
     shutil.copytree(place, tmp_path / "bare", ignore=lambda *_: ["preprocessor_config.json"])
     assert audit_model._is_bare(models.load(AdaptInputs(model=f"transformers:{tmp_path / 'bare'}")))
+
+
+class Spy(nn.Module):
+    """Keeps all values that it is given."""
+
+    seen: ClassVar[set[float]] = set()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(1, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        Spy.seen.update(x.unique().tolist())
+        return self.norm(x).mean((2, 3))
+
+
+def test_the_audit_shows_a_model_images_of_the_stream_only(tmp_path: Path) -> None:
+    images = np.full((8, 8, 8, 3), 0.25, np.float32)
+    images[:, 2, 3] = 0.75
+    run("tent", Spy(), tmp_path, data=(images, np.arange(8) % 3), mean=[0.0], std=[1.0])
+    assert {0.25, 0.75} <= Spy.seen
+    assert 1.0 not in Spy.seen
