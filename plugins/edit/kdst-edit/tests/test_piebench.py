@@ -110,6 +110,15 @@ def test_a_wrong_entry_is_named_in_one_line(
     assert len(str(caught.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize("name", ["../1", "/tmp/1", "..", "a/b", ""])
+def test_names_of_items_stay_within_the_folder_of_runs(tmp_path: Path, name: str) -> None:
+    small_benchmark(tmp_path, 1)
+    mapping = json.loads((tmp_path / MAPPING).read_text())
+    (tmp_path / MAPPING).write_text(json.dumps({name: mapping["000000000000"]}))
+    with pytest.raises(KdstError, match="no name of an item"):
+        read(tmp_path)
+
+
 def test_a_folder_that_is_not_the_benchmark_is_refused(tmp_path: Path) -> None:
     with pytest.raises(KdstError, match="is not PIE-Bench"):
         read(tmp_path)

@@ -73,6 +73,8 @@ def read(folder: Path, kinds: Sequence[int] = range(10)) -> list[Item]:
 
 def _item(folder: Path, name: str, entry: Any) -> Item:
     """One entry of the mapping file, checked."""
+    if name in ("", "..") or Path(name).name != name:
+        raise KdstError(f"{folder / MAPPING}: {name!r} is no name of an item")
     try:
         image = folder / IMAGES / str(entry["image_path"])
         found = Item(
