@@ -102,6 +102,8 @@ def _unfinished(path: Path) -> Entry:
     at = max((p.lstat().st_mtime for p in path.iterdir()), default=path.lstat().st_mtime)
     try:
         config = tomllib.loads(regular(path / CONFIG, LONGEST_CONFIG).decode("utf-8"))
+    except RecursionError:
+        return Entry(path, "damaged", at=at, said=f"{path / CONFIG} is nested too deeply")
     except (OSError, ValueError) as e:
         return Entry(path, "damaged", at=at, said=f"cannot read {path / CONFIG}: {e}")
     names = [name for name in config if name not in ("input", "run")]

@@ -106,12 +106,12 @@ def test_the_page_escapes_links_and_loads_nothing(tmp_path: Path) -> None:
     (folder / "artifacts").mkdir()
     (folder / "artifacts" / "inputs.png").write_bytes(PNG)
     text = json.dumps(
-        {**RESULT, "input": {"data": "<b>"}, "artifacts": {"x": "artifacts/inputs.png"}}
+        {**RESULT, "input": {"data": "<q>"}, "artifacts": {"x": "artifacts/inputs.png"}}
     )
     (folder / "result.json").write_text(text)
     page = listing.write_index(tmp_path).read_text()
-    assert "<b>" not in page.partition("<tbody>")[2]
-    assert "&lt;b&gt;" in page
+    assert "<q>" not in page.partition("<tbody>")[2]
+    assert "&lt;q&gt;" in page
     assert 'href="a%20%26%20b/report.html"' in page
     assert "data:image/png;base64" in page
     assert "http" not in page
@@ -148,3 +148,22 @@ def test_opening_what_has_no_report_says_what_to_do(tmp_path: Path) -> None:
     assert "--resume" in str(run(cli, ["open", str(tmp_path / "a")]).exception)
     (finished(tmp_path / "b") / "report.html").unlink()
     assert "kdst report" in str(run(cli, ["open", str(tmp_path / "b")]).exception)
+
+
+def test_a_run_that_somebody_sent_harms_no_list(tmp_path: Path) -> None:
+    for name, text in {
+        "deep": "a = " + "[" * 9999 + "]" * 9999,
+        "none": "",
+        "half": "[input",
+    }.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.toml").write_text(text)
+    (tmp_path / "pipe").mkdir()
+    os.mkfifo(tmp_path / "pipe" / "result.json")
+    found = {entry.directory.name: entry for entry in listing.entries(tmp_path)}
+    assert {name: entry.state for name, entry in found.items()} == {
+        **dict.fromkeys(("deep", "half", "pipe"), "damaged"),
+        "none": "unfinished",
+    }
+    assert "nested too deeply" in found["deep"].said
+    assert "is no regular file" in found["pipe"].said
