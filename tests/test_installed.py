@@ -12,6 +12,8 @@ import pytest
 from tests import fakes
 from tests.test_core_alone import MODULE
 
+PLUGINS = Path(__file__).parents[1] / "plugins"
+
 PROJECT = """
 [build-system]
 requires = ["hatchling"]
@@ -106,3 +108,14 @@ def test_a_wheel_beside_the_core_is_listed_run_upgraded_and_removed(tmp_path: Pa
     gone = environment.kdst("run", "backwards")
     assert gone.returncode == 2
     assert "no method 'backwards' is installed" in gone.stderr
+
+
+@pytest.mark.parametrize("name", ["adapt", "reconstruct", "edit", "tools", "invert"])
+def test_a_capabilitys_requirements_are_all_its_packages(name: str) -> None:
+    lines = (PLUGINS / name / "requirements.txt").read_text().splitlines()
+    folders = {
+        f"-e plugins/{name}/{p.parent.name}" for p in PLUGINS.glob(f"{name}/*/pyproject.toml")
+    }
+    assert {line for line in lines if line.startswith("-e")} == {"-e .", *folders}
+    assert "-c ../../constraints.txt" in lines
+    assert f"-r {name}/requirements.txt" in (PLUGINS / "requirements.txt").read_text().splitlines()
