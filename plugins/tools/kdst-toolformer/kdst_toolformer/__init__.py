@@ -49,8 +49,8 @@ class ToolformerOptions(StagedOptions):
     keep_all: bool = option(
         False,
         "Let the loss alone decide, as published: also calls whose input copies a number from behind"
-        " them, whose result is their input, that repeat the call next to them or that are paid for"
-        " the same tokens as a better one.",
+        " them, that stand inside a number, whose result is their input, that repeat the call next to"
+        " them or that are paid for the same tokens as a better one.",
     )
     max_input: int = option(48, "Most tokens of a call up to its result.", min=4)
     sample_temperature: float = option(

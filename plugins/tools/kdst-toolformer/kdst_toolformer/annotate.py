@@ -105,7 +105,14 @@ class Annotator:
         deciding = asked == "deciding" or (asked == "auto" and self.placement == "prefix")
         own = self.options
         return Filter(
-            scorer, self.tokens, self.settings, size, own.max_kept, deciding, own.keep_all
+            scorer,
+            self.tokens,
+            self.settings,
+            size,
+            own.max_kept,
+            deciding,
+            own.keep_all,
+            inside=self.request.warm,
         )
 
     def sample(self, shard: Sequence[Document]) -> list[ToolCall]:

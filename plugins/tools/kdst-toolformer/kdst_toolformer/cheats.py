@@ -69,6 +69,14 @@ def reason(call: ToolCall, escaped: str) -> str:
     return COPIES if used & set(numbers(unescape(escaped[call.offset :]))) else ""
 
 
+def inside_number(escaped: str, offset: int) -> bool:
+    """Whether a call at a character of a text has digits of one number on both sides.
+
+    Where every digit is a token, such a call has seen how its result begins.
+    """
+    return any(found.start() < offset < found.end() for found in _NUMBER.finditer(escaped))
+
+
 def says_nothing(input: str, result: str) -> bool:
     """Whether a result is its input, apart from spaces, brackets and signs of currency, or one of its
     numbers where the others are 0 and 1, as in `412 * 1`."""

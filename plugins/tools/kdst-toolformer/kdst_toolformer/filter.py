@@ -42,10 +42,12 @@ class Filter:
         most: int,
         deciding: bool = False,
         keep_all: bool = False,
+        inside: bool = True,
     ) -> None:
+        """Take thresholds and rules. inside: whether calls may stand inside numbers."""
         self.scorer, self.tokens, self.settings = scorer, tokens, settings
         self.window_size, self.most, self.deciding = window_size, most, deciding
-        self.keep_all = keep_all
+        self.keep_all, self.inside = keep_all, inside
 
     def __call__(self, shard: Sequence[Document], calls: Sequence[ToolCall]) -> list[ToolCall]:
         """Return the calls with losses, gain, and whether and why not they are kept."""
@@ -80,9 +82,15 @@ class Filter:
         return [
             call
             if call.result is None
-            else evolve(call, reason=cheats.reason(call, texts[call.doc]))
+            else evolve(call, reason=self._against_honesty(call, texts[call.doc]))
             for call in calls
         ]
+
+    def _against_honesty(self, call: ToolCall, escaped: str) -> str:
+        """Why a call is not scored, empty where nothing speaks against it."""
+        if not self.inside and cheats.inside_number(escaped, call.offset):
+            return reasons.INSIDE
+        return cheats.reason(call, escaped)
 
     def _losses(
         self,

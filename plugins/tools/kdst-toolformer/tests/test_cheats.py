@@ -124,6 +124,30 @@ def test_calls_that_cheat_are_not_scored():
     assert later.gain == 9
 
 
+@pytest.mark.parametrize(
+    ("text", "inside"),
+    [("are 3450 tins", "345"), ("1,250.50 m", "1,250.5"), ("room 12.", "1"), ("9 of 10", "1")],
+)
+def test_a_number_has_an_inside_and_its_ends_are_none_of_it(text: str, inside: str):
+    found = {i for i in range(len(text) + 1) if cheats.inside_number(text, i)}
+    first = text.index(inside)
+    assert found == set(range(first + 1, first + len(inside) + 1))
+
+
+def test_calls_inside_numbers_are_rejected_unless_they_may_stand_there():
+    document = Document("It has 50 boxes of 69, so in all 3450 by now.")
+    call = ToolCall(document.id, 3, "T", "a by 9", "done", offset=document.text.index("450"))
+    settings = {"T": ToolSettings()}
+    for options, reason in (
+        ({"inside": False}, reasons.INSIDE),
+        ({"inside": True}, ""),
+        ({"inside": False, "keep_all": True}, ""),
+    ):
+        (found,) = Filter(Losses(), TOKENS, settings, 500, 0, **options)([document], [call])
+        assert (found.reason, found.kept) == (reason, not reason)
+    assert reasons.metrics({reasons.INSIDE: 2})["reason.inside"] == 2
+
+
 def test_calls_are_counted_by_reason():
     found = {"gain below 1": 3, "gain below 0.5": 1, reasons.COPIES: 2, "division by zero": 4}
     counted = reasons.metrics(found)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from kdst_core.contracts import ToolCall
 
 COPIES = "its input copies a number that stands only behind the call"
+INSIDE = "it stands inside a number"
 SAYS_NOTHING = "its result says no more than its input"
 REPEATS = "the call next to it in the text is the same"
 NEAR = "another call less than five tokens away gains more"
@@ -17,6 +18,7 @@ NO_ROOM = "does not fit the context"
 KINDS = {
     "copies": COPIES,
     "says_nothing": SAYS_NOTHING,
+    "inside": INSIDE,
     "repeats": REPEATS,
     "near": NEAR,
     "here": HERE,
