@@ -17,7 +17,7 @@ from kdst_core.errors import KdstError
 
 PROTOCOL = (
     *("data", "shifts", "images_per_shift", "image_shape", "corrupt", "model_digest", "batch_size"),
-    *("order", "setting", "reset", "window", "dirichlet", "imbalance", "resize", "crop"),
+    *("order", "setting", "reset", "window", "dirichlet", "imbalance", "resize", "crop", "classes"),
 )
 """What must be equal in the inputs of results that are compared."""
 FEW = 6
@@ -95,7 +95,9 @@ def mismatch(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
 
 
 def _comparable(key: str, value: Any) -> Any:
-    """Return a value of the protocol; data by kind and last name, wherever they lie."""
+    """Return a value of the protocol; data by kind and last name, wherever they lie, files by name."""
+    if key == "classes" and value:
+        return Path(value).name
     if key != "data":
         return value
     kind, _, place = str(value).partition(":")
