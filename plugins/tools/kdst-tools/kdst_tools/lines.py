@@ -4,6 +4,7 @@ import bz2
 import datetime
 import gzip
 import lzma
+import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -59,18 +60,29 @@ def document_of(content: Mapping[str, Any], text_field: str) -> Document | None:
 
     A text with half of a surrogate pair is none: no tokenizer and no file takes it.
     """
-    text, name, date = (content.get(key) for key in (text_field, "id", "date"))
+    text, name, date = (_given(content.get(key)) for key in (text_field, "id", "date"))
     if not isinstance(text, str) or not text.strip() or not is_unicode(f"{text}{name}"):
         return None
     try:
-        if isinstance(date, str) and date.strip():
-            date = datetime.date.fromisoformat(date[:10])
+        day = _day(date)
     except ValueError:
         return None
-    if isinstance(date, datetime.datetime):
-        date = date.date()
-    day = date if isinstance(date, datetime.date) else None
     return Document(text, date=day) if name in (None, "") else Document(text, str(name), day)
+
+
+def _given(value: Any) -> Any:
+    """A value, None for the NaN that tables write for nothing."""
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _day(date: Any) -> datetime.date | None:
+    """The day of a date as files have it, `20240305` as a number too; ValueError for another value."""
+    if isinstance(date, datetime.datetime):
+        return date.date()
+    if date is None or isinstance(date, datetime.date):
+        return date
+    written = str(date).strip()
+    return datetime.date.fromisoformat(written[:10]) if written else None
 
 
 def is_unicode(text: str) -> bool:

@@ -198,3 +198,21 @@ def test_shards_are_runs_of_the_corpus_in_order(tmp_path):
     shards = list(corpus.shards(3))
     assert [len(s) for s in shards] == [3, 3, 1]
     assert [d for s in shards for d in s] == list(corpus)
+
+
+def test_dates_and_ids_as_tables_write_them_are_read_and_others_are_named(tmp_path):
+    path = tmp_path / "texts.jsonl"
+    rows = [
+        '{"text": "a", "date": 20240305}',
+        '{"text": "b", "date": NaN, "id": NaN}',
+        '{"text": "c", "date": 1709596800}',
+        '{"text": "d", "date": {"year": 2024}}',
+        '{"text": "e", "date": " ", "id": 7}',
+        '{"text": "f", "date": true}',
+    ]
+    path.write_text("\n".join(rows))
+    corpus = from_file(path)
+    found = [(d.text, d.date) for d in corpus]
+    assert found == [("a", datetime.date(2024, 3, 5)), ("b", None), ("e", None)]
+    assert [d.id for d in corpus][1:] == [Document("b").id, "7"]
+    assert corpus.skipped == ["line 3", "line 4", "line 6"]
