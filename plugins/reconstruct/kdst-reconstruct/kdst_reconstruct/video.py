@@ -30,6 +30,7 @@ def frames(path: Path, count: int, progress: Progress) -> Path:
     """
     import imageio_ffmpeg
 
+    path = path.absolute()  # else ffmpeg takes a name such as "tree: 1.mp4" for a protocol
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()[:12]
     final = user_cache("frames") / f"sharp-{count}-{digest}"

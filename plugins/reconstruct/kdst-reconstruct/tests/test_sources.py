@@ -348,6 +348,16 @@ def test_a_video_is_read_once(film: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert len(list((video.frames(film, 4, silent) / "images").iterdir())) == 4
 
 
+def test_a_video_whose_name_ffmpeg_could_misread_is_read(
+    film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(film.parent)
+    for name in ("concat:a.mp4", "-i %03d 'b'.mp4"):
+        Path(name).write_bytes(film.read_bytes())
+        found = video.frames(Path(name), 3, silent)
+        assert len(list((found / "images").iterdir())) == 3
+
+
 def test_a_file_that_is_no_video_is_refused_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "broken.mp4"
     path.write_bytes(b"nothing" * 100)
