@@ -217,7 +217,7 @@ def test_what_was_chosen_is_said_in_advance(capsys: pytest.CaptureFixture[str]) 
     assert said.startswith("Expected: about 2 min from the start, photographs of 400 pixels, and ")
     camera = SimpleNamespace(width=1000, height=1000)
     plain = expected.seconds_after([camera], [], 0)
-    assert expected.seconds_after([camera], [1, 2], 100) == pytest.approx(plain + 12 + 1.6)
+    assert expected.seconds_after([camera], [1, 2], 100) == pytest.approx(plain + 12 + 4)
 
 
 def test_a_method_that_knows_no_clock_is_refused() -> None:

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 GAP = 4
+LARGE = 500_000
+"""Pixels of a picture above which it is compressed quickly."""
 ERROR_SHOWN = 0.25
 """Mean absolute error over the channels that is drawn white."""
 
@@ -69,8 +71,14 @@ def png(image: Any) -> bytes:
     if _zlib_is_broken():
         return _png_elsewhere(image)
     buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=True)
+    image.save(buffer, format="PNG", compress_level=_level(image))
     return buffer.getvalue()
+
+
+def _level(image: Any) -> int:
+    """Return zlib's level: 9, or for large pictures 3, which takes a fifth of the time and 1 % more
+    room."""
+    return 9 if image.width * image.height <= LARGE else 3
 
 
 def _zlib_is_broken() -> bool:
@@ -85,10 +93,11 @@ def _zlib_is_broken() -> bool:
 def _png_elsewhere(image: Any) -> bytes:
     """Return PNG bytes of a PIL image, compressed by another Python."""
     program = (
-        "import sys; from PIL import Image; mode, width, height = sys.argv[1:];"
+        "import sys; from PIL import Image; mode, width, height, level = sys.argv[1:];"
         " size = int(width), int(height);"
         " Image.frombytes(mode, size, sys.stdin.buffer.read())"
-        ".save(sys.stdout.buffer, 'PNG', optimize=True)"
+        ".save(sys.stdout.buffer, 'PNG', compress_level=int(level))"
     )
-    command = [sys.executable, "-c", program, image.mode, *map(str, image.size)]
+    level = _level(image)
+    command = [sys.executable, "-c", program, image.mode, *map(str, image.size), str(level)]
     return subprocess.run(command, input=image.tobytes(), capture_output=True, check=True).stdout

@@ -1,8 +1,15 @@
 """kdst beside pycolmap, whose extension holds half of a zlib."""
 
+import io
 import subprocess
 import sys
 from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kdst_reconstruct import pictures
 
 PROGRAM = """
 import pycolmap
@@ -32,3 +39,17 @@ def test_pictures_are_written_whole_after_pycolmap_came_first(tmp_path: Path) ->
     with Image.open(tmp_path / "made.png") as picture:
         picture.load()
         assert picture.height == 48
+
+
+def test_large_pictures_are_compressed_quickly_and_stay_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 30, 4), dtype=np.uint8)
+    image = Image.fromarray(pixels)
+    for largest, level in ((10**6, 9), (100, 3)):
+        monkeypatch.setattr(pictures, "LARGE", largest)
+        assert pictures._level(image) == level
+        for broken in (True, False):
+            monkeypatch.setattr(pictures, "_zlib_is_broken", lambda broken=broken: broken)
+            with Image.open(io.BytesIO(pictures.png(image))) as found:
+                assert np.array_equal(np.array(found), pixels)
