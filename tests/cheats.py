@@ -185,6 +185,12 @@ ADAPT = [
         before="\nKEPT: list = []\n",
     ),
     _in_update(
+        "remembers-what-it-saw",
+        MEMORY,
+        "        KNOWN.setdefault(x.numpy().tobytes(), len(KNOWN))\n",
+        before="\nKNOWN: dict = {}\n",
+    ),
+    _in_update(
         "keeps-an-image-a-batch",
         MEMORY,
         "        KEPT[len(KEPT)] = x[0].clone()\n",

@@ -24,6 +24,8 @@ from kdst_core.untouched import marks, touched
 CLASSES, TEN = 5, 10
 WINDOWS = 12
 """Times ten batches after which memory that grew each time is a leak."""
+DARKER = 1e-4
+"""Share of its light by which a batch is darker than the last, so that no two are the same."""
 PLACE = "the place in the batch changes nothing"
 RESET = "reset then replay equals a fresh run"
 """Names of checks that others follow from."""
@@ -239,8 +241,8 @@ def _readings(method: Method) -> None:
 def _constant_memory(method: Method) -> None:
     """What a stream takes in Python, numpy and torch does not grow by an image a batch.
 
-    Ten batches are looked at again and again, WINDOWS times at most, and the least growth counts: caches
-    fill up and the interpreter's own lists come and go, leaks go on.
+    Ten batches, each a little darker than the last, are looked at again and again, WINDOWS times at most,
+    and the least growth counts: caches fill up and the interpreter's own lists come and go, leaks go on.
     """
     predictor, batch = _predictor(method), small_batches(1)[0]
     image = batch[:1].nbytes
@@ -248,9 +250,9 @@ def _constant_memory(method: Method) -> None:
     python = tensors = more = sys.maxsize
     tracemalloc.start()
     before, size = _held_bytes(), _tensor_bytes(predictor)
-    for _ in range(WINDOWS):
-        for _ in range(TEN):
-            predictor.predict(batch)
+    for window in range(WINDOWS):
+        for turn in range(TEN):
+            predictor.predict(batch * (1 - DARKER * (window * TEN + turn)))
         after, larger = _held_bytes(), _tensor_bytes(predictor)
         python, tensors = min(python, after[0] - before[0]), min(tensors, after[1] - before[1])
         more = min(more, larger - size)
