@@ -43,6 +43,8 @@ def errors(model: Path, rotations: np.ndarray) -> np.ndarray:
     images = pycolmap.Reconstruction(model).images.values()
     rows = {str(image.name): image.cam_from_world().rotation.matrix() for image in images}
     names = [name for name in rows if name.startswith("orbit-")]
+    if not names:
+        raise SystemExit("The castle's group is the larger one: too few pictures of the orbit.")
     found = np.stack([rows[name] for name in names])
     true = rotations[[int(Path(name).stem[6:]) for name in names]]
     u, _, vt = np.linalg.svd((found.transpose(0, 2, 1) @ true).sum(0))
