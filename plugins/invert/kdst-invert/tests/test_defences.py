@@ -17,7 +17,7 @@ from kdst_invert.defences import (
     learned_rotation,
     unit,
 )
-from kdst_invert.retrieval import Queries, graded, ndcg, quality
+from kdst_invert.retrieval import Queries, graded, keywords, ndcg, quality
 from kdst_invert.studies.sentences import at_one_hundredth, protects
 
 
@@ -75,7 +75,24 @@ def test_a_rotation_keeps_every_product_and_is_learned_from_enough_pairs() -> No
 def test_a_store_without_defence_loses_nothing() -> None:
     asked = Queries(VECTORS, torch.arange(300))
     found = quality(VECTORS, VECTORS, VECTORS, asked)
-    assert {n: float(v.mean()) for n, v in found.items()} == {"recall@1": 1, "overlap@10": 1}
+    wanted = {"recall@1": 1, "recall@10": 1, "overlap@10": 1}
+    assert {n: float(v.mean()) for n, v in found.items()} == wanted
+
+
+def test_recall_at_ten_counts_targets_among_the_ten_first() -> None:
+    store = torch.eye(20)
+    query = torch.arange(20, 0, -1.0)[None]
+    for target, first, ten in ((0, 1, 1), (9, 0, 1), (10, 0, 0)):
+        found = quality(store, store, query, Queries(query, torch.tensor([target])))
+        assert (float(found["recall@1"]), float(found["recall@10"])) == (first, ten)
+
+
+def test_queries_of_texts_are_their_rarest_words_in_order() -> None:
+    texts = ["the cat sat on the old mat", "the dog sat on the old rug", "the owl", "北京医院很大"]
+    found = keywords(texts)
+    assert found[0].split() == ["cat", "sat", "mat"]
+    assert found[2] == "owl"
+    assert len(found[3].split()) == 3
 
 
 def test_ndcg_is_that_of_its_definition() -> None:
