@@ -175,7 +175,7 @@ def test_a_copy_holds_nothing_sealed_even_where_the_seal_is_broken() -> None:
             except Refused:
                 os._exit(3)
             os._exit(4)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
     assert kept.read() == SECRET
 
 
