@@ -3,7 +3,6 @@
 import json
 import re
 import threading
-import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 
 import kdst_core
 from kdst_core.errors import KdstError
+from kdst_invert.embedders.endpoint import OPENER
 from kdst_invert.embedders.minilm import minilm
 from kdst_invert.notes.generate import notes
 
@@ -53,7 +53,7 @@ def test_calls_are_a_limit_across_kills_and_resumes_and_may_be_raised(
 ) -> None:
     address, embedded = service
     (tmp_path / "texts.txt").write_text("\n".join(n.text for n in notes("held-out", 6)) + "\n")
-    asked, urlopen = [], urllib.request.urlopen
+    asked, urlopen = [], OPENER.open
 
     def killed(request: Any, timeout: float) -> Any:
         """Every second answer is lost with the process that asked."""
@@ -81,7 +81,7 @@ def test_calls_are_a_limit_across_kills_and_resumes_and_may_be_raised(
         )
 
     with monkeypatch.context() as patch:
-        patch.setattr("urllib.request.urlopen", killed)
+        patch.setattr(OPENER, "open", killed)
         for number in range(5):
             with pytest.raises(Killed):
                 go(CALLS, resume=number > 0)
