@@ -90,7 +90,7 @@ def test_a_stopped_run_goes_on_behind_its_last_group(tmp_path, model, monkeypatc
         ({"prompts": "no.txt"}, r"--prompts .*no\.txt: no such file"),
         ({"prompts": "no.doc"}, "the format .doc is not known"),
         ({"prompts": "no.txt", "prompt": "x"}, "give one of them"),
-        ({"prompt": "bad \udcff byte"}, "holds what is no Unicode"),
+        ({"prompt": "bad \udcff byte"}, "no text in UTF-8"),
     ],
 )
 def test_prompts_that_cannot_be_read_are_said(tmp_path: Path, options: dict, said: str):
