@@ -71,9 +71,12 @@ def _condition(pipeline: Any, prompts: list[str], size: tuple[int, int]) -> Cond
     """The pipeline's own encoding, with SDXL's pooled text and sizes where it has them."""
     device = pipeline.unet.device
     if _second_encoder(pipeline) is not None:
-        words, _, pooled, _ = pipeline.encode_prompt(
-            prompts, device=device, do_classifier_free_guidance=False
-        )
+        # one by one, as the pipeline encodes them: rows of a batch differ in the last bits
+        found = [
+            pipeline.encode_prompt([prompt], device=device, do_classifier_free_guidance=False)
+            for prompt in prompts
+        ]
+        words, pooled = (torch.cat([encoded[k] for encoded in found]) for k in (0, 2))
         times = torch.tensor([[*size, 0, 0, *size]], dtype=words.dtype, device=device)
         added = {"text_embeds": pooled, "time_ids": times.expand(len(prompts), -1)}
         return Conditioning(words, added)

@@ -121,6 +121,12 @@ def test_the_own_scheduler_with_its_history_and_its_noise(name: str) -> None:
     assert compare("sd15", name, scheduler="own") < CLOSE
 
 
+@pytest.mark.parametrize("name", ["ddim clipped", "euler v"])
+def test_prompts_of_xl_are_encoded_one_by_one_to_the_bit(name: str) -> None:
+    """Clipping makes much of the last bits of an embedding."""
+    assert compare("sdxl", name, scheduler="own", guidance=7.5) == 0.0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("layout", layouts.LAYOUTS)
 @pytest.mark.parametrize("name", SCHEDULERS)
