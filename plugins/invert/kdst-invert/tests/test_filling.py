@@ -1,6 +1,8 @@
 """What pairs teach of a defence, and how guesses are compared after the same defence."""
 
 from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from kdst_invert.defences import (
 from kdst_invert.filling import Curved, Linear, aligned_rotation, learned
 from kdst_invert.studies import rotated
 from kdst_invert.studies.adaptive import Known, protected
+from kdst_invert.studies.stage import Stage
 
 D = 24
 
@@ -154,3 +157,50 @@ def test_few_pairs_are_the_first_or_none(vectors: Tensor) -> None:
     assert torch.equal(few.pairs, vectors[:5])
     assert few.count == 5
     assert known.few(9) is None
+
+
+def a_stage(vectors: Tensor, better: int, asked: list[str], monkeypatch: Any) -> Stage:
+    """A store whose reader sees the judged rows right in one of two ways and another row in the other."""
+    by_text = {str(i): v for i, v in enumerate(vectors)}
+
+    class Embed:
+        normalised = True
+
+        def __call__(self, texts: Sequence[str]) -> Tensor:
+            return torch.stack([by_text[text] for text in texts])
+
+    def read(_: Stage, name: str, seen: Tensor, number: int, left: float) -> list[str]:
+        asked.append(f"{name}-{number}")
+        first = len(vectors) - len(seen) if number == better else 0
+        return [str(first + i) for i in range(len(seen))]
+
+    monkeypatch.setattr(Stage, "_read", read)
+    prepared: Any = SimpleNamespace(embed=Embed(), source=SimpleNamespace(vectors=vectors))
+    run: Any = SimpleNamespace(seed=0)
+    nothing: Any = None
+    return Stage(prepared, nothing, run, nothing, nothing)
+
+
+@pytest.mark.parametrize("better", [0, 1])
+def test_a_map_is_kept_only_where_known_texts_are_read_better_with_it(
+    vectors: Tensor, better: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    stage = a_stage(vectors, better, asked, monkeypatch)
+    found = stage.undo(Rounding(2), Known(vectors, vectors[:0]))
+    assert found is not None
+    assert torch.equal(found.fill(vectors), vectors) == (better == 1)
+    assert asked == [f"judging-rounding-int2-260-0-{number}" for number in (0, 1)]
+    assert found.view is not None
+    assert found.left > 0
+
+
+def test_from_too_few_pairs_to_judge_by_the_map_is_kept(
+    vectors: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    stage = a_stage(vectors, 1, asked, monkeypatch)
+    found = stage.undo(Rounding(2), Known(vectors[:12], vectors[:0]))
+    assert found is not None
+    assert not torch.equal(found.fill(vectors), vectors)
+    assert not asked

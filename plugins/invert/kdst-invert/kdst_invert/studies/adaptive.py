@@ -9,7 +9,7 @@ from attrs import frozen
 from torch import Tensor
 
 from kdst_core.contracts import Training
-from kdst_invert.defences import Defence, learned_rotation, unit
+from kdst_invert.defences import Defence, learned_rotation, mean_length, unit
 from kdst_invert.filling import Filling, Linear, learned
 from kdst_invert.source import embedded
 from kdst_invert.texts import Originals
@@ -74,12 +74,30 @@ class Known:
         fill, left = learned(known, stored)
         if defence.name not in COMPARED:
             return Undoing(fill, left)
+        return compared(defence, fill, left, generator, normalised)
 
-        def view(e: Tensor) -> Tensor:
-            found = fill(protected(defence, e, generator, normalised))
-            return unit(found) if normalised else found
 
-        return Undoing(fill, left, view)
+def compared(
+    defence: Defence, fill: Filling, left: float, generator: torch.Generator, normalised: bool
+) -> Undoing:
+    """How a defence without chance or secret is undone: guesses go through it before they are compared."""
+
+    def view(e: Tensor) -> Tensor:
+        found = fill(protected(defence, e, generator, normalised))
+        return unit(found) if normalised else found
+
+    return Undoing(fill, left, view)
+
+
+def without_map(defence: Defence, known: Tensor, seed: int, normalised: bool) -> Undoing:
+    """An attacker who reads stored vectors as they are and only compares as `compared` says.
+
+    known: plain vectors (k, D), by which he sees how much the defence takes.
+    """
+    generator = torch.Generator().manual_seed(seed + 2)
+    gone = (protected(defence, known, generator, normalised) - known).double().square().mean()
+    left = float(gone.sqrt()) / mean_length(known)
+    return compared(defence, Linear(torch.eye(known.shape[1])), left, generator, normalised)
 
 
 def protected(defence: Defence, e: Tensor, generator: torch.Generator, normalised: bool) -> Tensor:

@@ -4,7 +4,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 import torch
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from torch import Tensor
 
 from kdst_core.rundir import Run
@@ -13,7 +13,14 @@ from kdst_invert.attack import Attacker
 from kdst_invert.defences import Defence, unit
 from kdst_invert.scores import final_texts
 from kdst_invert.studies import rotated
-from kdst_invert.studies.adaptive import SECRET, Known, Undoing, protected
+from kdst_invert.studies.adaptive import (
+    COMPARED,
+    SECRET,
+    Known,
+    Undoing,
+    protected,
+    without_map,
+)
 from kdst_invert.studies.common import FEW, changed
 from kdst_invert.texts import Originals
 
@@ -23,6 +30,9 @@ if TYPE_CHECKING:
 BLURRED = 0.02
 """Deviation a coordinate from which on an attacker trained with noise reads more than another: between
 λ = .01, where he reads less, and .03, where he does not."""
+JUDGING = 16
+"""Known pairs at most that decide between a map and none; a quarter of all, and no fewer than four."""
+FEWEST_JUDGING = 4
 
 
 @frozen
@@ -58,6 +68,8 @@ class Stage:
     def undo(self, defence: Defence, known: Known) -> Undoing | None:
         """How an attacker who knows so much undoes a defence."""
         normalised = self.prepared.embed.normalised
+        if defence.name in COMPARED:
+            return self._best(defence, known)
         if defence.name != SECRET or not len(known.pairs):
             return known.undo(defence, self.run.seed, normalised)
         first = self.attacked + len(known.pairs)
@@ -67,6 +79,31 @@ class Stage:
         name = f"reading-{self.file(defence)}-{len(known.pairs)}-{len(known.own)}"
         read = functools.partial(self._read, name)
         return rotated.learned(known, stored, rest, read, self.prepared.embed)
+
+    def _best(self, defence: Defence, known: Known) -> Undoing | None:
+        """The map that pairs teach, or none where rows of known texts are read better without.
+
+        A map errs least in squares, and from few pairs that may be far from what is read best. So some
+        pairs are left out, read both ways, and what was read is embedded and compared.
+        """
+        seed, normalised = self.run.seed, self.prepared.embed.normalised
+        learned = known.undo(defence, seed, normalised)
+        apart = min(JUDGING, len(known.pairs) // 4)
+        if learned is None or apart < FEWEST_JUDGING:
+            return learned
+        rest, judged = known.pairs[:-apart], known.pairs[-apart:]
+        tried = evolve(known, pairs=rest).undo(defence, seed, normalised)
+        plain = without_map(defence, known.pairs, seed, normalised)
+        if tried is None:
+            return learned
+        stored = protected(defence, judged, self.noise(), normalised)
+        name = f"judging-{self.file(defence)}-{len(known.pairs)}-{len(known.own)}"
+        likeness = []
+        for number, way in enumerate((tried, plain)):
+            filled = way.fill(stored)
+            texts = self._read(name, unit(filled) if normalised else filled, number, way.left)
+            likeness.append(float((unit(self.prepared.embed(texts)) * unit(judged)).sum(1).mean()))
+        return learned if likeness[0] >= likeness[1] else plain
 
     def _read(self, name: str, vectors: Tensor, number: int, left: float) -> list[str]:
         """First hypotheses of vectors (n, D), one each: what an attacker reads to learn more pairs."""
