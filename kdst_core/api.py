@@ -14,6 +14,7 @@ from kdst_core.bench import Bench, Extends, Job, Outcome, Prepared, ReportConten
 from kdst_core.declared import check_options
 from kdst_core.errors import KdstError, MethodError, did_you_mean
 from kdst_core.files import write_atomically
+from kdst_core.live import describe
 from kdst_core.method import Method, failure, load
 from kdst_core.options import (
     Given,
@@ -128,7 +129,7 @@ def run(
     live = chosen.bench.live
     objects = {k: v for k, v in options.items() if k in live and not isinstance(v, str | Path)}
     given = {
-        flag: Given(_describe(value) if name in objects else value, name, Path.cwd())
+        flag: Given(describe(value) if name in objects else value, name, Path.cwd())
         for (name, value), flag in zip(options.items(), flags, strict=True)
     }
     return execute(
@@ -141,11 +142,6 @@ def run(
         show=show,
         observe=observe,
     )
-
-
-def _describe(value: Any) -> str:
-    """Return how a live object is named in configuration and result."""
-    return f"<{type(value).__module__}.{type(value).__qualname__}>"
 
 
 def execute(

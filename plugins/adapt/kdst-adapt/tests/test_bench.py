@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -180,3 +181,16 @@ def test_a_run_refuses_to_continue_with_another_model(tmp_path: Path) -> None:
     run.checkpoint({"step": 1, "identity": "first "})
     with pytest.raises(KdstError, match="another model or other data"):
         run_stream(stream, {"norm": None}, {}, run, "second")  # type: ignore[dict-item]
+
+
+def test_a_run_that_is_resumed_with_other_data_or_another_model_is_refused(tmp_path: Path) -> None:
+    x, y = (tensor[:8] for tensor in train.tensors(train=False))
+    run = partial(kdst_core.run, "norm", batch_size=4, out=tmp_path / "r")
+    run(model=digits.load(), data=(x, y))
+    run(model=digits.load(), data=(x.clone(), y), resume=True)
+    with pytest.raises(KdstError, match=r"another configuration \(input\.data"):
+        run(model=digits.load(), data=(x.flip(3), y), resume=True)
+    other = digits.load()
+    next(other.parameters()).data += 1
+    with pytest.raises(KdstError, match=r"another configuration \(input\.model"):
+        run(model=other, data=(x, y), resume=True)
