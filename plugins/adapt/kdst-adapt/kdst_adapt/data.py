@@ -115,7 +115,18 @@ def load(inputs: AdaptInputs, seed: int, live: Any = None) -> list[Shift]:
     if inputs.images is not None:
         across = live is None and kind in FOLDERS
         shifts = [_taken(s, inputs.images, across=across) for s in shifts]
+    if live is None and kind == "imagenet-c":
+        _check_taken(shifts, inputs)
     return shifts
+
+
+def _check_taken(shifts: Sequence[Shift], inputs: AdaptInputs) -> None:
+    """Raise KdstError, before any work, for a file of the streams that is no whole image."""
+    for shift in shifts:
+        files: Any = shift.images
+        paths = files.paths
+        taken = paths if shift.rows is None else [paths[k] for k in shift.rows]
+        folders.check_files(taken, folders.Frame(inputs.resize, inputs.crop))
 
 
 def judging_files(inputs: AdaptInputs, *, live: bool = False) -> list[Path]:

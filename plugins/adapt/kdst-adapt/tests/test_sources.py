@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from attrs import evolve
 from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -284,6 +285,17 @@ def test_imagenet_c_is_found_below_further_folders_and_beside_other_files(tmp_pa
     (tmp_path / "ImageNet-C" / "weather" / "fog" / "notes").mkdir()
     (shift,) = data.load(AdaptInputs(data=f"imagenet-c:{tmp_path}"), 0)
     assert (shift.key, len(shift.labels)) == ("fog.5", 4)
+
+
+def test_a_damaged_image_of_imagenet_c_is_told_before_work(tmp_path: Path) -> None:
+    tree(tmp_path / "fog" / "5", ["a", "b"], each=2)
+    broken = sorted((tmp_path / "fog" / "5" / "b").iterdir())[-1]
+    broken.write_bytes(broken.read_bytes()[:60])
+    given = AdaptInputs(data=f"imagenet-c:{tmp_path}")
+    with pytest.raises(KdstError, match=f"{broken.name} cannot be read as an image"):
+        data.load(given, 0)
+    (shift,) = data.load(evolve(given, images=2), 0)
+    assert len(shift.labels) == 2
 
 
 class Broken:
