@@ -5,11 +5,12 @@ A method subclasses `OnlineAdapter` and writes `update`: its loss and one step o
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from kdst_adapt.surroundings import gradients
 from kdst_adapt.update import UpdateOptions
@@ -101,8 +102,9 @@ def entropy(logits: Tensor) -> Tensor:
 def select_parameters(model: nn.Module, which: str) -> dict[str, nn.Parameter]:
     """Return the parameters that `which` names, by their names in the model, each once.
 
-    norm-affine: weight and bias of every normalisation layer. all: every parameter. Raises KdstError
-    when there is nothing to update.
+    norm-affine: weight and bias of every normalisation layer, or what a parametrisation (of
+    `torch.nn.utils.parametrize`) makes them from. all: every parameter. Raises KdstError when there is
+    nothing to update.
     """
     if which == "all":
         chosen = dict(model.named_parameters())
@@ -111,7 +113,7 @@ def select_parameters(model: nn.Module, which: str) -> dict[str, nn.Parameter]:
         for prefix, module in model.named_modules():
             if isinstance(module, NORMS):
                 known = set(map(id, chosen.values()))
-                for name, parameter in module.named_parameters(prefix, recurse=False):
+                for name, parameter in _own_parameters(module, prefix):
                     if id(parameter) not in known:
                         chosen[name] = parameter
     if not chosen:
@@ -121,6 +123,15 @@ def select_parameters(model: nn.Module, which: str) -> dict[str, nn.Parameter]:
             " GroupNorm or LayerNorm"
         )
     return chosen
+
+
+def _own_parameters(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Parameter]]:
+    """Yield the parameters of a layer itself, and those that its parametrisations hold in their place."""
+    yield from module.named_parameters(prefix, recurse=False)
+    if is_parametrized(module):
+        for name, part in module.named_children():
+            if name == "parametrizations":
+                yield from part.named_parameters(f"{prefix}.{name}" if prefix else name)
 
 
 def reached_by_output(

@@ -244,3 +244,30 @@ def test_weights_in_whole_numbers_are_refused_and_safetensors_known_by_their_con
     save_file(state, tmp_path / "b.bin")
     found = models.load(AdaptInputs(weights=tmp_path / "b.bin"), nn.Linear(3, 2))
     assert torch.equal(found.weight, state["weight"])
+
+
+class Doubled(nn.Module):
+    """A parametrisation: what the layer uses is twice what is learnt."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * x
+
+    def right_inverse(self, x: torch.Tensor) -> torch.Tensor:
+        return x / 2
+
+
+def test_a_parametrised_norm_layer_learns_what_its_weight_is_made_from() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 36, 5))
+    nn.utils.parametrize.register_parametrization(net[1], "weight", Doubled())
+    assert list(select_parameters(net, "norm-affine")) == [
+        "1.bias",
+        "1.parametrizations.weight.original",
+    ]
+    predictor = kdst_core.load("tent")(net, lr=0.1)
+    x = torch.rand(8, 3, 8, 8)
+    first = predictor.predict(x)
+    learnt = predictor.state_dict()
+    assert not torch.equal(predictor.predict(x), first)
+    assert learnt
+    assert torch.equal(net[1].weight, torch.ones(4))
