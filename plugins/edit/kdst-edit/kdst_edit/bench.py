@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ class EditBench:
         """Return the function behind `kdst_core.load(METHOD)(…)`."""
         from kdst_edit.library import INPUTS, edited
 
-        return Library(edited, INPUTS)
+        return Library(partial(edited, self.prepare), INPUTS)
 
     def report(self, result: Mapping[str, Any], directory: Path) -> ReportContent:
         """Build the report of a run."""

@@ -9,9 +9,12 @@ from kdst_core.bench import Job
 from kdst_core.library import Bound
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
     from kdst_core.contracts import Edit
+    from kdst_edit.prepared import PreparedEdit
 
 INPUTS = (
     *(
@@ -31,19 +34,23 @@ INPUTS = (
 """Options of the bench that a call takes: prompts, sampling and inversion."""
 
 
-def edited(bound: Bound, pipeline: Any, image: "Tensor | None" = None) -> "Edit":
+def edited(
+    prepare: "Callable[[Job], PreparedEdit]",
+    bound: Bound,
+    pipeline: Any,
+    image: "Tensor | None" = None,
+) -> "Edit":
     """Edit a generated source, or an image, and return the edited images with what explains them.
 
-    pipeline: of diffusers, left as it was; or what `--model` takes. image: (3, H, W) in [0, 1].
+    prepare: of the bench. pipeline: of diffusers, left as it was; or what `--model` takes.
+    image: (3, H, W) in [0, 1].
     """
-    from kdst_edit.bench import bench
-
     named = isinstance(pipeline, str | Path)
     inputs = evolve(bound.inputs, model=str(pipeline)) if named else bound.inputs
     live = {} if named else {"model": pipeline}
     if image is not None:
         live["image"] = image
     job = Job(bound.method, bound.options, inputs, bound.seed, bound.device, live, "quiet")
-    prepared = bench.prepare(job)
+    prepared = prepare(job)
     with prepared.working():
         return prepared.edit(bound.services(prepared.device))[2]

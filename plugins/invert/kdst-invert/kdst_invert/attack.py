@@ -1,7 +1,6 @@
 """Inversions carried out and kept on disk as they come: a line a row and step, safe against a kill."""
 
 import json
-import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from kdst_core.errors import KdstError
 from kdst_core.method import Method
 from kdst_core.rundir import Run
 from kdst_invert.embedders.wrapped import Wrapped
+from kdst_invert.records import TOOK, check, rows_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,10 +24,6 @@ if TYPE_CHECKING:
 
 SENT = 32
 """Texts that a worker is given at a time, so few that none waits long for the last."""
-TOOK = ("step", "embedder_calls", "longest", "notes", "tokeniser")
-"""What the last inversion of a block says of the whole block."""
-PLACES = 6
-"""Decimals of a cosine in the file."""
 
 
 @define
@@ -241,35 +237,6 @@ class Attacker:
 def _stopped(inversion: Inversion) -> int:
     """Rows of a block that were not worked on any more."""
     return 0 if inversion.active is None else int((~inversion.active).sum())
-
-
-def check(inversion: Inversion, rows: range) -> None:
-    """Raise KdstError when a method returned something else than a step of its block."""
-    if not isinstance(inversion, Inversion):
-        raise KdstError(f"the method returned a {type(inversion).__name__}, not an Inversion")
-    if len(inversion.texts) != len(rows) or len(inversion.cosine) != len(rows):
-        raise KdstError(
-            f"the method returned {len(inversion.texts)} texts for a block of {len(rows)}"
-        )
-
-
-def rows_of(inversion: Inversion, rows: range) -> list[dict[str, Any]]:
-    """The rows that a step worked on."""
-    return [
-        {
-            "row": row,
-            "step": inversion.step,
-            "text": inversion.texts[i],
-            "cosine": _known(float(inversion.cosine[i])),
-        }
-        for i, row in enumerate(rows)
-        if not inversion.step or inversion.active is None or bool(inversion.active[i])
-    ]
-
-
-def _known(cosine: float) -> float | None:
-    """A cosine as the file has it, None where the embedder was not asked."""
-    return None if math.isnan(cosine) else round(cosine, PLACES)
 
 
 def lines(inversion: Inversion, rows: range) -> bytes:

@@ -1,25 +1,16 @@
 """The report of a run: what leaks in one paragraph, texts at each step, curves and measures."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from kdst_core import charts
 from kdst_core.bench import Figure, Marked, ReportContent, Span, Stat, Table
-from kdst_core.errors import KdstError
 from kdst_invert.confidence import is_guess
 from kdst_invert.marks import KEY, marked
+from kdst_invert.shown import LABELS, read_json
 from kdst_invert.verdict import knew, sentences
 
-LABELS = {
-    "exact": "exact match",
-    "token_f1": "token F1",
-    "unit_f1": "unit F1",
-    "bleu": "BLEU",
-    "cosine": "cosine",
-    "names": "full names",
-}
 BASELINES = {
     "greedy": "greedy search",
     "nearest": "nearest training text",
@@ -53,15 +44,6 @@ def content(result: Mapping[str, Any], directory: Path) -> ReportContent:
     blocks += _fields(metrics)
     blocks += _baselines(metrics)
     return ReportContent(_subtitle(result), _stats(metrics), blocks)
-
-
-def read_json(result: Mapping[str, Any], directory: Path, name: str) -> Any:
-    """Return an artifact of the run; KdstError when it is gone."""
-    path = directory / result["artifacts"][name]
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:
-        raise KdstError(f"cannot read {path}, which the report needs: {e}") from e
 
 
 def _subtitle(result: Mapping[str, Any]) -> str:

@@ -87,7 +87,7 @@ class Worker:
 
     def __call__(self, given: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the lines of a block, then one record of what the block took."""
-        from kdst_invert.attack import TOOK, check, rows_of
+        from kdst_invert.records import TOOK, check, rows_of
 
         rows = range(given["start"], given["stop"])
         self.blocks.next = rows

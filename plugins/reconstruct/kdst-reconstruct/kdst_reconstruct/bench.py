@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ class ReconstructBench:
         """Return the function behind `kdst_core.load(METHOD)(…)`."""
         from kdst_reconstruct.library import INPUTS, fitted
 
-        return Library(fitted, INPUTS)
+        return Library(partial(fitted, automatic), INPUTS)
 
     def report(self, result: Mapping[str, Any], directory: Path) -> ReportContent:
         """Build the report of a run."""

@@ -1,6 +1,6 @@
 """Reconstruction as a function: photographs to a scene that renders from any camera."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,15 +46,16 @@ class FittedScene:
         return len(self.scene)
 
 
-def fitted(bound: Bound, data: str | Path | Capture) -> FittedScene:
+def fitted(
+    automatic: Callable[[Job], str], bound: Bound, data: str | Path | Capture
+) -> FittedScene:
     """Fit a scene to all photographs; none is held out, so nothing is scored.
 
-    data: as `--data` takes it, or a capture.
+    automatic: the device where none is named. data: as `--data` takes it, or a capture.
     """
     import torch
 
     from kdst_core.device import usable
-    from kdst_reconstruct.bench import automatic
     from kdst_reconstruct.captures import load_source
 
     live = data if isinstance(data, Capture) else None

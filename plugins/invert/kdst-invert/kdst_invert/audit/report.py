@@ -8,7 +8,7 @@ from kdst_core import charts
 from kdst_core.bench import Figure, Marked, ReportContent, Span, Stat, Table
 from kdst_invert.audit.leakage import LABELS, main
 from kdst_invert.audit.sentences import findings, untested
-from kdst_invert.report import read_json
+from kdst_invert.shown import read_json
 from kdst_invert.units import units
 
 NAMES = {
