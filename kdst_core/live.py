@@ -22,14 +22,14 @@ def describe(value: Any) -> str:
 def digest(value: Any) -> str:
     """Return 12 hexadecimal digits of what arrays, tensors, networks, and tuples of them hold.
 
-    Empty where something in it shows no content, such as a data loader.
+    Empty where something in it shows no content, such as a data loader or a lazy layer.
     """
     hasher = hashlib.sha256()
     try:
         for label, data in _parts(value, DEEPEST):
             hasher.update(label.encode())
             hasher.update(data)
-    except TypeError:
+    except Exception:  # whatever an object raises that does not want to be read
         return ""
     return hasher.hexdigest()[:12]
 

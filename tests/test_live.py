@@ -50,6 +50,7 @@ def test_the_same_content_is_the_same_name() -> None:
         torch.zeros(3, device="meta"),
         np.array([object()]),
         torch.nn.ReLU(),
+        torch.nn.LazyLinear(3),
     ],
 )
 def test_what_shows_no_content_is_named_by_its_type(value: Any) -> None:
