@@ -1,10 +1,12 @@
 """What a method leaves running: threads, workers of pools that still work, and processes."""
 
 import _thread
+import math
 import signal
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,17 +56,32 @@ def _of_pool(thread: threading.Thread) -> bool:
 def _waiting() -> set[threading.Thread]:
     """Return the workers of pools that have nothing to do, all looked at in one moment.
 
-    The frame of each is that of the pool's loop and no other, and no work lies in the pool's queue.
+    The frame of each is that of the pool's loop and no other, no work lies in the pool's queue, and none
+    was handed to a worker that has not woken up: the pool counts those that are idle, and from Python
+    3.13 on its queue is empty by then. Of a pool that counts fewer than seem to wait, none is taken.
     """
     frames = sys._current_frames()
-    found = set()
+    by_pool: dict[Any, list[threading.Thread]] = {}
     for thread in filter(_of_pool, threading.enumerate()):
-        loop: Any = vars(thread).get("_target")
-        queues = [q for q in vars(thread).get("_args", ()) if hasattr(q, "get_nowait")]
-        frame = frames.get(thread.ident or 0)
-        if frame is not None and frame.f_code is loop.__code__ and all(q.empty() for q in queues):
-            found.add(thread)
-    return found
+        arguments = vars(thread).get("_args", ())
+        if _seems_to_wait(thread, frames, arguments):
+            pool = next((p() for p in arguments if isinstance(p, weakref.ref)), None)
+            by_pool.setdefault(pool, []).append(thread)
+    return {t for pool, some in by_pool.items() if len(some) <= _idle(pool) for t in some}
+
+
+def _seems_to_wait(thread: threading.Thread, frames: Mapping[int, Any], given: Any) -> bool:
+    """Return whether a worker is in the loop of its pool, whose queue is empty."""
+    loop: Any = vars(thread).get("_target")
+    frame = frames.get(thread.ident or 0)
+    queues = [q for q in given if hasattr(q, "get_nowait")]
+    return frame is not None and frame.f_code is loop.__code__ and all(q.empty() for q in queues)
+
+
+def _idle(pool: Any) -> float:
+    """Return how many workers a pool counts as idle; any number for one that is gone."""
+    idle: float = getattr(getattr(pool, "_idle_semaphore", None), "_value", math.inf)
+    return idle
 
 
 def _children() -> Iterator[tuple[str, str]]:

@@ -134,12 +134,14 @@ def test_a_worker_of_a_pool_that_goes_on_ends_the_run_and_one_that_waits_does_no
             pool.submit(work)
 
     with ThreadPoolExecutor(2, thread_name_prefix="kdst-pool") as pool:
-        with method.working():
-            if earlier:
-                pool.submit(int).result()
-        with pytest.raises(MethodError, match="leaves the thread kdst-pool"), method.working():
-            pool.submit(work)
-        stop.set()
+        try:
+            with method.working():
+                if earlier:
+                    pool.submit(int).result()
+            with pytest.raises(MethodError, match="leaves the thread kdst-pool"), method.working():
+                pool.submit(work)
+        finally:
+            stop.set()  # else the pool waits for ever
 
 
 @pytest.mark.parametrize("kind", ["fork", "spawn"])
