@@ -4,7 +4,9 @@ Nothing is measured, printed or kept: what the method returns is what the caller
 """
 
 import inspect
+import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import (
@@ -35,8 +37,8 @@ Returned = TypeVar("Returned", covariant=True)
 class Bound:
     """A method with its options, as a bench's function gets it.
 
-    inputs: options of the bench, those that the library lets through, or their defaults. place: an empty
-    folder for what the method writes; it goes when the bound method does.
+    inputs: options of the bench, those that the library lets through, or their defaults. folder: an empty
+    one for what the method writes; it goes when nothing refers to it any more.
     """
 
     method: Method
@@ -44,17 +46,23 @@ class Bound:
     inputs: Any
     seed: int
     device: str
-    place: "tempfile.TemporaryDirectory[str]" = field(
-        factory=lambda: tempfile.TemporaryDirectory(prefix="kdst-"), repr=False
-    )
+    folder: "Folder" = field(factory=lambda: Folder(), repr=False)
 
     def services(self, device: str) -> Aside:
         """Return the services of a run, of which nothing is shown or kept."""
-        return Aside(Path(self.place.name), self.seed, device)
+        return Aside(self.folder.path, self.seed, device)
 
     def call(self, request: Any, device: str) -> Any:
         """Call the method's hook and return its result; errors as those of a run."""
         return self.method.call(request, self.options, self.services(device))
+
+
+class Folder:
+    """A new folder that is removed with this object, or at the end of the process."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="kdst-"))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
 @frozen

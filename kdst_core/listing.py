@@ -9,6 +9,7 @@ from typing import Any, Literal
 from attrs import field, frozen
 
 from kdst_core import registry
+from kdst_core.api import SCHEMA
 from kdst_core.bench import Column
 from kdst_core.errors import KdstError
 from kdst_core.files import LOCK, write_atomically
@@ -16,7 +17,6 @@ from kdst_core.received import parse_result, visible
 from kdst_core.regular import regular
 from kdst_core.rundir import CONFIG, REPORT, RESULT
 
-SCHEMA = 1
 INDEX = "index.html"
 TITLE = "kdst runs"
 LARGEST_PICTURE = 24_000

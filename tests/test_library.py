@@ -1,6 +1,7 @@
 """Claims about methods as functions of live objects."""
 
 import doctest
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,41 @@ def test_a_predictor_forgets_and_goes_on_like_any() -> None:
     predictor.reset()
     assert torch.equal(predictor.predict(x), first)
     assert not torch.equal(first, second)
+
+
+def test_what_a_method_writes_to_stays_as_long_as_it_is_used() -> None:
+    from kdst_core.library import Bound, Folder
+
+    folder = Folder()
+    path = folder.path
+    bound = Bound(None, None, None, 0, "cpu", folder)  # type: ignore[arg-type]
+    (bound.services("cpu").dir / "file").touch()
+    del folder
+    gc.collect()
+    assert (path / "file").is_file()
+    del bound
+    gc.collect()
+    assert not path.exists()
+
+
+def test_an_inversion_keeps_its_folder_until_its_end() -> None:
+    from kdst_core.library import Bound, Folder
+
+    found = held(Bound(None, None, None, 0, "cpu", folder := Folder()), iter([1, 2]))  # type: ignore[arg-type]
+    path = folder.path
+    del folder
+    assert next(found) == 1
+    gc.collect()
+    assert path.is_dir()
+    assert list(found) == [2]
+    gc.collect()
+    assert not path.exists()
+
+
+def test_what_is_no_pipeline_is_told_in_a_line() -> None:
+    pytest.importorskip("kdst_p2p")
+    with pytest.raises(KdstError, match="must be a diffusers text-to-image pipeline"):
+        kdst.load("p2p")(object(), source="a disc", target="a ring")
 
 
 def test_a_head_beside_the_logits_is_left_out() -> None:

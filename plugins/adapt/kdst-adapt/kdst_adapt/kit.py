@@ -129,9 +129,8 @@ def _own_parameters(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Pa
     """Yield the parameters of a layer itself, and those that its parametrisations hold in their place."""
     yield from module.named_parameters(prefix, recurse=False)
     if is_parametrized(module):
-        for name, part in module.named_children():
-            if name == "parametrizations":
-                yield from part.named_parameters(f"{prefix}.{name}" if prefix else name)
+        own = "parametrizations"
+        yield from module.get_submodule(own).named_parameters(f"{prefix}.{own}" if prefix else own)
 
 
 def reached_by_output(

@@ -77,7 +77,8 @@ class Predictor:
             self._source,
             example,
         )
-        made: OnlinePredictor = self._bound.call(request, str(x.device))
+        device = str(x.device) if self._bound.device == "auto" else self._bound.device
+        made: OnlinePredictor = self._bound.call(request, device)
         return made
 
 
@@ -86,10 +87,11 @@ def classes(model: nn.Module, example: Tensor) -> tuple[int, bool]:
 
     KdstError where it returns no logits (B, K).
     """
+    place = next((p.device for p in model.parameters()), example.device)
     training = [module for module in model.modules() if module.training]
     try:
         with torch.no_grad():
-            output = model.eval()(example)
+            output = model.eval()(example.to(place))
     except Exception as e:
         raise KdstError(f"the model fails on images {tuple(example.shape)}: {typed_line(e)}") from e
     finally:
@@ -123,5 +125,5 @@ def adapted(
             " training distribution"
         )
     if bound.device != "auto":
-        model = model.to(usable(bound.device))
+        usable(bound.device)
     return Predictor(bound, model, source)

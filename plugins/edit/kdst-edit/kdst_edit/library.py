@@ -42,7 +42,8 @@ def edited(
 ) -> "Edit":
     """Edit a generated source, or an image, and return the edited images with what explains them.
 
-    prepare: of the bench. pipeline: of diffusers, left as it was; or what `--model` takes.
+    prepare: of the bench. pipeline: of diffusers, used where it lies and left as it was, unless `device`
+    names another place; or what `--model` takes.
     image: (3, H, W) in [0, 1].
     """
     named = isinstance(pipeline, str | Path)
@@ -50,7 +51,9 @@ def edited(
     live = {} if named else {"model": pipeline}
     if image is not None:
         live["image"] = image
-    job = Job(bound.method, bound.options, inputs, bound.seed, bound.device, live, "quiet")
+    where = "auto" if named else str(getattr(pipeline, "device", "cpu"))
+    device = where if bound.device == "auto" else bound.device
+    job = Job(bound.method, bound.options, inputs, bound.seed, device, live, "quiet")
     prepared = prepare(job)
     with prepared.working():
         return prepared.edit(bound.services(prepared.device))[2]

@@ -36,5 +36,9 @@ def inverted(
         raise KdstError("embeddings hold numbers that are not finite; leave those rows out")
     device = usable("cpu" if bound.device == "auto" else bound.device)
     request = InvertRequest(vectors, embedder, torch.Generator().manual_seed(bound.seed))
-    found: Iterator[Inversion] = bound.call(request, device)
-    return found
+    return _held(bound, bound.call(request, device))
+
+
+def _held(_bound: Bound, found: Iterator[Inversion]) -> Iterator[Inversion]:
+    """Yield hypotheses; what the method may write to stays until there are no more."""
+    yield from found

@@ -98,13 +98,15 @@ def learner(
     texts: Sequence[str | Document] = (),
     tools: Sequence[Named] = DEFAULT,
 ) -> TextLearner:
-    """Bind the method to a model, tools and texts; the model stays as it is.
+    """Bind the method to a model, tools and texts; the model's weights stay as they are.
 
     model, tokenizer: of transformers, or what `--model` takes and no tokenizer. tools: names as `--tools`
-    takes them, functions with type hints, or tools.
+    takes them, functions with type hints, or tools. The model is put into evaluation mode, and onto
+    `device` where one is named.
     """
-    device = usable("cpu" if bound.device == "auto" else bound.device)
     named = isinstance(model, str) and tokenizer is None
+    own = "cpu" if named else str(getattr(model, "device", "cpu"))
+    device = usable(own if bound.device == "auto" else bound.device)
     with quiet():
         inputs = ToolsInputs(model=str(model) if named else "from Python")
         pair = loading.pair(inputs, None if named else (model, tokenizer), device, "warm")
