@@ -74,6 +74,7 @@ def test_what_a_method_writes_to_stays_as_long_as_it_is_used() -> None:
 
 
 def test_an_inversion_keeps_its_folder_until_its_end() -> None:
+    held = pytest.importorskip("kdst_invert.library")._held
     from kdst_core.library import Bound, Folder
 
     found = held(Bound(None, None, None, 0, "cpu", folder := Folder()), iter([1, 2]))  # type: ignore[arg-type]
