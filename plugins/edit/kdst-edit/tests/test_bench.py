@@ -163,9 +163,11 @@ def _opens(mask: Path) -> None:
     mask.read_bytes()
 
 
-def _collects(_mask: Path) -> None:
-    (prepared,) = (o for o in gc.get_objects() if type(o) is PreparedEdit)
-    assert prepared.mask is not None
+def _collects(mask: Path) -> None:
+    held = [o for o in gc.get_objects() if type(o) is PreparedEdit]
+    mine = [prepared for prepared in held if prepared.inputs.mask == mask]
+    assert mine
+    assert all(prepared.mask is not None for prepared in mine)
 
 
 @pytest.mark.parametrize("peek", [_opens, _collects])
