@@ -93,6 +93,14 @@ QUICK = {
     "invert": (["--count", "60"], "outsider:steps=1"),
 }
 """Capability to the options of a run of seconds, and what to compare the new method with."""
+DEFAULTS = {
+    "adapt": "tea",
+    "reconstruct": "3dgs",
+    "edit": "p2p",
+    "augment_with_tools": "toolformer",
+    "invert": "vec2text",
+}
+"""Capability to the method that a release is tried with."""
 
 
 def project(folder: str) -> dict[str, Any]:
@@ -323,6 +331,44 @@ def outsider(session: nox.Session, capability: str) -> None:
     session.run("kdst", "run", "outsider", *options)
     session.run("kdst", "compare", "outsider", other, *options)
     session.run("python", "-m", "pytest", "-q", "kdst-outsider")
+
+
+@nox.session(python=False)
+def bump(session: nox.Session) -> None:
+    """Give every distribution a version: nox -s bump -- 0.2.0."""
+    session.run("python3", ".ci/release.py", "bump", *session.posargs, external=True)
+
+
+@nox.session
+def distributions(session: nox.Session) -> None:
+    """Build every distribution into dist/, look at what each holds, and write the checksums."""
+    session.install(*CONSTRAINTS, "build", "hatchling", "twine", "check-wheel-contents")
+    dist = Path("dist").resolve()
+    shutil.rmtree(dist, ignore_errors=True)
+    for folder in (".", *PLUGINS.values()):
+        words = ("--no-isolation", "-o", str(dist), folder)
+        session.run("python", "-m", "build", *words, silent=True)
+    session.run("twine", "check", "--strict", *map(str, sorted(dist.glob("kdst*"))))
+    session.run("check-wheel-contents", "--ignore", "W002", *map(str, sorted(dist.glob("*.whl"))))
+    session.run("python", ".ci/release.py", "sums", str(dist))
+    for wheel in sorted(dist.glob("*.whl")):
+        session.log(f"{wheel.stat().st_size / 1e6:6.2f} MB  {wheel.name}")
+
+
+@nox.session(python=PYTHONS, reuse_venv=False)
+def release(session: nox.Session) -> None:
+    """Install what `distributions` built, from these files alone, and run a method of each capability."""
+    wheels = Path("dist").resolve()
+    if not (wheels / "SHA256SUMS").is_file():
+        session.error("nothing is built; first: nox -s distributions")
+    lay(session)
+    from_wheels(session, wheels, *(name_of(n) for n in ("kdst-core", *PLUGINS)))
+    place = Path(session.create_tmp()).resolve()
+    shutil.rmtree(place / "runs", ignore_errors=True)
+    session.chdir(place)
+    session.run("python", "-m", "pip", "check")
+    for capability, (options, _) in QUICK.items():
+        session.run("kdst", "run", DEFAULTS[capability], *options, "--out", f"runs/{capability}")
 
 
 def build(session: nox.Session, wheels: Path, *folders: str) -> None:
