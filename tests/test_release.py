@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import shutil
 import tomllib
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 
@@ -47,8 +48,8 @@ def project(file: Path) -> dict:
 
 def requirements(file: Path) -> list[Requirement]:
     table = project(file)
-    lines = [*table["dependencies"], *sum(table.get("optional-dependencies", {}).values(), [])]
-    return [Requirement(line) for line in lines]
+    extras = table.get("optional-dependencies", {}).values()
+    return [Requirement(line) for line in chain(table["dependencies"], *extras)]
 
 
 def test_every_distribution_has_the_version_of_the_core(release: ModuleType) -> None:
