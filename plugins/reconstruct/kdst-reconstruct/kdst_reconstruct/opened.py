@@ -12,6 +12,7 @@ from kdst_core.contracts import Capture, Scene
 from kdst_core.errors import KdstError
 from kdst_core.method import Method, load
 from kdst_reconstruct.inputs import ReconstructInputs
+from kdst_reconstruct.watching import Unfinished
 
 
 @frozen
@@ -34,8 +35,11 @@ class Views:
 
 def open_scene(where: Path, method: str) -> Opened:
     """Open the scene of a run, or a .ply as `method` reads it; KdstError says what is missing."""
-    result = None
+    result: Mapping[str, Any] | None = None
     path = where
+    unfinished = Unfinished.of(where)
+    if unfinished is not None:
+        return _open_unfinished(unfinished)
     if where.is_dir():
         result = api.load_result(where).data
         if result["capability"] != "reconstruct":
@@ -49,6 +53,17 @@ def open_scene(where: Path, method: str) -> Opened:
     if not len(scene):
         raise KdstError(f"{path} holds no Gaussians")
     return Opened(scene, path, chosen, result)
+
+
+def _open_unfinished(run: Unfinished) -> Opened:
+    """Open the newest state of a run that has no result; KdstError when it has saved none."""
+    if not run.scene.is_file():
+        raise KdstError(f"{run.directory} holds an unfinished run that has saved no state yet")
+    chosen = load(run.method)
+    if chosen.plugin.capability != "reconstruct":
+        raise KdstError(f"{run.directory} is a run of {run.method}, which makes no scene")
+    scene: Scene = chosen.call_hook("load_scene", path=run.scene)
+    return Opened(scene, run.scene, chosen, {"input": run.options.get("input", {})})
 
 
 def load_views(
@@ -66,7 +81,7 @@ def load_views(
         return None
     inputs = _inputs(known, data, holdout, width)
     source = load_source(inputs)
-    if data is None and holdout is None:
+    if data is None and holdout is None and "held_out" in known:
         return Views(source.capture, list(known["held_out"]))
     count = len(source.capture.images)
     return Views(source.capture, choose(inputs.holdout, count, source.test))

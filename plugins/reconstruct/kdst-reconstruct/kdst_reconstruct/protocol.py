@@ -1,6 +1,7 @@
 """The loop of a run: iterate, score the held-out views at intervals, keep what a resume needs."""
 
 import time
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -116,9 +117,16 @@ class _Loop:
         started = time.perf_counter()
         if started - self.saved > max(SECONDS_BETWEEN_CHECKPOINTS, 20 * self.cost) or last:
             self.run.checkpoint(_state(trace, self.reconstruction, self.identity))
+            if not last:
+                self._show(scene)
             self.saved = time.perf_counter()
             self.cost = self.saved - started
         return True
+
+    def _show(self, scene: Scene) -> None:
+        """Save the scene where `kdst view` finds it while the fit goes on, in one step."""
+        with self.method.working(), suppress(KdstError):
+            scene.save(self.run.artifacts / "scene.ply")
 
 
 def _next(method: Method, reconstruction: Reconstruction) -> tuple[tuple[int, Scene] | None, float]:

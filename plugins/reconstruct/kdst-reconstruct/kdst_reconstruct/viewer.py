@@ -100,13 +100,7 @@ def _fainter(splats: Splats, camera: Camera) -> torch.Tensor:
 
 def show(server: viser.ViserServer, splats: Splats, views: Views | None, up: Array | None) -> None:
     """Put a scene and its photographs on stage; `up` (3,) overrides what the cameras say."""
-    server.scene.add_gaussian_splats(
-        "/scene",
-        centers=splats.means.float().cpu().numpy(),
-        covariances=splats.covariances.float().cpu().numpy(),
-        rgbs=splats.colors.float().cpu().numpy(),
-        opacities=splats.opacities.float().cpu().numpy()[:, None],
-    )
+    draw(server, splats)
     middle, _ = extent(splats)
     if views is None:
         sky = np.array([0.0, -1.0, 0.0]) if up is None else up
@@ -124,6 +118,17 @@ def show(server: viser.ViserServer, splats: Splats, views: Views | None, up: Arr
     server.scene.set_up_direction(tuple(sky))
     camera = server.initial_camera
     camera.position, camera.look_at, camera.fov = place, centre, _field_of_view(first)
+
+
+def draw(server: viser.ViserServer, splats: Splats) -> None:
+    """Draw splats in place of those that were drawn before; everything else stays."""
+    server.scene.add_gaussian_splats(
+        "/scene",
+        centers=splats.means.float().cpu().numpy(),
+        covariances=splats.covariances.float().cpu().numpy(),
+        rgbs=splats.colors.float().cpu().numpy(),
+        opacities=splats.opacities.float().cpu().numpy()[:, None],
+    )
 
 
 def page(server: viser.ViserServer, title: str, dark: bool) -> str:

@@ -1,5 +1,6 @@
 """Look at a scene in the browser, or write it as one offline page."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from kdst_reconstruct.commands import (
     scene_argument,
     up_option,
 )
+from kdst_reconstruct.watching import Unfinished, Watch, follow, wait_for_scene
 
 
 @click.command("view", short_help="Look at a scene in the browser.")
@@ -47,6 +49,8 @@ def command(
 ) -> None:
     """Look at the scene of a run or of a .ply in the browser.
 
+    Of a run that is not finished the newest saved state is shown, and newer ones as they come.
+
     Drag to orbit, W A S D and Q E to fly; a click on a photograph goes to its camera. Those of
     held-out views are orange. The address that is printed holds a token, without which nobody is
     answered; pass it on to whom you let look. Colours are the same from every side here: for looking, not for
@@ -59,7 +63,11 @@ def command(
 
     if page is not None and not page.parent.is_dir():
         raise click.UsageError(f"--export-html {page}: there is no folder {page.parent}")
+    unfinished = Unfinished.of(scene)
+    if unfinished is not None:
+        wait_for_scene(unfinished, _say)
     opened = open_scene(scene, method)
+    watch = None if unfinished is None else Watch(unfinished, opened.method)
     views = None
     try:
         views = load_views(opened, data, holdout)
@@ -71,17 +79,23 @@ def command(
     server = viewer.start(guard, 0 if page else port)
     try:
         server.gui.configure_theme(dark_mode=dark, show_share_button=False)
-        viewer.show(server, _splats(opened.scene, views), views, None if up is None else axis(up))
+        splats = _splats(opened.scene, views, _say)
+        viewer.show(server, splats, views, None if up is None else axis(up))
         if page is not None:
             write_atomically(page, viewer.page(server, scene.resolve().name, dark))
             click.echo(f"{page}: {page.stat().st_size / 1e6:.1f} MB")
             return
-        _serve(server, guard.address(server.get_port()), browse)
+        _serve(server, guard.address(server.get_port()), browse, watch, views)
     finally:
         viewer.stop(server)
 
 
-def _splats(scene: Any, views: Any) -> Any:
+def _say(sentence: str) -> None:
+    """Tell the user on stderr."""
+    click.echo(sentence, err=True)
+
+
+def _splats(scene: Any, views: Any, say: Callable[[str], None]) -> Any:
     """Return what the viewer draws of a scene; of an antialiased one as from its photographs."""
     from kdst_reconstruct import viewer
 
@@ -89,20 +103,32 @@ def _splats(scene: Any, views: Any) -> Any:
     if not getattr(scene, "antialiased", False):
         return splats
     if views is None:
-        click.echo("Antialiased scene without photographs: it is drawn too dense.", err=True)
+        say("Antialiased scene without photographs: it is drawn too dense.")
         return splats
-    click.echo("Antialiased scene: small Gaussians are as faint as from the photographs.", err=True)
+    say("Antialiased scene: small Gaussians are as faint as from the photographs.")
     return viewer.filtered(splats, views.capture.cameras)
 
 
-def _serve(server: Any, address: str, browse: bool) -> None:
-    """Say where the page is and wait for Ctrl-C."""
+def _serve(server: Any, address: str, browse: bool, watch: Watch | None, views: Any) -> None:
+    """Say where the page is and wait for Ctrl-C; draw what a run under way saves meanwhile."""
     import webbrowser
+
+    from kdst_reconstruct import viewer
 
     click.echo(f"{address}  (Ctrl-C ends)")
     if browse:
         webbrowser.open(address)
     try:
+        if watch is not None:
+            _say(
+                "The run is not finished: its newest saved state is shown, and newer ones as they come."
+            )
+
+            def draw(scene: Any) -> None:
+                viewer.draw(server, _splats(scene, views, lambda _: None))
+                _say(f"{len(scene):,} Gaussians")
+
+            follow(watch, draw, _say)
         server.sleep_forever()
     except KeyboardInterrupt:
         click.echo("")
