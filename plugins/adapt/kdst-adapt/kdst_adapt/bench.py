@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from kdst_adapt.audit import Finding
+    from kdst_adapt.data import Shift
     from kdst_adapt.probe import Probe
     from kdst_adapt.protocol import Stream, Trace
     from kdst_adapt.source_data import Batches
@@ -150,6 +151,7 @@ class PreparedAdapt:
             "batch_size": self.stream.batch_size,
             "order": self.stream.order,
             "shifts": [s.key for s in self.stream.shifts],
+            "severity": severities_of(self.stream.shifts, self.job.inputs),
             "images_per_shift": [sum(map(len, self.stream.rows(s))) for s in self.stream.shifts],
             "image_shape": list(first.input_shape),
             "num_classes": self.num_classes,
@@ -377,6 +379,16 @@ def _without_data(job: Job) -> Job:
 def needs_source(method: str) -> KdstError:
     """Return the error of a method that learns from source data where there are none."""
     return KdstError(f"{method} needs source data: --source npz:FILE or folder:DIR")
+
+
+def severities_of(shifts: "Sequence[Shift]", inputs: AdaptInputs) -> str:
+    """Return the severities that are run, as the option says them where it does; '' without any."""
+    from kdst_adapt.data import parse_severities
+
+    parts = [p for s in shifts for p in getattr(s, "parts", (s,))]
+    found = sorted({p.severity for p in parts if p.severity})
+    given = sorted(parse_severities(inputs.severity))
+    return inputs.severity if found == given else ",".join(map(str, found))
 
 
 def threads_of(inputs: AdaptInputs) -> int | None:

@@ -116,17 +116,20 @@ def load(inputs: AdaptInputs, seed: int, live: Any = None) -> list[Shift]:
         across = live is None and kind in FOLDERS
         shifts = [_taken(s, inputs.images, across=across) for s in shifts]
     if live is None and kind == "imagenet-c":
-        _check_taken(shifts, inputs)
+        shifts = [_checked(s, inputs) for s in shifts]
     return shifts
 
 
-def _check_taken(shifts: Sequence[Shift], inputs: AdaptInputs) -> None:
-    """Raise KdstError, before any work, for a file of the streams that is no whole image."""
-    for shift in shifts:
-        files: Any = shift.images
-        paths = files.paths
-        taken = paths if shift.rows is None else [paths[k] for k in shift.rows]
-        folders.check_files(taken, folders.Frame(inputs.resize, inputs.crop))
+def _checked(shift: Shift, inputs: AdaptInputs) -> Shift:
+    """Return a stream of files with what is to be said of them.
+
+    KdstError, before any work, for a file that is no whole image.
+    """
+    files: Any = shift.images
+    paths = files.paths
+    taken = paths if shift.rows is None else [paths[k] for k in shift.rows]
+    notes = folders.check_files(taken, folders.Frame(inputs.resize, inputs.crop))
+    return evolve(shift, notes=(*shift.notes, *notes))
 
 
 def judging_files(inputs: AdaptInputs, *, live: bool = False) -> list[Path]:
@@ -345,11 +348,9 @@ def _folder(place: Path, inputs: AdaptInputs, severities: list[int]) -> list[Shi
     """One folder a class, numbered by name until the classes are known; images stay in their files."""
     found = folders.scan(place)
     frame = folders.Frame(inputs.resize, inputs.crop)
-    folders.check_files(found.paths, frame)
+    notes = (*found.notes, *folders.check_files(found.paths, frame))
     images: Any = Files(found.paths, partial(folders.read, frame=frame))
-    return [
-        Shift("clean", 0, images, found.labels, names=found.names, notes=found.notes),
-    ]
+    return [Shift("clean", 0, images, found.labels, names=found.names, notes=notes)]
 
 
 def _imagenet_c(place: Path, inputs: AdaptInputs, severities: list[int]) -> list[Shift]:

@@ -29,6 +29,14 @@ PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 """Names of parts of a data set, which are no classes where a folder holds nothing else."""
 SHOWN = 5
 """Names that a message shows."""
+ORIENTATION = 0x0112
+"""The EXIF tag in which a camera notes how it was held; 1 is upright."""
+TURNED = {
+    "lying": "were taken with the camera turned (EXIF) and are read as stored, not turned upright,"
+    " as in the usual evaluation of ImageNet; turn the files where the model expects that",
+    "upright": "are TIFF whose orientation says that they lie; they are turned upright",
+}
+"""What is said of turned photographs."""
 
 
 @frozen
@@ -224,16 +232,21 @@ def _check_mode(image: "Image") -> None:
         raise ValueError("pixels of 32 bits, whose range is not known; store 8 or 16 bits")
 
 
-def check_files(paths: Sequence[Path], frame: Frame) -> None:
-    """Raise KdstError, before any work, for a file that is no whole image or has another size."""
+def check_files(paths: Sequence[Path], frame: Frame) -> tuple[str, ...]:
+    """Return what a reader must know of turned photographs.
+
+    KdstError, before any work, for a file that is no whole image or has another size.
+    """
     from PIL import Image as Pillow
 
     first: tuple[int, int] | None = None
+    turned: Counter[str] = Counter()
     for path in paths:
         try:
             with Pillow.open(path) as file:
                 size = frame.size(*file.size)
                 _check_mode(file)
+                turned[_turn(file)] += 1
                 if file.format == "PNG":
                     file.verify()  # by the sums that it holds
                 elif not _ends(path):
@@ -244,6 +257,28 @@ def check_files(paths: Sequence[Path], frame: Frame) -> None:
             _check_crop(path, size, frame.crop)
         elif size != (first := first or size):
             raise KdstError(_differ(path, size, paths[0], first))
+    return tuple(
+        f"{_common(paths)}: {turned[kind]} of {len(paths)} images {told}."
+        for kind, told in TURNED.items()
+        if turned[kind]
+    )
+
+
+def _turn(file: "Image") -> str:
+    """Return a key of `TURNED` for an image that a camera noted as turned, else ''.
+
+    Pillow turns TIFF by itself. EXIF of PNG counts where it stands before the pixels.
+    """
+    if file.format == "PNG" and "exif" not in file.info:
+        return ""
+    if file.getexif().get(ORIENTATION, 1) not in range(2, 9):
+        return ""
+    return "upright" if file.format == "TIFF" else "lying"
+
+
+def _common(paths: Sequence[Path]) -> str:
+    """Return the folder that holds all files."""
+    return os.path.commonpath([p.parent for p in paths])
 
 
 def _ends(path: Path) -> bool:

@@ -11,6 +11,7 @@ import torch
 
 from kdst_adapt.data import Shift
 from kdst_adapt.files import Files
+from kdst_adapt.measures import CONFIDENCE
 from kdst_adapt.protocol import Trace, _batch
 from kdst_adapt.summarize import cost, equals_norm
 from kdst_core import run, sealed
@@ -30,6 +31,9 @@ def test_a_reading_before_the_only_update_cannot_differ_from_norm() -> None:
     assert equals_norm({"m": Trace(records=[[one]], updates=1), "norm": norm}, "m")
     assert not equals_norm({"m": Trace(records=[[two]], updates=1), "norm": norm}, "m")
     assert not equals_norm({"m": Trace(records=[[one]], updates=0), "norm": norm}, "m")
+    after = one.clone()
+    after[:, 0, CONFIDENCE] = 0.5
+    assert not equals_norm({"m": Trace(records=[[after]], updates=1), "norm": norm}, "m")
 
 
 def test_a_run_of_two_batches_tells_no_cost(tmp_path: Path) -> None:
@@ -125,3 +129,19 @@ def test_the_paths_of_a_folder_of_classes_are_sealed() -> None:
     given = files.opened()
     with sealed.closed():
         assert given[np.array([1])].shape == (1, 2, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        ({"corrupt": ["contrast:3"]}, "3"),
+        ({"corrupt": ["contrast:3", "fog"]}, "3,5"),
+        ({"types": ["fog"], "severity": "1-2"}, "1-2"),
+    ],
+)
+def test_the_severities_that_a_run_shows_are_those_it_ran(
+    tmp_path: Path, options: dict[str, Any], shown: str
+) -> None:
+    found = run("source", out=tmp_path / "r", images=20, **options)
+    assert found.data["input"]["severity"] == shown
+    assert f"<dt>severity</dt><dd>{shown}</dd>" in (tmp_path / "r/report.html").read_text()

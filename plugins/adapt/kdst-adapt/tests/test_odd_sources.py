@@ -265,3 +265,24 @@ class Loose:
 def test_what_is_random_or_fails_late_is_told(given: object, message: str) -> None:
     with pytest.raises(KdstError, match=message):
         data.load(AdaptInputs(), 0, given)
+
+
+def test_photographs_that_a_camera_turned_are_counted(tmp_path: Path) -> None:
+    turned, place = Image.Exif(), tree(tmp_path, ["ant", "bee"])
+    turned[0x0112] = 6
+    picture = Image.new("RGB", (4, 4), (90, 90, 90))
+    for name in ("a.jpg", "b.png", "c.tif"):
+        picture.save(place / "bee" / name, exif=turned)
+    picture.save(place / "bee" / "d.jpg", exif=Image.Exif())
+    lying, upright = load(place).notes
+    assert lying.startswith(f"{place}: 2 of 6 images were taken with the camera turned (EXIF)")
+    assert upright.startswith(f"{place}: 1 of 6 images are TIFF")
+
+
+def test_turned_photographs_of_imagenet_c_are_counted_among_those_taken(tmp_path: Path) -> None:
+    turned, place = Image.Exif(), tree(tmp_path / "fog/5", ["ant", "bee"])
+    turned[0x0112] = 3
+    Image.new("RGB", (4, 4)).save(place / "bee/a.jpg", exif=turned)
+    for images, notes in ((2, 0), (3, 1)):
+        shifts = data.load(AdaptInputs(data=f"imagenet-c:{tmp_path}", images=images), 0)
+        assert len(shifts[0].notes) == notes
