@@ -32,6 +32,12 @@ class ToolformerOptions(StagedOptions):
         [], "Most positions in a text, likewise. Default: 5; Calculator and MT 20."
     )
     m: list[str] = option([], "Samples at a position, likewise. Default: 5; Calculator and MT 10.")
+    agree: int = option(
+        0,
+        "Sample a position in stages: so many samples first, the rest of --m only where these are not"
+        " all the same call, or all no call. Fewer distinct calls in less time. 0: all at once.",
+        min=0,
+    )
     tau_f: list[str] = option(
         [],
         "Filtering threshold τ_f in nats, likewise. Default: 1; Calculator and MT 0.5. On tiny every"

@@ -94,6 +94,8 @@ class Annotator:
             max_input=options.max_input,
             temperature=options.sample_temperature,
             budget=options.budget,
+            agree=options.agree,
+            likely_only=options.choose == "likely",
         )
 
     @cached_property

@@ -26,6 +26,7 @@ from kdst_toolformer.forward import (
 from kdst_toolformer.memory import Memory, together
 from kdst_toolformer.settings import ToolSettings
 from kdst_tools.calls import read_body
+from kdst_tools.heuristics import likely
 from kdst_tools.tokens import CallTokens
 from kdst_tools.windows import HORIZON, Window, windows
 
@@ -71,8 +72,13 @@ class Sampler:
         max_input: int,
         temperature: float,
         budget: int,
+        agree: int = 0,
+        likely_only: bool = False,
     ) -> None:
+        """Take what to sample with. agree: samples of a position whose agreement ends it, 0 for none.
+        likely_only: leave out texts that are not likely to need a tool."""
         self.model, self.tokens, self.settings = model, tokens, settings
+        self.agree, self.likely_only = agree, likely_only
         self.prompted, self.seed, self.budget = prompted, seed, budget
         self.max_input = max_input
         self.passes: list[tuple[Tool | None, ToolSettings]]
@@ -113,7 +119,8 @@ class Sampler:
         for tool, settings in self.passes:
             self._names = tuple(self.settings) if tool is None else (tool.name,)
             self._judged = {}
-            for batch, memory, first, p in self._gathered(self.positions(parts, tool), settings.k):
+            own = [w for w in parts if tool is None or self._wants(tool.name, w)]
+            for batch, memory, first, p in self._gathered(self.positions(own, tool), settings.k):
                 places = [
                     place
                     for row, window in enumerate(batch)
@@ -210,15 +217,35 @@ class Sampler:
         m: int,
         tool: Tool | None,
     ) -> list[list[list[int]]]:
-        """Sample m calls at each place; return the tokens that follow <API>."""
+        """Sample m calls at each place; return the tokens that follow <API>.
+
+        In stages, the first samples of a place are drawn for all places, and the others only where
+        those do not agree. A sample is the same whether others are drawn or not.
+        """
         draws = self._draws(batch, places, m, tool)
-        starts = [
-            Start(place.row, first[place.row] + place.index, u)
-            for place, numbers in zip(places, draws, strict=True)
-            for u in numbers
-        ]
-        written = self.complete(memory, starts)
-        return [written[n : n + m] for n in range(0, len(written), m)]
+        ends = [first[place.row] + place.index for place in places]
+        few = min(self.agree, m) or m
+
+        def drawn(chosen: Sequence[int], part: slice) -> list[list[list[int]]]:
+            starts = [Start(places[n].row, ends[n], u) for n in chosen for u in draws[n][part]]
+            written = iter(self.complete(memory, starts))
+            return [[next(written) for _ in draws[n][part]] for n in chosen]
+
+        found = drawn(range(len(places)), slice(few))
+        if few < m:
+            open_ = [n for n, samples in enumerate(found) if not self._agreed(samples)]
+            for n, more in zip(open_, drawn(open_, slice(few, m)), strict=True):
+                found[n] += more
+        return found
+
+    def _agreed(self, samples: Sequence[Sequence[int]]) -> bool:
+        """Whether samples are all the same call, or all no call."""
+        bodies = {None if body is None else read_body(body) for body in map(self.body, samples)}
+        return len(bodies) == 1
+
+    def _wants(self, name: str, window: Window) -> bool:
+        """Whether calls of a tool are sampled in a window's text."""
+        return not self.likely_only or likely(name, window.document)
 
     def _draws(
         self, batch: Sequence[Window], places: Sequence[Place], m: int, tool: Tool | None
@@ -258,6 +285,8 @@ class Sampler:
                 body = self.body(written)
                 call = read_body(body) if body is not None else None
                 if call is None or not self._allowed(call.tool, place, number, drawn.tool):
+                    continue
+                if not self._wants(call.tool, window):
                     continue
                 found.setdefault(
                     (place.row, place.index, call.tool, call.input),

@@ -212,3 +212,38 @@ def test_texts_of_a_heavy_model_are_sampled_side_by_side(monkeypatch):
 def parts(worker):
     for document in DOCUMENTS:
         yield from windows(document, worker.tokens, worker.sampler.window_size())
+
+
+def test_stages_draw_the_same_samples_and_stop_where_the_first_agree():
+    whole = found(annotator(m=["4"]), DOCUMENTS)
+    staged = found(annotator(m=["4"], agree=2), DOCUMENTS)
+    assert set(staged) <= set(whole)
+    assert all(staged[key][1] == whole[key][1] for key in staged)
+    assert len({key[:3] for key in staged}) == len({key[:3] for key in whole})
+
+
+def test_stages_go_on_where_the_first_samples_differ(monkeypatch):
+    worker = annotator(m=["4"], agree=2)
+    monkeypatch.setattr(worker.sampler, "_agreed", lambda samples: len(samples[0]) > 99)
+    assert found(worker, DOCUMENTS).keys() == found(annotator(m=["4"]), DOCUMENTS).keys()
+
+
+def test_samples_agree_by_their_call_not_by_how_it_is_spaced():
+    worker = annotator()
+    ids = {t: worker.tokens._ids(t) for t in ("Letters(a)]", "Letters( a )]", "Letters(b)]", "no")}
+    agreed = worker.sampler._agreed
+    assert agreed([ids["Letters(a)]"], ids["Letters( a )]"]])
+    assert not agreed([ids["Letters(a)]"], ids["Letters(b)]"]])
+    assert not agreed([ids["Letters(a)]"], ids["no"]])
+    assert agreed([ids["no"], ids["no"]])
+
+
+def test_texts_that_are_not_likely_to_need_a_tool_are_not_sampled_for_it():
+    texts = [Document("Of 1400 people 400 came, so 1000 did not."), Document("Ten people came.")]
+    worker = annotator(tools=(LETTERS, OTHER), choose="likely")
+    drawn = {(doc, tool) for doc, tool, *_ in found(worker, texts)}
+    assert drawn == {
+        (texts[0].id, "Letters"),
+        (texts[0].id, "Calculator"),
+        (texts[1].id, "Letters"),
+    }

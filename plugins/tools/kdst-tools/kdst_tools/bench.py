@@ -51,7 +51,9 @@ class ToolsBench:
         own = job.options if isinstance(job.options, StagedOptions) else StagedOptions()
         learns = not own.continues
         prompts = loading.prompts(inputs, own)
-        first = corpora.corpus(loading.with_texts(inputs), job.seed, 1) if learns else None
+        likely = [tool.name for tool in tools] if own.choose == "likely" else None
+        inputs = loading.with_texts(inputs) if learns else inputs
+        first = corpora.corpus(inputs, job.seed, 1, likely) if learns else None
         with quiet():
             stage = "warm" if learns else "shipped"
             pair = loading.pair(inputs, job.objects.get("model"), device, stage)

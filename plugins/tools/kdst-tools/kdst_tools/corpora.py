@@ -1,7 +1,7 @@
 """The texts of a run: a file's, the same in every round, or generated ones, fresh in every round."""
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -11,20 +11,27 @@ from kdst_core.contracts import Document
 from kdst_core.sealed import withhold
 from kdst_tools.dates import day
 from kdst_tools.documents import Corpus, from_file
+from kdst_tools.heuristics import chosen
 from kdst_tools.inputs import ToolsInputs
 
 if TYPE_CHECKING:
     from kdst_tools.tiny.texts import TinyText
 
 
-def corpus(inputs: ToolsInputs, seed: int, number: int) -> Corpus:
-    """Return the texts of a round, scanned; KdstError for a file that cannot be read or is empty."""
+def corpus(
+    inputs: ToolsInputs, seed: int, number: int, likely: Sequence[str] | None = None
+) -> Corpus:
+    """Return the texts of a round, scanned; KdstError for a file that cannot be read or is empty.
+
+    likely: tools of which a text must be likely to need one, None for all texts.
+    """
     if inputs.texts is not None:
         found = from_file(inputs.texts, inputs.text_field)
     else:
         name = f"the generated texts of round {number}"
         found = Corpus(name, lambda _skipped: _generated(inputs, seed, number)).scan()
-    return dated(found, day(inputs.date)) if inputs.date is not None else found
+    found = dated(found, day(inputs.date)) if inputs.date is not None else found
+    return found if likely is None else chosen(found, likely)
 
 
 def dated(found: Corpus, date: datetime.date) -> Corpus:

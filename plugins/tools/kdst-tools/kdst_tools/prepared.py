@@ -17,6 +17,7 @@ from kdst_core.sealed import hidden
 from kdst_tools import artifacts, lessons, reasons
 from kdst_tools.corpora import corpus
 from kdst_tools.documents import Corpus
+from kdst_tools.heuristics import counted
 from kdst_tools.inputs import ToolsInputs
 from kdst_tools.judged import Judged, judging_files
 from kdst_tools.models import copy
@@ -174,6 +175,8 @@ class PreparedTools:
             with so_far.timed("finetune"):
                 pair = last.finetune(pair[1], folder / "model", self.device)
         assert last is not None
+        if self._chooses:
+            self._choice(last.number, so_far)
         self._write(run, last, so_far)
         if STAGES.index(stage) >= STAGES.index("generate"):
             from kdst_tools.measured import Measuring
@@ -197,7 +200,28 @@ class PreparedTools:
         """The texts of a round."""
         if number == 1 and self.first is not None:
             return self.first
-        return corpus(self.inputs, self.job.seed, number)
+        return corpus(self.inputs, self.job.seed, number, self._names if self._chooses else None)
+
+    @property
+    def _names(self) -> list[str]:
+        """The names of the tools."""
+        return [tool.name for tool in self.tools]
+
+    @property
+    def _chooses(self) -> bool:
+        """Whether only texts that are likely to need a tool are sampled for it."""
+        return self.options.choose == "likely"
+
+    def _choice(self, number: int, so_far: Progress) -> None:
+        """Say how many texts of a round are likely to need each tool."""
+        texts = corpus(self.inputs, self.job.seed, number)
+        total, found = counted(self._names, texts)
+        so_far.metrics |= {f"likely.{name}": float(count) for name, count in found.items()}
+        so_far.metrics["texts.given"] = float(total)
+        so_far.summary.append(
+            f"texts likely to need a tool, of {total}: "
+            + ", ".join(f"{count} {name}" for name, count in found.items())
+        )
 
     def _count(self, last: Round, reached: str) -> artifacts.Counts:
         """Count the calls of a round."""

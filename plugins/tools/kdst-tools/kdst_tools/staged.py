@@ -27,6 +27,12 @@ class StagedOptions:
         "What stands before every text that the model reads. auto: what its tokenizer puts there, often"
         " nothing. always: its begin token, or else its end token. never: nothing.",
     )
+    choose: Literal["all", "likely"] = option(
+        "all",
+        "Which texts are sampled for a tool. likely: those that seem to need it (the paper's appendix:"
+        " numbers with an operation between them, dates; also names and other languages); texts that no"
+        " tool is likely for are left out, and the counts are said.",
+    )
     prompt: str | None = option(
         None, "Only continue this text with --model, and show the calls. Nothing is trained."
     )
