@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kdst_3dgs import spz
+from kdst_3dgs import sog, spz
 from kdst_core.files import write_atomically
 
 Parameters = dict[str, Tensor]
@@ -229,7 +229,7 @@ def _kinds(properties: list[list[str]], form: str, path: Path) -> Any:
 def write_splats(
     parameters: Parameters, path: Path, settings: Mapping[str, Any] | None = None
 ) -> list[str]:
-    """Write .compressed.ply, .ply, .splat or .spz, as the name of `path` says, in one step.
+    """Write .compressed.ply, .ply, .splat, .spz or .sog, as the name of `path` says, in one step.
 
     Returns sentences that say what the file does not hold: Gaussians with values that are not
     finite, and what of `settings` changes a picture, which only .ply keeps. Raises SplatFileError
@@ -241,16 +241,18 @@ def write_splats(
         raise SplatFileError(f"{path.name}: no Gaussian has finite values.")
     said = [f"{path.name}: {lost} Gaussians with values that are not finite were left out."]
     said *= bool(lost)
-    compact = name.endswith((".compressed.ply", ".splat", ".spz"))
+    compact = name.endswith((".compressed.ply", ".splat", ".spz", ".sog"))
     if name.endswith(".spz"):
         data = spz.encode(kept, bool((settings or {}).get("antialiased")))
         said += [f"{path.name}: {sentence}." for sentence in spz.lost(kept)]
+    elif name.endswith(".sog"):
+        data = sog.encode(kept, bool((settings or {}).get("antialiased")))
     elif compact:
         data = _gsplat_bytes(kept, "splat" if name.endswith(".splat") else "ply_compressed")
     elif name.endswith(".ply"):
         data = ply_bytes(kept, settings)
     else:
-        raise SplatFileError(f"{path.name}: write .ply, .compressed.ply, .splat or .spz.")
+        raise SplatFileError(f"{path.name}: write .ply, .compressed.ply, .splat, .spz or .sog.")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, data)
     return said + (_not_kept(path.name, settings or {}) if compact else [])
@@ -278,7 +280,7 @@ def _rows(values: Tensor) -> Tensor:
 def _not_kept(name: str, settings: Mapping[str, Any]) -> list[str]:
     """Sentences on settings that change a picture and have no place in a compact file."""
     said = []
-    if settings.get("antialiased") and not name.lower().endswith(".spz"):
+    if settings.get("antialiased") and not name.lower().endswith((".spz", ".sog")):
         said.append(
             f"{name} cannot say that its opacities are meant for the antialiasing filter:"
             " other viewers draw it denser. Turn their antialiasing on, or use scene.ply."

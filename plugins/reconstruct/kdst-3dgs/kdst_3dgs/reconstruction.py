@@ -43,8 +43,8 @@ class GaussianScene:
         return Render(*(image.cpu() for image in drawn))
 
     def save(self, path: Path, box: torch.Tensor | None = None) -> list[str]:
-        """Write .ply, .compressed.ply or .splat in the capture's coordinates; return sentences on
-        what the file does not hold."""
+        """Write a splat file, as the ending of its name says, in the capture's coordinates; return
+        sentences on what the file does not hold."""
         try:
             return self.scene.save(path, box)
         except SplatFileError as e:
@@ -56,7 +56,7 @@ class GaussianScene:
 
     @classmethod
     def load(cls, path: Path) -> "GaussianScene":
-        """Open a .ply; KdstError for one that cannot be read."""
+        """Open a .ply, .spz or .sog; KdstError for one that cannot be read."""
         try:
             return cls(Scene.load(path))
         except SplatFileError as e:

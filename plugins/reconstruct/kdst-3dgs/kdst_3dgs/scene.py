@@ -8,7 +8,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from kdst_3dgs import spz
+from kdst_3dgs import sog, spz
 from kdst_3dgs.constants import NEAR
 from kdst_3dgs.harmonics import C0
 from kdst_3dgs.parallel import available_threads
@@ -150,7 +150,7 @@ class Scene:
         )
 
     def save(self, path: str | Path, box: Tensor | None = None) -> list[str]:
-        """Write .ply, .compressed.ply or .splat; `box` (2, 3) crops to its corners.
+        """Write .ply, .compressed.ply, .splat, .spz or .sog; `box` (2, 3) crops to its corners.
 
         Returns sentences on what the file does not hold. Raises SplatFileError when nothing lies
         inside the box.
@@ -179,12 +179,12 @@ class Scene:
 
     @classmethod
     def load(cls, path: str | Path) -> "Scene":
-        """A scene from a .ply or a .spz; raises SplatFileError for one that is not whole.
+        """A scene from a .ply, .spz or .sog; raises SplatFileError for one that is not whole.
 
         Where this package wrote the file, it renders as when it was saved.
         """
-        if Path(path).name.lower().endswith(".spz"):
-            return cls._load_spz(Path(path))
+        if Path(path).name.lower().endswith((".spz", ".sog")):
+            return cls._load_compact(Path(path))
         scene = cls(read_ply(Path(path)))
         found = read_settings(Path(path))
         try:
@@ -198,13 +198,14 @@ class Scene:
         return scene
 
     @classmethod
-    def _load_spz(cls, path: Path) -> "Scene":
-        """A scene from a .spz."""
+    def _load_compact(cls, path: Path) -> "Scene":
+        """A scene from a .spz or .sog."""
+        decode = spz.decode if path.name.lower().endswith(".spz") else sog.decode
         try:
-            parameters, antialiased = spz.decode(path.read_bytes())
+            parameters, antialiased = decode(path.read_bytes())
         except OSError as e:
             raise SplatFileError(f"{path} cannot be read: {e.strerror}.") from e
-        except spz.SpzError as e:
+        except (spz.SpzError, sog.SogError) as e:
             raise SplatFileError(f"{path.name} {e}.") from e
         return cls(parameters, antialiased=antialiased)
 

@@ -303,7 +303,7 @@ def test_damaged_ply_is_refused_in_one_line(capture, tmp_path, change, message):
 
 
 def test_an_unknown_ending_is_refused_and_nothing_is_written(capture, tmp_path):
-    with pytest.raises(SplatFileError, match=r"write .ply, .compressed.ply, .splat or .spz"):
+    with pytest.raises(SplatFileError, match=r"write .ply, .compressed.ply, .splat, .spz or .sog"):
         trainer(capture).scene.save(tmp_path / "scene.obj")
     assert not list(tmp_path.iterdir())
 

@@ -17,6 +17,7 @@ SUFFIXES = {
     "splat": ".splat",
     "ply_compressed": ".compressed.ply",
     "spz": ".spz",
+    "sog": ".sog",
 }
 """Format to the ending by which `Scene.save` chooses it."""
 
@@ -46,7 +47,9 @@ def target(scene: Path, out: Path | None, kind: str | None) -> Path:
         if kind is None:
             raise KdstError("give --out FILE, or --format " + " or ".join(SUFFIXES))
         name = scene.resolve().name
-        return Path(name.removesuffix(".ply").removesuffix(".spz") + SUFFIXES[kind])
+        return Path(
+            name.removesuffix(".ply").removesuffix(".spz").removesuffix(".sog") + SUFFIXES[kind]
+        )
     known = tuple(SUFFIXES.values())
     if not out.name.lower().endswith(known if kind is None else SUFFIXES[kind]):
         wanted = " or ".join(known) if kind is None else SUFFIXES[kind]

@@ -64,9 +64,10 @@ class ReconstructInputs:
         " and iterations follow from the speed measured on this machine.",
         above=0,
     )
-    export: list[Literal["ply", "splat", "ply_compressed", "spz"]] = option(
+    export: list[Literal["ply", "splat", "ply_compressed", "spz", "sog"]] = option(
         [],
-        "Formats in which the scene is written besides scene.ply: ply, splat, ply_compressed, spz.",
+        "Formats in which the scene is written besides scene.ply: ply, splat, ply_compressed, spz,"
+        " sog.",
     )
     lpips: str = option(
         "auto",

@@ -1,4 +1,4 @@
-"""Write a scene as .ply, .splat, .spz or compressed .ply, whole or cropped."""
+"""Write a scene as .ply, .splat, .spz, .sog or compressed .ply, whole or cropped."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from kdst_reconstruct.formats import SUFFIXES
 )
 @method_option()
 def command(scene: Path, out: Path | None, kind: str | None, crop: str | None, method: str) -> None:
-    """Write the scene of a run, a .ply or a .spz in another format, whole or cropped.
+    """Write the scene of a run, a .ply, .spz or .sog in another format, whole or cropped.
 
     Coordinates stay those of the capture. .splat and .compressed.ply are for viewers: kdst does not
     read them again.
