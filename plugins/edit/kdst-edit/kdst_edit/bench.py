@@ -43,7 +43,8 @@ class EditBench:
             from kdst_edit import loading, schedulers
 
             pipeline = loading.pipeline(inputs, job.objects.get("model"), device)
-            loading.check_prompts(pipeline, [source, *targets, inputs.negative_prompt])
+            given = [source, *targets, inputs.negative_prompt, inputs.inversion_prompt or ""]
+            loading.check_prompts(pipeline, given)
             image, notes = loading.image(pipeline, inputs, job.objects.get("image"))
             size = loading.size(pipeline, inputs, image)
             mask, more = loading.mask(inputs, size, job.objects.get("image"))

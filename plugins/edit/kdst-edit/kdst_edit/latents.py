@@ -12,6 +12,8 @@ from kdst_core.errors import KdstError
 
 DISTILLED = frozenset({"LCMScheduler", "TCDScheduler"})
 """Schedulers whose models DDIM does not sample."""
+SAME_LEVEL = 1e-5
+"""Cumulative products that differ by less are one level; some schedulers keep 2**-24 where DDIM has 0."""
 
 
 @frozen
@@ -169,12 +171,20 @@ def ddim(pipeline: Any) -> Any:
         raise KdstError(f"the model's scheduler {name} (predicts {kind}) cannot be run as DDIM")
     cls: Any = DDIMScheduler
     try:
-        return cls.from_config(config, clip_sample=False, thresholding=False)
+        made = cls.from_config(config, clip_sample=False, thresholding=False)
     except NotImplementedError as e:
         raise KdstError(
             f"the model's scheduler {name} has levels of noise ({config['beta_schedule']}) that DDIM"
             " does not know"
         ) from e
+    levels = getattr(pipeline.scheduler, "alphas_cumprod", made.alphas_cumprod)
+    if len(levels) != len(made.alphas_cumprod) or not torch.allclose(
+        levels.cpu().double(), made.alphas_cumprod.double(), rtol=0, atol=SAME_LEVEL
+    ):
+        raise KdstError(
+            f"the model's scheduler {name} changes its levels of noise in a way that DDIM does not know"
+        )
+    return made
 
 
 def digest(pipeline: Any) -> str:

@@ -157,7 +157,7 @@ def own(pipeline: Any, steps: int) -> Any:
         made.set_timesteps(steps)
         found = len(made.timesteps)
         float(made.init_noise_sigma)
-        _try_step(kind.from_config(pipeline.scheduler.config), steps)
+        _try_steps(kind.from_config(pipeline.scheduler.config), steps)
     except Exception as e:  # schedulers refuse steps and options in many ways
         reason = first_line(e)
         raise KdstError(
@@ -168,14 +168,21 @@ def own(pipeline: Any, steps: int) -> Any:
     return made
 
 
-def _try_step(scheduler: Any, steps: int) -> None:
-    """Take the first step of a scheduler on zeros, so that one that cannot fails before work starts."""
+def _try_steps(scheduler: Any, steps: int) -> None:
+    """Take the steps of a scheduler on zeros, so that one that cannot fails before work starts.
+
+    Raises ValueError where its coefficients are not finite.
+    """
     import torch
 
     scheduler.set_timesteps(steps)
-    zeros, t = torch.zeros(1, 4, 8, 8), scheduler.timesteps[0]
     given = noise_arguments(scheduler, torch.Generator(), 1)
-    scheduler.step(scheduler.scale_model_input(zeros, t), t, zeros, **given)
+    x = torch.zeros(1, 1, 2, 2)
+    for t in scheduler.timesteps:
+        output = torch.zeros_like(scheduler.scale_model_input(x, t))
+        x = scheduler.step(output, t, x, **given).prev_sample
+    if not bool(x.isfinite().all()):
+        raise ValueError("its options lead to values that are not finite")
 
 
 def ready(scheduler: Any, device: "torch.device", asked: int) -> Any:

@@ -85,10 +85,10 @@ def check_live(pipeline: Any) -> None:
             f"a {name} cannot be edited with; give a StableDiffusionPipeline or a"
             " StableDiffusionXLPipeline of the same parts"
         )
-    if any(getattr(part, "_hf_hook", None) for part in (pipeline.unet, pipeline.vae)):
+    if any(getattr(getattr(pipeline, part, None), "_hf_hook", None) for part in PARTS):
         raise KdstError(
             f"the {name} is offloaded, which moves its parts while they run; give it as it was before"
-            " offloading"
+            " offloading. Half precision, fewer rows a call and attention slicing need less memory, too"
         )
     _check_untouched(pipeline, name)
     check_parts(pipeline, name)

@@ -109,6 +109,7 @@ def test_default_prompts_are_those_of_the_tiny_model() -> None:
         ({"source": "", "target": None}, "give --target"),
         ({"source": "a " * 40, "target": "a"}, "at most 16"),
         ({"target": "a " * 40, "source": "a"}, "at most 16"),
+        ({"source": "a", "target": "a", "inversion_prompt": "a " * 40}, "at most 16"),
         ({"kind": "swap", "source": "a red disc", "target": "a disc"}, "--kind refine"),
         ({"source": DEFAULT_SOURCE, "reweight": ["cat=2"]}, "not a word of"),
         ({"source": DEFAULT_SOURCE, "reweight": ["red=9"]}, "--wide"),

@@ -39,6 +39,13 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "dpm++": ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
     "dpm++ sde": ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
     "dpm++ single": ("DPMSolverSinglestepScheduler", {}),
+    "dpm++ lu": ("DPMSolverMultistepScheduler", {"use_lu_lambdas": True}),
+    "dpm++ zero snr": ("DPMSolverMultistepScheduler", ZERO),
+    "dpm++ 3": ("DPMSolverMultistepScheduler", {"solver_order": 3, "thresholding": True}),
+    "euler beta": ("EulerDiscreteScheduler", {"use_beta_sigmas": True}),
+    "euler sample": ("EulerDiscreteScheduler", {"prediction_type": "sample"}),
+    "lms": ("LMSDiscreteScheduler", {"use_karras_sigmas": True}),
+    "ipndm": ("IPNDMScheduler", {}),
     "deis": ("DEISMultistepScheduler", {}),
     "unipc": ("UniPCMultistepScheduler", {}),
     "lcm": ("LCMScheduler", {}),
@@ -214,6 +221,11 @@ def test_compiled_and_adapted_unets_and_other_pipelines_are_refused() -> None:
     with pytest.raises(KdstError, match="image adapter"):
         check_live(pipeline)
     pipeline.unet.register_to_config(encoder_hid_dim_type=None)
+    for part in ("unet", "vae", "text_encoder"):
+        getattr(pipeline, part)._hf_hook = object()  # as every kind of offloading puts it there
+        with pytest.raises(KdstError, match="is offloaded"):
+            check_live(pipeline)
+        del getattr(pipeline, part)._hf_hook
     pipeline.unet.mid_block.compile()
     with pytest.raises(KdstError, match=r"torch\.compile"):
         check_live(pipeline)
@@ -241,6 +253,15 @@ def test_compiled_and_adapted_unets_and_other_pipelines_are_refused() -> None:
         ("PNDMScheduler", {}, {"scheduler": "own"}, True, "--scheduler own"),
         ("DDPMScheduler", {"variance_type": "learned"}, {"scheduler": "own"}, False, "take 50"),
         ("ScoreSdeVeScheduler", {}, {}, False, "cannot be used here$"),
+        (
+            "UniPCMultistepScheduler",
+            {"predict_x0": False},
+            {"scheduler": "own"},
+            False,
+            "not finite",
+        ),
+        ("CogVideoXDDIMScheduler", {}, {"scheduler": "ddim"}, False, "changes its levels"),
+        ("CogVideoXDDIMScheduler", {}, {}, True, "changes its levels"),
         ("PNDMScheduler", {}, {"inversion": "ddpm", "skip": 0.99, "steps": 5}, True, "--skip"),
         (
             "PNDMScheduler",
@@ -287,11 +308,12 @@ def test_all_branches_get_the_noise_of_the_first() -> None:
     assert (other - alone).abs().max() > 0.1
 
 
-def test_levels_that_ddim_does_not_know_are_sampled_by_their_own_scheduler() -> None:
+@pytest.mark.parametrize("name", ["EDMEulerScheduler", "CogVideoXDDIMScheduler"])
+def test_levels_that_ddim_does_not_know_are_sampled_by_their_own_scheduler(name: str) -> None:
     pipeline = built("sd15")
-    pipeline.scheduler = diffusers.EDMEulerScheduler()
+    pipeline.scheduler = getattr(diffusers, name)()
     given = EditInputs(model="m", steps=STEPS)
-    assert plan(pipeline, given, False).name == "EDMEulerScheduler"
+    assert plan(pipeline, given, False).name == name
     assert apart(pipeline, given) < CLOSE
 
 
