@@ -4,8 +4,8 @@ annotations.jsonl: one line a document of the last round, {doc, text, annotated,
 calls.jsonl, calls.parquet: one record a call of the last round. counts.json: {round: {tool: {sampled,
 executed, failed, kept}}}. reasons.json: {round: {why calls were not kept: how many}}. training.json:
 [{round, step, loss}]. evaluation.json: {problems: [{prompt, answer, tool, NAME: {text, annotated,
-calls, right}}], plain: [the same without right]}, NAME being no_tool, before, after, disabled or
-shipped. cost.json: {stage: seconds}. model/: the last model.
+calls, right}}], plain: [the same without right]}, NAME being no_tool, before, after, disabled, shipped
+or rejection. cost.json: {stage: seconds}. model/: the last model.
 """
 
 import json

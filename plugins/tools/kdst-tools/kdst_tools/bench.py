@@ -32,6 +32,7 @@ class ToolsBench:
         """Load and check device, tools, model, texts and problems."""
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         from kdst_tools import corpora, dates, loading
+        from kdst_tools.evaluation.rejection import options_of
         from kdst_tools.judged import Judged
         from kdst_tools.prepared import PreparedTools
         from kdst_tools.quiet import quiet
@@ -59,8 +60,14 @@ class ToolsBench:
             pair = loading.pair(inputs, job.objects.get("model"), device, stage)
             problems = loading.problems(inputs) if learns and _measures(own) else []
             plain = corpora.held_out(inputs) if learns and _measures(own) else []
+        practice = None
+        if inputs.baseline == "rejection" and learns and own.stage == "evaluate":
+            options_of(job.options, inputs.baseline_temperature)
+            practice = Judged.of(loading.practice(inputs, problems), [])
         judged = Judged.of(problems, plain)
-        return PreparedTools(job, device, pair, tools, first, judged, today, where, prompts)
+        return PreparedTools(
+            job, device, pair, tools, first, judged, today, where, prompts, practice
+        )
 
     def extends(self, result: Mapping[str, Any], changed: Mapping[str, tuple[Any, Any]]) -> bool:
         """Return whether the run goes on: with a later stage, or with more rounds of all stages."""

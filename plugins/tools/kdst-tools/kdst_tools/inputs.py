@@ -1,6 +1,7 @@
 """The bench's own options: which model, which texts and tools, what it is measured on."""
 
 from pathlib import Path
+from typing import Literal
 
 from attrs import frozen
 
@@ -52,6 +53,25 @@ class ToolsInputs:
         " gsm8k:FILE (JSON lines), or none. Default: tiny on tiny, else none.",
     )
     problem_count: int = option(500, "Most problems.", min=1)
+    baseline: Literal["none", "rejection"] = option(
+        "none",
+        "rejection: also finetune the model on its own sampled answers to --baseline-problems that are"
+        " right, in the time that annotating took, and measure that model beside the others.",
+    )
+    baseline_problems: str | None = option(
+        None,
+        "Problems whose answers the baseline may see, as --problems. Those that are measured on are left"
+        " out. Default on tiny: generated.",
+    )
+    baseline_samples: int = option(
+        0,
+        "Answers that the baseline samples of each problem. 0: rounds of one answer each are begun for as"
+        " many seconds as annotating took; the metric baseline.samples says how many.",
+        min=0,
+    )
+    baseline_temperature: float = option(
+        1.0, "Temperature at which the baseline samples answers.", above=0, max=10
+    )
     held_out: Path | None = option(
         None,
         "Plain texts, as --texts, that are never trained on, for perplexity and false calls. Default"

@@ -42,6 +42,7 @@ class Judged:
 
 def judging_files(inputs: ToolsInputs) -> list[Path]:
     """Return the files of problems and held-out texts, for no method to open."""
-    problems = Path((inputs.problems or "").partition(":")[2])
-    files = [problems] if problems.name else []
+    named = (inputs.problems, inputs.baseline_problems)
+    files = [Path((name or "").partition(":")[2]) for name in named]
+    files = [file for file in files if file.name]
     return [*files, inputs.held_out] if inputs.held_out is not None else files

@@ -1,5 +1,6 @@
 """What a run needs, loaded and checked: tools, model, problems."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,6 +17,9 @@ from kdst_tools.staged import StagedOptions
 
 if TYPE_CHECKING:
     from kdst_tools.evaluation.problems import Problem
+
+PRACTICE = 1
+"""Seed of the generated problems that the baseline learns from; those that are measured have 0."""
 
 
 def tools(inputs: ToolsInputs) -> list[Tool]:
@@ -61,3 +65,20 @@ def problems(inputs: ToolsInputs) -> "list[Problem]":
 
     name = inputs.problems or ("tiny" if inputs.model == "tiny" else "none")
     return sets.load(name, inputs.problem_count)
+
+
+def practice(inputs: ToolsInputs, measured: "Sequence[Problem]") -> "list[Problem]":
+    """Return the problems whose answers the baseline may see; KdstError where there are none."""
+    from kdst_tools.evaluation import problems as sets
+
+    name = inputs.baseline_problems or ("tiny" if inputs.model == "tiny" else "none")
+    known = {" ".join(problem.prompt.split()) for problem in measured}
+    found = sets.load(name, None, "--baseline-problems", seed=PRACTICE)
+    left = [problem for problem in found if " ".join(problem.prompt.split()) not in known]
+    if not left:
+        raise KdstError(
+            f"--baseline rejection: --baseline-problems {name} has no problem"
+            f"{' that is not measured on' if found else ''}.\nGive svamp:FILE, asdiv:FILE, mawps:FILE or"
+            " gsm8k:FILE with others than --problems"
+        )
+    return left

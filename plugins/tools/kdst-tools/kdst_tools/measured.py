@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from kdst_core.contracts import Document, Generation, ToolCall, ToolLearner
 from kdst_core.rundir import Run
 from kdst_tools import artifacts
 from kdst_tools.calls import escape
 from kdst_tools.corpora import truth
-from kdst_tools.generated import shown
+from kdst_tools.generated import plain_texts, shown
 from kdst_tools.models import load
 
 if TYPE_CHECKING:
@@ -38,9 +38,15 @@ class Measuring:
     run: Run
     so_far: "Progress"
 
-    def measure(self, trained: "Pair", full: bool) -> None:
-        """Measure; unless `full` only the trained model generates, and nothing is compared."""
+    def measure(self, trained: "Pair", full: bool, rejection: "Pair | None" = None) -> None:
+        """Measure; unless `full` only the trained model generates, and nothing is compared.
+
+        rejection: the model of the baseline, where there is one.
+        """
         contestants, judged = self._contestants(trained, full), self.prepared.judged
+        if rejection is not None:
+            learner = self.prepared.learner(rejection, self.run)
+            contestants.append(Contestant("rejection", learner, True))
         outputs = [self._solve(contestant) for contestant in contestants]
         continued = [self._go_on(c) for c in contestants if c.tools and judged.text_count]
         problems = [{"prompt": p.prompt, "answer": p.answer} for p in judged.problems()]
@@ -129,7 +135,7 @@ class Measuring:
                 part = prompts[first : first + GROUP]
                 with self.prepared.job.method.working():
                     made = contestant.learner.generate(part, tools=contestant.tools)
-                    found += [_plain(output) for output in made]
+                    found += [plain_texts(output) for output in made]
                 advance(len(part))
         return found
 
@@ -188,12 +194,6 @@ class Measuring:
         for number in self.so_far.rounds:
             stream = CallStream(self.run.dir / "rounds" / number / "filtered.jsonl")
             yield from (call for _, calls in stream for call in calls if call.gain is not None)
-
-
-def _plain(output: Generation) -> Generation:
-    """Return an output whose texts are plain, so that no code of the method runs beside answers."""
-    text, annotated = str.__str__(output.text), str.__str__(output.annotated)
-    return evolve(output, text=text, annotated=annotated, tokens=int(output.tokens))
 
 
 def half(text: str) -> str:

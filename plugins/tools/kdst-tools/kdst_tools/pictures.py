@@ -13,6 +13,7 @@ CONTESTANTS = {
     "after": "finetuned, with tools",
     "disabled": "finetuned, calls forbidden",
     "shipped": "shipped, with tools",
+    "rejection": "rejection sampling, with tools",
 }
 """The models of an evaluation in the order of the report, and what they are called there."""
 

@@ -90,6 +90,7 @@ class PreparedTools:
     day: datetime.date
     place: Place | None = None
     prompts: Corpus | None = None
+    practice: Judged | None = None
 
     @property
     def inputs(self) -> ToolsInputs:
@@ -125,11 +126,11 @@ class PreparedTools:
             summary=so_far.summary,
         )
 
-    def learner(self, pair: "Pair", run: Run) -> ToolLearner:
-        """Bind the method to a model."""
+    def learner(self, pair: "Pair", run: Run, options: Any = None) -> ToolLearner:
+        """Bind the method to a model, with other options than the run's where they are given."""
         model, tokenizer = pair
         request = ToolsRequest(model, tokenizer, self.tools, self.job.seed, warm=self.embedded)
-        found: ToolLearner = self.job.method.call(request, self.job.options, run)
+        found: ToolLearner = self.job.method.call(request, options or self.job.options, run)
         return found
 
     def _continue(self, run: Run, so_far: Progress) -> None:
@@ -181,10 +182,38 @@ class PreparedTools:
         if STAGES.index(stage) >= STAGES.index("generate"):
             from kdst_tools.measured import Measuring
 
+            rejection: Pair | None = None
+            if self.practice is not None:
+                with so_far.timed("baseline"):
+                    rejection = self._baseline(self.practice, run, so_far)
             with so_far.timed("evaluate"):
-                Measuring(self, run, so_far).measure(pair, full=stage == "evaluate")
+                measuring = Measuring(self, run, so_far)
+                measuring.measure(pair, full=stage == "evaluate", rejection=rejection)
         so_far.files.append(artifacts.dump(run, "cost.json", so_far.seconds))
         last.reached(stage)
+
+    def _baseline(self, practice: Judged, run: Run, so_far: Progress) -> "Pair | None":
+        """Train the baseline by rejection sampling; None where no answer was right."""
+        from kdst_tools.evaluation.rejection import Rejection, options_of
+
+        inputs = self.inputs
+        steps = len({(row["round"], row["step"]) for row in artifacts.training(run)})
+        own = options_of(self.job.options, inputs.baseline_temperature, steps)
+        learner = self.learner(self.pair, run, own)
+        seconds = so_far.seconds["annotate"]
+        baseline = Rejection(
+            learner, self.job.method, practice, self.day, run, inputs.baseline_samples, seconds
+        )
+        found = baseline.sample()
+        so_far.metrics |= found.metrics
+        so_far.summary.append(
+            f"rejection sampling: {found.right} of {found.answers} answers right,"
+            f" {len(found.rows)} texts to learn from"
+        )
+        if not found.rows:
+            so_far.warnings.append("rejection sampling found no right answer, so it taught nothing")
+            return None
+        return baseline.finetune(found, self.pair[1], self.device)
 
     def _spread(self, model: str) -> Spread | None:
         """What sends a round's shards to workers, where options ask for that."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kdst_tools.evaluation.filtering import Truth
 
 Block = Figure | Table | Marked
-CALLING = ("before", "after", "shipped")
+CALLING = ("before", "after", "shipped", "rejection")
 """The models that call on problems."""
 REASONS = 20
 """Reasons that the table of them has."""

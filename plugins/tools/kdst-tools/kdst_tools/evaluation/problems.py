@@ -6,6 +6,9 @@ from attrs import frozen
 
 from kdst_core.errors import KdstError, did_you_mean
 
+GENERATED = 1000
+"""Problems that are generated where no number is asked for."""
+
 
 @frozen
 class Problem:
@@ -20,10 +23,11 @@ class Problem:
     input: str = ""
 
 
-def load(name: str, count: int) -> list[Problem]:
+def load(name: str, count: int | None, flag: str = "--problems", seed: int = 0) -> list[Problem]:
     """Return at most so many problems of `tiny`, `none`, or NAME:FILE of svamp, asdiv, mawps, gsm8k.
 
-    KdstError for another name, or a file that is not of the kind.
+    count: None for all of a file. flag: that named them. seed: of generated ones. KdstError for another
+    name, or a file that is not of the kind.
     """
     from kdst_tools.evaluation import readers
 
@@ -33,7 +37,7 @@ def load(name: str, count: int) -> list[Problem]:
     if kind == "tiny":
         from kdst_tools import tiny
 
-        return tiny.problems(count)
+        return tiny.problems(count or GENERATED, seed)
     known = {
         "svamp": readers.svamp,
         "asdiv": readers.masked,
@@ -46,7 +50,7 @@ def load(name: str, count: int) -> list[Problem]:
             did_you_mean(kind, allowed)
             or " Allowed: svamp:FILE, asdiv:FILE, mawps:FILE, gsm8k:FILE, tiny, none"
         )
-        raise KdstError(f"--problems {name}: there is no set {kind!r}.{hint}")
+        raise KdstError(f"{flag} {name}: there is no set {kind!r}.{hint}")
     if not Path(file).is_file():
-        raise KdstError(f"--problems {name}: no such file; write {kind}:FILE")
+        raise KdstError(f"{flag} {name}: no such file; write {kind}:FILE")
     return known[kind](Path(file))[:count]
