@@ -33,5 +33,5 @@ def _auto_precision(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
     """Force the choice of `auto` where the option asks for it."""
     wanted = request.config.getoption("--auto-precision")
     if wanted and importlib.util.find_spec("kdst_invert"):
-        answer = "kdst_invert.precision.bfloat16_pays"
+        answer = "kdst_invert.embedders.precision.bfloat16_pays"
         monkeypatch.setattr(answer, lambda *_, **__: wanted == "bfloat16")

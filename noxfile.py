@@ -405,7 +405,7 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     modules = [str(p.parent) for p in Path("plugins").glob("*/*/*/py.typed")]
-    session.run("mypy", "kdst_core", *modules)
+    session.run("mypy", "kdst_core", "recipes", *modules)
 
 
 @nox.session(name="docs-commands")

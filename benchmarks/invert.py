@@ -17,8 +17,8 @@ from attrs import frozen
 from torch import Tensor
 
 from kdst_core.contracts import Embedder
+from kdst_invert.default.notes import notes
 from kdst_invert.embedders.minilm import minilm
-from kdst_invert.notes.generate import notes
 from kdst_vec2text.inversion import InversionSettings, invert_block
 from kdst_vec2text.models import Inverter
 from kdst_vec2text.pair import Vec2Text, load_corrector

@@ -41,10 +41,10 @@ def vec2text(records: int, folder: Path) -> tuple[Worker, list[Any]]:
     import numpy as np
     import torch
 
+    from kdst_invert.default.notes import notes
+    from kdst_invert.distribute import Inverting
     from kdst_invert.embedders.minilm import minilm
     from kdst_invert.inputs import InvertInputs
-    from kdst_invert.notes.generate import notes
-    from kdst_invert.spread import Inverting
     from kdst_vec2text import Vec2TextOptions
 
     torch.set_num_threads(1)

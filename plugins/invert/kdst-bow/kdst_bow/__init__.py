@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from kdst_core import Description, hookimpl, option
+from kdst_invert.options import InvertOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @frozen
-class BowOptions:
+class BowOptions(InvertOptions):
     """Options of the regression and of the search."""
 
     model: str = option(
@@ -28,12 +29,6 @@ class BowOptions:
     candidates: int = option(24, "Words that a step of the search tries for each text.", min=1)
     gain: float = option(
         0.002, "Cosine that a step must gain; a text stops where none does.", min=0
-    )
-    budget: int | None = option(
-        None,
-        "Embedder calls that each text may cost at most; 0: the embedder is never asked. Default: as many"
-        " as the steps need.",
-        min=0,
     )
     vocabulary: int = option(12000, "fit: most words of the vocabulary.", min=1)
     penalty: float = option(1.0, "fit: ridge penalty, for vectors of length 1.", above=0)

@@ -14,10 +14,10 @@ from torch import Tensor
 from kdst_core.contracts import Embedder
 from kdst_core.errors import KdstError
 from kdst_core.files import whole_file
-from kdst_invert.measures import words
+from kdst_invert.measures.recovery import words
 
 FILE = "lexicon.safetensors"
-OPEN = Path(__file__).parent / "open"
+OPEN = Path(__file__).parent / "default"
 BELONGS = 0.98
 """Mean cosine from which an embedder counts as the one that a lexicon was fitted on."""
 KNOWN = 16

@@ -5,7 +5,7 @@ import numpy as np
 from kdst_bow.lexicon import load
 from kdst_bow.search import Search, SearchSettings
 from kdst_invert.embedders.minilm import minilm
-from kdst_invert.measures import token_f1
+from kdst_invert.measures.recovery import token_f1
 
 SENTENCES = [
     "The harbour was closed after a ship hit the northern wall.",

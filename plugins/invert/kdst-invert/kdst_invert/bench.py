@@ -1,31 +1,18 @@
-"""The bench of `invert`: prepares a run, carries it out, and reports on it."""
+"""The bench of `invert`; it forwards to the modules that do the work."""
 
-import hashlib
-import json
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from attrs import evolve
-
-from kdst_core.bench import Check, Column, Job, ReportContent
+from kdst_core.bench import Check, Column, Contender, Figure, Job, ReportContent, Stat
 from kdst_core.codecs import Codec, JsonCodec
-from kdst_core.device import has_cuda, usable
-from kdst_core.errors import KdstError
-from kdst_core.executors.place import here, place
 from kdst_core.library import Library
 from kdst_core.method import Method
 from kdst_core.rundir import Run
 from kdst_invert.inputs import InvertInputs
-from kdst_invert.precision import Precision, precision_of
-from kdst_invert.prepared import Planned
-from kdst_invert.spread import Spread
 
-MANY = 256
-"""Texts from which workers are worth their start."""
-MOST_WORKERS = 4
-"""Each holds an embedder and an inverter."""
+if TYPE_CHECKING:
+    from kdst_invert.run import Planned
 
 
 class InvertBench:
@@ -42,25 +29,11 @@ class InvertBench:
     )
     """What a list of runs says of one."""
 
-    def prepare(self, job: Job) -> Planned:
+    def prepare(self, job: Job) -> "Planned":
         """Load embedder, texts and vectors; no text is embedded before the run has its directory."""
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        from kdst_invert import source
-        from kdst_invert.embedders import choose
-        from kdst_invert.embedders.function import as_embedder
+        from kdst_invert.run import prepare
 
-        device = usable(job.device if job.device != "auto" else "cuda" if has_cuda() else "cpu")
-        inputs: InvertInputs = job.inputs
-        live = job.objects.get("embedder")
-        embed = (
-            choose.choose(inputs, device)
-            if live is None
-            else choose.prefixed(as_embedder(live, "embedder"), inputs.prefix)
-        )
-        plan = source.read(inputs, job.seed, job.objects)
-        spread = _spread(job, device, plan.rows, precision_of(embed) or "auto")
-        job = evolve(job, objects={k: v for k, v in job.objects.items() if k != "texts"})
-        return Planned(job, device, embed, plan, spread)
+        return prepare(job)
 
     def library(self) -> Library:
         """Return the function behind `kdst_core.load(METHOD)(…)`."""
@@ -70,49 +43,57 @@ class InvertBench:
 
     def report(self, result: Mapping[str, Any], directory: Path) -> ReportContent:
         """Build the report of a run or of an audit."""
-        if "audit.json" in result["artifacts"]:
-            from kdst_invert.audit.report import content as audited
-
-            return audited(result, directory)
-        from kdst_invert.report import content
+        from kdst_invert.report.page import content
 
         return content(result, directory)
 
+    def refuse(self, method: Method, inputs: Any) -> None:
+        """Raise KdstError for inputs that no comparison can be made of."""
+        from kdst_invert.compare import refuse
+
+        refuse(inputs)
+
+    def seeded(self, inputs: Any) -> bool:
+        """Return whether the seed changes what a method is fed."""
+        from kdst_invert.compare import seeded
+
+        return seeded(inputs)
+
+    def columns(self, result: Mapping[str, Any]) -> Sequence[Column]:
+        """Return the columns of a comparison's table."""
+        from kdst_invert.compare import columns
+
+        return columns(result)
+
+    def mismatch(self, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
+        """Return how the protocols of two results differ, '' where they can be compared."""
+        from kdst_invert.compare import mismatch
+
+        return mismatch(ours, theirs)
+
+    def paired(self, ours: Contender, theirs: Contender) -> tuple[float, float]:
+        """Return the difference of the first column on the same texts, and its standard error."""
+        from kdst_invert.compare import paired
+
+        return paired(ours, theirs)
+
+    def comparison(self, contenders: Sequence[Contender]) -> tuple[list[Stat], list[Figure]]:
+        """Return headline numbers and figures of a comparison's report."""
+        from kdst_invert.compare import comparison
+
+        return comparison(contenders)
+
     def smoke(self, method: Method, options: Any, run: Run) -> str:
         """Invert a few notes in two steps; return a digest of the texts."""
-        from kdst_invert.checks import small_inversion
+        from kdst_invert.kit import digest
 
-        found = small_inversion(method, options, run)
-        texts = json.dumps([[i.step, list(i.texts)] for i in found])
-        return hashlib.sha256(texts.encode()).hexdigest()
+        return digest(method, options, run)
 
     def checks(self, method: Method) -> Iterator[Check]:
         """Yield the checks of a method that inverts."""
         from kdst_invert.checks import invert_checks
 
         return invert_checks(method)
-
-
-def _spread(job: Job, device: str, rows: int, precision: Precision = "auto") -> Spread | None:
-    """What sends blocks to workers, where options ask for that or it pays; KdstError where it cannot be.
-
-    precision: of the embedder in this process, which all workers take, whatever their processors.
-    """
-    inputs: InvertInputs = job.inputs
-    where, one_process = place(inputs), "embedder" in job.objects or inputs.embedder == "endpoint"
-    if where is not None and one_process:
-        raise KdstError(
-            "workers load the embedder themselves, so it can be neither an object nor an endpoint,"
-            " whose calls one process counts.\nLeave --executor and --jobs out"
-        )
-    asked = where is not None
-    pays = device == "cpu" and rows >= MANY and inputs.study == "none"
-    if inputs.jobs is None and pays and not asked and not one_process:
-        where = here(MOST_WORKERS)
-    if where is None:
-        return None
-    name = job.method.plugin.qualified
-    return Spread(where, name, inputs, device, job.seed, asked, precision)
 
 
 bench = InvertBench()

@@ -7,17 +7,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdst_invert.defences import (
-    Dropping,
-    Gaussian,
-    Laplace,
-    Rotation,
-    Rounding,
-    learned_filling,
-    learned_rotation,
-    unit,
-)
-from kdst_invert.retrieval import Queries, graded, keywords, ndcg, quality
+from kdst_invert.attackers.filling import learned_filling
+from kdst_invert.attackers.rotation import learned_rotation
+from kdst_invert.defences.defence import unit
+from kdst_invert.defences.lossy import Dropping, Rounding
+from kdst_invert.defences.noise import Gaussian, Laplace
+from kdst_invert.defences.rotation import Rotation
+from kdst_invert.measures.retrieval import Queries, graded, keywords, ndcg, quality
 from kdst_invert.studies.sentences import at_one_hundredth, protects
 
 

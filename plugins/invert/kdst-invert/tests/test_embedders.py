@@ -14,17 +14,17 @@ import torch
 from tenacity import wait_none
 
 from kdst_core.errors import KdstError
-from kdst_invert.checks import Remembering
 from kdst_invert.embedders import endpoint as module
 from kdst_invert.embedders.answers import vectors
+from kdst_invert.embedders.batches import embedded
 from kdst_invert.embedders.choose import choose, prefixed
 from kdst_invert.embedders.encoder import load_encoder, same_length
 from kdst_invert.embedders.endpoint import Endpoint
 from kdst_invert.embedders.function import as_embedder
 from kdst_invert.embedders.minilm import check_weights, minilm, package_directory
+from kdst_invert.embedders.precision import precision_of, settled
 from kdst_invert.inputs import InvertInputs
-from kdst_invert.precision import precision_of, settled
-from kdst_invert.source import embedded
+from kdst_invert.kit import Remembering
 
 PAIR = ["Ann Lee, aged 40, has gout.", "A much longer text about something else entirely."]
 
@@ -338,7 +338,7 @@ def test_embedding_many_texts_shows_how_far_it_is(
 def test_auto_is_what_one_function_answers_and_the_encoder_says_it(
     monkeypatch: pytest.MonkeyPatch, pays: bool, wanted: str
 ) -> None:
-    monkeypatch.setattr("kdst_invert.precision.bfloat16_pays", lambda *_, **__: pays)
+    monkeypatch.setattr("kdst_invert.embedders.precision.bfloat16_pays", lambda *_, **__: pays)
     assert settled("auto", "cpu") == settled("auto", "cpu", training=True) == wanted
     assert settled("float32", "cpu") == "float32"
     assert precision_of(minilm()) == wanted

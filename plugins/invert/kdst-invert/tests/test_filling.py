@@ -8,15 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from kdst_invert.defences import (
-    Dropping,
-    Gaussian,
-    Rotation,
-    Rounding,
-    learned_rotation,
-    unit,
-)
-from kdst_invert.filling import Curved, Linear, aligned_rotation, learned
+from kdst_invert.attackers.filling import Curved, Linear, learned
+from kdst_invert.attackers.rotation import aligned_rotation, learned_rotation
+from kdst_invert.defences.defence import unit
+from kdst_invert.defences.lossy import Dropping, Rounding
+from kdst_invert.defences.noise import Gaussian
+from kdst_invert.defences.rotation import Rotation
 from kdst_invert.studies import rotated
 from kdst_invert.studies.adaptive import Known, protected
 from kdst_invert.studies.stage import Stage
@@ -175,7 +172,7 @@ def a_stage(vectors: Tensor, better: int, asked: list[str], monkeypatch: Any) ->
         return [str(first + i) for i in range(len(seen))]
 
     monkeypatch.setattr(Stage, "_read", read)
-    prepared: Any = SimpleNamespace(embed=Embed(), source=SimpleNamespace(vectors=vectors))
+    prepared: Any = SimpleNamespace(embed=Embed(), target=SimpleNamespace(vectors=vectors))
     run: Any = SimpleNamespace(seed=0)
     nothing: Any = None
     return Stage(prepared, nothing, run, nothing, nothing)

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from kdst_invert.attack import Progress
-from kdst_invert.lengths import too_long
+from kdst_invert.measures.lengths import too_long
 
 TEXTS = ["a b c", "abcdefgh"]
 
@@ -28,19 +27,18 @@ def encoder(longest: int) -> Any:
 
 
 def test_the_methods_own_tokens_count(letters: str) -> None:
-    progress = Progress(longest=6, tokeniser=letters)
-    (said,) = too_long(TEXTS, progress, SimpleNamespace())  # type: ignore[arg-type]
+    (said,) = too_long(TEXTS, 6, letters, SimpleNamespace())  # type: ignore[arg-type]
     assert said.startswith("1 of 2 texts have more tokens than the 6 tokens")
 
 
 def test_without_them_those_of_the_embedder_and_then_words_count() -> None:
-    (said,) = too_long(TEXTS, Progress(longest=6), encoder(99))
+    (said,) = too_long(TEXTS, 6, None, encoder(99))
     assert said.startswith("1 of 2 texts have more of the embedder's tokens")
-    (said,) = too_long(TEXTS, Progress(longest=2), SimpleNamespace())  # type: ignore[arg-type]
+    (said,) = too_long(TEXTS, 2, None, SimpleNamespace())  # type: ignore[arg-type]
     assert said.startswith("1 of 2 texts have more words")
-    assert too_long(TEXTS, Progress(longest=None), SimpleNamespace()) == []  # type: ignore[arg-type]
+    assert too_long(TEXTS, None, None, SimpleNamespace()) == []  # type: ignore[arg-type]
 
 
 def test_what_the_embedder_did_not_read_is_said() -> None:
-    (said,) = too_long(TEXTS, Progress(longest=None), SimpleNamespace(inner=encoder(5)))  # type: ignore[arg-type]
+    (said,) = too_long(TEXTS, None, None, SimpleNamespace(inner=encoder(5)))  # type: ignore[arg-type]
     assert said.startswith("1 of 2 texts have more tokens than the 5 that the embedder reads")

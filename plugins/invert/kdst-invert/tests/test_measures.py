@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdst_invert import measures
-from kdst_invert.units import pieces, units
+from kdst_invert.measures import recovery as measures
+from kdst_invert.measures.units import pieces, units
 
 
 def test_exact_match_ignores_space_alone() -> None:

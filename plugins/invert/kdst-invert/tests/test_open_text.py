@@ -13,9 +13,9 @@ from kdst_core.codecs import JsonCodec
 from kdst_core.contracts import Inversion
 from kdst_core.errors import KdstError
 from kdst_core.testing import make_run
-from kdst_invert import open_text
-from kdst_invert.attack import Attacker
-from kdst_invert.source import Source
+from kdst_invert.attackers import open_text
+from kdst_invert.load import Target
+from kdst_invert.loop import Attacker
 from kdst_invert.texts import Originals
 
 TEXTS = [f"boat {i} leaves pier {i + 7}" for i in range(24)]
@@ -74,7 +74,7 @@ def test_the_first_rows_are_read_for_their_words(
     attacker: Attacker, hash_embedder: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(method, "load_baseline", lambda name: Words())
-    source = Source(hash_embedder(TEXTS), Originals(TEXTS))
+    source = Target(hash_embedder(TEXTS), Originals(TEXTS))
     found = open_text.read(attacker, source)
     assert found.metrics["open.texts"] == open_text.ROWS
     assert 0.8 < found.metrics["open.token_f1"] < 1
@@ -82,7 +82,7 @@ def test_the_first_rows_are_read_for_their_words(
     assert "open.token_f1" not in found.said
     (said,) = open_text.sentence(found.metrics)
     assert "first 20 texts" in said
-    alone = open_text.read(attacker, Source(hash_embedder(TEXTS), None))
+    alone = open_text.read(attacker, Target(hash_embedder(TEXTS), None))
     (said,) = open_text.sentence(alone.metrics)
     assert "cosine 0.60" in said
 
@@ -94,7 +94,7 @@ def test_without_a_reader_nothing_is_said_of_safety(
         raise KdstError("there is no method bow\npip install kdst-bow")
 
     monkeypatch.setattr(method, "load_baseline", missing)
-    found = open_text.read(attacker, Source(hash_embedder(TEXTS), Originals(TEXTS)))
+    found = open_text.read(attacker, Target(hash_embedder(TEXTS), Originals(TEXTS)))
     assert not found.metrics
     assert "nothing is said of what can be read" in found.said
     assert "there is no method bow" in found.said

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from kdst_invert.defences import Private
-from kdst_invert.privacy import DELTA, delta_of, epsilon_of, sigma_for
+from kdst_invert.defences.noise import Private
+from kdst_invert.defences.privacy import DELTA, delta_of, epsilon_of, sigma_for
 
 
 def by_summation(sigma: float, epsilon: float, sensitivity: float) -> float:

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from kdst_core.errors import KdstError
-from kdst_invert.stores import Choice, open_store
+from kdst_invert.stores.open import open_store
+from kdst_invert.stores.table import Choice
 
 N, D = 24, 8
 VECTORS = np.random.default_rng(0).normal(size=(N, D)).astype(np.float32)

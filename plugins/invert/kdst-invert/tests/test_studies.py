@@ -13,10 +13,12 @@ from kdst_core.bench import Job, Marked
 from kdst_core.codecs import JsonCodec
 from kdst_core.errors import KdstError
 from kdst_core.testing import make_run
-from kdst_invert import controls, slots, source
+from kdst_invert import load as source
+from kdst_invert.attackers import baselines as controls
+from kdst_invert.attackers import slots
 from kdst_invert.inputs import InvertInputs
-from kdst_invert.prepared import PreparedInvert
-from kdst_invert.report import content
+from kdst_invert.report.page import content
+from kdst_invert.run import PreparedInvert
 from kdst_invert.studies import adaptive, defence, grammar, length
 from kdst_invert.studies.sentences import find, on_noise, protects
 
@@ -80,7 +82,7 @@ def carried_out(made: PreparedInvert, directory: Path) -> tuple[Any, Any]:
 def test_a_run_measures_every_step_and_its_controls(
     prepared: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kdst_invert.notes import training
+    from kdst_invert.default import training
 
     monkeypatch.setattr(training, "BASE", 40)
     monkeypatch.setattr(controls, "LEARNED_FROM", 50)
@@ -281,9 +283,9 @@ def test_a_fit_holds_out_texts_that_it_does_not_train_on(
     file = tmp_path / "t.txt"
     file.write_text("\n".join([f"line {i} of text" for i in range(20)] + ["line 3 of text"]))
     made = prepared(stage="fit", texts=file, holdout=0.2)
-    kept = set(made.source.originals.texts)
-    assert len(made.source.originals.texts) == 4
-    assert not kept & set(made.source.training)
+    kept = set(made.target.originals.texts)
+    assert len(made.target.originals.texts) == 4
+    assert not kept & set(made.target.training)
     with pytest.raises(KdstError, match="holds out 0 of 21"):
         prepared(stage="fit", texts=file, holdout=0.01)
 

@@ -10,8 +10,10 @@ import torch
 
 from kdst_core import sealed
 from kdst_core.errors import KdstError
-from kdst_invert.notes.generate import notes
-from kdst_invert.texts import Originals, checked, read_texts, read_vectors
+from kdst_invert.audit import checked_vectors
+from kdst_invert.default.notes import notes
+from kdst_invert.files import read_texts, read_vectors
+from kdst_invert.texts import Originals
 
 
 def test_object_arrays_are_refused_and_never_unpickled(tmp_path: Path) -> None:
@@ -83,15 +85,15 @@ def test_parquet_holds_vectors_with_and_without_texts(tmp_path: Path) -> None:
 )
 def test_rows_that_hold_no_text_are_named(row: list[float], said: str) -> None:
     with pytest.raises(KdstError, match=said):
-        checked(torch.tensor([[1.0, 0.0], row]), True, "v.npy")
+        checked_vectors(torch.tensor([[1.0, 0.0], row]), True, "v.npy")
 
 
 def test_vectors_of_other_lengths_are_normalised_and_it_is_said() -> None:
     given = torch.tensor([[3.0, 4.0], [1.0, 0.0]])
-    found, said = checked(given, True, "v.npy")
+    found, said = checked_vectors(given, True, "v.npy")
     torch.testing.assert_close(found.norm(dim=1), torch.ones(2))
     assert "divided by its length" in said[0]
-    assert checked(given, False, "v.npy") == (given, [])
+    assert checked_vectors(given, False, "v.npy") == (given, [])
     assert given[0, 0] == 3
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from kdst_core.statistics import wilson
-from kdst_invert.chance import above, by_chance, smallest_share
-from kdst_invert.confidence import FINDING, is_guess
+from kdst_invert.measures.chance import above, by_chance, smallest_share
+from kdst_invert.measures.confidence import FINDING, is_guess
+from kdst_invert.report.verdict import knew, sentences
 from kdst_invert.texts import Originals
-from kdst_invert.verdict import knew, sentences
 
 TEXTS = [f"Patient {name}, seen for asthma." for name in ("Ann Lee", "Bo Ray", "Cy Fox")]
 ORIGINALS = Originals(TEXTS, [{"name": t[8:].split(",")[0]} for t in TEXTS])

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from kdst_core.testing import make_run
-from kdst_invert import controls
-from kdst_invert.bag import learn_bag
-from kdst_invert.measures import token_f1
-from kdst_invert.notes.generate import notes
-from kdst_invert.slots import FOUND, search_slots
-from kdst_invert.source import Source
+from kdst_invert.attackers import baselines as controls
+from kdst_invert.attackers.bag import learn_bag
+from kdst_invert.attackers.slots import FOUND, search_slots
+from kdst_invert.default.notes import notes
+from kdst_invert.load import Target
+from kdst_invert.measures.recovery import token_f1
+from kdst_invert.measures.units import units
 from kdst_invert.texts import Originals
-from kdst_invert.units import units
 
 TRAINING = [n.text for n in notes("train", 800)]
 HELD = notes("held-out", 3)
@@ -74,7 +74,7 @@ def test_both_are_measured_and_kept(
     monkeypatch.setattr(controls, "LEARNED_FROM", 800)
     monkeypatch.setattr(controls, "SEARCHED", 2)
     originals = Originals([n.text for n in HELD], [n.fields for n in HELD])
-    source = Source(embed(originals.texts), originals, notes=True)
+    source = Target(embed(originals.texts), originals, notes=True)
     run = make_run(tmp_path)
     found = controls.without_network(source, embed, run)
     assert found["slots.exact"] == 1

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 from attrs import frozen
 
 from kdst_core import Description, hookimpl, option
+from kdst_invert.options import InvertOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @frozen
-class Vec2TextOptions:
+class Vec2TextOptions(InvertOptions):
     """Options of Vec2Text; the paper's names and figures are in the help texts."""
 
     model: str = option(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 from attrs import evolve
 
-from kdst_invert.precision import settled
+from kdst_invert.embedders.precision import settled
 from kdst_vec2text.belongs import embedder_notes
 from kdst_vec2text.fit import FitSettings, Services, Texts, fit, forget, split
 from kdst_vec2text.inversion import InversionSettings, invert_block

@@ -22,7 +22,7 @@ BELONGS = 0.98
 """Mean cosine from which an embedder counts as the one that the inverter was trained on."""
 UNIT = 1e-3
 """How far from 1 the length of a normalised vector may be."""
-EMBEDDED = Path(__file__).parent / "tiny" / "weights"
+EMBEDDED = Path(__file__).parent / "default"
 
 
 @frozen

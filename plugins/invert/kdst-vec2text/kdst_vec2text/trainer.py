@@ -11,7 +11,7 @@ import torch
 from attrs import frozen
 
 from kdst_core.files import whole_file
-from kdst_invert.precision import Precision, settled
+from kdst_invert.embedders.precision import Precision, settled
 from kdst_vec2text.examples import NO_LABEL, Examples
 from kdst_vec2text.models import Inverter
 

@@ -12,9 +12,9 @@ import pytest
 
 import kdst_core
 from kdst_core.errors import KdstError
+from kdst_invert.default.notes import notes
 from kdst_invert.embedders.endpoint import OPENER
 from kdst_invert.embedders.minilm import minilm
-from kdst_invert.notes.generate import notes
 
 CALLS = 44
 

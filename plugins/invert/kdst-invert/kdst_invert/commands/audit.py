@@ -10,7 +10,7 @@ from kdst_core.cli.run import command_of
 from kdst_core.declared import check_options
 from kdst_core.method import load
 from kdst_core.options import Section
-from kdst_invert.audit.bench import bench
+from kdst_invert.commands.audit_bench import bench
 
 METHOD = "bow"
 """The method that inverts what linear maps bring into its embedder's space."""

@@ -16,9 +16,9 @@ from kdst_invert.embedders.directory import encoder_of, library_model
 from kdst_invert.embedders.endpoint import Endpoint
 from kdst_invert.embedders.function import as_embedder
 from kdst_invert.embedders.minilm import minilm
+from kdst_invert.embedders.precision import Precision, Settled, precision_of
 from kdst_invert.embedders.wrapped import Wrapped
 from kdst_invert.inputs import InvertInputs
-from kdst_invert.precision import Precision, Settled, precision_of
 
 KEY = "OPENAI_API_KEY"
 FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")

@@ -12,9 +12,9 @@ from kdst_core.errors import KdstError, first_line
 from kdst_invert.embedders.encoder import Encoder, load_encoder
 from kdst_invert.embedders.function import as_embedder
 from kdst_invert.embedders.minilm import is_minilm, minilm
+from kdst_invert.embedders.precision import Precision
 from kdst_invert.embedders.saved import Saved, read_saved
 from kdst_invert.inputs import InvertInputs
-from kdst_invert.precision import Precision
 
 
 def encoder_of(

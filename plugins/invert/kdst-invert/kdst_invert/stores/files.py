@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from kdst_core.errors import KdstError, first_line
+from kdst_invert.files import read_vectors
 from kdst_invert.stores.table import Choice, Columns, Store, store
-from kdst_invert.texts import read_vectors
 
 LARGEST_CELL = 1 << 24
 """Characters of one cell of a .csv file."""

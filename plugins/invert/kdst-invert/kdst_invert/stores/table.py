@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import field, frozen
 
 from kdst_core.errors import KdstError
-from kdst_invert.texts import COLUMNS
+from kdst_invert.files import COLUMNS
 
 if TYPE_CHECKING:
     import numpy as np

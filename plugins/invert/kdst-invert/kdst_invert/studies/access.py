@@ -7,14 +7,16 @@ from attrs import evolve
 
 from kdst_core.bench import Outcome
 from kdst_core.rundir import Run
-from kdst_invert.attack import Attacker
+from kdst_invert.embedders.batches import embedded
 from kdst_invert.embedders.encoder import Encoder, Pooling
-from kdst_invert.scores import HEADLINE, Scores
-from kdst_invert.source import embedded
-from kdst_invert.studies.common import FEW, attack, changed, originals_of, outcome, three, unseen
+from kdst_invert.loop import Attacker
+from kdst_invert.measures.scores import HEADLINE, Scores
+from kdst_invert.options import with_options
+from kdst_invert.studies.common import FEW, attack, three, unseen
+from kdst_invert.studies.target import originals_of, outcome
 
 if TYPE_CHECKING:
-    from kdst_invert.prepared import PreparedInvert
+    from kdst_invert.studies.target import StudyTarget
 
 STEPS = 5
 CASES = {
@@ -24,20 +26,20 @@ CASES = {
 }
 
 
-def study(prepared: "PreparedInvert", attacker: Attacker, run: Run) -> Outcome:
+def study(subject: "StudyTarget", attacker: Attacker, run: Run) -> Outcome:
     """Invert the same texts without asking, asking the right embedder, and from foreign vectors."""
-    count = min(prepared.inputs.count or FEW, len(prepared.source.vectors))
-    originals = originals_of(prepared).cut(range(count))
-    options = changed(prepared.job.options, steps=STEPS)
-    vectors = prepared.source.vectors[:count]
+    count = min(subject.count or FEW, len(subject.target.vectors))
+    originals = originals_of(subject).cut(range(count))
+    options = with_options(subject.options, steps=STEPS)
+    vectors = subject.target.vectors[:count]
     right, costs = attack(attacker, "right", vectors, options, originals)
     found: dict[str, Mapping[str, Any]] = {}
     if hasattr(options, "budget"):
-        alone = changed(options, beam=1, steps=0, budget=0)
+        alone = with_options(options, beam=1, steps=0, budget=0)
         blind = attacker.without_embedder()
         found["none"] = _row(*attack(blind, "none", vectors, alone, originals))
     found["right"] = _row(right, costs)
-    other = _other(prepared)
+    other = _other(subject)
     if other is not None:
         foreign = embedded(other, originals.texts)
         scores, costs = attack(attacker, "wrong", foreign, options, originals)
@@ -55,7 +57,7 @@ def study(prepared: "PreparedInvert", attacker: Attacker, run: Run) -> Outcome:
     ]
     lines.append(unseen(count))
     table = {"cases": found, "labels": CASES, "attacked": count, "sentences": lines}
-    return outcome(prepared, run, table, metrics, lines)
+    return outcome(subject, run, table, metrics, lines)
 
 
 def _row(scores: Scores, costs: Mapping[str, float]) -> dict[str, Any]:
@@ -64,9 +66,9 @@ def _row(scores: Scores, costs: Mapping[str, float]) -> dict[str, Any]:
     return {"leakage": {n: three(found) for n, found in kept.items() if found.count}, **costs}
 
 
-def _other(prepared: "PreparedInvert") -> Encoder | None:
+def _other(subject: "StudyTarget") -> Encoder | None:
     """The run's encoder with another pooling: vectors of the same size that the inverter never saw."""
-    embed = prepared.embed
+    embed = subject.embed
     if not isinstance(embed, Encoder):
         return None
     pooling: Pooling = "mean" if embed.pooling == ("cls",) else "cls"

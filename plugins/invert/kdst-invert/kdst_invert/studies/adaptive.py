@@ -9,13 +9,14 @@ from attrs import frozen
 from torch import Tensor
 
 from kdst_core.contracts import Training
-from kdst_invert.defences import Defence, learned_rotation, mean_length, unit
-from kdst_invert.filling import Filling, Linear, learned
-from kdst_invert.source import embedded
+from kdst_invert.attackers.filling import Filling, Linear, learned
+from kdst_invert.attackers.rotation import learned_rotation
+from kdst_invert.defences.defence import Defence, mean_length, unit
+from kdst_invert.embedders.batches import embedded
 from kdst_invert.texts import Originals
 
 if TYPE_CHECKING:
-    from kdst_invert.prepared import PreparedInvert
+    from kdst_invert.studies.target import StudyTarget
 
 OWN = 1500
 """Notes of his own that an attacker of the embedded notes protects himself, to learn from."""
@@ -106,23 +107,23 @@ def protected(defence: Defence, e: Tensor, generator: torch.Generator, normalise
     return unit(found) if normalised else found
 
 
-def known_of(prepared: "PreparedInvert", attacked: int) -> Known:
+def known_of(subject: "StudyTarget", attacked: int) -> Known:
     """The texts of the store that are not attacked; for the embedded notes others of the kind too."""
-    pairs = prepared.source.vectors[attacked:]
-    if not prepared.source.notes:
+    pairs = subject.target.vectors[attacked:]
+    if not subject.target.notes:
         return Known(pairs, pairs[:0])
-    from kdst_invert.notes.generate import notes
+    from kdst_invert.default.notes import notes
 
     texts = [n.text for n in notes("train", OWN)]
-    return Known(pairs, embedded(prepared.embed, texts, prepared.job.show))
+    return Known(pairs, embedded(subject.embed, texts, subject.show))
 
 
 def training_of(
-    prepared: "PreparedInvert", originals: Originals, attacked: int, directory: Path, most: int
+    subject: "StudyTarget", originals: Originals, attacked: int, directory: Path, most: int
 ) -> Training | None:
     """What the noise-trained networks learn from, without the noise; None with too few other texts."""
-    if prepared.source.notes:
-        from kdst_invert.notes.generate import notes
+    if subject.target.notes:
+        from kdst_invert.default.notes import notes
 
         texts = [n.text for n in notes("train", most)]
     else:

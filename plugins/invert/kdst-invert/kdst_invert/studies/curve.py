@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
-from kdst_invert.studies.common import attack, changed, plain, three
+from kdst_invert.options import with_options
+from kdst_invert.studies.common import attack, plain, three
 
 if TYPE_CHECKING:
-    from kdst_invert.defences import Defence
+    from kdst_invert.defences.defence import Defence
     from kdst_invert.studies.adaptive import Known, Undoing
     from kdst_invert.studies.stage import Stage
 
@@ -55,7 +56,7 @@ def _point(
     most = min(ATTACKED, stage.attacked)
     seen = stage.seen(defence, undoing)[:most]
     beam, steps = (WIDE_BEAM, WIDE_STEPS) if own else (BEAM, STEPS)
-    options = changed(stage.reader(undoing.left if undoing else 0.0), beam=beam, steps=steps)
+    options = with_options(stage.reader(undoing.left if undoing else 0.0), beam=beam, steps=steps)
     name = f"pairs{count}-own{own}-{stage.file(defence)}"
     view = None if undoing is None else undoing.view
     shown = stage.originals.cut(range(most))

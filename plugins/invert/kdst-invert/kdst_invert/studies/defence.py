@@ -8,21 +8,17 @@ from attrs import evolve
 
 from kdst_core.bench import Outcome
 from kdst_core.rundir import Run
-from kdst_invert import retrieval
-from kdst_invert.attack import Attacker
-from kdst_invert.chance import above, by_chance
-from kdst_invert.defences import (
-    Defence,
-    Dropping,
-    Gaussian,
-    Laplace,
-    Private,
-    Rotation,
-    Rounding,
-)
-from kdst_invert.measures import interval, mean
-from kdst_invert.scores import HEADLINE, final_texts
-from kdst_invert.source import embedded
+from kdst_invert.defences.defence import Defence
+from kdst_invert.defences.lossy import Dropping, Rounding
+from kdst_invert.defences.noise import Gaussian, Laplace, Private
+from kdst_invert.defences.rotation import Rotation
+from kdst_invert.embedders.batches import embedded
+from kdst_invert.loop import Attacker
+from kdst_invert.measures import retrieval
+from kdst_invert.measures.chance import above, by_chance
+from kdst_invert.measures.recovery import interval, mean
+from kdst_invert.measures.scores import HEADLINE, final_texts
+from kdst_invert.options import with_options
 from kdst_invert.studies import curve, grammar
 from kdst_invert.studies.adaptive import (
     COMPARED,
@@ -32,15 +28,7 @@ from kdst_invert.studies.adaptive import (
     protected,
     training_of,
 )
-from kdst_invert.studies.common import (
-    EPOCHS,
-    attack,
-    changed,
-    originals_of,
-    outcome,
-    plain,
-    three,
-)
+from kdst_invert.studies.common import EPOCHS, attack, plain, three
 from kdst_invert.studies.sentences import (
     accounted,
     by_grammar,
@@ -49,10 +37,11 @@ from kdst_invert.studies.sentences import (
     power,
 )
 from kdst_invert.studies.stage import Stage
+from kdst_invert.studies.target import originals_of, outcome
 from kdst_invert.texts import Originals
 
 if TYPE_CHECKING:
-    from kdst_invert.prepared import PreparedInvert
+    from kdst_invert.studies.target import StudyTarget
 
 LAMBDAS = (0.0, 0.001, 0.003, 0.01, 0.03, 0.06, 0.1)
 """Strengths of Gaussian noise; λ is per coordinate, relative to the mean length of the vectors."""
@@ -76,19 +65,19 @@ TRAINED_ON = 4000
 """Notes that the adaptive attacker is trained on."""
 
 
-def study(prepared: "PreparedInvert", attacker: Attacker, run: Run) -> Outcome:
+def study(subject: "StudyTarget", attacker: Attacker, run: Run) -> Outcome:
     """Attack the store under every defence, clean and adaptive, and search it with its own queries."""
-    originals = originals_of(prepared)
-    stage = Stage(prepared, attacker, run, originals, asked(prepared, originals))
+    originals = originals_of(subject)
+    stage = Stage(subject, attacker, run, originals, asked(subject, originals))
     defences: list[Defence] = [*map(Gaussian, LAMBDAS), *OTHERS]
     with run.progress(len(defences), "clean attacker") as advance:
         for defence in defences:
-            _measure(stage, defence, "clean", stage.prepared.job.options, None)
+            _measure(stage, defence, "clean", stage.subject.options, None)
             advance(1)
-    known = known_of(prepared, stage.attacked)
+    known = known_of(subject, stage.attacked)
     stage = evolve(stage, trained=_train(stage))
     _adaptive(stage, defences, known)
-    if prepared.source.notes:
+    if subject.target.notes:
         grammar.attack(stage, defences, known)
     points = curve.curve(stage, defences[1:], known)
     said = [
@@ -108,16 +97,16 @@ def study(prepared: "PreparedInvert", attacker: Attacker, run: Run) -> Outcome:
         "sentences": said,
     }
     metrics = {**dict(_metrics(stage.rows)), **dict(curve.metrics(points))}
-    return outcome(prepared, run, table, metrics, said)
+    return outcome(subject, run, table, metrics, said)
 
 
-def asked(prepared: "PreparedInvert", originals: Originals) -> retrieval.Queries:
+def asked(subject: "StudyTarget", originals: Originals) -> retrieval.Queries:
     """Queries of the store: each note in other words, or the rarest words of each text."""
-    embed, source = prepared.embed, prepared.source
+    embed, source = subject.embed, subject.target
     if source.notes:
-        from kdst_invert.notes.generate import rewritten
+        from kdst_invert.default.notes import rewritten
 
-        texts = [n.text for n in rewritten("held-out", len(originals.texts), prepared.job.seed)]
+        texts = [n.text for n in rewritten("held-out", len(originals.texts), subject.seed)]
         relevance = retrieval.graded(originals.fields)
     else:
         texts = retrieval.keywords(originals.texts)
@@ -129,9 +118,9 @@ def _measure(
     stage: Stage, defence: Defence, attacker: str, options: Any, undoing: Undoing | None
 ) -> None:
     """One defence against one attacker: leakage, what of it is chance, and retrieval."""
-    normalised = stage.prepared.embed.normalised
+    normalised = stage.subject.embed.normalised
     store = protected(defence, stage.vectors, stage.noise(), normalised)
-    narrow = changed(options, beam=BEAM, steps=STEPS)
+    narrow = with_options(options, beam=BEAM, steps=STEPS)
     shown = stage.originals.cut(range(stage.attacked))
     seen = stage.seen(defence, undoing)[: stage.attacked]
     name = f"{attacker}-{stage.file(defence)}"
@@ -176,19 +165,19 @@ def _adaptive(stage: Stage, defences: Sequence[Defence], known: Known) -> None:
 def _train(stage: Stage) -> Any:
     """Options of the attacker who went on from the clean weights with noise; None without texts for it, or
     for a method that goes on from no weights."""
-    if not hasattr(stage.prepared.job.options, "base"):
+    if not hasattr(stage.subject.options, "base"):
         return None
     directory = stage.run.artifacts / "adaptive"
-    plain = training_of(stage.prepared, stage.originals, stage.attacked, directory, TRAINED_ON)
+    plain = training_of(stage.subject, stage.originals, stage.attacked, directory, TRAINED_ON)
     if plain is None:
         return None
-    options = stage.prepared.job.options
-    start = changed(options, base=getattr(options, "model", None), **EPOCHS)
-    narrow = changed(start, beam=1, steps=0)
+    options = stage.subject.options
+    start = with_options(options, base=getattr(options, "model", None), **EPOCHS)
+    narrow = with_options(start, beam=1, steps=0)
     one = stage.originals.cut(range(1))
     training = evolve(plain, noise=max(LAMBDAS))
     attack(stage.attacker, "adaptive-training", stage.vectors[:1], narrow, one, training)
-    return changed(options, model=str(directory))
+    return with_options(options, model=str(directory))
 
 
 def _metrics(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, float]]:

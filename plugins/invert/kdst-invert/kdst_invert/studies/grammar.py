@@ -12,13 +12,13 @@ from torch import Tensor
 from kdst_core.contracts import Embedder
 from kdst_core.files import write_atomically
 from kdst_core.rundir import Run
-from kdst_invert.bag import learn_bag
-from kdst_invert.chance import above, by_chance
+from kdst_invert.attackers.bag import learn_bag
+from kdst_invert.attackers.slots import search_slots
+from kdst_invert.default.notes import notes
 from kdst_invert.embedders.wrapped import Wrapped
-from kdst_invert.measures import mean
-from kdst_invert.notes.generate import notes
-from kdst_invert.scores import HEADLINE, Scores, score_texts
-from kdst_invert.slots import search_slots
+from kdst_invert.measures.chance import above, by_chance
+from kdst_invert.measures.recovery import mean
+from kdst_invert.measures.scores import HEADLINE, Scores, score_texts
 from kdst_invert.studies.adaptive import COMPARED, SECRET, Known, protected
 from kdst_invert.studies.common import three
 from kdst_invert.texts import Originals
@@ -26,7 +26,7 @@ from kdst_invert.texts import Originals
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kdst_invert.defences import Defence
+    from kdst_invert.defences.defence import Defence
     from kdst_invert.studies.stage import Stage
 
 NAME = "grammar"
@@ -42,7 +42,7 @@ def attack(stage: "Stage", defences: "Sequence[Defence]", known: Known) -> None:
         for defence in defences:
             task = _task(stage, defence, known, texts)
             if task is not None:
-                found = searched(task, stage.prepared.embed, stage.run)
+                found = searched(task, stage.subject.embed, stage.run)
                 shown = stage.originals.cut(range(len(found["texts"])))
                 stage.rows.append(_row(stage, defence) | figures(found, shown))
             advance(1)
@@ -53,7 +53,7 @@ def _task(
 ) -> "Task | None":
     """What is searched under a defence; None of a secret one of which nothing is known."""
     count = min(SEARCHED, stage.attacked)
-    normalised, own = stage.prepared.embed.normalised, known.own[: len(texts)]
+    normalised, own = stage.subject.embed.normalised, known.own[: len(texts)]
     if defence.name == SECRET:
         undoing = stage.undo(defence, known)
         if undoing is None:

@@ -7,15 +7,17 @@ from kdst_core.bench import Outcome
 from kdst_core.contracts import Training
 from kdst_core.errors import KdstError
 from kdst_core.rundir import Run
-from kdst_invert.attack import Attacker
-from kdst_invert.scores import HEADLINE
-from kdst_invert.source import embedded
-from kdst_invert.studies.common import EPOCHS, FEW, attack, changed, outcome, three, unseen
+from kdst_invert.embedders.batches import embedded
+from kdst_invert.loop import Attacker
+from kdst_invert.measures.scores import HEADLINE
+from kdst_invert.options import with_options
+from kdst_invert.studies.common import EPOCHS, FEW, attack, three, unseen
+from kdst_invert.studies.target import outcome
 from kdst_invert.texts import Originals
 
 if TYPE_CHECKING:
-    from kdst_invert.notes.generate import Part
-    from kdst_invert.prepared import PreparedInvert
+    from kdst_invert.default.notes import Part
+    from kdst_invert.studies.target import StudyTarget
 
 LENGTHS = (16, 32, 64, 128)
 """Tokens of a text at most: whole notes, one after another, and the start of the next."""
@@ -26,31 +28,31 @@ TRAINED_ON = 1000
 BEAM, STEPS = 2, 3
 
 
-def study(prepared: "PreparedInvert", attacker: Attacker, run: Run) -> Outcome:
+def study(subject: "StudyTarget", attacker: Attacker, run: Run) -> Outcome:
     """Train on texts of all lengths, then invert held-out ones of each length."""
-    if not prepared.source.notes:
+    if not subject.target.notes:
         raise KdstError(
             "--study length makes its own texts of the embedded notes; leave out --texts"
         )
-    count = min(prepared.inputs.count or FEW, FEW)
+    count = min(subject.count or FEW, FEW)
     training = [
         text
         for n, length in enumerate(LENGTHS)
         for text in passages("train", TRAINED_ON, length, n)
     ]
     model = run.artifacts / "long"
-    options = prepared.job.options
-    trained = changed(options, base=getattr(options, "model", None), **EPOCHS)
-    trained = changed(trained, max_seq_length=max(LENGTHS), beam=1, steps=0)
+    options = subject.options
+    trained = with_options(options, base=getattr(options, "model", None), **EPOCHS)
+    trained = with_options(trained, max_seq_length=max(LENGTHS), beam=1, steps=0)
     one = Originals(passages("held-out", 1, LENGTHS[0], 0))
-    vectors = embedded(prepared.embed, one.texts)
+    vectors = embedded(subject.embed, one.texts)
     attack(attacker, "long-training", vectors, trained, one, Training(training, model))
     rows: list[dict[str, Any]] = []
     metrics: dict[str, float] = {}
-    narrow = changed(options, model=str(model), beam=BEAM, steps=STEPS)
+    narrow = with_options(options, model=str(model), beam=BEAM, steps=STEPS)
     for n, length in enumerate(LENGTHS):
         originals = Originals(passages("held-out", count, length, n))
-        vectors = embedded(prepared.embed, originals.texts)
+        vectors = embedded(subject.embed, originals.texts)
         scores, costs = attack(attacker, f"length-{length}", vectors, narrow, originals)
         found = {m: three(scores.at(m)) for m in scores.values if m in HEADLINE}
         rows.append({"length": length, "leakage": found, **costs})
@@ -63,12 +65,12 @@ def study(prepared: "PreparedInvert", attacker: Attacker, run: Run) -> Outcome:
     ]
     lines.append(unseen(count))
     table = {"rows": rows, "attacked": count, "trained_on": len(training), "sentences": lines}
-    return outcome(prepared, run, table, metrics, lines, {"model": "artifacts/long"})
+    return outcome(subject, run, table, metrics, lines, {"model": "artifacts/long"})
 
 
 def passages(part: "Part", count: int, length: int, kind: int) -> list[str]:
     """`count` texts of about `length` tokens: notes joined, the last one cut at a word."""
-    from kdst_invert.notes.generate import notes
+    from kdst_invert.default.notes import notes
 
     most = round(length / TOKENS_A_WORD)
     each = -(-most // 8)

@@ -6,7 +6,7 @@ from typing import Any
 
 from kdst_core import charts
 from kdst_core.bench import Figure, Marked, ReportContent, Span, Stat, Table
-from kdst_invert.shown import LABELS, read_json
+from kdst_invert.measures.labels import LABELS, read_json
 from kdst_invert.studies.pairs_report import known_pairs
 
 Block = Figure | Table | Marked

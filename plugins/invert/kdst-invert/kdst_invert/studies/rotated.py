@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from kdst_core.contracts import Embedder
-from kdst_invert.defences import learned_rotation, polar, unit
-from kdst_invert.filling import Linear, aligned_rotation
-from kdst_invert.source import embedded
+from kdst_invert.attackers.filling import Linear
+from kdst_invert.attackers.rotation import aligned_rotation, learned_rotation, polar
+from kdst_invert.defences.defence import unit
+from kdst_invert.embedders.batches import embedded
 from kdst_invert.studies.adaptive import Known, Undoing
 
 Reader = Callable[[Tensor, int, float], Sequence[str]]

@@ -4,27 +4,29 @@ from typing import TYPE_CHECKING, Any
 
 from kdst_core.bench import Outcome
 from kdst_core.rundir import Run
-from kdst_invert.attack import Attacker
-from kdst_invert.scores import HEADLINE
-from kdst_invert.studies.common import FEW, attack, changed, originals_of, outcome, three, unseen
+from kdst_invert.loop import Attacker
+from kdst_invert.measures.scores import HEADLINE
+from kdst_invert.options import with_options
+from kdst_invert.studies.common import FEW, attack, three, unseen
+from kdst_invert.studies.target import originals_of, outcome
 
 if TYPE_CHECKING:
-    from kdst_invert.prepared import PreparedInvert
+    from kdst_invert.studies.target import StudyTarget
 
 BEAMS = (1, 2, 4, 8)
 STEPS = 6
 
 
-def study(prepared: "PreparedInvert", attacker: Attacker, run: Run) -> Outcome:
+def study(subject: "StudyTarget", attacker: Attacker, run: Run) -> Outcome:
     """Invert the same texts with every beam, and read every measure after every step."""
-    count = min(prepared.inputs.count or FEW, len(prepared.source.vectors))
-    originals = originals_of(prepared).cut(range(count))
+    count = min(subject.count or FEW, len(subject.target.vectors))
+    originals = originals_of(subject).cut(range(count))
     rows: list[dict[str, Any]] = []
     metrics: dict[str, float] = {}
     with run.progress(len(BEAMS), "beams") as advance:
         for beam in BEAMS:
-            options = changed(prepared.job.options, beam=beam, steps=STEPS)
-            vectors = prepared.source.vectors[:count]
+            options = with_options(subject.options, beam=beam, steps=STEPS)
+            vectors = subject.target.vectors[:count]
             scores, costs = attack(attacker, f"beam-{beam}", vectors, options, originals)
             kept = [n for n in scores.values if n in HEADLINE]
             for step in range(STEPS + 1):
@@ -43,4 +45,4 @@ def study(prepared: "PreparedInvert", attacker: Attacker, run: Run) -> Outcome:
     ]
     lines.append(unseen(count))
     table = {"rows": rows, "beams": list(BEAMS), "steps": STEPS, "attacked": count}
-    return outcome(prepared, run, {**table, "sentences": lines}, metrics, lines)
+    return outcome(subject, run, {**table, "sentences": lines}, metrics, lines)

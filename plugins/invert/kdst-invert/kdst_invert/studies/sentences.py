@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kdst_invert.chance import smallest_share
-from kdst_invert.defences import mean_length
-from kdst_invert.privacy import DELTA, epsilon_of
+from kdst_invert.defences.defence import mean_length
+from kdst_invert.defences.privacy import DELTA, epsilon_of
+from kdst_invert.measures.chance import smallest_share
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,10 +8,11 @@ from attrs import evolve, field, frozen
 from torch import Tensor
 
 from kdst_core.rundir import Run
-from kdst_invert import retrieval
-from kdst_invert.attack import Attacker
-from kdst_invert.defences import Defence, unit
-from kdst_invert.scores import final_texts
+from kdst_invert.defences.defence import Defence, unit
+from kdst_invert.loop import Attacker
+from kdst_invert.measures import retrieval
+from kdst_invert.measures.scores import final_texts
+from kdst_invert.options import with_options
 from kdst_invert.studies import rotated
 from kdst_invert.studies.adaptive import (
     COMPARED,
@@ -21,11 +22,11 @@ from kdst_invert.studies.adaptive import (
     protected,
     without_map,
 )
-from kdst_invert.studies.common import FEW, changed
+from kdst_invert.studies.common import FEW
 from kdst_invert.texts import Originals
 
 if TYPE_CHECKING:
-    from kdst_invert.prepared import PreparedInvert
+    from kdst_invert.studies.target import StudyTarget
 
 BLURRED = 0.02
 """Deviation a coordinate from which on an attacker trained with noise reads more than another: between
@@ -39,7 +40,7 @@ FEWEST_JUDGING = 4
 class Stage:
     """What every attack of the study shares. trained: options with the networks trained with noise."""
 
-    prepared: "PreparedInvert"
+    subject: "StudyTarget"
     attacker: Attacker
     run: Run
     originals: Originals
@@ -50,12 +51,12 @@ class Stage:
     @property
     def vectors(self) -> Tensor:
         """The store without a defence."""
-        return self.prepared.source.vectors
+        return self.subject.target.vectors
 
     @property
     def attacked(self) -> int:
         """Rows of the store that are attacked."""
-        return min(self.prepared.inputs.count or FEW, len(self.vectors))
+        return min(self.subject.count or FEW, len(self.vectors))
 
     def noise(self) -> torch.Generator:
         """What a store draws its noise from, the same for every attacker."""
@@ -67,7 +68,7 @@ class Stage:
 
     def undo(self, defence: Defence, known: Known) -> Undoing | None:
         """How an attacker who knows so much undoes a defence."""
-        normalised = self.prepared.embed.normalised
+        normalised = self.subject.embed.normalised
         if defence.name in COMPARED:
             return self._best(defence, known)
         if defence.name != SECRET or not len(known.pairs):
@@ -78,7 +79,7 @@ class Stage:
         rest = torch.cat([store[: self.attacked], store[first:]])
         name = f"reading-{self.file(defence)}-{len(known.pairs)}-{len(known.own)}"
         read = functools.partial(self._read, name)
-        return rotated.learned(known, stored, rest, read, self.prepared.embed)
+        return rotated.learned(known, stored, rest, read, self.subject.embed)
 
     def _best(self, defence: Defence, known: Known) -> Undoing | None:
         """The map that pairs teach, or none where rows of known texts are read better without.
@@ -86,7 +87,7 @@ class Stage:
         A map errs least in squares, and from few pairs that may be far from what is read best. So some
         pairs are left out, read both ways, and what was read is embedded and compared.
         """
-        seed, normalised = self.run.seed, self.prepared.embed.normalised
+        seed, normalised = self.run.seed, self.subject.embed.normalised
         learned = known.undo(defence, seed, normalised)
         apart = min(JUDGING, len(known.pairs) // 4)
         if learned is None or apart < FEWEST_JUDGING:
@@ -102,19 +103,19 @@ class Stage:
         for number, way in enumerate((tried, plain)):
             filled = way.fill(stored)
             texts = self._read(name, unit(filled) if normalised else filled, number, way.left)
-            likeness.append(float((unit(self.prepared.embed(texts)) * unit(judged)).sum(1).mean()))
+            likeness.append(float((unit(self.subject.embed(texts)) * unit(judged)).sum(1).mean()))
         return learned if likeness[0] >= likeness[1] else plain
 
     def _read(self, name: str, vectors: Tensor, number: int, left: float) -> list[str]:
         """First hypotheses of vectors (n, D), one each: what an attacker reads to learn more pairs."""
-        options = changed(self.reader(left), beam=1, steps=0)
+        options = with_options(self.reader(left), beam=1, steps=0)
         label = f"{name}-{number}"
         attacked = self.attacker.invert(label, vectors, options, "readings", light=True)
         return final_texts(attacked.file, attacked.rows)
 
     def seen(self, defence: Defence, undoing: Undoing | None) -> Tensor:
         """The attacked rows of the protected store, as the attacker reads them."""
-        normalised = self.prepared.embed.normalised
+        normalised = self.subject.embed.normalised
         store = protected(defence, self.vectors, self.noise(), normalised)[: self.attacked]
         seen = store if undoing is None else undoing.fill(store)
         return unit(seen) if normalised else seen
@@ -122,4 +123,4 @@ class Stage:
     def reader(self, left: float) -> Any:
         """Options with the networks that read best where so much a coordinate is left of a defence."""
         blurred = left > BLURRED and self.trained is not None
-        return self.trained if blurred else self.prepared.job.options
+        return self.trained if blurred else self.subject.options

@@ -1,0 +1,1 @@
+"""Attackers of vectors: what each may know, and how he reads."""

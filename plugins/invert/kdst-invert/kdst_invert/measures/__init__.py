@@ -1,0 +1,1 @@
+"""What is measured of recovered texts, and of a store's search."""

@@ -1,0 +1,1 @@
+"""How each embedded model was trained; in no wheel."""
