@@ -75,9 +75,13 @@ AGAINST = ["source", "oldest"] if RELEASES else ["source"]
 """Which core plugins are tested with: this one and, once there is a release, the oldest they claim."""
 FIRST = ("kdst-adapt", "kdst-tea")
 """What the README's first command installs beside the core."""
-CORE_SMOKE = "core_alone executors faults habits installed metadata options received registry sweep"
+MANY, AUTHORS = "kdst-batch", "kdst-authors"
+"""The packages of commands: comparing and sweeping; beginning and checking a method."""
+CORE_SMOKE = "core_alone faults habits installed metadata options received registry"
+MANY_SMOKE = "executors sweep"
 SMOKE = (
     *(f"tests/test_{name}.py" for name in CORE_SMOKE.split()),
+    *(f"{PLUGINS[MANY]}/tests/test_{name}.py" for name in MANY_SMOKE.split()),
     *(f"plugins/adapt/kdst-adapt/tests/test_{name}.py" for name in ("data", "measures")),
     "plugins/adapt/kdst-tea/tests/test_tea.py",
 )
@@ -255,7 +259,7 @@ def future(session: nox.Session) -> None:
     out = Path(session.create_tmp(), "run")
     shutil.rmtree(out, ignore_errors=True)
     session.run("kdst", "run", "tea", "--out", str(out))
-    session.install(*CONSTRAINTS, *TEST_TOOLS)
+    install(session, *FIRST, MANY, AUTHORS)
     chosen = ("-m", "not plugins and not slow and not browser")
     session.run("pytest", "-q", *chosen, *SIDE_BY_SIDE, *SMOKE, *session.posargs, env=ONE_THREAD)
 
@@ -269,9 +273,9 @@ def slow(session: nox.Session) -> None:
 
 @nox.session
 def core(session: nox.Session) -> None:
-    """Run the core's own tests without any plugin, so without torch."""
-    install(session)
-    session.run("pytest", "-q", *SIDE_BY_SIDE, "tests", *session.posargs)
+    """Run the tests of the core and its commands without any method, so without torch."""
+    install(session, MANY, AUTHORS)
+    session.run("pytest", "-q", *SIDE_BY_SIDE, "tests", "plugins/commands", *session.posargs)
 
 
 @nox.session(python=PYTHONS)
@@ -318,8 +322,8 @@ def outsider(session: nox.Session, capability: str) -> None:
     wheels = place / "wheels"
     for folder in (place / "kdst-outsider", wheels, place / "runs"):
         shutil.rmtree(folder, ignore_errors=True)
-    build(session, wheels, ".", PLUGINS[bench])
-    from_wheels(session, wheels, "kdst-core", bench)
+    build(session, wheels, ".", PLUGINS[MANY], PLUGINS[AUTHORS], PLUGINS[bench])
+    from_wheels(session, wheels, "kdst-core", MANY, AUTHORS, bench)
     session.chdir(place)
     started = time.monotonic()
     session.run("kdst", "new", capability, "outsider")

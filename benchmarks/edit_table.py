@@ -23,8 +23,8 @@ from torch import Tensor
 import kdst_masactrl
 import kdst_p2p
 import kdst_pnp
+from kdst_authors.testing import make_run
 from kdst_core.contracts import Edit, EditRequest, RunServices
-from kdst_core.testing import make_run
 from kdst_edit import attributes, measures
 from kdst_edit.inversion.invert import invert
 from kdst_edit.inversion.settings import KINDS, InversionSettings

@@ -19,7 +19,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from kdst_core.executors import Executor, make
+from kdst_batch.executors import Executor, make
 
 
 def busy(pace: float) -> tuple[int, float, float]:

@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from kdst_core.api import Result, run
+    from kdst_core.bench.library import load
     from kdst_core.contracts import Description
     from kdst_core.errors import KdstError
-    from kdst_core.hookspecs import hookimpl
-    from kdst_core.library import load
     from kdst_core.options import option
+    from kdst_core.plugins.hookspecs import hookimpl
+    from kdst_core.runs.execute import Result, run
 
 _HOMES = {
     "Description": "kdst_core.contracts",
     "KdstError": "kdst_core.errors",
-    "Result": "kdst_core.api",
-    "hookimpl": "kdst_core.hookspecs",
-    "load": "kdst_core.library",
+    "Result": "kdst_core.runs.execute",
+    "hookimpl": "kdst_core.plugins.hookspecs",
+    "load": "kdst_core.bench.library",
     "option": "kdst_core.options",
-    "run": "kdst_core.api",
+    "run": "kdst_core.runs.execute",
 }
 
 __all__ = ["Description", "KdstError", "Result", "__version__", "hookimpl", "load", "option", "run"]

@@ -123,8 +123,9 @@ import os, signal, sys, time
 from pathlib import Path
 from attrs import frozen
 from kdst_core import Description, KdstError, hookimpl, option
-from kdst_core.bench import Outcome, ReportContent
-from kdst_core.codecs import JsonCodec
+from kdst_core.bench.contract import Outcome
+from kdst_core.reports.blocks import ReportContent
+from kdst_core.runs.codecs import JsonCodec
 
 @frozen
 class Inputs:

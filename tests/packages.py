@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from kdst_core import probe, scaffold
-from kdst_core.api import Command, command
+from kdst_authors import probe, scaffold
+from kdst_core.runs.execute import Command, command
 
 
 def generate(capability: str, name: str, path: Path) -> Path:

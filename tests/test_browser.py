@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import kdst_core
-from kdst_core import report
-from kdst_core.bench import ReportContent, Stat
+from kdst_core.reports import report
+from kdst_core.reports.blocks import ReportContent, Stat
 from tests.test_report import RESULT
 
 pytestmark = pytest.mark.browser

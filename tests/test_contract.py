@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from kdst_core.contract_record import breaks, record
+from tests.contract_record import breaks, record
 
 RECORDED = Path(__file__).parent / "contract.json"
-COMMAND = f"python -m kdst_core.contract_record > tests/{RECORDED.name}"
+COMMAND = f"python -m tests.contract_record > tests/{RECORDED.name}"
 
 
 def recorded() -> dict[str, dict[str, list[str]]]:

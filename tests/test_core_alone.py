@@ -15,8 +15,9 @@ MODULE = '''
 from pathlib import Path
 from attrs import frozen
 from kdst_core import Description, KdstError, hookimpl, option
-from kdst_core.bench import Outcome, ReportContent, Stat, Table
-from kdst_core.codecs import JsonCodec
+from kdst_core.bench.contract import Outcome
+from kdst_core.reports.blocks import ReportContent, Stat, Table
+from kdst_core.runs.codecs import JsonCodec
 
 @frozen
 class Inputs:
@@ -202,7 +203,8 @@ def test_a_command_of_two_packages_is_refused(tmp_path: Path) -> None:
 
 def test_a_published_command_that_is_not_installed_says_what_to_install() -> None:
     code = (
-        "import sys; from unittest import mock; from kdst_core import cli, registry;"
+        "import sys; from unittest import mock; from kdst_core import cli;"
+        "from kdst_core.plugins import registry;"
         "sys.argv = ['kdst', 'view', 'x'];"
         "mock.patch.object(registry, 'entry_points', lambda **kw: []).start(); cli.main()"
     )

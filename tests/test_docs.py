@@ -31,9 +31,9 @@ import click
 import pytest
 from attrs import frozen
 
-from kdst_core import registry
+from kdst_batch.cli.compare import methods_command
 from kdst_core.cli import cli
-from kdst_core.cli.compare import methods_command
+from kdst_core.plugins import registry
 
 pytestmark = pytest.mark.plugins
 

@@ -11,10 +11,11 @@ import pytest
 from attrs import frozen
 from click.testing import CliRunner
 
-from kdst_core import cli, inspection
-from kdst_core.cli.check import command as check
+from kdst_authors.cli.check import command as check
+from kdst_core import cli
 from kdst_core.errors import KdstError
 from kdst_core.options import Section, from_toml, items, option
+from kdst_core.plugins import inspection
 from tests import fakes
 from tests.fakes import kdst
 
@@ -69,7 +70,7 @@ def test_compare_completes_methods_and_options(letters: Path) -> None:
 AT_CHECKPOINT = """
 import os, signal, sys
 from kdst_core.cli import main
-from kdst_core.rundir import Run
+from kdst_core.runs.rundir import Run
 
 sign, save = int(sys.argv.pop(1)), Run.checkpoint
 if sign == signal.SIGINT:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from kdst_core import cli, registry
+from kdst_core import cli
 from kdst_core.errors import KdstError
-from kdst_core.rundir import Run
+from kdst_core.plugins import registry
+from kdst_core.runs.rundir import Run
 from tests.test_metadata import package
 
 

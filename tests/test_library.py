@@ -30,8 +30,8 @@ def images(count: int = 8) -> Any:
 
 def test_a_predictor_is_what_the_hook_returns() -> None:
     from kdst_core.contracts import AdaptRequest
-    from kdst_core.executors.place import Aside
-    from kdst_core.method import load
+    from kdst_core.plugins.method import load
+    from kdst_core.runs.aside import Aside
 
     model, x = network(), images()
     before = {k: v.clone() for k, v in model.state_dict().items()}
@@ -59,7 +59,7 @@ def test_a_predictor_forgets_and_goes_on_like_any() -> None:
 
 
 def test_what_a_method_writes_to_stays_as_long_as_it_is_used() -> None:
-    from kdst_core.library import Bound, Folder
+    from kdst_core.bench.library import Bound, Folder
 
     folder = Folder()
     path = folder.path
@@ -75,7 +75,7 @@ def test_what_a_method_writes_to_stays_as_long_as_it_is_used() -> None:
 
 def test_an_inversion_keeps_its_folder_until_its_end() -> None:
     held = pytest.importorskip("kdst_invert.library")._held
-    from kdst_core.library import Bound, Folder
+    from kdst_core.bench.library import Bound, Folder
 
     found = held(Bound(None, None, None, 0, "cpu", folder := Folder()), iter([1, 2]))  # type: ignore[arg-type]
     path = folder.path

@@ -7,13 +7,15 @@ from typing import Any
 import pytest
 from attrs import frozen
 
-from kdst_core import api, probe, sealed
-from kdst_core.bench import Column
-from kdst_core.compare.table import Value as Shown
-from kdst_core.compare.table import best, figure, number
+from kdst_authors import probe
+from kdst_batch.compare.table import Value as Shown
+from kdst_batch.compare.table import best, figure, number
+from kdst_core.bench import sealed
+from kdst_core.bench.compare import Column
 from kdst_core.errors import KdstError
 from kdst_core.options import Given, Section, build, from_toml, option
-from kdst_core.rundir import Run
+from kdst_core.runs import execute
+from kdst_core.runs.rundir import Run
 
 
 @frozen
@@ -86,17 +88,17 @@ def test_a_report_that_fails_costs_no_result_where_a_figure_is_lost_and_else_is_
     def broken(*_: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(api.report, "write", broken)
-    monkeypatch.setattr(api.report, "page", lambda *_: "a page without charts")
+    monkeypatch.setattr(execute.report, "write", broken)
+    monkeypatch.setattr(execute.report, "page", lambda *_: "a page without charts")
     run = Run(tmp_path, seed=0, device="cpu", show="quiet")
     data = {"method": "m", "metrics": {"cost": None}}
     chosen: Any = SimpleNamespace(bench=None)
     if lost:
-        api._write_report(data, run, chosen, lost=True)
+        execute._write_report(data, run, chosen, lost=True)
         assert (tmp_path / "report.html").read_text() == "a page without charts"
         return
     with pytest.raises(ZeroDivisionError):
-        api._write_report(data, run, chosen, lost=False)
+        execute._write_report(data, run, chosen, lost=False)
 
 
 def test_only_torchs_own_cache_is_no_stray(tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from kdst_core import listing
 from kdst_core.cli import cli
 from kdst_core.errors import KdstError
 from kdst_core.files import claim, give_back
+from kdst_core.reports import listing
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(40)
 """What begins as a picture does; nothing here decodes it."""

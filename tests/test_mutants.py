@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from kdst_core import probe, registry
-from kdst_core.testing import checks, run_check, verdicts
+from kdst_authors import probe
+from kdst_authors.testing import checks, run_check, verdicts
+from kdst_core.plugins import registry
 from tests import packages
 from tests.cheats import CHEATS
 from tests.mutants import MUTANTS, Mutant

@@ -10,7 +10,6 @@ from attrs import field, frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdst_core.declared import OF_RUN, check_options
 from kdst_core.errors import KdstError
 from kdst_core.options import (
     Given,
@@ -22,6 +21,7 @@ from kdst_core.options import (
     option,
     plain,
 )
+from kdst_core.plugins.declared import OF_RUN, check_options
 
 
 @frozen

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from kdst_core import registry
 from kdst_core.cli.plugins import command
+from kdst_core.plugins import registry
+from kdst_core.plugins.catalogue import published
 from tests.fakes import GOOD, install, kdst
 
 
@@ -102,7 +103,7 @@ def test_every_method_of_the_repository_is_in_the_catalogue() -> None:
         groups = project.get("entry-points", {})
         for group in (f"kdst.{c}" for c in registry.CAPABILITIES):
             for name in groups.get(group, {}):
-                assert registry.CATALOGUE.get(name) == project["name"]
+                assert published("methods").get(name) == project["name"]
 
 
 @pytest.mark.plugins

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from kdst_core.bench import Marked, ReportContent, Span
-from kdst_core.report import page
+from kdst_core.reports.blocks import Marked, ReportContent, Span
+from kdst_core.reports.report import page
 
 RESULT: dict[str, Any] = {
     "method": "m", "warnings": [], "input": {}, "options": {}, "seed": 0, "device": "cpu",

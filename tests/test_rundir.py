@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import kdst_core
 from kdst_core.errors import KdstError
 from kdst_core.files import write_atomically
-from kdst_core.rundir import Run, slug
+from kdst_core.runs.rundir import Run, slug
 from tests.fakes import kdst
 
 SMALL = ["--images", "100", "--types", "contrast,fog", "--sgld-steps", "2", "--buffer-size", "50"]
@@ -111,7 +111,7 @@ def test_a_bad_variable_breaks_the_run_and_not_the_help() -> None:
 AT_STEP = """
 import os, signal, sys
 from kdst_core.cli import main
-from kdst_core.rundir import Run
+from kdst_core.runs.rundir import Run
 from kdst_adapt.protocol import Clock
 
 Clock.due = lambda self: True

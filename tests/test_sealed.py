@@ -15,11 +15,13 @@ from typing import Any
 
 import pytest
 
-from kdst_core import left, process_state, sealed, strays
+from kdst_authors import strays
+from kdst_authors.testing import given_only
+from kdst_core.bench import sealed
+from kdst_core.bench.sealed import Refused
 from kdst_core.errors import MethodError
-from kdst_core.method import Method
-from kdst_core.sealed import Refused
-from kdst_core.testing import given_only
+from kdst_core.plugins import left, process_state
+from kdst_core.plugins.method import Method
 from tests import workers
 
 SECRET = b"the labels of the stream"

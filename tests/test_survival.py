@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kdst_core import survival
 from kdst_core.errors import KdstError
+from kdst_core.plugins import survival
 from tests import fakes
 from tests.fakes import kdst
 

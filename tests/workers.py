@@ -111,7 +111,7 @@ KEPT: Any = None
 
 def look(kept: Any) -> str:
     """Return what a worker reads of something sealed, or the error that it gets."""
-    from kdst_core import sealed
+    from kdst_core.bench import sealed
 
     try:
         return str((kept or KEPT).read()) if kept is None else _made(sealed)

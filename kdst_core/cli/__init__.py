@@ -11,21 +11,19 @@ from typing import Any
 
 import click
 
-from kdst_core import __version__, entries
+from kdst_core import __version__
 from kdst_core.errors import KdstError, Terminated, did_you_mean, typed_line
+from kdst_core.plugins import entries
+from kdst_core.plugins.catalogue import published
 
 COMMANDS = {
-    "check": "Hold a method to the conformance kit.",
-    "compare": "Compare methods under one protocol: one table and a report.",
     "doctor": "Look at the environment and at every plugin; say what is wrong.",
     "info": "Show a method: options with defaults, paper, citation.",
-    "new": "Begin a method: a complete package that runs and passes its tests.",
     "open": "Open a run's report, or the page of all runs, in the browser.",
     "plugins": "List installed methods and what is wrong with the broken ones.",
     "report": "Make a run's report again from its result.",
     "run": "Run a method and write a report.",
     "runs": "List the runs of a folder: state, method, main figures, age.",
-    "sweep": "Carry out many runs, planned in a file: grids, lists, named cases.",
 }
 
 
@@ -47,10 +45,10 @@ class LazyGroup(click.Group):
             command: click.Command = module.command
             return command
         added = _added()
-        if cmd_name not in added and cmd_name not in entries.COMMAND_CATALOGUE:
+        if cmd_name not in added and cmd_name not in published("commands"):
             hint = _hint(cmd_name, added)
             raise click.UsageError(f"no command {cmd_name!r}.{hint}", ctx)
-        from kdst_core.registry import load_command
+        from kdst_core.plugins.registry import load_command
 
         command = load_command(cmd_name)
         _called.append(cmd_name)
@@ -67,11 +65,11 @@ class LazyGroup(click.Group):
 
 def _hint(word: str, added: Iterable[str]) -> str:
     """Return what was probably meant by a word that is no command: `kdst run` of a method, or another."""
-    from kdst_core import registry
+    from kdst_core.plugins import registry
 
-    if word in registry.CATALOGUE or word in {p.name for p in registry.discover()}:
+    if word in published("methods") or word in {p.name for p in registry.discover()}:
         return f" {word} is a method; did you mean: kdst run {word}"
-    return did_you_mean(word, [*COMMANDS, *added, *entries.COMMAND_CATALOGUE])
+    return did_you_mean(word, [*COMMANDS, *added, *published("commands")])
 
 
 def _as_click(name: str, command: Any) -> click.Command:

@@ -7,8 +7,9 @@ from importlib.metadata import PackageNotFoundError, distributions, version
 
 import click
 
-from kdst_core import __version__, entries, inspection, registry
-from kdst_core.installed import said
+from kdst_core import __version__
+from kdst_core.plugins import entries, inspection, registry
+from kdst_core.plugins.installed import said
 
 LIBRARIES = ("torch", "numpy", "transformers", "diffusers", "gsplat", "matplotlib")
 

@@ -2,16 +2,16 @@
 
 import click
 
-from kdst_core.cli.run import complete_method, method_command
+from kdst_core.commands import complete_method, method_command
 
 
 @click.command(short_help="Show a method.")
 @click.argument("method", shell_complete=complete_method)
 def command(method: str) -> None:
     """Show a method: options with defaults, paper, citation."""
-    from kdst_core import api
+    from kdst_core.runs import execute
 
-    chosen = api.command(method)
+    chosen = execute.command(method)
     description, plugin = chosen.method.description, chosen.method.plugin
     click.echo(f"{plugin.name}: {description.summary}\n")
     facts = {

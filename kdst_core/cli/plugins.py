@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from kdst_core import registry
+from kdst_core.plugins import registry
 
 
 @click.command(short_help="List installed methods.")

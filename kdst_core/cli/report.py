@@ -11,10 +11,12 @@ from kdst_core.errors import KdstError
 @click.argument("run", type=click.Path(path_type=Path))
 def command(run: Path) -> None:
     """Make report.html again from result.json and the artifacts of a run."""
-    from kdst_core import api, registry, report
-    from kdst_core.received import misfit
+    from kdst_core.plugins import registry
+    from kdst_core.reports import report
+    from kdst_core.runs import execute
+    from kdst_core.runs.received import misfit
 
-    result = api.load_result(run)
+    result = execute.load_result(run)
     bench = registry.load_bench(result.data["capability"])
     try:
         page = report.write(result.data, run, bench)

@@ -4,8 +4,8 @@ import json
 
 import torch
 
-from kdst_core.api import run
 from kdst_core.files import write_atomically
+from kdst_core.runs.execute import run
 from kdst_invert.default.notes import notes
 from kdst_vec2text.config import CheckpointConfig
 from kdst_vec2text.pair import Examples, Vec2Text

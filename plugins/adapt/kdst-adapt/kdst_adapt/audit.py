@@ -8,7 +8,7 @@ from attrs import asdict, evolve, frozen
 
 from kdst_adapt.data import Shift, expected_classes, lacks_classes
 from kdst_adapt.protocol import Stream
-from kdst_core.bench import Table
+from kdst_core.reports.blocks import Table
 
 DARK = 1 / 15
 """Images without a pixel above this are not what anybody photographed: 16 grey levels end there."""

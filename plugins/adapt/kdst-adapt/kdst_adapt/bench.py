@@ -11,23 +11,16 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve, frozen
 
 from kdst_adapt.inputs import AdaptInputs
-from kdst_core.bench import (
-    Check,
-    Column,
-    Contender,
-    Figure,
-    Job,
-    Outcome,
-    ReportContent,
-    Stat,
-)
-from kdst_core.codecs import TorchCodec
-from kdst_core.device import has_cuda, usable
+from kdst_core.bench.compare import Column, Contender
+from kdst_core.bench.contract import Check, Job, Outcome
+from kdst_core.bench.device import has_cuda, usable
+from kdst_core.bench.library import Library
 from kdst_core.errors import KdstError
 from kdst_core.files import write_atomically
-from kdst_core.library import Library
-from kdst_core.method import Method, load_baseline
-from kdst_core.rundir import Run
+from kdst_core.plugins.method import Method, load_baseline
+from kdst_core.reports.blocks import Figure, ReportContent, Stat
+from kdst_core.runs.codecs import TorchCodec
+from kdst_core.runs.rundir import Run
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -61,8 +54,8 @@ class PreparedAdapt:
         """Run the stream through the baselines and the method, and write curves and pictures."""
         from kdst_adapt.data import judging_files
         from kdst_adapt.surroundings import own_surroundings
-        from kdst_core.rundir import EVENTS
-        from kdst_core.sealed import hidden
+        from kdst_core.bench.sealed import hidden
+        from kdst_core.runs.rundir import EVENTS
 
         told = [run.dir / EVENTS, *run.checkpoints.files]
         files = judging_files(self.job.inputs, live=self.live)
@@ -353,7 +346,7 @@ class AdaptBench:
         """Adapt a small random network to three random batches; return a digest of the logits."""
         from kdst_adapt.checks import small_batches, small_request
         from kdst_adapt.digits.data import table
-        from kdst_core.sealed import hidden
+        from kdst_core.bench.sealed import hidden
 
         digest = hashlib.sha256()
         with hidden(filter(None, [table()])):

@@ -15,11 +15,11 @@ import torch
 from torch import Generator, Tensor, nn
 
 from kdst_adapt import data
-from kdst_core.bench import Check
+from kdst_authors.testing import GIVEN, given_only, make_run
+from kdst_authors.untouched import marks, touched
+from kdst_core.bench.contract import Check
 from kdst_core.contracts import AdaptRequest, OnlinePredictor
-from kdst_core.method import Method
-from kdst_core.testing import GIVEN, given_only, make_run
-from kdst_core.untouched import marks, touched
+from kdst_core.plugins.method import Method
 
 CLASSES, TEN = 5, 10
 WINDOWS = 12

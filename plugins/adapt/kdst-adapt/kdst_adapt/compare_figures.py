@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kdst_adapt.comparison import label
-from kdst_core import charts
-from kdst_core.bench import Contender, Figure, Stat
+from kdst_core.bench.compare import Contender
 from kdst_core.errors import KdstError
+from kdst_core.reports import charts
+from kdst_core.reports.blocks import Figure, Stat
 
 LINES: tuple[tuple[Any, str, int], ...] = (
     ("-", "o", 3),

@@ -12,7 +12,7 @@ from kdst_adapt.data import order
 from kdst_adapt.inputs import AdaptInputs
 from kdst_adapt.measures import CORRECT
 from kdst_adapt.protocol import Stream, Trace
-from kdst_core.bench import Column, Contender
+from kdst_core.bench.compare import Column, Contender
 from kdst_core.errors import KdstError
 
 PROTOCOL = (

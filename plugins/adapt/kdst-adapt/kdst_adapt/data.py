@@ -16,8 +16,8 @@ from kdst_adapt import corrupted, corruptions, folders, objects, pixels
 from kdst_adapt.corruption_effects import Severities
 from kdst_adapt.files import Files
 from kdst_adapt.inputs import AdaptInputs
+from kdst_core.bench.sealed import SealedArray, seal_array
 from kdst_core.errors import KdstError, did_you_mean
-from kdst_core.sealed import SealedArray, seal_array
 
 Array = NDArray[Any]
 LEVELS = {"1", "2", "3", "4", "5"}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdst_core.sealed import seal_value
+from kdst_core.bench.sealed import seal_value
 
 
 class Files:

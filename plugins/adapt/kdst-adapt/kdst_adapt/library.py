@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from kdst_adapt.outputs import Picked, logits_of
+from kdst_core.bench.device import usable
+from kdst_core.bench.library import Bound
 from kdst_core.contracts import AdaptRequest, Diagnostics, OnlinePredictor
-from kdst_core.device import usable
 from kdst_core.errors import KdstError, typed_line
-from kdst_core.library import Bound
 
 
 class Predictor:

@@ -12,11 +12,11 @@ from torch import Tensor
 from kdst_adapt import data, measures, settings
 from kdst_adapt.data import Shift
 from kdst_adapt.probe import Probe
+from kdst_core.bench.sealed import SealedArray, seal_array
 from kdst_core.contracts import OnlinePredictor
 from kdst_core.errors import KdstError
-from kdst_core.method import Method
-from kdst_core.rundir import Run
-from kdst_core.sealed import SealedArray, seal_array
+from kdst_core.plugins.method import Method
+from kdst_core.runs.rundir import Run
 
 READINGS = ("", "before_update.", "after_update.")
 """Prefixes of metrics: the logits that the method returns, and both readings of them."""

@@ -7,9 +7,9 @@ from typing import Any
 
 from kdst_adapt import audit, pictures, study
 from kdst_adapt.alarms import ONLY_UPDATE
-from kdst_core import charts
-from kdst_core.bench import Figure, ReportContent, Stat, Table
 from kdst_core.errors import KdstError
+from kdst_core.reports import charts
+from kdst_core.reports.blocks import Figure, ReportContent, Stat, Table
 
 LABELS = {"source": "as trained", "norm": "batch statistics"}
 

@@ -19,10 +19,10 @@ from kdst_adapt.data import Shift
 from kdst_adapt.inputs import AdaptInputs
 from kdst_adapt.probe import NetworkProbe, energies, network
 from kdst_adapt.protocol import Stream
-from kdst_core import charts
-from kdst_core.bench import Figure
 from kdst_core.contracts import OnlinePredictor
 from kdst_core.errors import KdstError
+from kdst_core.reports import charts
+from kdst_core.reports.blocks import Figure
 
 KINDS = ("clean", "shifted", "unrelated")
 """From what should have the lowest energy to what should have the highest."""

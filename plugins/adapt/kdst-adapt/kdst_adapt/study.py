@@ -12,9 +12,9 @@ from kdst_adapt.data import Shift
 from kdst_adapt.inputs import AdaptInputs
 from kdst_adapt.probe import Probe
 from kdst_adapt.protocol import Stream, Trace
-from kdst_core import charts
-from kdst_core.bench import Figure
 from kdst_core.errors import KdstError
+from kdst_core.reports import charts
+from kdst_core.reports.blocks import Figure
 from kdst_core.statistics import fisher
 
 LEAST = 4

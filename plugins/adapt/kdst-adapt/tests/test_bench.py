@@ -17,8 +17,8 @@ from kdst_adapt.digits import model as digits
 from kdst_adapt.digits import train
 from kdst_adapt.inputs import AdaptInputs
 from kdst_adapt.resnet import ResNet
+from kdst_authors.testing import check_plugin
 from kdst_core.errors import KdstError
-from kdst_core.testing import check_plugin
 
 
 def test_the_shipped_weights_have_their_recorded_accuracy() -> None:
@@ -174,7 +174,7 @@ def test_tea_is_above_source_and_not_below_norm_over_three_seeds(tmp_path: Path)
 
 def test_a_run_refuses_to_continue_with_another_model(tmp_path: Path) -> None:
     from kdst_adapt.protocol import Stream, run_stream
-    from kdst_core.testing import make_run
+    from kdst_authors.testing import make_run
 
     stream = Stream([], 50, "stored", "shift", 0)
     run = make_run(tmp_path)

@@ -14,9 +14,10 @@ from kdst_adapt.files import Files
 from kdst_adapt.measures import CONFIDENCE
 from kdst_adapt.protocol import Trace, _batch
 from kdst_adapt.summarize import cost, equals_norm
-from kdst_core import run, sealed
+from kdst_core import run
+from kdst_core.bench import sealed
 from kdst_core.contracts import Diagnostics
-from kdst_core.method import load
+from kdst_core.plugins.method import load
 
 
 def test_a_cost_needs_ten_batches_after_the_warm_up() -> None:

@@ -16,11 +16,11 @@ from kdst_adapt.checks import small_batches, small_network, small_request
 from kdst_adapt.imagenet_resnet import LAYERS, ImageNetResNet
 from kdst_adapt.inputs import AdaptInputs
 from kdst_adapt.wideresnet import WideResNet
-from kdst_core import registry
+from kdst_authors.testing import make_run
 from kdst_core.contracts import AdaptRequest
 from kdst_core.errors import KdstError
-from kdst_core.method import load
-from kdst_core.testing import make_run
+from kdst_core.plugins import registry
+from kdst_core.plugins.method import load
 
 METHODS = [p.name for p in registry.discover() if p.capability == "adapt"]
 

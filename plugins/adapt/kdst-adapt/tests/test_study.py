@@ -18,9 +18,9 @@ from kdst_adapt.kit import use_batch_statistics
 from kdst_adapt.protocol import Stream
 from kdst_adapt.separation import Separation, auroc
 from kdst_adapt.study import correlation
+from kdst_authors.testing import make_run
 from kdst_core.errors import KdstError
-from kdst_core.method import load
-from kdst_core.testing import make_run
+from kdst_core.plugins.method import load
 
 
 def test_correlation_and_its_interval_are_pearsons_and_fishers() -> None:

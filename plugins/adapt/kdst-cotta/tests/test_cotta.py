@@ -11,8 +11,8 @@ from torch.optim import Adam
 
 from kdst_adapt.checks import small_batches, small_request
 from kdst_adapt.testing import batches, network, prepare, request
-from kdst_core.bench import Check
-from kdst_core.testing import make_run, parametrize_checks
+from kdst_authors.testing import make_run, parametrize_checks
+from kdst_core.bench.contract import Check
 from kdst_cotta import Options, adapt
 from kdst_cotta.augment import augment
 

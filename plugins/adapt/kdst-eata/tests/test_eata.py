@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import kdst_core
 from kdst_adapt.testing import batches, entropies, network, prepare, request
-from kdst_core.testing import check_plugin, make_run
+from kdst_authors.testing import check_plugin, make_run
 from kdst_eata import EataOptions, EtaOptions, eata, eta
 
 

@@ -11,7 +11,7 @@ from kdst_adapt.imagenet_resnet import ImageNetResNet
 from kdst_adapt.resnet import ResNet
 from kdst_adapt.testing import batches, entropies, network, prepare, request
 from kdst_adapt.wideresnet import WideResNet
-from kdst_core.testing import check_plugin, make_run
+from kdst_authors.testing import check_plugin, make_run
 from kdst_sar import SarOptions, adapt
 from kdst_sar.depth import late_parameters
 

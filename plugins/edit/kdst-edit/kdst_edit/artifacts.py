@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from kdst_core.contracts import Edit
 from kdst_core.errors import KdstError
 from kdst_core.files import write_atomically
-from kdst_core.rundir import slug
+from kdst_core.runs.rundir import slug
 from kdst_edit import pictures
 from kdst_edit.scores import Shown
 

@@ -6,14 +6,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kdst_core.bench import Check, Column, Job, ReportContent
-from kdst_core.codecs import TorchCodec
-from kdst_core.device import has_cuda, usable
+from kdst_core.bench.compare import Column
+from kdst_core.bench.contract import Check, Job
+from kdst_core.bench.device import has_cuda, usable
+from kdst_core.bench.library import Library
+from kdst_core.bench.sealed import seal_array
 from kdst_core.errors import KdstError
-from kdst_core.library import Library
-from kdst_core.method import Method
-from kdst_core.rundir import Run
-from kdst_core.sealed import seal_array
+from kdst_core.plugins.method import Method
+from kdst_core.reports.blocks import ReportContent
+from kdst_core.runs.codecs import TorchCodec
+from kdst_core.runs.rundir import Run
 from kdst_edit.inputs import DEFAULT_SOURCE, DEFAULT_TARGET, EditInputs
 from kdst_edit.prepared import PreparedEdit
 

@@ -11,12 +11,12 @@ import attrs
 import torch
 from torch import Tensor
 
-from kdst_core.bench import Check
-from kdst_core.codecs import TorchCodec
+from kdst_authors.testing import GIVEN, given_only, make_run
+from kdst_authors.untouched import marks, touched
+from kdst_core.bench.contract import Check
 from kdst_core.contracts import Edit, EditRequest, RunServices, SourcePath
-from kdst_core.method import Method
-from kdst_core.testing import GIVEN, given_only, make_run
-from kdst_core.untouched import marks, touched
+from kdst_core.plugins.method import Method
+from kdst_core.runs.codecs import TorchCodec
 from kdst_edit.inputs import DEFAULT_SOURCE, DEFAULT_TARGET
 from kdst_edit.kit import sample_request
 from kdst_edit.latents import condition, decode

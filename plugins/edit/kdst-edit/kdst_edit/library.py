@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
-from kdst_core.bench import Job
-from kdst_core.library import Bound
+from kdst_core.bench.contract import Job
+from kdst_core.bench.library import Bound
 
 if TYPE_CHECKING:
     from collections.abc import Callable

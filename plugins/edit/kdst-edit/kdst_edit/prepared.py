@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from kdst_core.bench import Job, Outcome
+from kdst_core.bench.contract import Job, Outcome
+from kdst_core.bench.sealed import SealedArray, hidden
 from kdst_core.contracts import RunServices
 from kdst_core.errors import KdstError
 from kdst_core.files import write_atomically
-from kdst_core.rundir import Run
-from kdst_core.sealed import SealedArray, hidden
+from kdst_core.runs.rundir import Run
 from kdst_edit.inputs import EditInputs
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 import kdst_core
-from kdst_core import api
 from kdst_core.errors import KdstError, MethodError
 from kdst_core.options import Given
+from kdst_core.runs import execute
 from kdst_edit.bench import prompts
 from kdst_edit.checks import DEFAULT_SOURCE, DEFAULT_TARGET, small_pipeline
 from kdst_edit.inputs import EditInputs
@@ -27,7 +27,7 @@ from kdst_edit.tiny.scene import Mix, captions, sample_scenes
 pytest.importorskip("kdst_p2p", reason="the bench is run with the method p2p")
 
 
-def edit(tmp_path: Path, **options: Any) -> kdst_core.api.Result:
+def edit(tmp_path: Path, **options: Any) -> kdst_core.Result:
     return kdst_core.run("p2p", out=tmp_path / "run", **{"steps": 4, **options})
 
 
@@ -189,15 +189,15 @@ def test_a_mask_is_read_when_edits_are_scored_and_never_by_a_method(
                 with suppress(RuntimeError, OSError):
                     peek(mask)
 
-    chosen = api.command("p2p")
+    chosen = execute.command("p2p")
     chosen.method.manager.register(Spy())
 
-    def execute(out: str) -> api.Result:
-        return api.execute(
+    def edited(out: str) -> execute.Result:
+        return execute.execute(
             chosen, given, {}, out=tmp_path / out, resume=False, config=None, show="quiet"
         )
 
-    assert execute("fair").metrics["mask_iou"] is not None
+    assert edited("fair").metrics["mask_iou"] is not None
     looks.append(True)
     with pytest.raises(MethodError, match="looks at what it is judged by"):
-        execute("unfair")
+        edited("unfair")

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from kdst_authors.testing import check_plugin, make_run
 from kdst_core.contracts import EditRequest
 from kdst_core.errors import KdstError
-from kdst_core.testing import check_plugin, make_run
 from kdst_edit.layouts import build
 from kdst_edit.models import load
 from kdst_masactrl import MasactrlOptions, edit

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kdst_authors.testing import check_plugin, make_run
 from kdst_core.contracts import EditRequest
 from kdst_core.errors import KdstError
-from kdst_core.testing import check_plugin, make_run
 from kdst_edit.checks import DEFAULT_SOURCE, DEFAULT_TARGET, small_pipeline, small_request
 from kdst_edit.kit import sample_request, source_branch, target_branches
 from kdst_edit.rules import CopyQK, EditCrossMap

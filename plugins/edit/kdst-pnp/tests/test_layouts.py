@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 import kdst_core
-from kdst_core.testing import check_plugin
+from kdst_authors.testing import check_plugin
 from kdst_edit.layouts import LAYOUTS, Layout, build
 from kdst_edit.quiet import quiet
 

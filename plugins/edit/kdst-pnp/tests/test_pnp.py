@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from kdst_authors.testing import make_run
 from kdst_core.contracts import EditRequest, SourcePath
 from kdst_core.errors import KdstError
-from kdst_core.testing import make_run
 from kdst_edit.control import Control, Row
 from kdst_edit.latents import condition
 from kdst_edit.layers import find_layers

@@ -9,10 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdst_core.bench import Check
+from kdst_authors.testing import make_run, parametrize_checks
+from kdst_core.bench.contract import Check
 from kdst_core.contracts import EditRequest
 from kdst_core.errors import KdstError
-from kdst_core.testing import make_run, parametrize_checks
 from kdst_edit.checks import small_request
 from kdst_edit.latents import condition, ddim, decode
 from kdst_edit.models import load

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from kdst_core.codecs import TorchCodec
+from kdst_authors.testing import check_plugin, make_run
 from kdst_core.contracts import EditRequest
 from kdst_core.errors import KdstError
-from kdst_core.rundir import Run
-from kdst_core.testing import check_plugin, make_run
+from kdst_core.runs.codecs import TorchCodec
+from kdst_core.runs.rundir import Run
 from kdst_edit.latents import condition, digest
 from kdst_edit.layouts import build
 from kdst_edit.models import load

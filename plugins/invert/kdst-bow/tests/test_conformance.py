@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 import kdst_core
-from kdst_core.api import command
-from kdst_core.testing import check_plugin, run_check
+from kdst_authors.testing import check_plugin, run_check
+from kdst_core.runs.execute import command
 
 CHOSEN = command("bow")
 CHECKS = {check.name: check for check in CHOSEN.bench.checks(CHOSEN.method)}

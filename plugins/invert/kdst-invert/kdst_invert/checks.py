@@ -10,10 +10,10 @@ from pathlib import Path
 
 import torch
 
-from kdst_core.bench import Check
+from kdst_authors.testing import GIVEN, given_only, make_run
+from kdst_core.bench.contract import Check
 from kdst_core.contracts import Inversion
-from kdst_core.method import Method
-from kdst_core.testing import GIVEN, given_only, make_run
+from kdst_core.plugins.method import Method
 from kdst_invert.default.notes import notes
 from kdst_invert.kit import ROWS, small_embedder, small_inversion, small_vectors
 from kdst_invert.texts import Originals

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdst_core import charts
-from kdst_core.bench import Column, Contender, Figure, Stat
+from kdst_core.bench.compare import Column, Contender
 from kdst_core.errors import KdstError
+from kdst_core.reports import charts
+from kdst_core.reports.blocks import Figure, Stat
 from kdst_invert.inputs import InvertInputs
 from kdst_invert.measures.labels import read_json
 

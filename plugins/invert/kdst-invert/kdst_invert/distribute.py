@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
-from kdst_core.bench import Job
+from kdst_batch.executors.place import Place, here, place
+from kdst_batch.executors.records import Shard, read_records, run_records
+from kdst_core.bench.contract import Job
+from kdst_core.bench.sealed import hidden
 from kdst_core.contracts import Inversion, InvertRequest
 from kdst_core.errors import KdstError
-from kdst_core.executors.place import Aside, Place, here, place
-from kdst_core.executors.records import Shard, read_records, run_records
 from kdst_core.files import whole_file
-from kdst_core.method import Method
 from kdst_core.options import plain
+from kdst_core.plugins.method import Method
 from kdst_core.progress import Advance
-from kdst_core.sealed import hidden
+from kdst_core.runs.aside import Aside
 from kdst_invert.embedders.precision import Precision
 from kdst_invert.inputs import InvertInputs
 
@@ -51,7 +52,7 @@ class Inverting:
         import numpy as np
         import torch
 
-        from kdst_core.method import load
+        from kdst_core.plugins.method import load
         from kdst_invert.embedders import choose
         from kdst_invert.load import judging_files
 

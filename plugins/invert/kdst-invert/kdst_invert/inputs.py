@@ -5,7 +5,7 @@ from typing import Literal
 
 from attrs import frozen
 
-from kdst_core.executors import place
+from kdst_batch.executors import place
 from kdst_core.options import option
 
 Stage = Literal["invert", "fit"]

@@ -11,7 +11,7 @@ from attrs import field, frozen
 from torch import Tensor
 
 from kdst_core.contracts import Embedder, Inversion, InvertRequest, RunServices
-from kdst_core.method import Method
+from kdst_core.plugins.method import Method
 from kdst_invert.default.notes import notes
 from kdst_invert.embedders.minilm import minilm
 from kdst_invert.embedders.wrapped import Wrapped

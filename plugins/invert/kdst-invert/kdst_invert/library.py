@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 
+from kdst_core.bench.device import usable
+from kdst_core.bench.library import Bound
 from kdst_core.contracts import Embedder, Inversion, InvertRequest
-from kdst_core.device import usable
 from kdst_core.errors import KdstError
-from kdst_core.library import Bound
 from kdst_invert.embedders.function import as_embedder
 
 

@@ -10,8 +10,8 @@ from typing import IO, TYPE_CHECKING, Any
 from attrs import define, field, frozen
 
 from kdst_core.contracts import Embedder, Inversion, InvertRequest, Training
-from kdst_core.method import Method
-from kdst_core.rundir import Run
+from kdst_core.plugins.method import Method
+from kdst_core.runs.rundir import Run
 from kdst_invert.distribute import Workers
 from kdst_invert.embedders.wrapped import Unasked
 from kdst_invert.lines import TOOK, check, line_of, lines_of

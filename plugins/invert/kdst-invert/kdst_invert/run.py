@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve, field, frozen
 
-from kdst_core.bench import Job, Outcome
+from kdst_core.bench.contract import Job, Outcome
+from kdst_core.bench.device import has_cuda, usable
+from kdst_core.bench.sealed import hidden
 from kdst_core.contracts import Embedder, Training
-from kdst_core.device import has_cuda, usable
 from kdst_core.errors import KdstError
-from kdst_core.rundir import Run
-from kdst_core.sealed import hidden
+from kdst_core.runs.rundir import Run
 from kdst_invert.distribute import Workers, workers_for
 from kdst_invert.embedders.precision import precision_of
 from kdst_invert.inputs import InvertInputs

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from attrs import frozen
 
-from kdst_core.sealed import SealedValue, seal_value
+from kdst_core.bench.sealed import SealedValue, seal_value
 
 
 class Known(NamedTuple):

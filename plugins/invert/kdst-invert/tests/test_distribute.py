@@ -9,10 +9,11 @@ import pytest
 import torch
 from attrs import evolve, frozen
 
-from kdst_core.codecs import JsonCodec
+from kdst_authors.testing import make_run
+from kdst_batch.executors import ONE_CPU
+from kdst_batch.testing import BackwardExecutor
 from kdst_core.errors import KdstError
-from kdst_core.executors import ONE_CPU
-from kdst_core.testing import BackwardExecutor, make_run
+from kdst_core.runs.codecs import JsonCodec
 from kdst_invert.distribute import Workers, workers_for
 from kdst_invert.inputs import InvertInputs
 from kdst_invert.loop import Attacker
@@ -49,7 +50,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch, oracle: Any) -> Any:
     loaded = SimpleNamespace(
         call=lambda request, options, run: method.invert(request), working=nullcontext
     )
-    monkeypatch.setattr("kdst_core.method.load", lambda _name: loaded)
+    monkeypatch.setattr("kdst_core.plugins.method.load", lambda _name: loaded)
     monkeypatch.setattr("kdst_invert.embedders.choose.choose", lambda *_: SimpleNamespace())
 
     def place(*executors: BackwardExecutor) -> Any:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from kdst_core.codecs import JsonCodec
+from kdst_authors.testing import make_run
 from kdst_core.errors import KdstError
-from kdst_core.testing import make_run
+from kdst_core.runs.codecs import JsonCodec
 from kdst_invert.lines import read_lines
 from kdst_invert.loop import Attacker
 from kdst_invert.measures.scores import final_texts, score_file

@@ -8,11 +8,11 @@ import pytest
 import torch
 from attrs import frozen
 
-from kdst_core import method
-from kdst_core.codecs import JsonCodec
+from kdst_authors.testing import make_run
 from kdst_core.contracts import Inversion
 from kdst_core.errors import KdstError
-from kdst_core.testing import make_run
+from kdst_core.plugins import method
+from kdst_core.runs.codecs import JsonCodec
 from kdst_invert.attackers import open_text
 from kdst_invert.load import Target
 from kdst_invert.loop import Attacker

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from kdst_core.bench import Job, Marked
+from kdst_authors.testing import make_run
+from kdst_core.bench.contract import Job
 from kdst_core.errors import KdstError
-from kdst_core.testing import make_run
+from kdst_core.reports.blocks import Marked
 from kdst_invert.attackers.linear import ridge
 from kdst_invert.attackers.words import read_nearest, read_words
 from kdst_invert.commands.audit_bench import bench

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from attrs import evolve, frozen
 
-from kdst_core.bench import Job, Marked
-from kdst_core.codecs import JsonCodec
+from kdst_authors.testing import make_run
+from kdst_core.bench.contract import Job
 from kdst_core.errors import KdstError
-from kdst_core.testing import make_run
+from kdst_core.reports.blocks import Marked
+from kdst_core.runs.codecs import JsonCodec
 from kdst_invert import load as source
 from kdst_invert.attackers import baselines as controls
 from kdst_invert.attackers import slots

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from kdst_core import sealed
+from kdst_core.bench import sealed
 from kdst_core.errors import KdstError
 from kdst_invert.audit import checked_vectors
 from kdst_invert.default.notes import notes

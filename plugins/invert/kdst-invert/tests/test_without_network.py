@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kdst_core.testing import make_run
+from kdst_authors.testing import make_run
 from kdst_invert.attackers import baselines as controls
 from kdst_invert.attackers.bag import learn_bag
 from kdst_invert.attackers.slots import FOUND, search_slots

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from kdst_core.api import command
-from kdst_core.testing import check_plugin, run_check
+from kdst_authors.testing import check_plugin, run_check
+from kdst_core.runs.execute import command
 from kdst_vec2text.pair import load_corrector
 
 CHOSEN = command("vec2text")

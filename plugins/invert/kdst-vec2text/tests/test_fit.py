@@ -10,9 +10,9 @@ import pytest
 import torch
 from attrs import evolve
 
+from kdst_authors.testing import make_run
 from kdst_core.contracts import InvertRequest, Training
 from kdst_core.errors import KdstError
-from kdst_core.testing import make_run
 from kdst_vec2text import Vec2TextOptions, trainer
 from kdst_vec2text.examples import Examples, Ragged, noisy
 from kdst_vec2text.fit import Services, fit, split

@@ -10,9 +10,9 @@ import torch
 from attrs import evolve
 from torch import Tensor
 
+from kdst_authors.testing import make_run
 from kdst_core.contracts import Inversion, InvertRequest
 from kdst_core.errors import KdstError
-from kdst_core.testing import make_run
 from kdst_vec2text import Vec2TextOptions, inversion
 from kdst_vec2text.api import invert_embeddings, invert_strings
 from kdst_vec2text.inversion import FOUND, InversionSettings, invert_block

@@ -18,9 +18,9 @@ import kdst_core
 from kdst_3dgs.options import Options
 from kdst_3dgs.scene import Scene
 from kdst_3dgs.trainer import Trainer
+from kdst_authors.testing import check_plugin
 from kdst_core.errors import KdstError
-from kdst_core.rundir import Run
-from kdst_core.testing import check_plugin
+from kdst_core.runs.rundir import Run
 from kdst_reconstruct import protocol, solids
 
 SMALL: dict[str, Any] = {"width": 64, "iterations": 120, "threads": 1, "flight_frames": 6}

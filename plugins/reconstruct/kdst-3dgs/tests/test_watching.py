@@ -13,7 +13,7 @@ from kdst_3dgs.scene import Scene
 from kdst_3dgs.trainer import Trainer
 from kdst_core.cli import cli
 from kdst_core.errors import KdstError
-from kdst_core.method import load
+from kdst_core.plugins.method import load
 from kdst_reconstruct import protocol, watching
 from kdst_reconstruct.opened import load_views, open_scene
 from kdst_reconstruct.watching import Unfinished, Watch, follow

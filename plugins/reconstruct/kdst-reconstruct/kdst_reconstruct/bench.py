@@ -9,13 +9,15 @@ from typing import Any
 
 from attrs import evolve
 
-from kdst_core.bench import Check, Column, Job, ReportContent
-from kdst_core.codecs import TorchCodec
-from kdst_core.device import has_cuda, usable
+from kdst_core.bench.compare import Column
+from kdst_core.bench.contract import Check, Job
+from kdst_core.bench.device import has_cuda, usable
+from kdst_core.bench.library import Library
 from kdst_core.errors import KdstError
-from kdst_core.library import Library
-from kdst_core.method import Method
-from kdst_core.rundir import Run
+from kdst_core.plugins.method import Method
+from kdst_core.reports.blocks import ReportContent
+from kdst_core.runs.codecs import TorchCodec
+from kdst_core.runs.rundir import Run
 from kdst_reconstruct.formats import corners
 from kdst_reconstruct.inputs import ReconstructInputs
 from kdst_reconstruct.prepared import PreparedReconstruct

@@ -11,10 +11,10 @@ from typing import Any
 import attrs
 import torch
 
-from kdst_core.bench import Check
+from kdst_authors.testing import GIVEN, given_only, make_run
+from kdst_core.bench.contract import Check
 from kdst_core.contracts import Capture, Reconstruction, ReconstructRequest, RunServices, Scene
-from kdst_core.method import Method
-from kdst_core.testing import GIVEN, given_only, make_run
+from kdst_core.plugins.method import Method
 from kdst_reconstruct import solids
 from kdst_reconstruct.holdout import subset
 from kdst_reconstruct.measures import score
@@ -144,7 +144,7 @@ def _training_psnr(scene: Scene) -> float:
 
 def _resume(method: Method) -> None:
     """A fit that loads a state, saved to disk between, renders what the first one renders."""
-    from kdst_core.codecs import TorchCodec
+    from kdst_core.runs.codecs import TorchCodec
 
     camera = small_capture().cameras[2]
     with tempfile.TemporaryDirectory() as directory:

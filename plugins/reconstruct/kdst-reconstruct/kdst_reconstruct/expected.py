@@ -9,7 +9,7 @@ from attrs import define, field
 
 from kdst_core import memory
 from kdst_core.errors import KdstError
-from kdst_core.rundir import Run
+from kdst_core.runs.rundir import Run
 
 FIRST_SECONDS, FIRST_ITERATIONS = 2.0, 20
 """Wall seconds, or iterations, that the speed is measured over."""

@@ -9,8 +9,8 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
+from kdst_core.bench.sealed import SealedArray, seal_array
 from kdst_core.contracts import Camera, Capture
-from kdst_core.sealed import SealedArray, seal_array
 from kdst_reconstruct.holdout import subset
 
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve, field, frozen
 
-from kdst_core.bench import Job
+from kdst_core.bench.contract import Job
+from kdst_core.bench.library import Bound
 from kdst_core.contracts import Camera, Capture, ReconstructRequest, Render, Scene, Splats
-from kdst_core.library import Bound
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,7 +55,7 @@ def fitted(
     """
     import torch
 
-    from kdst_core.device import usable
+    from kdst_core.bench.device import usable
     from kdst_reconstruct.captures import load_source
 
     live = data if isinstance(data, Capture) else None

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from kdst_core.errors import KdstError
-from kdst_core.registry import find_source
+from kdst_core.plugins.registry import find_source
 
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 SMALLEST = 32

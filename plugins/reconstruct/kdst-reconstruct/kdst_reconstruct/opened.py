@@ -7,10 +7,10 @@ from typing import Any
 import attrs
 from attrs import frozen
 
-from kdst_core import api
 from kdst_core.contracts import Capture, Scene
 from kdst_core.errors import KdstError
-from kdst_core.method import Method, load
+from kdst_core.plugins.method import Method, load
+from kdst_core.runs import execute
 from kdst_reconstruct.inputs import ReconstructInputs
 from kdst_reconstruct.watching import Unfinished
 
@@ -41,7 +41,7 @@ def open_scene(where: Path, method: str) -> Opened:
     if unfinished is not None:
         return _open_unfinished(unfinished)
     if where.is_dir():
-        result = api.load_result(where).data
+        result = execute.load_result(where).data
         if result["capability"] != "reconstruct":
             raise KdstError(f"{where} is a run of {result['method']}, which makes no scene")
         method, path = result["method"], where / "artifacts" / "scene.ply"

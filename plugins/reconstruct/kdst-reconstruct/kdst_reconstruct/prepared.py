@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from kdst_core import memory
-from kdst_core.bench import Job, Outcome
+from kdst_core.bench.contract import Job, Outcome
+from kdst_core.bench.sealed import hidden
 from kdst_core.errors import KdstError
 from kdst_core.files import write_atomically
-from kdst_core.rundir import EVENTS, Run, slug
-from kdst_core.sealed import hidden
+from kdst_core.runs.rundir import EVENTS, Run, slug
 
 if TYPE_CHECKING:
     from kdst_core.contracts import Capture, Scene

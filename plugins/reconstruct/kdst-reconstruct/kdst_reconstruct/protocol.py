@@ -10,8 +10,8 @@ from torch import Tensor
 
 from kdst_core.contracts import Camera, Reconstruction, Scene
 from kdst_core.errors import KdstError, MethodError
-from kdst_core.method import Method
-from kdst_core.rundir import Run
+from kdst_core.plugins.method import Method
+from kdst_core.runs.rundir import Run
 from kdst_reconstruct.expected import (
     FIRST_ITERATIONS,
     FIRST_SECONDS,

@@ -10,7 +10,7 @@ import torch
 from kdst_core.contracts import Camera, Scene
 from kdst_core.errors import KdstError
 from kdst_core.files import whole_folder, write_atomically
-from kdst_core.rundir import slug
+from kdst_core.runs.rundir import slug
 from kdst_reconstruct import flight, pictures
 from kdst_reconstruct.opened import Views
 from kdst_reconstruct.orbit import around_scene, around_views, axis, extent

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kdst_core import charts
-from kdst_core.bench import Figure, ReportContent, Stat, Table
 from kdst_core.errors import KdstError
+from kdst_core.reports import charts
+from kdst_core.reports.blocks import Figure, ReportContent, Stat, Table
 
 SHOWN = 6
 """Held-out views that are pictured."""

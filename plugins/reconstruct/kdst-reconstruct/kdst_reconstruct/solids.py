@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from kdst_core.bench.sealed import withhold
 from kdst_core.contracts import Camera, Capture
-from kdst_core.sealed import withhold
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, field, frozen
 
 from kdst_core.errors import KdstError
-from kdst_core.rundir import CONFIG, RESULT
+from kdst_core.runs.rundir import CONFIG, RESULT
 
 if TYPE_CHECKING:
     from kdst_core.contracts import Scene
-    from kdst_core.method import Method
+    from kdst_core.plugins.method import Method
 
 SECONDS_BETWEEN_LOOKS = 1.0
 SCENE = Path("artifacts", "scene.ply")

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from kdst_core import sealed
+from kdst_core.bench import sealed
 from kdst_core.contracts import Capture
 from kdst_core.errors import KdstError
 from kdst_core.progress import progress

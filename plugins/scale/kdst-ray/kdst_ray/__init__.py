@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from kdst_core.executors import ONE_CPU, Ends, Resources, Work
+from kdst_batch.executors import ONE_CPU, Ends, Resources, Work
 
 
 class RayExecutor:

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import ray
 
+from kdst_batch.executors.processes import THREAD_VARIABLES, threads_each
 from kdst_core.errors import KdstError, first_line
-from kdst_core.executors.processes import THREAD_VARIABLES, threads_each
 
 OBJECT_STORE = 128 * 2**20
 """Bytes of shared memory of a local cluster: runs and parts are files, only their names are sent."""

@@ -6,8 +6,8 @@ from typing import Any
 
 import ray
 
-from kdst_core.executors import DEATHS, Done, Ends, Resources, Work
-from kdst_core.executors.processes import last_lines
+from kdst_batch.executors import DEATHS, Done, Ends, Resources, Work
+from kdst_batch.executors.processes import last_lines
 
 
 def map_jobs(function: Work, jobs: Sequence[Any], resources: Resources, width: int) -> Ends:

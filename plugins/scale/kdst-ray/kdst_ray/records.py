@@ -14,9 +14,9 @@ import numpy as np
 import ray
 import ray.data
 
+from kdst_batch.executors import DEATHS, Done, Ends, Resources, Work
+from kdst_batch.executors.processes import last_lines
 from kdst_core.errors import MethodError
-from kdst_core.executors import DEATHS, Done, Ends, Resources, Work
-from kdst_core.executors.processes import last_lines
 
 AT_ONCE = 16
 """Most shards that a task of an actor does: Ray Data spends some 50 ms on every task."""

@@ -14,10 +14,10 @@ import pytest
 from attrs import frozen
 
 import kdst_ray
+from kdst_batch.executors import Executor, Resources, make
+from kdst_batch.executors.records import cut, read_records, run_records
+from kdst_batch.sweep import sweep
 from kdst_core.errors import KdstError, MethodError
-from kdst_core.executors import Executor, Resources, make
-from kdst_core.executors.records import cut, read_records, run_records
-from kdst_core.sweep import sweep
 
 DOCUMENTS = [{"id": n, "text": f"{n} and {n + 1} are {2 * n + 1}"} for n in range(5000)]
 

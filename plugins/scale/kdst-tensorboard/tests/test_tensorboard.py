@@ -7,7 +7,7 @@ import pytest
 
 import kdst_core
 from kdst_core.errors import KdstError
-from kdst_core.rundir import Run
+from kdst_core.runs.rundir import Run
 from kdst_tensorboard.writer import FOLDER, Writer
 
 

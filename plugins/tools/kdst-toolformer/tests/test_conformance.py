@@ -2,8 +2,8 @@
 
 import pytest
 
-from kdst_core.api import command
-from kdst_core.testing import check_plugin, run_check
+from kdst_authors.testing import check_plugin, run_check
+from kdst_core.runs.execute import command
 
 CHOSEN = command("toolformer")
 CHECKS = {check.name: check for check in CHOSEN.bench.checks(CHOSEN.method)}

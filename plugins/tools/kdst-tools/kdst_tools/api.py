@@ -9,6 +9,7 @@ from typing import Any
 
 from attrs import evolve
 
+from kdst_core.bench.library import given
 from kdst_core.contracts import (
     Document,
     Generation,
@@ -18,8 +19,7 @@ from kdst_core.contracts import (
     ToolsRequest,
 )
 from kdst_core.errors import KdstError
-from kdst_core.executors.place import Aside
-from kdst_core.library import given
+from kdst_core.runs.aside import Aside
 from kdst_tools import toolset
 from kdst_tools.lines import is_unicode
 from kdst_tools.toolset import DEFAULT
@@ -91,13 +91,13 @@ def _learner(
     stage: str,
 ) -> ToolLearner:
     """Bind a method to a model and tools."""
-    from kdst_core import api
-    from kdst_core.device import has_cuda, usable
+    from kdst_core.bench.device import has_cuda, usable
+    from kdst_core.runs import execute
     from kdst_tools import loading
     from kdst_tools.inputs import ToolsInputs
     from kdst_tools.quiet import quiet
 
-    chosen = api.command(method)
+    chosen = execute.command(method)
     own = given(chosen.sections[1], options)
     found = [tool for item in tools for tool in tools_of(item)]
     name = model if isinstance(model, str) else "from Python"

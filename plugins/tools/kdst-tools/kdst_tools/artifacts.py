@@ -16,7 +16,7 @@ import attrs
 
 from kdst_core.contracts import ToolAnnotation, ToolCall
 from kdst_core.files import write_atomically
-from kdst_core.rundir import Run
+from kdst_core.runs.rundir import Run
 from kdst_tools.records import write_lines, write_parquet
 
 Counts = dict[str, dict[str, int]]

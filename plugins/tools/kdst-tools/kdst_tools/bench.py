@@ -5,14 +5,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from kdst_core.bench import Check, Column, Job, ReportContent
-from kdst_core.codecs import TorchCodec
-from kdst_core.device import has_cuda, usable
+from kdst_batch.executors.place import place
+from kdst_core.bench.compare import Column
+from kdst_core.bench.contract import Check, Job
+from kdst_core.bench.device import has_cuda, usable
+from kdst_core.bench.library import Library
 from kdst_core.errors import KdstError
-from kdst_core.executors.place import place
-from kdst_core.library import Library
-from kdst_core.method import Method
-from kdst_core.rundir import Run
+from kdst_core.plugins.method import Method
+from kdst_core.reports.blocks import ReportContent
+from kdst_core.runs.codecs import TorchCodec
+from kdst_core.runs.rundir import Run
 from kdst_tools.inputs import ToolsInputs
 from kdst_tools.staged import STAGES, StagedOptions
 

@@ -12,12 +12,12 @@ from typing import Any
 import attrs
 import torch
 
-from kdst_core.bench import Check
-from kdst_core.codecs import TorchCodec
+from kdst_authors.testing import GIVEN, given_only, make_run
+from kdst_authors.untouched import marks, touched
+from kdst_core.bench.contract import Check
 from kdst_core.contracts import Document, RunServices, ToolCall, ToolLearner, ToolsRequest
-from kdst_core.method import Method
-from kdst_core.testing import GIVEN, given_only, make_run
-from kdst_core.untouched import marks, touched
+from kdst_core.plugins.method import Method
+from kdst_core.runs.codecs import TorchCodec
 from kdst_tools import layouts
 from kdst_tools.calls import plain, write
 from kdst_tools.evaluation.problems import Problem

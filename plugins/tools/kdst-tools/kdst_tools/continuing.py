@@ -9,7 +9,7 @@ from attrs import field, frozen
 
 from kdst_core.contracts import Document, Generation, ToolLearner
 from kdst_core.errors import KdstError, first_line
-from kdst_core.rundir import Run
+from kdst_core.runs.rundir import Run
 from kdst_tools import artifacts
 from kdst_tools.generated import shown
 from kdst_tools.visible import visible

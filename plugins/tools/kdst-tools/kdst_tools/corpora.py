@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
+from kdst_core.bench.sealed import withhold
 from kdst_core.contracts import Document
-from kdst_core.sealed import withhold
 from kdst_tools.dates import day
 from kdst_tools.documents import Corpus, from_file
 from kdst_tools.heuristics import chosen

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from attrs import astuple, frozen
 
+from kdst_core.bench.sealed import SealedValue, seal_value
 from kdst_core.contracts import Document
-from kdst_core.sealed import SealedValue, seal_value
 from kdst_tools.evaluation.problems import Problem
 from kdst_tools.inputs import ToolsInputs
 

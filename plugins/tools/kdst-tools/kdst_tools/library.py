@@ -7,6 +7,8 @@ from typing import Any
 
 from attrs import evolve
 
+from kdst_core.bench.device import usable
+from kdst_core.bench.library import Bound
 from kdst_core.contracts import (
     Document,
     Finetuning,
@@ -16,8 +18,6 @@ from kdst_core.contracts import (
     ToolLearner,
     ToolsRequest,
 )
-from kdst_core.device import usable
-from kdst_core.library import Bound
 from kdst_tools import loading
 from kdst_tools.api import Named, annotated, document_of, shards_of, tools_of
 from kdst_tools.inputs import ToolsInputs

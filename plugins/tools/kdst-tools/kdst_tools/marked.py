@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from kdst_core.bench import Span
+from kdst_core.reports.blocks import Span
 from kdst_tools.calls import escape, pieces, unescape, write
 from kdst_tools.visible import visible
 

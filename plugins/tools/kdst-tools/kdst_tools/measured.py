@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from kdst_core.contracts import Document, Generation, ToolCall, ToolLearner
-from kdst_core.rundir import Run
+from kdst_core.runs.rundir import Run
 from kdst_tools import artifacts
 from kdst_tools.calls import escape
 from kdst_tools.corpora import truth

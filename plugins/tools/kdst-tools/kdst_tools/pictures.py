@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kdst_core import charts
-from kdst_core.bench import Figure
+from kdst_core.reports import charts
+from kdst_core.reports.blocks import Figure
 from kdst_tools.evaluation.filtering import Quality
 
 CONTESTANTS = {

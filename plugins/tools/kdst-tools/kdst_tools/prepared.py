@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field, frozen
 
-from kdst_core.bench import Job, Outcome
+from kdst_batch.executors.place import Place
+from kdst_core.bench.contract import Job, Outcome
+from kdst_core.bench.sealed import hidden
 from kdst_core.contracts import Document, Tool, ToolLearner, ToolsRequest
-from kdst_core.executors.place import Place
-from kdst_core.rundir import Run
-from kdst_core.sealed import hidden
+from kdst_core.runs.rundir import Run
 from kdst_tools import artifacts, lessons, reasons
 from kdst_tools.corpora import corpus
 from kdst_tools.documents import Corpus

@@ -7,9 +7,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdst_core.bench import Figure, Marked, ReportContent, Stat, Table
 from kdst_core.contracts import ToolCall
 from kdst_core.errors import KdstError
+from kdst_core.reports.blocks import Figure, Marked, ReportContent, Stat, Table
 from kdst_tools import marked, pictures
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from kdst_core.contracts import (
     ToolLearner,
     TrainingStep,
 )
-from kdst_core.method import Method
-from kdst_core.rundir import Run
+from kdst_core.plugins.method import Method
+from kdst_core.runs.rundir import Run
 from kdst_tools.documents import Corpus
 from kdst_tools.models import Pair, load, save
 from kdst_tools.pace import Pace

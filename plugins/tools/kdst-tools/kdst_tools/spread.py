@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from attrs import frozen
 
+from kdst_batch.executors.place import Place
+from kdst_batch.executors.records import Shard, read_records, run_records
 from kdst_core.contracts import Document, ToolCall, ToolLearner, ToolsRequest
-from kdst_core.executors.place import Aside, Place
-from kdst_core.executors.records import Shard, read_records, run_records
-from kdst_core.method import Method
 from kdst_core.options import plain
+from kdst_core.plugins.method import Method
+from kdst_core.runs.aside import Aside
 from kdst_tools.inputs import ToolsInputs
 from kdst_tools.quiet import quiet
 
@@ -51,7 +52,7 @@ class Annotating:
         """Load what a worker needs, and bind the method to it."""
         import torch
 
-        from kdst_core.method import load
+        from kdst_core.plugins.method import load
         from kdst_tools import loading, models
 
         if self.warm:

@@ -4,9 +4,9 @@ import re
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
 
-from kdst_core import registry
 from kdst_core.contracts import Tool
 from kdst_core.errors import KdstError, did_you_mean
+from kdst_core.plugins import registry
 
 GROUP, OWN = "kdst.tools", "kdst-tools"
 FUNCTION, SERVER = "python:", "mcp:"

@@ -11,7 +11,7 @@ import pytest
 import torch
 from attrs import evolve
 
-from kdst_core import sealed
+from kdst_core.bench import sealed
 from kdst_core.contracts import Document, Generation, ToolCall
 from kdst_core.errors import KdstError
 from kdst_tools import tiny

@@ -8,9 +8,9 @@ from typing import Any
 import attrs
 import pytest
 
-from kdst_core.bench import Figure, Marked, Table
 from kdst_core.contracts import Document, ToolCall
 from kdst_core.errors import KdstError
+from kdst_core.reports.blocks import Figure, Marked, Table
 from kdst_tools import marked
 from kdst_tools.calls import write
 from kdst_tools.report import content

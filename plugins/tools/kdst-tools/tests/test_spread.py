@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 import kdst_core
+from kdst_batch.testing import BackwardExecutor
 from kdst_core.contracts import ToolCall
 from kdst_core.errors import KdstError
-from kdst_core.testing import BackwardExecutor
 from kdst_tools import layouts
 from kdst_tools.models import save
 from kdst_tools.quiet import quiet
@@ -87,7 +87,7 @@ def test_workers_that_are_stopped_in_the_middle_change_nothing(
             BackwardExecutor(),
         ]
     )
-    monkeypatch.setattr("kdst_core.executors.place.make", lambda *_: next(executors))
+    monkeypatch.setattr("kdst_batch.executors.place.make", lambda *_: next(executors))
     with pytest.raises(KeyboardInterrupt):
         run(folder, out, "filter", resume=True, jobs=2)
     parts = out / "rounds" / "1" / "parts-sample-filter"
@@ -100,7 +100,7 @@ def test_workers_that_are_stopped_in_the_middle_change_nothing(
 def test_a_run_of_one_process_goes_on_with_workers_and_back(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kdst_core.executors.place.make", lambda *_: BackwardExecutor())
+    monkeypatch.setattr("kdst_batch.executors.place.make", lambda *_: BackwardExecutor())
     out = sampled(folder, tmp_path / "two")
     run(folder, out, "execute", resume=True)
     found = run(folder, out, "filter", resume=True, jobs=2)
@@ -111,7 +111,7 @@ def test_a_run_of_one_process_goes_on_with_workers_and_back(
 def test_a_run_that_ends_before_a_checkpoint_has_the_events_of_one_that_did_not(
     number: int, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kdst_core.rundir import Run
+    from kdst_core.runs.rundir import Run
 
     one = run(folder, sampled(folder, tmp_path / "one"), "finetune", resume=True)
     out, calls, keep = sampled(folder, tmp_path / "two"), count(1), Run.checkpoint

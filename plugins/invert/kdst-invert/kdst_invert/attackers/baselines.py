@@ -6,7 +6,7 @@ from typing import Any
 
 from kdst_core.contracts import Embedder
 from kdst_core.files import write_atomically
-from kdst_core.rundir import Run
+from kdst_core.runs.rundir import Run
 from kdst_invert.embedders.batches import embedded
 from kdst_invert.load import Target
 from kdst_invert.loop import Attacked, Attacker

@@ -10,8 +10,8 @@ from typing import Any
 
 from attrs import frozen
 
-from kdst_core import method
 from kdst_core.errors import KdstError
+from kdst_core.plugins import method
 from kdst_invert.load import Target
 from kdst_invert.loop import Attacked, Attacker
 from kdst_invert.measures.chance import above, by_chance

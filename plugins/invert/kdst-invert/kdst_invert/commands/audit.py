@@ -5,11 +5,11 @@ from typing import Any
 
 import click
 
-from kdst_core import api
-from kdst_core.cli.run import command_of
-from kdst_core.declared import check_options
-from kdst_core.method import load
+from kdst_core.commands import command_of
 from kdst_core.options import Section
+from kdst_core.plugins.declared import check_options
+from kdst_core.plugins.method import load
+from kdst_core.runs import execute
 from kdst_invert.commands.audit_bench import bench
 
 METHOD = "bow"
@@ -31,10 +31,10 @@ def _built() -> click.Command:
     sections = (
         Section("The store and the audit", "input", bench.inputs),
         Section(f"Options of {METHOD}", METHOD, method.description.options),
-        Section("Run", "run", api.RunOptions),
+        Section("Run", "run", execute.RunOptions),
     )
     check_options(sections)
-    chosen = api.Command(method, bench, sections, ("audit",))
+    chosen = execute.Command(method, bench, sections, ("audit",))
     return command_of(chosen, "audit", "STORE", HELP)
 
 

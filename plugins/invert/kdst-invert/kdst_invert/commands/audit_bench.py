@@ -6,10 +6,11 @@ from typing import Any
 
 from attrs import evolve
 
-from kdst_core.bench import Job, ReportContent
+from kdst_core.bench.contract import Job
+from kdst_core.bench.device import has_cuda, usable
 from kdst_core.contracts import Embedder
-from kdst_core.device import has_cuda, usable
 from kdst_core.errors import KdstError
+from kdst_core.reports.blocks import ReportContent
 from kdst_invert.bench import InvertBench
 from kdst_invert.store_audit.inputs import AuditInputs
 

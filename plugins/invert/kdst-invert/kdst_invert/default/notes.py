@@ -6,7 +6,7 @@ from typing import Literal
 
 from attrs import evolve, frozen
 
-from kdst_core.sealed import withhold
+from kdst_core.bench.sealed import withhold
 from kdst_invert.default.names import FIRST, LAST, is_held_out
 from kdst_invert.default.words import AGES, DAYS, DRUGS, MONTHS, TEMPLATES
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from difflib import SequenceMatcher
 
-from kdst_core.bench import Span
+from kdst_core.reports.blocks import Span
 from kdst_invert.measures.units import pieces
 
 RIGHT, WRONG, NAMED = 3, 5, 1

@@ -9,10 +9,10 @@ from attrs import field, frozen
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from kdst_core.bench import Job, Outcome
+from kdst_core.bench.contract import Job, Outcome
 from kdst_core.contracts import Embedder
 from kdst_core.files import write_atomically
-from kdst_core.rundir import Run
+from kdst_core.runs.rundir import Run
 from kdst_invert.attackers.linear import ridge
 from kdst_invert.attackers.words import read_nearest, read_words
 from kdst_invert.embedders.batches import embedded

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
-from kdst_core.bench import Outcome
-from kdst_core.rundir import Run
+from kdst_core.bench.contract import Outcome
+from kdst_core.runs.rundir import Run
 from kdst_invert.embedders.batches import embedded
 from kdst_invert.embedders.encoder import Encoder, Pooling
 from kdst_invert.loop import Attacker

@@ -1,7 +1,7 @@
 """The study that the options name."""
 
-from kdst_core.bench import Outcome
-from kdst_core.rundir import Run
+from kdst_core.bench.contract import Outcome
+from kdst_core.runs.rundir import Run
 from kdst_invert.loop import Attacker
 from kdst_invert.studies.target import StudyTarget
 

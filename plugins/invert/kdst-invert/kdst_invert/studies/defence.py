@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from attrs import evolve
 
-from kdst_core.bench import Outcome
-from kdst_core.rundir import Run
+from kdst_core.bench.contract import Outcome
+from kdst_core.runs.rundir import Run
 from kdst_invert.defences.defence import Defence
 from kdst_invert.defences.lossy import Dropping, Rounding
 from kdst_invert.defences.noise import Gaussian, Laplace, Private

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kdst_core.contracts import Embedder
 from kdst_core.files import write_atomically
-from kdst_core.rundir import Run
+from kdst_core.runs.rundir import Run
 from kdst_invert.attackers.bag import learn_bag
 from kdst_invert.attackers.slots import search_slots
 from kdst_invert.default.notes import notes

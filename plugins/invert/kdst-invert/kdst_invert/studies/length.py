@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from kdst_core.bench import Outcome
+from kdst_core.bench.contract import Outcome
 from kdst_core.contracts import Training
 from kdst_core.errors import KdstError
-from kdst_core.rundir import Run
+from kdst_core.runs.rundir import Run
 from kdst_invert.embedders.batches import embedded
 from kdst_invert.loop import Attacker
 from kdst_invert.measures.scores import HEADLINE

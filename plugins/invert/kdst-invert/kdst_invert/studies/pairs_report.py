@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kdst_core import charts
-from kdst_core.bench import Figure, Table
+from kdst_core.reports import charts
+from kdst_core.reports.blocks import Figure, Table
 
 
 def known_pairs(points: Sequence[Mapping[str, Any]]) -> list[Figure | Table]:

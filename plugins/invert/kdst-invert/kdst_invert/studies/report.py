@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kdst_core import charts
-from kdst_core.bench import Figure, Marked, ReportContent, Span, Stat, Table
+from kdst_core.reports import charts
+from kdst_core.reports.blocks import Figure, Marked, ReportContent, Span, Stat, Table
 from kdst_invert.measures.labels import LABELS, read_json
 from kdst_invert.studies.pairs_report import known_pairs
 

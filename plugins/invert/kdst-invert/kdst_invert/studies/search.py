@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from kdst_core.bench import Outcome
-from kdst_core.rundir import Run
+from kdst_core.bench.contract import Outcome
+from kdst_core.runs.rundir import Run
 from kdst_invert.loop import Attacker
 from kdst_invert.measures.scores import HEADLINE
 from kdst_invert.options import with_options

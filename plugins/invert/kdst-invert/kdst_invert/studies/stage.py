@@ -7,7 +7,7 @@ import torch
 from attrs import evolve, field, frozen
 from torch import Tensor
 
-from kdst_core.rundir import Run
+from kdst_core.runs.rundir import Run
 from kdst_invert.defences.defence import Defence, unit
 from kdst_invert.loop import Attacker
 from kdst_invert.measures import retrieval

@@ -6,12 +6,12 @@ from typing import Any
 
 from attrs import frozen
 
-from kdst_core.bench import Outcome
+from kdst_core.bench.contract import Outcome
 from kdst_core.contracts import Embedder
 from kdst_core.errors import KdstError
 from kdst_core.files import write_atomically
 from kdst_core.progress import Mode
-from kdst_core.rundir import Run
+from kdst_core.runs.rundir import Run
 from kdst_invert.load import Target
 from kdst_invert.texts import Originals
 

@@ -50,7 +50,7 @@ def filter_calls(
     model's chat template. A call that has no result or does not fit is left as it is. Every call with
     its losses goes to a file beside OUT.
     """
-    from kdst_core.device import has_cuda, usable
+    from kdst_core.bench.device import has_cuda, usable
     from kdst_tools.chat.filtering import check, filter_file, records_of
     from kdst_tools.chat.usefulness import Usefulness
     from kdst_tools.models import load

@@ -17,8 +17,8 @@ from attrs import frozen
 
 from kdst_core.contracts import Document, Generation, ToolAnnotation, ToolLearner
 from kdst_core.errors import KdstError
-from kdst_core.method import Method
-from kdst_core.rundir import Run
+from kdst_core.plugins.method import Method
+from kdst_core.runs.rundir import Run
 from kdst_tools.calls import escape
 from kdst_tools.evaluation.protocol import is_right
 from kdst_tools.generated import plain_texts

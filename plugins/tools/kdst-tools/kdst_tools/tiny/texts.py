@@ -6,7 +6,7 @@ from random import Random
 
 from attrs import frozen
 
-from kdst_core.sealed import withhold
+from kdst_core.bench.sealed import withhold
 from kdst_tools.evaluation.problems import Problem
 from kdst_tools.tiny import words
 from kdst_tools.tiny.facts import Fact, computation, day_fact, written

@@ -1,0 +1,1 @@
+"""What the core and the benches owe each other."""

@@ -1,0 +1,63 @@
+"""What a bench adds, so that runs of its methods can be compared."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from attrs import frozen
+
+from kdst_core.plugins.method import Method
+from kdst_core.reports.blocks import Figure, Stat
+
+
+@frozen
+class Column:
+    """A metric in the table of a comparison: shown times `scale`, with `digits` decimals.
+
+    short: shown in the terminal too, where there is little room.
+    """
+
+    metric: str
+    label: str
+    scale: float = 1.0
+    digits: int = 2
+    better: Literal["higher", "lower"] = "higher"
+    short: bool = True
+
+
+@frozen
+class Contender:
+    """What a comparison has of one method: its results and their directories, one a seed."""
+
+    label: str
+    results: Sequence[Mapping[str, Any]]
+    directories: Sequence[Path]
+
+
+@runtime_checkable
+class Refusing(Protocol):
+    """What a bench may add, so that a comparison ends before its first run where a later one cannot begin."""
+
+    def refuse(self, method: Method, inputs: Any) -> None:
+        """Raise KdstError for inputs that a method cannot run on, before anything is loaded."""
+
+
+class Comparable(Protocol):
+    """What a bench adds to be compared by; a bench without it gets a table of its metrics."""
+
+    def seeded(self, inputs: Any) -> bool:
+        """Return whether the seed changes what a method is fed."""
+
+    def columns(self, result: Mapping[str, Any]) -> Sequence[Column]:
+        """Return the columns of the table; the first is the one that methods are ranked by."""
+
+    def mismatch(self, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
+        """Return how the protocols of two results differ, '' where they can be compared."""
+
+    def paired(self, ours: Contender, theirs: Contender) -> tuple[float, float]:
+        """Return the difference in the first column's metric, and its standard error."""
+
+    def comparison(
+        self, contenders: Sequence[Contender]
+    ) -> tuple[Sequence[Stat], Sequence[Figure]]:
+        """Return headline numbers and figures of the report, contenders in the order given."""

@@ -1,0 +1,1 @@
+"""Installed methods: found, read without import, loaded, and guarded while they work."""

@@ -1,0 +1,217 @@
+"""What installed packages say of themselves, read so that a faulty package harms only itself.
+
+`importlib.metadata.entry_points` ends with the first file that it cannot read; here what is wrong with
+one package is a problem of that package.
+"""
+
+import errno
+import re
+from importlib.metadata import Distribution, EntryPoint, distributions
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from kdst_core.plugins.entries import MOST_ENTRIES, RESERVED_NAMES, find_source, is_name
+from kdst_core.regular import refuse_other, regular
+
+ENTRY_POINTS = "entry_points.txt"
+METADATA = ("METADATA", "PKG-INFO", "requires.txt", "")
+"""Files of a distribution that say what it is; the last is an old one that is a file itself."""
+
+
+@frozen
+class Package:
+    """A distribution, whose metadata are read only when something of them is asked for.
+
+    folder: its name as that of its folder says it.
+    """
+
+    folder: str
+    dist: Distribution
+
+    @property
+    def name(self) -> str:
+        """Its name, that of the folder where its metadata give none."""
+        name = said(self.dist, "Name") or self.folder or "unknown"
+        return name if name.isprintable() else ascii(name)
+
+    @property
+    def version(self) -> str:
+        """Its version, empty where its metadata give none."""
+        return said(self.dist, "Version")
+
+    def entries(self) -> list[tuple[EntryPoint, str]]:
+        """Return the entry points of kdst, each with what is wrong with its line, else an empty text.
+
+        Raises OSError, with a reason in a user's words, where they cannot be read or are too many.
+        """
+        group, lines = "", []
+        for line in map(str.strip, self._table().removeprefix("\ufeff").splitlines()):
+            if line.startswith("["):
+                group = line.strip("[]").strip()
+            elif group.startswith("kdst.") and line and not line.startswith(("#", ";")):
+                lines.append((group, line))
+        if len(lines) > MOST_ENTRIES:
+            raise OSError(
+                errno.E2BIG,
+                f"has {len(lines):,} entry points of kdst, more than {MOST_ENTRIES}",
+                ENTRY_POINTS,
+            )
+        return [self._entry(group, line) for group, line in lines]
+
+    def _table(self) -> str:
+        """Return the file of its entry points, empty where it has none; OSError where it cannot be read."""
+        folder = getattr(self.dist, "_path", None)
+        try:
+            if isinstance(folder, Path):
+                return regular(folder / ENTRY_POINTS).decode("utf-8", "replace")
+            return self.dist.read_text(ENTRY_POINTS) or ""
+        except (FileNotFoundError, NotADirectoryError):
+            return ""
+        except UnicodeDecodeError as e:
+            return str(e.object.decode("utf-8", "replace"))
+        except OSError:
+            raise
+        except Exception as e:
+            raise OSError(errno.EIO, f"cannot be read ({type(e).__name__})", ENTRY_POINTS) from e
+
+    def readable(self) -> list[tuple[EntryPoint, str]]:
+        """Return its entry points as `entries` does, none where they cannot be read."""
+        try:
+            return self.entries()
+        except OSError:
+            return []
+
+    def _entry(self, group: str, line: str) -> tuple[EntryPoint, str]:
+        """Return the entry point of one line and what is wrong with it."""
+        name, equals, value = (part.strip() for part in line.partition("="))
+        name = name if name.isprintable() else ascii(name)
+        entry = EntryPoint(name, value, group)
+        vars(entry).update(dist=self.dist)
+        if not equals:
+            return entry, f"its entry_points.txt has a line without '=': {name}"
+        if not is_name(name):
+            return entry, f"{name!r} is no name: letters, digits, '.', '_' and '-', no '-' at first"
+        if name in RESERVED_NAMES:
+            return (
+                entry,
+                f"{name!r} is a table of every configuration and cannot be a method's name",
+            )
+        if not re.fullmatch(r"[\w.]+\s*(:\s*[\w.]+)?\s*(\[.*\])?", value):
+            return entry, f"its entry_points.txt names no module: {line}"
+        return entry, ""
+
+    def requires(self) -> list[str]:
+        """Return the lines of its requirements; an error of the metadata is raised."""
+        _refuse_pipes(self.dist)
+        return list(self.dist.requires or ())
+
+    def summary(self) -> str:
+        """Return its one line, empty where there is none."""
+        return said(self.dist, "Summary")
+
+
+def packages() -> dict[str, Package]:
+    """Return every installed package by its normal name; the first of two installations counts."""
+    found: dict[str, Package] = {}
+    for dist in distributions():
+        file = str(getattr(getattr(dist, "_path", None), "name", ""))
+        folder = file.rpartition(".")[0].partition("-")[0].replace("_", "-")
+        package = Package(folder, dist)
+        found.setdefault(normal(folder or package.name), package)
+    return found
+
+
+def normal(name: str) -> str:
+    """Return a package's name as names are compared."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def said(dist: Distribution, field: str) -> str:
+    """Return a field of the metadata, empty where it cannot be read."""
+    try:
+        _refuse_pipes(dist)
+        return str(dist.metadata[field] or "") if field in dist.metadata else ""
+    except Exception:
+        return ""
+
+
+def _refuse_pipes(dist: Distribution) -> None:
+    """Raise OSError where reading what a distribution says of itself would wait for a writer."""
+    folder = getattr(dist, "_path", None)
+    if isinstance(folder, Path):
+        for name in METADATA:
+            refuse_other(folder / name, folder=not name)
+
+
+def why(package: Package, error: OSError) -> str:
+    """Return in a line why the entry points of a package are not read."""
+    return f"{package.name}: its {ENTRY_POINTS} {error.strerror}, so that nothing of it is listed"
+
+
+def entry_points(group: str, name: str | None = None) -> list[EntryPoint]:
+    """Return the entry points of a group without those that are faulty."""
+    return [
+        entry
+        for package in packages().values()
+        for entry, fault in package.readable()
+        if not fault and entry.group == group and name in (None, entry.name)
+    ]
+
+
+def misfits(package: Package, known: dict[str, Package], core: str) -> list[str]:
+    """Return what is wrong with a package's requirements on the core and on other packages of kdst.
+
+    core: version of this core.
+    """
+    try:
+        lines = package.requires()
+    except OSError as e:
+        return [f"its {Path(e.filename or METADATA[0]).name} {e.strerror or 'cannot be read'}"]
+    except Exception as e:
+        return [f"its METADATA cannot be read ({type(e).__name__})"]
+    found = []
+    for line in lines:
+        if "kdst" in line.lower():
+            found += _misfit(line, known, core)
+    return found
+
+
+def _misfit(line: str, known: dict[str, Package], core: str) -> list[str]:
+    """Return what is wrong with one requirement on a package of kdst."""
+    from packaging.requirements import InvalidRequirement, Requirement
+    from packaging.version import InvalidVersion
+
+    try:
+        wanted = Requirement(line)
+        if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
+            return []
+        name = normal(wanted.name)
+        have = core if name == "kdst-core" else known[name].version if name in known else None
+        if have is None or wanted.specifier.contains(have, prereleases=True):
+            return []
+    except (InvalidRequirement, InvalidVersion):
+        return [f"its METADATA requires {line!r}, which is no requirement that pip understands"]
+    except Exception as e:
+        return [f"its METADATA requires {line!r}, which cannot be read ({type(e).__name__})"]
+    return [f"needs {name} {wanted.specifier}, this is {have}"]
+
+
+def module_problem(entry: EntryPoint) -> str:
+    """Say when the module of an entry point does not exist; its parents are not imported."""
+    module = entry.value.partition("[")[0].partition(":")[0].strip()
+    return "" if find_source(module) else f"module {module} was not found"
+
+
+def core_requirement(dist: Any) -> Any | None:
+    """Return the `packaging` requirement on kdst-core of a distribution, or None."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    try:
+        _refuse_pipes(dist)
+        lines = [line for line in dist.requires or () if "kdst" in line and "core" in line]
+        parsed = [Requirement(line) for line in lines]
+    except (InvalidRequirement, OSError, UnicodeDecodeError):
+        return None
+    return next((r for r in parsed if normal(r.name) == "kdst-core"), None)

@@ -1,0 +1,158 @@
+"""What a method leaves running: threads, workers of pools that still work, and processes."""
+
+import _thread
+import math
+import signal
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kdst_core.plugins.process_state import is_kdst
+
+HELPERS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver", "compile_worker")
+"""Words in the command lines of processes that libraries keep."""
+PATIENCE = 1.0
+"""Seconds in which threads may end, and workers of pools their work."""
+POOLS = "concurrent.futures.thread"
+SOONEST, LATEST = 0.0005, 0.02
+"""Seconds between looks at what runs, of which each is twice the one before."""
+
+
+def running() -> dict[Any, str]:
+    """Return threads and child processes that are alive, with words that name them.
+
+    Those that libraries keep are left out, and the pools of kdst's own benches.
+    """
+    waiting = _waiting()
+    found: dict[Any, str] = {
+        thread.ident: f"the thread {thread.name}"
+        for thread in threading.enumerate()
+        if not _of_library(thread) and not (thread.name.startswith("kdst-") and thread in waiting)
+    }
+    return found | dict(_children())
+
+
+def _of_library(thread: threading.Thread) -> bool:
+    """Return whether a thread is one that a library keeps."""
+    target = getattr(thread, "_target", None)
+    of = f"{type(thread).__module__} {getattr(target, '__module__', '')}"
+    return any(map(_is_library, of.split()))
+
+
+def _is_library(module: str) -> bool:
+    """Return whether a module is of a library that keeps threads, or of kdst itself."""
+    return is_kdst(module) or module.partition(".")[0] in ("tqdm", "torch", "joblib", "rich")
+
+
+def _of_pool(thread: threading.Thread) -> bool:
+    """Return whether a thread is a worker of a pool of `concurrent.futures`."""
+    return getattr(getattr(thread, "_target", None), "__module__", "") == POOLS
+
+
+def _waiting() -> set[threading.Thread]:
+    """Return the workers of pools that have nothing to do, all looked at in one moment.
+
+    The frame of each is that of the pool's loop and no other, no work lies in the pool's queue, and none
+    was handed to a worker that has not woken up: the pool counts those that are idle, and from Python
+    3.13 on its queue is empty by then. Of a pool that counts fewer than seem to wait, none is taken.
+    """
+    frames = sys._current_frames()
+    by_pool: dict[Any, list[threading.Thread]] = {}
+    for thread in filter(_of_pool, threading.enumerate()):
+        arguments = vars(thread).get("_args", ())
+        if _seems_to_wait(thread, frames, arguments):
+            pool = next((p() for p in arguments if isinstance(p, weakref.ref)), None)
+            by_pool.setdefault(pool, []).append(thread)
+    return {t for pool, some in by_pool.items() if len(some) <= _idle(pool) for t in some}
+
+
+def _seems_to_wait(thread: threading.Thread, frames: Mapping[int, Any], given: Any) -> bool:
+    """Return whether a worker is in the loop of its pool, whose queue is empty."""
+    loop: Any = vars(thread).get("_target")
+    frame = frames.get(thread.ident or 0)
+    queues = [q for q in given if hasattr(q, "get_nowait")]
+    return frame is not None and frame.f_code is loop.__code__ and all(q.empty() for q in queues)
+
+
+def _idle(pool: Any) -> float:
+    """Return how many workers a pool counts as idle; any number for one that is gone."""
+    idle: float = getattr(getattr(pool, "_idle_semaphore", None), "_value", math.inf)
+    return idle
+
+
+def _children() -> Iterator[tuple[str, str]]:
+    """Yield the child processes of this one, where the system shows them (Linux)."""
+    for file in Path("/proc/self/task").glob("*/children"):
+        for pid in file.read_text().split():
+            try:
+                command = Path("/proc", pid, "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except (OSError, UnicodeDecodeError):
+                continue
+            if command.strip() and not any(word in command for word in HELPERS):
+                yield f"process {pid}", f"the process {command.strip()[:60]}"
+
+
+class Threads:
+    """The threads before a call, to be asked after it which of its own still work, or what else watches.
+
+    Workers of pools that wait at both times are nobody's; one that was given work within the call and is
+    still at it is the call's own.
+    """
+
+    def __init__(self) -> None:
+        self.before = threading.enumerate()
+        self.count = _thread._count()
+        self.working = set(self.before) - _waiting()
+        self.watching = watching()
+
+    def left(self) -> list[str]:
+        """Return what the call left at work, once it had a second to end, or watching."""
+        if seen := [name for name, value in watching().items() if value != self.watching[name]]:
+            return seen
+        if _thread._count() <= self.count and not any(map(_of_pool, threading.enumerate())):
+            return []
+        return _once_quiet(self._left)
+
+    def _left(self) -> list[str]:
+        """Return what works now and did not before, also threads that `threading` does not know."""
+        waiting, now = _waiting(), threading.enumerate()
+        fresh = [t for t in now if t not in self.working and t not in waiting]
+        left = [f"the thread {t.name}" for t in fresh if not _of_library(t)]
+        if _thread._count() > self.count + len([t for t in now if t not in self.before]):
+            left.append("a thread without a name")
+        return left
+
+
+def watching() -> dict[str, Any]:
+    """Return by what code sees what others do later: tracers, and alarms, which run in anybody's frames."""
+    found: dict[str, Any] = {
+        "a tracer (sys.settrace)": sys.gettrace(),
+        "a profiler (sys.setprofile)": sys.getprofile(),
+    }
+    if hasattr(signal, "getitimer"):
+        timers = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+        found["an alarm (signal.setitimer)"] = [signal.getitimer(t) != (0, 0) for t in timers]
+    monitoring = getattr(sys, "monitoring", None)
+    if monitoring is not None:
+        found["a monitor (sys.monitoring)"] = [monitoring.get_tool(n) for n in range(6)]
+    return found
+
+
+def left_running(before: Mapping[Any, str]) -> list[str]:
+    """Return what runs now and did not before, once it had a second to end."""
+    return _once_quiet(lambda: [name for key, name in running().items() if key not in before])
+
+
+def _once_quiet(look: Callable[[], Sequence[str]]) -> list[str]:
+    """Look until nothing is found or patience is at an end; return what was found last."""
+    end, pause = time.monotonic() + PATIENCE, SOONEST
+    while True:
+        found = list(look())
+        if not found or time.monotonic() > end:
+            return found
+        time.sleep(pause)
+        pause = min(2 * pause, LATEST)

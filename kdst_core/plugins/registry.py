@@ -1,0 +1,296 @@
+"""Finds methods and benches from installed metadata, and imports only the one that is asked for."""
+
+import importlib
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib.metadata import EntryPoint
+from typing import Any
+
+from attrs import evolve, field, frozen
+
+from kdst_core import __version__
+from kdst_core.errors import KdstError, did_you_mean, typed_line
+from kdst_core.plugins import survival
+from kdst_core.plugins.catalogue import published
+from kdst_core.plugins.entries import COMMANDS, docstring_line
+from kdst_core.plugins.entries import find_source as find_source
+from kdst_core.plugins.harmless import harmless
+from kdst_core.plugins.installed import (
+    Package,
+    entry_points,
+    misfits,
+    module_problem,
+    normal,
+    packages,
+    why,
+)
+from kdst_core.plugins.installed import core_requirement as core_requirement
+from kdst_core.plugins.shield import shield_libraries
+
+GROUP = "kdst."
+BENCHES = "kdst.benches"
+OBSERVERS = "kdst.observers"
+EXECUTORS = "kdst.executors"
+CAPABILITIES = ("adapt", "reconstruct", "edit", "augment_with_tools", "invert")
+GROUPS = ("benches", "commands", "executors", "observers", "tools")
+"""Groups of entry points besides those of the capabilities."""
+
+
+@frozen
+class Plugin:
+    """A method as its installed metadata describes it; nothing of it is imported."""
+
+    name: str
+    capability: str
+    package: str
+    version: str
+    entry: EntryPoint = field(repr=False)
+    problems: tuple[str, ...] = ()
+
+    @property
+    def qualified(self) -> str:
+        """The name that is unique even when two packages register the same method."""
+        return f"{self.package}/{self.name}"
+
+
+def discover(*, disabled_too: bool = False) -> list[Plugin]:
+    """Return every installed method, with the reasons that metadata gives why one cannot run.
+
+    disabled_too: whether those that KDST_DISABLE or KDST_ONLY switch off are in it.
+    """
+    return survey(disabled_too=disabled_too)[0]
+
+
+def survey(*, disabled_too: bool = False) -> tuple[list[Plugin], list[str]]:
+    """Return what `discover` does, and a line for each package whose entry points are not read."""
+    known, unread, found = packages(), [], []
+    for package in known.values():
+        try:
+            for entry, fault in package.entries():
+                if entry.group.removeprefix(GROUP) in CAPABILITIES:
+                    found.append(_plugin(entry, fault, package, known))
+                elif hint := _misspelt(entry.group.removeprefix(GROUP)):
+                    unread.append(f"{package.name}: kdst reads no group [{entry.group}].{hint}")
+        except OSError as e:
+            unread.append(why(package, e))
+    chosen = _once(p for p in found if disabled_too or _enabled(p))
+    found = sorted(chosen, key=_order)
+    owners = Counter(p.name for p in found)
+    plugins = [_with_duplicates(p, found) if owners[p.name] > 1 else p for p in found]
+    return plugins, list(dict.fromkeys(unread))
+
+
+def _misspelt(group: str) -> str:
+    """Return which group was probably meant by one that kdst does not know, '' where none is near."""
+    return "" if group in GROUPS else did_you_mean(group, (*CAPABILITIES, *GROUPS))
+
+
+def _once(found: Iterable[Plugin]) -> list[Plugin]:
+    """Return every method once; one that its package registers for several modules cannot run."""
+    chosen: dict[str, Plugin] = {}
+    for plugin in found:
+        first = chosen.setdefault(plugin.qualified, plugin)
+        values = (first.entry.value, plugin.entry.value)
+        if first.entry.group == plugin.entry.group and values[0] == values[1]:
+            continue
+        reason = f"its entry_points.txt has {plugin.name!r} twice: {' and '.join(values)}"
+        chosen[plugin.qualified] = evolve(first, problems=(*first.problems, reason))
+    return list(chosen.values())
+
+
+def available(plugins: list[Plugin] | None = None) -> dict[str, str]:
+    """Return the published methods that are not installed, and the package of each."""
+    installed = {p.name for p in plugins or discover(disabled_too=True)}
+    return {
+        name: package for name, package in published("methods").items() if name not in installed
+    }
+
+
+def _order(plugin: Plugin) -> tuple[int, str, str]:
+    """Sort by capability, then by name."""
+    return CAPABILITIES.index(plugin.capability), plugin.name, plugin.package
+
+
+def _plugin(entry: EntryPoint, fault: str, package: Package, known: dict[str, Package]) -> Plugin:
+    """Describe one entry point from metadata alone. fault: what is wrong with its line."""
+    module = "" if fault else module_problem(entry)
+    problems = (fault, *misfits(package, known, __version__), module)
+    name, capability = entry.name, entry.group.removeprefix(GROUP)
+    told = tuple(p for p in problems if p)
+    return Plugin(name, capability, package.name, package.version, entry, told)
+
+
+def _enabled(plugin: Plugin) -> bool:
+    """Apply KDST_DISABLE and KDST_ONLY, each a comma-separated list of names."""
+    names = {plugin.name, plugin.qualified}
+    only, disabled = _names("KDST_ONLY"), _names("KDST_DISABLE")
+    return not (names & disabled) and (not only or bool(names & only))
+
+
+def _names(variable: str) -> set[str]:
+    """Read a comma-separated environment variable."""
+    return {n.strip() for n in os.environ.get(variable, "").split(",") if n.strip()}
+
+
+def summary(plugin: Plugin) -> str:
+    """Return one line about a method, without importing it."""
+    module = plugin.entry.value.partition(":")[0].strip()
+    known: Any = plugin.entry.dist
+    line = docstring_line(module)
+    return line or Package(plugin.package, known).summary()
+
+
+def _with_duplicates(plugin: Plugin, found: list[Plugin]) -> Plugin:
+    """Add the names of the other packages that register the same method."""
+    others = [p.package for p in found if p.name == plugin.name and p.package != plugin.package]
+    reason = f"{plugin.name!r} is also registered by {', '.join(others)}"
+    return evolve(plugin, problems=(*plugin.problems, reason))
+
+
+def find(name: str, plugins: list[Plugin] | None = None) -> Plugin:
+    """Return the installed method of that name, plain (`tea`) or qualified (`kdst-tea/tea`).
+
+    Raises KdstError when it is not installed, registered twice, or does not fit this core.
+    """
+    plugins = discover() if plugins is None else plugins
+    matches = [p for p in plugins if name in (p.name, p.qualified)]
+    if not matches:
+        raise KdstError(_not_installed(name, plugins))
+    if len(matches) > 1:
+        packages = " and ".join(p.package for p in matches)
+        choices = " or ".join(f"kdst run {p.qualified}" for p in matches)
+        raise KdstError(f"{name!r} is registered by {packages}.\nChoose one: {choices}")
+    plugin = matches[0]
+    duplicate = f"{plugin.name!r} is also registered by"
+    blocking = [p for p in plugin.problems if not p.startswith(duplicate)]
+    if blocking:
+        raise KdstError(
+            f"{plugin.qualified} cannot run: {'; '.join(blocking)}.\n"
+            f"Install a version that fits: pip install --upgrade {plugin.package} kdst-core"
+        )
+    return plugin
+
+
+def _not_installed(name: str, plugins: list[Plugin]) -> str:
+    """Say how to get a method that is not there."""
+    methods = published("methods")
+    if name in _names("KDST_DISABLE") or (_names("KDST_ONLY") and name in methods):
+        return f"method {name!r} is switched off by KDST_DISABLE or KDST_ONLY"
+    if name in methods:
+        return f"method {name!r} is not installed.\nInstall it: pip install {methods[name]}"
+    known = {p.name for p in plugins} | methods.keys()
+    return f"no method {name!r} is installed.{did_you_mean(name, known)}\nSee: kdst plugins"
+
+
+def load_object(
+    entry: EntryPoint, package: str, name: str = "", then: Callable[[Any], Any] = type
+) -> Any:
+    """Import what an entry point names, after a copy of this process has, which it might end.
+
+    name: how the plugin is called in an error. then: what is done with it next, which the copy tries too.
+    Raises KdstError as `load_published` does, and where the copy ended.
+    """
+    shield_libraries()
+    called = name or f"{entry.value} of {package}"
+    survival.refuse_dying(called, package, entry.module, lambda: then(_imported(entry)))
+    return load_published(entry, package)
+
+
+def load_published(entry: EntryPoint, package: str) -> Any:
+    """Import what an entry point names; KdstError with module and exception when that fails."""
+    shield_libraries()
+    try:
+        return _imported(entry)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as e:
+        raise KdstError(
+            f"{package} is broken: importing {entry.value} failed with {typed_line(e)}\n"
+            f"The other plugins still work. Repair it: pip install --force-reinstall {package}"
+        ) from e
+
+
+def _imported(entry: EntryPoint) -> Any:
+    """Return the object that an entry point names."""
+    with harmless():
+        loaded: Any = importlib.import_module(entry.module)
+    for part in filter(None, (entry.attr or "").split(".")):
+        loaded = getattr(loaded, part)
+    return loaded
+
+
+def bench_package(capability: str) -> str:
+    """Return the package that holds the bench of a capability."""
+    return f"kdst-{capability.removeprefix('augment_with_')}"
+
+
+def load_bench(capability: str) -> Any:
+    """Return the bench of a capability: the object its entry point names."""
+    package = bench_package(capability)
+    missing = f"no bench for {capability!r} is installed.\nInstall it: pip install {package}"
+    return _load_only(BENCHES, capability, f"the bench for {capability!r}", missing, package)
+
+
+def load_command(name: str) -> Any:
+    """Return the click command that a package adds under a name; KdstError when none does."""
+    owner = published("commands").get(name, "")
+    missing = f"no command {name!r} is installed."
+    if owner:
+        missing += f"\nInstall it: pip install {owner}"
+    return _load_only(COMMANDS, name, f"the command {name!r}", missing, owner)
+
+
+def load_executor(name: str) -> Any:
+    """Return the executor class that a package adds under a name; KdstError when none does."""
+    known = {"processes", *published("executors"), *(e.name for e in entry_points(group=EXECUTORS))}
+    return _load_only(
+        EXECUTORS,
+        name,
+        f"the executor {name!r}",
+        _missing("executor", name, published("executors"), known),
+    )
+
+
+def _missing(kind: str, name: str, catalogue: Mapping[str, str], known: Iterable[str]) -> str:
+    """Say how to get an executor or an observer that is not there."""
+    if name in catalogue:
+        return f"the {kind} {name!r} is not installed.\nInstall it: pip install {catalogue[name]}"
+    return f"no {kind} {name!r} is installed.{did_you_mean(name, known)}"
+
+
+def _load_only(group: str, name: str, what: str, missing: str, owner: str = "") -> Any:
+    """Import the one entry point of a group with that name; KdstError when none or several are.
+
+    owner: the package that is published under the name; no other one can take its place or spoil it.
+    """
+    listed = list(entry_points(group=group, name=name))
+    there = [entry for entry in listed if not module_problem(entry)] or listed
+    found = [entry for entry in there if normal(_package(entry)) == owner] or there
+    if not found:
+        raise KdstError(missing)
+    packages = sorted({_package(entry) for entry in found})
+    if len(packages) > 1:
+        raise KdstError(
+            f"{what} is registered by {' and '.join(packages)}.\n"
+            f"Uninstall the one that you do not need: pip uninstall {' or '.join(packages)}"
+        )
+    load = load_published if normal(packages[0]) == owner else load_object
+    return load(found[0], packages[0])
+
+
+def _package(entry: EntryPoint) -> str:
+    """Return the package of an entry point, its module where that is not known."""
+    return entry.dist.name if entry.dist else entry.value
+
+
+def observers(names: Iterable[str] = ()) -> Iterator[tuple[str, Any]]:
+    """Yield (name, module) of the observers asked for, by `names` or by KDST_OBSERVE.
+
+    An observer is a plugin that wraps or watches what every method does. KdstError for one that is
+    not installed.
+    """
+    known = {*published("observers"), *(e.name for e in entry_points(group=OBSERVERS))}
+    for name in sorted(_names("KDST_OBSERVE").union(names)):
+        missing = _missing("observer", name, published("observers"), known)
+        yield name, _load_only(OBSERVERS, name, f"the observer {name!r}", missing)

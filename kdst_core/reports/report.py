@@ -1,0 +1,64 @@
+"""`result.json` and artifacts to one self-contained HTML page."""
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdst_core.bench.contract import Bench
+from kdst_core.files import write_atomically
+from kdst_core.reports.blocks import ReportContent
+from kdst_core.runs.rundir import REPORT
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+
+def write(result: Mapping[str, Any], directory: Path, bench: Bench) -> Path:
+    """Write `report.html` into a run directory and return its path."""
+    path = directory / REPORT
+    write_atomically(path, render(result, directory, bench))
+    return path
+
+
+def render(result: Mapping[str, Any], directory: Path, bench: Bench) -> str:
+    """Return the report of a run as HTML."""
+    method, called = result["method"], result["command"].split()[:2]
+    eyebrow = f"kdst run {method}" if called[1:] in ([], ["run"]) else " ".join(called)
+    return page(result, bench.report(result, directory), eyebrow, method)
+
+
+def page(result: Mapping[str, Any], content: ReportContent, eyebrow: str, title: str) -> str:
+    """Return a page as HTML; text is escaped, pictures are inline, nothing is fetched."""
+    template = environment().get_template("report.html")
+    return template.render(result=result, content=content, eyebrow=eyebrow, title=title)
+
+
+def environment() -> "Environment":
+    """Return what renders pages: everything that a template is given is escaped."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    found = Environment(
+        loader=PackageLoader("kdst_core.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters["data_uri"] = _data_uri
+    found.filters["show"] = _show
+    return found
+
+
+def _data_uri(data: bytes, kind: str = "image/png") -> str:
+    """Return the bytes of a picture or a video as a data URI."""
+    return f"data:{kind};base64," + base64.b64encode(data).decode()
+
+
+def _show(value: Any) -> str:
+    """Return a value of the protocol or the options as text."""
+    if value is None or value == "":
+        return "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_show, value)) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)

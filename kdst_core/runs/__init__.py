@@ -1,0 +1,1 @@
+"""One run: its options, its directory, its checkpoints, its result."""

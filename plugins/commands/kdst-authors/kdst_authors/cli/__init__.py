@@ -1,0 +1,1 @@
+"""The commands `kdst new` and `kdst check`, each imported when it is called."""

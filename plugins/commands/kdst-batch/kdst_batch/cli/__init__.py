@@ -1,0 +1,1 @@
+"""The commands `kdst compare` and `kdst sweep`, each imported when it is called."""

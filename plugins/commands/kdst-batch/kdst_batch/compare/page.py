@@ -1,0 +1,124 @@
+"""What a finished comparison is, and its report: sentence, headline numbers, figures, table."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve, frozen
+
+from kdst_batch.compare import table
+from kdst_batch.compare.plan import Cell
+from kdst_core import __version__
+from kdst_core.bench.compare import Column, Comparable, Contender
+from kdst_core.reports.blocks import Figure, ReportContent, Stat, Table
+from kdst_core.runs import execute
+from kdst_core.runs.rundir import REPORT
+
+
+@frozen
+class Comparison:
+    """A finished comparison: its directory, and a list of rows for each combination of inputs.
+
+    lost: a line for each method that has no result, since its process died or it failed.
+    """
+
+    directory: Path
+    columns: Sequence[Column]
+    groups: Mapping[str, Sequence[table.Row]]
+    warnings: Sequence[str]
+    tested: bool
+    lost: Sequence[str] = ()
+
+    @property
+    def report(self) -> Path:
+        """The HTML report."""
+        return self.directory / REPORT
+
+
+def page_content(
+    found: Comparison, groups: Mapping[str, Sequence[Contender]], bench: Comparable | None
+) -> ReportContent:
+    """Return the report: headline numbers and figures of the bench, and the table."""
+    stats: list[Stat] = []
+    blocks: list[Figure | Table] = []
+    for variant in found.groups:
+        group = groups.get(variant)
+        if bench is not None and group:
+            numbers, figures = bench.comparison(group)
+            stats += numbers
+            prefix = f"{variant}: " if variant else ""
+            blocks += [evolve(f, title=prefix + f.title) for f in figures]
+        blocks.append(report_table(found, variant))
+    return ReportContent(verdict(found), stats, blocks)
+
+
+def verdict(found: Comparison) -> str:
+    """Say in one sentence which method is best in the first column, and which are no worse."""
+    column, sentences = found.columns[0], []
+    for variant, rows in found.groups.items():
+        if all(row.lost for row in rows):
+            continue
+        top = rows[table.best([r.values for r in rows], found.columns, 0)]
+        equal = [r.label for r in rows if r.test is not None and r.test.p >= 0.05]
+        place = f" on {variant}" if variant else ""
+        text = (
+            f"Best{place} by {column.label}: {top.label} ({table.number(top.values[0], column)})."
+        )
+        if equal:
+            text += f" Not distinguishable from it (p ≥ .05): {', '.join(equal)}."
+        sentences.append(text)
+    return " ".join(sentences)
+
+
+def report_table(found: Comparison, variant: str) -> Table:
+    """Return the table of one combination of inputs."""
+    rows = found.groups[variant]
+    first, *others = found.columns
+    header = [
+        "method",
+        first.label,
+        *([table.TESTED] if found.tested else []),
+        *(c.label for c in others),
+    ]
+    cells = []
+    for r in rows:
+        head, *rest = (table.number(v, c) for v, c in zip(r.values, found.columns, strict=True))
+        test = [table.tested(r, first)] if found.tested else []
+        cells.append([r.label, head, *test, *rest])
+    shift = 1 + found.tested
+    strong = {(r, c + (shift if c else 1)) for r, c in table.best_cells(rows, found.columns)}
+    caption = (
+        "Mean ± half the 95 % interval over seeds (Student's t); methods and data that draw nothing"
+        " are run once. Best of each column bold."
+    )
+    if found.tested:
+        caption += (
+            f" {table.TESTED.capitalize()}: {first.label}, paired difference to the best, 95 % interval"
+            " and p, not corrected for the number of methods."
+        )
+    return Table(f"All figures{': ' + variant if variant else ''}", header, cells, caption, strong)
+
+
+def heading(
+    cells: Sequence[Cell], first: Mapping[str, Any], found: Comparison, command: str
+) -> dict[str, Any]:
+    """Return what the page shows around the content: protocol, options, command."""
+    seeds, runs = sorted({c.seed for c in cells}), {c.directory for c in cells}
+    inputs = {k: v for k, v in first["input"].items() if not isinstance(v, Mapping)}
+    options = {
+        c.label: ", ".join(f"{k} {v}" for k, v in shown.items()) or "none"
+        for c in cells
+        if (shown := execute.load_result(c.directory).data["options"]) is not None
+    }
+    return {
+        **first,
+        "method": "comparison",
+        "warnings": list(found.warnings),
+        "input": {**inputs, "runs": len(runs)},
+        "options": options,
+        "command": command,
+        "plugin": "kdst compare",
+        "plugin_version": __version__,
+        "seed": ", ".join(map(str, seeds)),
+        "seconds": sum(execute.load_result(d).data["seconds"] for d in runs),
+    }

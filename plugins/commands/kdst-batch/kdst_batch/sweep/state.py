@@ -1,0 +1,141 @@
+"""How far a sweep is, kept in files: any process that sees them can tell, whatever carries it out."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from kdst_batch.compare import worker
+from kdst_batch.compare.worker import End
+from kdst_batch.sweep.plan import Case
+from kdst_core.errors import KdstError
+from kdst_core.files import write_atomically
+from kdst_core.regular import regular
+from kdst_core.runs.rundir import RESULT
+
+FOLDER, MARK = "cases", ".running"
+
+
+@frozen
+class Counts:
+    """Numbers of cases by state, and the seconds that are left (None before the first has ended)."""
+
+    queued: int
+    running: int
+    done: int
+    failed: int
+    left: float | None = None
+
+    @property
+    def total(self) -> int:
+        """All cases."""
+        return self.queued + self.running + self.done + self.failed
+
+
+@frozen
+class State:
+    """The state of a sweep's cases, under its directory."""
+
+    directory: Path
+    cases: Sequence[Case]
+
+    @property
+    def folder(self) -> Path:
+        """Where marks and failures lie."""
+        return self.directory / FOLDER
+
+    def begin(self) -> None:
+        """Prepare the folder; marks of workers that an earlier session left are removed."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for mark in self.folder.glob(f"*{MARK}"):
+            mark.unlink(missing_ok=True)
+
+    def is_done(self, case: Case) -> bool:
+        """Return whether a case has its result."""
+        return (case.directory / RESULT).exists()
+
+    def message(self, case: Case) -> dict[str, Any]:
+        """Return a case as plain values for a worker."""
+        mark = (self.folder / (case.directory.name + MARK)).resolve()
+        return {
+            **worker.message(case.chosen, case.given, case.directory),
+            "mark": str(mark),
+        }
+
+    def record(self, case: Case, end: End, attempts: int) -> None:
+        """Remember how a case ended."""
+        path = self._failure(case)
+        if end.error:
+            content = {"case": case.label, "attempts": attempts, "error": end.error}
+            write_atomically(path, json.dumps(content, indent=2) + "\n")
+        else:
+            path.unlink(missing_ok=True)
+
+    def _failure(self, case: Case) -> Path:
+        return self.folder / f"{case.directory.name}.json"
+
+    def failures(self) -> dict[str, dict[str, Any]]:
+        """Return what is known of the cases that failed, by their names in tables."""
+        found = {}
+        for case in self.cases:
+            path = self._failure(case)
+            if path.exists() and not self.is_done(case):
+                found[case.label] = _failure(path)
+        return found
+
+    def running(self) -> dict[str, float]:
+        """Return the cases that workers have, with seconds since they began."""
+        by_name = {case.directory.name: case.label for case in self.cases}
+        found = {}
+        for mark in self.folder.glob(f"*{MARK}"):
+            label = by_name.get(mark.name.removesuffix(MARK))
+            if label is not None:
+                found[label] = max(0.0, time.time() - _changed(mark))
+        return found
+
+    def counts(self) -> Counts:
+        """Return how many cases are where; looks at every case."""
+        done, failed, running = (
+            sum(map(self.is_done, self.cases)),
+            len(self.failures()),
+            len(self.running()),
+        )
+        queued = max(0, len(self.cases) - done - failed - running)
+        return Counts(queued, running, done, failed)
+
+
+def _failure(path: Path) -> dict[str, Any]:
+    """Return what a file says of a case that failed; KdstError where it is none of a sweep."""
+    try:
+        found: dict[str, Any] = json.loads(regular(path))
+        return {"error": str(found["error"]), "attempts": int(found["attempts"])}
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as e:
+        raise KdstError(f"{path} says of no case how it failed; remove it") from e
+
+
+def _changed(path: Path) -> float:
+    """Return when a file was changed, now for one that is gone."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return time.time()
+
+
+def attempt(message: Mapping[str, Any]) -> End:
+    """Carry out one case in a worker, with a mark beside the others while it runs."""
+    with _marked(Path(message["mark"])):
+        return worker.run(message)
+
+
+@contextmanager
+def _marked(path: Path) -> Iterator[None]:
+    """Keep a file while something runs."""
+    path.touch()
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
