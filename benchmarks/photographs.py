@@ -13,7 +13,7 @@ from PIL import Image
 from plyfile import PlyData, PlyElement
 
 import kdst_core
-from kdst_reconstruct import solids
+from kdst_reconstruct.default import solids
 
 
 def main() -> None:

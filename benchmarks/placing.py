@@ -21,7 +21,8 @@ import torch
 from PIL import Image
 
 from kdst_core.progress import progress
-from kdst_reconstruct import sfm, solids
+from kdst_reconstruct.captures import sfm
+from kdst_reconstruct.default import solids
 
 
 def write(folder: Path, count: int, width: int) -> None:

@@ -244,7 +244,7 @@ RECONSTRUCT = [
             (
                 "method",
                 START,
-                START + "        from kdst_reconstruct import solids\n\n        solids.capture()\n",
+                START + "        from kdst_reconstruct.default import solids\n\n        solids.capture()\n",
             ),
         ),
     ),

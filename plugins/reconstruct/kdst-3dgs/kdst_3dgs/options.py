@@ -5,8 +5,8 @@ from typing import Any, Literal
 import attrs
 
 from kdst_core import option
+from kdst_reconstruct.options import FitOptions
 
-PAPER_ITERATIONS = 30_000
 PUBLISHED: dict[bool, dict[str, Any]] = {
     False: {"init_opacity": 0.1, "init_scale": 1.0, "opacity_reg": 0.0, "scale_reg": 0.0}
     | {"refine_stop_iter": 15_000},
@@ -22,14 +22,9 @@ IGNORED = {
 
 
 @attrs.frozen
-class Options:
+class Options(FitOptions):
     """Options of 3D Gaussian Splatting (Kerbl et al. 2023, sections 5 and 6, and their code)."""
 
-    iterations: int = option(
-        0,
-        "Training iterations, one view each. 0: the paper's 30,000, or what the capture asks for.",
-        min=0,
-    )
     sh_degree: int = option(3, "Highest degree of spherical harmonics.", min=0, max=3)
     sh_degree_interval: int = option(1000, "Iterations between degrees of the warm-up.", min=1)
     dssim_weight: float = option(0.2, "λ in the loss (1 - λ)·L1 + λ·(1 - SSIM).", min=0, max=1)

@@ -7,13 +7,14 @@ from typing import Any
 import attrs
 import torch
 
-from kdst_3dgs.options import PAPER_ITERATIONS, Options
+from kdst_3dgs.options import Options
 from kdst_3dgs.ply import SplatFileError
 from kdst_3dgs.priors import Progress
 from kdst_3dgs.scene import Scene
 from kdst_3dgs.trainer import Trainer
 from kdst_core.contracts import Camera, Capture, ReconstructRequest, Render, Splats
 from kdst_core.errors import KdstError
+from kdst_reconstruct.options import PAPER_ITERATIONS
 
 GROWTH = 3.0
 """Gaussians at the end, of those at the start, as captures at hand have it."""

@@ -15,11 +15,12 @@ from kdst_3dgs.adam import VisibleAdam
 from kdst_3dgs.density import GradientControl, McmcControl
 from kdst_3dgs.loss import MIN_SIDE, photometric_loss
 from kdst_3dgs.memory import Watch
-from kdst_3dgs.options import PAPER_ITERATIONS, Options
+from kdst_3dgs.options import Options
 from kdst_3dgs.ply import Parameters
 from kdst_3dgs.scene import Scene, apply_gain, exposure_gain
 from kdst_3dgs.views import Frame, View, in_front_of_cameras, nearest_depth, prepare_views
 from kdst_3dgs.warmup import compile_kernels
+from kdst_reconstruct.options import PAPER_ITERATIONS
 
 SATURATED = 254 / 255  # a photograph's value that may stand for anything brighter
 _BACKGROUNDS = {"black": 0.0, "white": 1.0}

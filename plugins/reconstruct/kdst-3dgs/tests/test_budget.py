@@ -17,7 +17,8 @@ from kdst_3dgs.trainer import Trainer
 from kdst_3dgs.views import prepare_views
 from kdst_core.contracts import ReconstructRequest
 from kdst_core.errors import KdstError
-from kdst_reconstruct import expected, prepared, solids
+from kdst_reconstruct import artifacts, expected
+from kdst_reconstruct.default import solids
 
 
 def test_more_time_gives_larger_pictures_then_more_iterations() -> None:
@@ -192,7 +193,7 @@ def test_a_run_with_minutes_holds_what_it_chose(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Renders are slow here, so that no time is left for the video."""
-    monkeypatch.setattr(prepared, "_seconds_per_render", lambda *_: 100.0)
+    monkeypatch.setattr(artifacts, "seconds_per_render", lambda *_: 100.0)
     result = kdst_core.run(
         "3dgs", out=tmp_path / "r", minutes=0.4, width=64, flight_frames=3, threads=1
     )

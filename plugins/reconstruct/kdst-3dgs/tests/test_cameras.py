@@ -10,7 +10,7 @@ from torch import Tensor
 from kdst_3dgs import cameras, rasterize, rasterize_reference
 from kdst_3dgs.options import Options
 from kdst_3dgs.trainer import Trainer
-from kdst_reconstruct import solids
+from kdst_reconstruct.default import solids
 
 WIDTH, HEIGHT = 40, 32
 NAMES = ("means", "quats", "scales", "opacities", "sh")

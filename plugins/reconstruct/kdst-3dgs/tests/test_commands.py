@@ -18,7 +18,8 @@ from kdst_3dgs.reconstruction import GaussianScene
 from kdst_3dgs.scene import Scene
 from kdst_core.cli import cli
 from kdst_core.errors import KdstError
-from kdst_reconstruct import solids, viewer
+from kdst_reconstruct.default import solids
+from kdst_reconstruct.viewer import stage
 
 SMALL: dict[str, Any] = {"width": 64, "iterations": 100, "threads": 1, "flight_frames": 0}
 
@@ -170,13 +171,13 @@ def test_the_viewer_makes_small_gaussians_of_an_antialiased_scene_fainter() -> N
         scene = GaussianScene(Scene(parameters, antialiased=antialiased))
         alphas.append(float(scene.render(camera).alpha.max()))
     assert scene.antialiased
-    shown = viewer.filtered(scene.splats(), [camera])
+    shown = stage.filtered(scene.splats(), [camera])
     share = float(shown.opacities / scene.splats().opacities)
     assert share < 0.6
     assert share == pytest.approx(alphas[1] / alphas[0], rel=0.02)
     elsewhere = attrs.evolve(camera, viewmat=torch.diag(torch.tensor([1.0, -1, -1, 1])))
     assert torch.equal(
-        viewer.filtered(scene.splats(), [elsewhere, camera]).opacities, shown.opacities
+        stage.filtered(scene.splats(), [elsewhere, camera]).opacities, shown.opacities
     )
 
 
@@ -193,7 +194,7 @@ def test_the_viewer_says_that_a_scene_is_antialiased(run: Any, tmp_path: Path) -
 
 
 def test_lpips_is_measured_where_weights_are_given(run: Any, tmp_path: Path) -> None:
-    from kdst_reconstruct.lpips import ALEX
+    from kdst_reconstruct.measures.lpips import ALEX
 
     generator = torch.Generator().manual_seed(0)
     backbone, heads = {}, {}

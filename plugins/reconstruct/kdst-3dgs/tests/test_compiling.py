@@ -11,7 +11,7 @@ TRAINING = """
 import torch
 from kdst_3dgs.options import Options
 from kdst_3dgs.trainer import Trainer
-from kdst_reconstruct import solids
+from kdst_reconstruct.default import solids
 capture = solids.capture(views=6, width=64, height=48, points=2000)
 poses = [torch.stack([getattr(c, name) for c in capture.cameras]) for name in ("K", "viewmat")]
 options = Options(iterations=30, refine_start_iter=5, refine_every=10, threads=1)

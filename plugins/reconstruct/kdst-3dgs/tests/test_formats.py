@@ -13,7 +13,7 @@ import kdst_core
 from kdst_3dgs.ply import SplatFileError, read_ply
 from kdst_3dgs.reconstruction import GaussianScene
 from kdst_3dgs.reference import rasterize_reference
-from kdst_reconstruct import solids
+from kdst_reconstruct.default import solids
 
 C0 = 0.28209479177387814
 

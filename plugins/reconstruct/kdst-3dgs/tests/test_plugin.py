@@ -21,7 +21,8 @@ from kdst_3dgs.trainer import Trainer
 from kdst_authors.testing import check_plugin
 from kdst_core.errors import KdstError
 from kdst_core.runs.rundir import Run
-from kdst_reconstruct import protocol, solids
+from kdst_reconstruct import loop
+from kdst_reconstruct.default import solids
 
 SMALL: dict[str, Any] = {"width": 64, "iterations": 120, "threads": 1, "flight_frames": 6}
 METRICS = {
@@ -91,7 +92,7 @@ def test_the_saved_scene_renders_as_the_run_scored_it(small: Any) -> None:
 def test_a_stopped_run_resumes_to_the_same_result(
     small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr(loop, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     kept, saves = Run.checkpoint, []
 
     def stop_after_three(run: Run, state: Any) -> None:
@@ -124,7 +125,7 @@ def test_a_finished_run_can_be_extended(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(protocol, "_next", stop)
+        patch.setattr(loop, "_next", stop)
         with pytest.raises(KeyboardInterrupt):
             kdst_core.run("3dgs", out=out, resume=True, **more)
     assert not (out / "result.json").exists()

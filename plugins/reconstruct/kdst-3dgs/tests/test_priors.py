@@ -11,8 +11,8 @@ from kdst_3dgs.options import Options
 from kdst_3dgs.trainer import Trainer
 from kdst_3dgs.views import Frame, prepare_views
 from kdst_core.contracts import Capture
-from kdst_reconstruct import solids
-from kdst_reconstruct.holdout import subset
+from kdst_reconstruct.default import solids
+from kdst_reconstruct.holdout.choice import subset
 
 
 @pytest.fixture(scope="module")

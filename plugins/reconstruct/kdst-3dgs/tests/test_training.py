@@ -17,8 +17,8 @@ from kdst_3dgs.scene import Scene
 from kdst_3dgs.trainer import Trainer
 from kdst_3dgs.views import prepare_views
 from kdst_core.errors import KdstError
-from kdst_reconstruct import solids
-from kdst_reconstruct.stored import Photographs
+from kdst_reconstruct.captures.stored import Photographs
+from kdst_reconstruct.default import solids
 
 WIDTH, HEIGHT = 40, 32
 

@@ -14,9 +14,10 @@ from kdst_3dgs.trainer import Trainer
 from kdst_core.cli import cli
 from kdst_core.errors import KdstError
 from kdst_core.plugins.method import load
-from kdst_reconstruct import protocol, watching
-from kdst_reconstruct.opened import load_views, open_scene
-from kdst_reconstruct.watching import Unfinished, Watch, follow
+from kdst_reconstruct import loop
+from kdst_reconstruct.saved_scene import Unfinished, load_views, open_scene
+from kdst_reconstruct.viewer import watching
+from kdst_reconstruct.viewer.watching import Watch, follow
 
 SETTINGS: dict[str, Any] = {"width": 64, "iterations": 60, "threads": 1, "flight_frames": 0}
 SETTINGS |= {"background": "white", "init_fill": 0}
@@ -34,7 +35,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
         step(trainer, view)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(protocol, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+        patch.setattr(loop, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
         patch.setattr(Trainer, "_step", interrupted)
         with pytest.raises(KeyboardInterrupt):
             kdst_core.run("3dgs", out=directory, **SETTINGS)

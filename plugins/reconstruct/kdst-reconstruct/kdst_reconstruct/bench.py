@@ -1,26 +1,20 @@
-"""The bench of `reconstruct`: prepares a run, carries it out, and reports on it."""
+"""The bench of `reconstruct`: it forwards what the core asks to the module that does it."""
 
-import hashlib
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from attrs import evolve
-
-from kdst_core.bench.compare import Column
+from kdst_core.bench.compare import Column, Contender
 from kdst_core.bench.contract import Check, Job
-from kdst_core.bench.device import has_cuda, usable
 from kdst_core.bench.library import Library
-from kdst_core.errors import KdstError
 from kdst_core.plugins.method import Method
-from kdst_core.reports.blocks import ReportContent
+from kdst_core.reports.blocks import Figure, ReportContent, Stat
 from kdst_core.runs.codecs import TorchCodec
 from kdst_core.runs.rundir import Run
-from kdst_reconstruct.formats import corners
-from kdst_reconstruct.inputs import ReconstructInputs
-from kdst_reconstruct.prepared import PreparedReconstruct
+from kdst_reconstruct.inputs import ReconstructInputs, extends
+from kdst_reconstruct.load import automatic, load, without_capture
+from kdst_reconstruct.run import PreparedReconstruct
 
 
 class ReconstructBench:
@@ -36,41 +30,12 @@ class ReconstructBench:
 
     def prepare(self, job: Job) -> PreparedReconstruct:
         """Load and check device, capture and held-out views."""
-        started = time.monotonic()
-        inputs: ReconstructInputs = job.inputs
-        if inputs.minutes and getattr(job.options, "iterations", 0):
-            raise KdstError("--minutes and --iterations exclude each other: give one of them")
-        device = usable(job.device if job.device != "auto" else automatic(job))
-        if inputs.crop:
-            corners(inputs.crop)
-        from kdst_reconstruct.captures import load_source
-        from kdst_reconstruct.heldout import Parts
-        from kdst_reconstruct.holdout import choose
-        from kdst_reconstruct.lpips import find
-        from kdst_reconstruct.prepared import identity
-
-        source = load_source(inputs, job.objects.get("data"), job.show)
-        images = source.capture.images
-        holdout = choose(inputs.holdout, len(images), source.test)
-        side = min((min(images[k].shape[:2]) for k in holdout), default=0)
-        found = find(inputs.lpips, side) if holdout else (None, "no view is held out")
-        digest = identity(source.capture, holdout)
-        parts = Parts.of(source.capture, holdout, source.test)
-        job = evolve(job, objects={k: v for k, v in job.objects.items() if k != "data"})
-        source = evolve(source, capture=parts.outline)
-        return PreparedReconstruct(job, device, source, holdout, found, parts, digest, started)
+        target = load(job)
+        return PreparedReconstruct(without_capture(job), target)
 
     def extends(self, result: Mapping[str, Any], changed: Mapping[str, tuple[Any, Any]]) -> bool:
         """Return whether only more iterations are asked for; KdstError when there are as many."""
-        if set(changed) != {"iterations"}:
-            return False
-        done, wanted = int(result["metrics"]["iterations"]), int(changed["iterations"][1])
-        if wanted <= done:
-            raise KdstError(
-                f"the run is finished with {done:,} iterations; give --iterations above that to"
-                " extend it"
-            )
-        return True
+        return extends(result, changed)
 
     def library(self) -> Library:
         """Return the function behind `kdst_core.load(METHOD)(…)`."""
@@ -84,26 +49,47 @@ class ReconstructBench:
 
         return content(result, directory)
 
+    def seeded(self, inputs: ReconstructInputs) -> bool:
+        """Return whether the seed changes what a method is fed: the capture is the same for all."""
+        return False
+
+    def columns(self, result: Mapping[str, Any]) -> Sequence[Column]:
+        """Return the columns of a comparison."""
+        from kdst_reconstruct.compare import COLUMNS
+
+        return COLUMNS
+
+    def mismatch(self, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
+        """Return how the protocols of two results differ, '' where they can be compared."""
+        from kdst_reconstruct.compare import mismatch
+
+        return mismatch(ours, theirs)
+
+    def paired(self, ours: Contender, theirs: Contender) -> tuple[float, float]:
+        """Return the difference in PSNR on the same held-out views, and its standard error."""
+        from kdst_reconstruct.compare import paired
+
+        return paired(ours, theirs)
+
+    def comparison(
+        self, contenders: Sequence[Contender]
+    ) -> tuple[Sequence[Stat], Sequence[Figure]]:
+        """Return headline numbers and figures of a comparison's report."""
+        from kdst_reconstruct.compare import figures, stats
+
+        return stats(contenders), figures(contenders)
+
     def smoke(self, method: Method, options: Any, run: Run) -> str:
         """Fit a small capture for 20 iterations; return a digest of a rendered view."""
-        from kdst_reconstruct.checks import small_capture, steps
+        from kdst_reconstruct.kit import smoke
 
-        reconstruction, scene = steps(method, options, run, 20)
-        camera = small_capture().cameras[0]
-        rgb = scene.render(camera).rgb.detach().cpu().contiguous()
-        scene.save(run.artifacts / "scene.ply")
-        return hashlib.sha256(rgb.numpy().tobytes()).hexdigest() + str(reconstruction.iterations)
+        return smoke(method, options, run)
 
     def checks(self, method: Method) -> Iterator[Check]:
         """Yield the checks of a reconstruction method."""
         from kdst_reconstruct.checks import reconstruct_checks
 
         return reconstruct_checks(method)
-
-
-def automatic(job: Job) -> str:
-    """Return the device of `--device auto`: CUDA where there is one or the method needs it."""
-    return "cuda" if has_cuda() or "cuda" in job.method.description.needs else "cpu"
 
 
 bench = ReconstructBench()

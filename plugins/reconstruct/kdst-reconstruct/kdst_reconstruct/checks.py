@@ -4,56 +4,24 @@ import hashlib
 import itertools
 import tempfile
 from collections.abc import Iterator
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import attrs
 import torch
 
 from kdst_authors.testing import GIVEN, given_only, make_run
 from kdst_core.bench.contract import Check
-from kdst_core.contracts import Capture, Reconstruction, ReconstructRequest, RunServices, Scene
+from kdst_core.contracts import Reconstruction, ReconstructRequest, Scene
 from kdst_core.plugins.method import Method
-from kdst_reconstruct import solids
-from kdst_reconstruct.holdout import subset
+from kdst_reconstruct.holdout.choice import subset
+from kdst_reconstruct.kit import LENGTH, advance, small_capture, start
 from kdst_reconstruct.measures import score
 
-LENGTH = 60
 HELD = (2, 7)
 """Views that are held out where a check holds some out."""
 WHOLE = ("iterations count from 1 to the end", "renders fit their camera")
 """Names of checks that others follow from."""
-
-
-@cache
-def small_capture() -> Capture:
-    """Return ten small photographs of the embedded solids."""
-    return solids.capture(views=10, width=64, height=48, points=400)
-
-
-def start(method: Method, options: Any, run: RunServices) -> Reconstruction:
-    """Call the hook on the small capture."""
-    generator = torch.Generator().manual_seed(run.seed)
-    request = ReconstructRequest(small_capture(), generator, LENGTH)
-    reconstruction: Reconstruction = method.call(request, options, run)
-    return reconstruction
-
-
-def steps(
-    method: Method, options: Any, run: RunServices, count: int
-) -> tuple[Reconstruction, Scene]:
-    """Call the hook and carry out `count` iterations."""
-    reconstruction = start(method, options, run)
-    with method.working():
-        return reconstruction, advance(reconstruction, count)
-
-
-def advance(reconstruction: Reconstruction, count: int) -> Scene:
-    """Carry out `count` iterations and return the scene."""
-    for _ in range(count):
-        _, scene = next(reconstruction)
-    return scene
 
 
 def reconstruct_checks(method: Method) -> Iterator[Check]:

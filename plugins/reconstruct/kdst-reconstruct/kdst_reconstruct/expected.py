@@ -1,4 +1,4 @@
-"""What a run will take, said before it starts: memory for its photographs, then time and memory."""
+"""What a run will take, said before it starts, and when one that keeps to a time has to end."""
 
 import sys
 import time
@@ -13,16 +13,12 @@ from kdst_core.runs.rundir import Run
 
 FIRST_SECONDS, FIRST_ITERATIONS = 2.0, 20
 """Wall seconds, or iterations, that the speed is measured over."""
-BYTES_A_PIXEL = 4
-"""Of a photograph that is kept: three channels and a mask."""
-BYTES_OPENED = 12
-"""A pixel of the photograph that is being read, in its full size."""
-
-
 AFTER = 6.0
 """Seconds that the report and what else comes after a fit takes, whatever the photographs."""
 SECONDS_A_FRAME, SECONDS_A_VIEW = 1.2e-7, 2e-6
 """A pixel: of rendering and encoding one frame, and of scoring and picturing one held-out view."""
+EXPORT = 3.0
+"""Seconds of writing a scene in one more format."""
 
 
 WINDOW, SLOWEST = 3.0, 10.0
@@ -62,27 +58,6 @@ class Deadline:
         self._wall, self._cpu = self.now(), self.worked()
         waits = max(1.0, min(wall / max(cpu, 1e-3), SLOWEST))
         return self.ends - self._wall - waits * self.after
-
-
-def check_room(sizes: Sequence[tuple[int, int]], largest: int) -> None:
-    """Raise KdstError where photographs (width, height) do not fit into memory; warn where hardly.
-
-    largest: pixels of the largest file among them.
-    """
-    pixels = sum(width * height for width, height in sizes)
-    need, left = BYTES_A_PIXEL * pixels + BYTES_OPENED * largest, memory.left()
-    if left is None or 2 * need <= left:
-        return
-    width = max(width for width, _ in sizes)
-    fits = max(16, int(width * min(1.0, 0.5 * left / need) ** 0.5))
-    state = (
-        f"{len(sizes)} photographs need {memory.as_text(need)} of memory, {memory.as_text(left)} are"
-        f" left"
-    )
-    todo = f"--width {fits} keeps within it"
-    if need > left:
-        raise KdstError(f"{state}.\nStart again: {todo}")
-    print(f"Memory gets short: {state}; {todo}.", file=sys.stderr, flush=True)
 
 
 def announce(run: Run, speed: Speed, total: int, reconstruction: Any) -> None:
@@ -125,10 +100,20 @@ def announce_plan(run: Run, minutes: float | None, reconstruction: Any) -> None:
         )
 
 
-def seconds_after(cameras: Sequence[Any], holdout: Sequence[int], frames: int) -> float:
-    """Return about how long scores, pictures, video and report take after a fit, in seconds."""
+def seconds_after(
+    cameras: Sequence[Any],
+    holdout: Sequence[int],
+    frames: int,
+    lpips: float = 0.0,
+    exports: int = 0,
+) -> float:
+    """Return about how long scores, pictures, video and report take after a fit, in seconds.
+
+    lpips: seconds a pixel of LPIPS, 0 where it is not measured. exports: files besides scene.ply.
+    """
     pixels = max(camera.width * camera.height for camera in cameras)
-    return AFTER + pixels * (frames * SECONDS_A_FRAME + len(holdout) * SECONDS_A_VIEW)
+    a_view = SECONDS_A_VIEW + lpips
+    return AFTER + exports * EXPORT + pixels * (frames * SECONDS_A_FRAME + len(holdout) * a_view)
 
 
 def duration(seconds: float) -> str:

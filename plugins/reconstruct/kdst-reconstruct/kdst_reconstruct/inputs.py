@@ -1,9 +1,11 @@
 """The bench's own options: which capture, which views are held out, how often they are scored."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from attrs import frozen
 
+from kdst_core.errors import KdstError
 from kdst_core.options import option
 
 
@@ -107,3 +109,19 @@ class ReconstructInputs:
             n: why for n, why in reasons.items() if why and getattr(self, n) != getattr(plain, n)
         }
         return [f"--{n.replace('_', '-')} has no effect: {why}." for n, why in idle.items()]
+
+
+def extends(result: Mapping[str, Any], changed: Mapping[str, tuple[Any, Any]]) -> bool:
+    """Return whether a finished run goes on because only more iterations are asked for.
+
+    Raises KdstError when it has as many.
+    """
+    if set(changed) != {"iterations"}:
+        return False
+    done, wanted = int(result["metrics"]["iterations"]), int(changed["iterations"][1])
+    if wanted <= done:
+        raise KdstError(
+            f"the run is finished with {done:,} iterations; give --iterations above that to"
+            " extend it"
+        )
+    return True

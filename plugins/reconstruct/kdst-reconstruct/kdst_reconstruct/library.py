@@ -56,7 +56,7 @@ def fitted(
     import torch
 
     from kdst_core.bench.device import usable
-    from kdst_reconstruct.captures import load_source
+    from kdst_reconstruct.captures.source import load_source
 
     live = data if isinstance(data, Capture) else None
     inputs = bound.inputs if live is not None else evolve(bound.inputs, data=str(data))

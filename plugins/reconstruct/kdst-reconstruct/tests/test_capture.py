@@ -16,8 +16,10 @@ from kdst_core.bench import sealed
 from kdst_core.contracts import Capture
 from kdst_core.errors import KdstError
 from kdst_core.progress import progress
-from kdst_reconstruct import captures, holdout, solids
-from kdst_reconstruct.heldout import Parts, judging_files
+from kdst_reconstruct.captures import source as captures
+from kdst_reconstruct.default import solids
+from kdst_reconstruct.holdout import choice as holdout
+from kdst_reconstruct.holdout.views import Parts, judging_files
 from kdst_reconstruct.inputs import ReconstructInputs
 
 

@@ -9,9 +9,10 @@ import torch
 from kdst_core import memory
 from kdst_core.contracts import Capture
 from kdst_core.errors import KdstError
-from kdst_reconstruct.expected import Speed, announce, check_room, duration
-from kdst_reconstruct.holdout import subset
-from kdst_reconstruct.stored import Photographs
+from kdst_reconstruct.audit import check_room
+from kdst_reconstruct.captures.stored import Photographs
+from kdst_reconstruct.expected import Speed, announce, duration
+from kdst_reconstruct.holdout.choice import subset
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from websockets.http11 import Request
 from websockets.typing import Origin, Subprotocol
 
 from kdst_core.errors import KdstError
-from kdst_reconstruct import viewer
-from kdst_reconstruct.guard import Guard, standing
+from kdst_reconstruct.viewer import stage
+from kdst_reconstruct.viewer.guard import Guard, standing
 
 OWN = {"Host": "localhost:8080"}
 SOCKET = {"Upgrade": "websocket", "Origin": "http://localhost:8080"}
@@ -109,9 +109,9 @@ def test_addresses_are_what_a_browser_takes() -> None:
 def served() -> Iterator[tuple[Guard, int]]:
     """A guard and the port of the server that it stands before."""
     guard = Guard("127.0.0.1")
-    server = viewer.start(guard, 0)
+    server = stage.start(guard, 0)
     yield guard, server.get_port()
-    viewer.stop(server)
+    stage.stop(server)
 
 
 def test_the_page_and_the_socket_of_a_server_need_the_token(served: tuple[Guard, int]) -> None:

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from kdst_core.errors import KdstError
-from kdst_reconstruct import lpips
+from kdst_reconstruct.measures import lpips
 
 VGG_BLOCKS = [64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512]
 VGG_TAPS, ALEX_TAPS = (3, 8, 15, 22, 29), (1, 4, 7, 9, 11)

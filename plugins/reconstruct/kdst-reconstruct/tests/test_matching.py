@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from kdst_reconstruct import matching
-from kdst_reconstruct.orientation import taken_at
+from kdst_reconstruct.captures import matching
+from kdst_reconstruct.captures.orientation import taken_at
 
 
 def test_few_photographs_are_all_compared() -> None:

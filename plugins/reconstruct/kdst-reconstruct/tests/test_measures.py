@@ -8,8 +8,10 @@ import torch
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
-from kdst_reconstruct import flight, pictures, solids
+from kdst_reconstruct import pictures
+from kdst_reconstruct.default import solids
 from kdst_reconstruct.measures import score
+from kdst_reconstruct.rendering import flight
 
 
 def pair() -> tuple[torch.Tensor, torch.Tensor]:

@@ -12,9 +12,10 @@ from PIL import Image
 
 from kdst_core.contracts import Capture
 from kdst_core.errors import KdstError
-from kdst_reconstruct import captures, colmap, orientation, photographs, sfm
+from kdst_reconstruct.captures import colmap, orientation, photographs, sfm
+from kdst_reconstruct.captures import source as captures
+from kdst_reconstruct.captures.named import SUFFIXES, bare, matched
 from kdst_reconstruct.inputs import ReconstructInputs
-from kdst_reconstruct.named import SUFFIXES, bare, matched
 
 
 def files(root: Path, *names: str) -> list[Path]:

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from kdst_core.contracts import Camera, Splats
-from kdst_reconstruct import orbit, renders, solids
+from kdst_reconstruct.default import solids
+from kdst_reconstruct.rendering import orbit, paths
 
 CAPTURE = solids.capture(views=16, width=32, height=24, points=50)
 MIDDLE = np.array([9.0, 9.0, 9.0])
@@ -69,7 +70,7 @@ def test_a_scaled_camera_sees_the_same() -> None:
     camera = Camera(
         torch.tensor([[50.0, 0, 20], [0, 48, 16], [0, 0, 1]]), torch.eye(4), width=40, height=32
     )
-    double = renders.scaled(camera, 80)
+    double = paths.scaled(camera, 80)
     assert (double.width, double.height) == (80, 64)
     point = torch.tensor([0.1, -0.2, 1.0])
     assert 2 * (camera.K @ point)[:2] == pytest.approx((double.K @ point)[:2])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kdst_reconstruct import orientation
+from kdst_reconstruct.captures import orientation
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2, -1])

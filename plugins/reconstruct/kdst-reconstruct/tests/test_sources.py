@@ -14,7 +14,9 @@ from PIL import Image, ImageFilter
 
 from kdst_core.errors import KdstError
 from kdst_core.progress import progress
-from kdst_reconstruct import captures, sfm, solids, video
+from kdst_reconstruct.captures import sfm, video
+from kdst_reconstruct.captures import source as captures
+from kdst_reconstruct.default import solids
 from kdst_reconstruct.inputs import ReconstructInputs
 
 WIDTH, HEIGHT, FOCAL = 240, 180, 216.0

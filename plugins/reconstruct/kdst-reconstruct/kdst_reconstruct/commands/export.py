@@ -30,7 +30,7 @@ def command(scene: Path, out: Path | None, kind: str | None, crop: str | None, m
     read them again.
     """
     from kdst_reconstruct.formats import corners, target
-    from kdst_reconstruct.opened import open_scene
+    from kdst_reconstruct.saved_scene import open_scene
 
     box = None if crop is None else corners(crop)
     file = target(scene, out, kind)

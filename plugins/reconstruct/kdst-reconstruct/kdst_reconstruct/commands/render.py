@@ -68,35 +68,35 @@ def command(
     --path holdout --data DIR --holdout 0,8. For them --out may be left out.
     """
     from kdst_core.progress import progress
-    from kdst_reconstruct import renders
-    from kdst_reconstruct.opened import load_views, open_scene
+    from kdst_reconstruct.rendering import paths
+    from kdst_reconstruct.saved_scene import load_views, open_scene
 
     if out is None and kind != "holdout":
         raise KdstError("give --out FILE.mp4 or --out FOLDER")
     if out is not None:
-        renders.check_target(out)
+        paths.check_target(out)
     opened = open_scene(scene, method)
     if kind == "holdout":
         views = load_views(opened, data, holdout, width)
-        cameras, names = renders.held_out(views)
+        cameras, names = paths.held_out(views)
         _print_scores(opened, views, lpips)
     else:
         views = load_views(opened, data, holdout)
-        cameras = renders.path(kind, opened.scene, views, frames, width or 0, up)
+        cameras = paths.path(kind, opened.scene, views, frames, width or 0, up)
         names = [f"{number:04d}.png" for number in range(frames)]
     if out is None:
         return
     with progress(len(cameras), "render") as advance:
-        renders.write(opened.scene, cameras, names, out, advance)
+        paths.write(opened.scene, cameras, names, out, advance)
     click.echo(str(out))
 
 
 def _print_scores(opened: Any, views: Any, weights: str) -> None:
     """Print the scores of every held-out view, and their means."""
-    from kdst_reconstruct import lpips
-    from kdst_reconstruct.heldout import HeldOut
-    from kdst_reconstruct.holdout import subset
-    from kdst_reconstruct.protocol import lpips_of, score_views
+    from kdst_reconstruct.holdout.choice import subset
+    from kdst_reconstruct.holdout.views import HeldOut
+    from kdst_reconstruct.measures import lpips
+    from kdst_reconstruct.measures.views import lpips_of, score_views
 
     side = min(min(views.capture.images[k].shape[:2]) for k in views.holdout)
     measure, net = lpips.find(weights, side)

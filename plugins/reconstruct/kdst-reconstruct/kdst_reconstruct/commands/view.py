@@ -15,7 +15,8 @@ from kdst_reconstruct.commands import (
     scene_argument,
     up_option,
 )
-from kdst_reconstruct.watching import Unfinished, Watch, follow, wait_for_scene
+from kdst_reconstruct.saved_scene import Unfinished
+from kdst_reconstruct.viewer.watching import Watch, follow, wait_for_scene
 
 
 @click.command("view", short_help="Look at a scene in the browser.")
@@ -56,10 +57,10 @@ def command(
     answered; pass it on to whom you let look. Colours are the same from every side here: for looking, not for
     measuring.
     """
-    from kdst_reconstruct import viewer
-    from kdst_reconstruct.guard import Guard
-    from kdst_reconstruct.opened import load_views, open_scene
-    from kdst_reconstruct.orbit import axis
+    from kdst_reconstruct.rendering.orbit import axis
+    from kdst_reconstruct.saved_scene import load_views, open_scene
+    from kdst_reconstruct.viewer import stage
+    from kdst_reconstruct.viewer.guard import Guard
 
     if page is not None and not page.parent.is_dir():
         raise click.UsageError(f"--export-html {page}: there is no folder {page.parent}")
@@ -76,18 +77,18 @@ def command(
             raise
         click.echo(f"Shown without photographs: {e}", err=True)
     guard = Guard(host)
-    server = viewer.start(guard, 0 if page else port)
+    server = stage.start(guard, 0 if page else port)
     try:
         server.gui.configure_theme(dark_mode=dark, show_share_button=False)
         splats = _splats(opened.scene, views, _say)
-        viewer.show(server, splats, views, None if up is None else axis(up))
+        stage.show(server, splats, views, None if up is None else axis(up))
         if page is not None:
-            write_atomically(page, viewer.page(server, scene.resolve().name, dark))
+            write_atomically(page, stage.page(server, scene.resolve().name, dark))
             click.echo(f"{page}: {page.stat().st_size / 1e6:.1f} MB")
             return
         _serve(server, guard.address(server.get_port()), browse, watch, views)
     finally:
-        viewer.stop(server)
+        stage.stop(server)
 
 
 def _say(sentence: str) -> None:
@@ -97,7 +98,7 @@ def _say(sentence: str) -> None:
 
 def _splats(scene: Any, views: Any, say: Callable[[str], None]) -> Any:
     """Return what the viewer draws of a scene; of an antialiased one as from its photographs."""
-    from kdst_reconstruct import viewer
+    from kdst_reconstruct.viewer import stage
 
     splats = scene.splats()
     if not getattr(scene, "antialiased", False):
@@ -106,14 +107,14 @@ def _splats(scene: Any, views: Any, say: Callable[[str], None]) -> Any:
         say("Antialiased scene without photographs: it is drawn too dense.")
         return splats
     say("Antialiased scene: small Gaussians are as faint as from the photographs.")
-    return viewer.filtered(splats, views.capture.cameras)
+    return stage.filtered(splats, views.capture.cameras)
 
 
 def _serve(server: Any, address: str, browse: bool, watch: Watch | None, views: Any) -> None:
     """Say where the page is and wait for Ctrl-C; draw what a run under way saves meanwhile."""
     import webbrowser
 
-    from kdst_reconstruct import viewer
+    from kdst_reconstruct.viewer import stage
 
     click.echo(f"{address}  (Ctrl-C ends)")
     if browse:
@@ -125,7 +126,7 @@ def _serve(server: Any, address: str, browse: bool, watch: Watch | None, views: 
             )
 
             def draw(scene: Any) -> None:
-                viewer.draw(server, _splats(scene, views, lambda _: None))
+                stage.draw(server, _splats(scene, views, lambda _: None))
                 _say(f"{len(scene):,} Gaussians")
 
             follow(watch, draw, _say)

@@ -1,5 +1,6 @@
 """A scene that was saved, opened again, and the photographs it was made from."""
 
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,15 @@ from kdst_core.contracts import Capture, Scene
 from kdst_core.errors import KdstError
 from kdst_core.plugins.method import Method, load
 from kdst_core.runs import execute
+from kdst_core.runs.rundir import CONFIG, RESULT
 from kdst_reconstruct.inputs import ReconstructInputs
-from kdst_reconstruct.watching import Unfinished
+
+SCENE = Path("artifacts", "scene.ply")
+"""Where the newest state of a scene lies in a run directory."""
 
 
 @frozen
-class Opened:
+class SavedScene:
     """A scene, the file it was read from, and the method and the result it belongs to."""
 
     scene: Scene
@@ -33,7 +37,37 @@ class Views:
     holdout: list[int]
 
 
-def open_scene(where: Path, method: str) -> Opened:
+@frozen
+class Unfinished:
+    """A run without a result: its method and its options by table, as its configuration says."""
+
+    directory: Path
+    method: str
+    options: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, directory: Path) -> "Unfinished | None":
+        """Return the run in a directory if it has a configuration and no result, else None.
+
+        Raises KdstError for a configuration that cannot be read or is that of no reconstruction.
+        """
+        path = directory / CONFIG
+        if (directory / RESULT).exists() or not path.is_file():
+            return None
+        try:
+            tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as e:
+            raise KdstError(f"{path} cannot be read: {str(e)[:120]}") from e
+        methods = [name for name in tables if name not in ("input", "run")]
+        return cls(directory, (methods or ["3dgs"])[0], tables)
+
+    @property
+    def scene(self) -> Path:
+        """The file of the newest state, whether it is there yet or not."""
+        return self.directory / SCENE
+
+
+def open_scene(where: Path, method: str) -> SavedScene:
     """Open the scene of a run, or a .ply as `method` reads it; KdstError says what is missing."""
     result: Mapping[str, Any] | None = None
     path = where
@@ -44,7 +78,7 @@ def open_scene(where: Path, method: str) -> Opened:
         result = execute.load_result(where).data
         if result["capability"] != "reconstruct":
             raise KdstError(f"{where} is a run of {result['method']}, which makes no scene")
-        method, path = result["method"], where / "artifacts" / "scene.ply"
+        method, path = result["method"], where / SCENE
     if not path.is_file():
         what = "no such run or .ply" if result is None else f"{path.name} is missing"
         raise KdstError(f"{where}: {what}")
@@ -52,10 +86,10 @@ def open_scene(where: Path, method: str) -> Opened:
     scene: Scene = chosen.call_hook("load_scene", path=path)
     if not len(scene):
         raise KdstError(f"{path} holds no Gaussians")
-    return Opened(scene, path, chosen, result)
+    return SavedScene(scene, path, chosen, result)
 
 
-def _open_unfinished(run: Unfinished) -> Opened:
+def _open_unfinished(run: Unfinished) -> SavedScene:
     """Open the newest state of a run that has no result; KdstError when it has saved none."""
     if not run.scene.is_file():
         raise KdstError(f"{run.directory} holds an unfinished run that has saved no state yet")
@@ -63,18 +97,18 @@ def _open_unfinished(run: Unfinished) -> Opened:
     if chosen.plugin.capability != "reconstruct":
         raise KdstError(f"{run.directory} is a run of {run.method}, which makes no scene")
     scene: Scene = chosen.call_hook("load_scene", path=run.scene)
-    return Opened(scene, run.scene, chosen, {"input": run.options.get("input", {})})
+    return SavedScene(scene, run.scene, chosen, {"input": run.options.get("input", {})})
 
 
 def load_views(
-    opened: Opened, data: str | None, holdout: str | None, width: int | None = None
+    opened: SavedScene, data: str | None, holdout: str | None, width: int | None = None
 ) -> Views | None:
     """Return the photographs of a scene: of its run, or of what `data` names; None when unknown.
 
     `holdout` and `width` override those of the run. Raises KdstError when they cannot be read.
     """
-    from kdst_reconstruct.captures import load_source
-    from kdst_reconstruct.holdout import choose
+    from kdst_reconstruct.captures.source import load_source
+    from kdst_reconstruct.holdout.choice import choose
 
     known = dict(opened.result["input"]) if opened.result else {}
     if data is None and str(known.get("data", "<")).startswith("<"):

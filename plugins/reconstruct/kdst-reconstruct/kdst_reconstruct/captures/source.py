@@ -10,9 +10,11 @@ from kdst_core.cache import user_cache
 from kdst_core.contracts import Capture
 from kdst_core.errors import KdstError
 from kdst_core.progress import Mode, progress
-from kdst_reconstruct import colmap, photographs, sfm, solids, transforms, video
+from kdst_reconstruct.audit import check_live
+from kdst_reconstruct.captures import colmap, photographs, sfm, transforms, video
+from kdst_reconstruct.captures.named import HEIF, SUFFIXES
+from kdst_reconstruct.default import solids
 from kdst_reconstruct.inputs import ReconstructInputs
-from kdst_reconstruct.named import HEIF, SUFFIXES
 
 UNREAD = (
     frozenset({".avif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf"})
@@ -47,8 +49,7 @@ def load_source(inputs: ReconstructInputs, live: Any = None, show: Mode = "auto"
         return load(inputs, lambda total, label: progress(total, label, show))
     if not isinstance(live, Capture):
         raise KdstError(f"data must be a kdst_core.contracts.Capture, not {type(live).__name__}")
-    if not live.images:
-        raise KdstError("the capture has no images")
+    check_live(live)
     return Source(live)
 
 

@@ -14,10 +14,10 @@ import torch
 
 from kdst_core.contracts import Capture
 from kdst_core.errors import KdstError, first_line
-from kdst_reconstruct import photographs
+from kdst_reconstruct.captures import photographs
+from kdst_reconstruct.captures.named import matched
+from kdst_reconstruct.captures.photographs import View
 from kdst_reconstruct.inputs import ReconstructInputs
-from kdst_reconstruct.named import matched
-from kdst_reconstruct.photographs import View
 
 _NUMBER = re.compile(r"[-+]?[0-9.]+(e[-+]?[0-9]+)?|nan|-?inf", re.IGNORECASE)
 PARTS = ("cameras", "images", "points3D")

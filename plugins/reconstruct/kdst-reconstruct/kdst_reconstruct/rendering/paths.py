@@ -11,9 +11,10 @@ from kdst_core.contracts import Camera, Scene
 from kdst_core.errors import KdstError
 from kdst_core.files import whole_folder, write_atomically
 from kdst_core.runs.rundir import slug
-from kdst_reconstruct import flight, pictures
-from kdst_reconstruct.opened import Views
-from kdst_reconstruct.orbit import around_scene, around_views, axis, extent
+from kdst_reconstruct import pictures
+from kdst_reconstruct.rendering import flight
+from kdst_reconstruct.rendering.orbit import around_scene, around_views, axis, extent
+from kdst_reconstruct.saved_scene import Views
 
 ALONE = (640, 480)
 """Size of renders when no photograph gives one."""

@@ -6,53 +6,20 @@ look.
 """
 
 import time
-import tomllib
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from kdst_core.errors import KdstError
-from kdst_core.runs.rundir import CONFIG, RESULT
+from kdst_core.runs.rundir import RESULT
+from kdst_reconstruct.saved_scene import Unfinished
 
 if TYPE_CHECKING:
     from kdst_core.contracts import Scene
     from kdst_core.plugins.method import Method
 
 SECONDS_BETWEEN_LOOKS = 1.0
-SCENE = Path("artifacts", "scene.ply")
-"""Where the newest state lies in a run directory."""
-
-
-@frozen
-class Unfinished:
-    """A run without a result: its method and its options by table, as its configuration says."""
-
-    directory: Path
-    method: str
-    options: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, directory: Path) -> "Unfinished | None":
-        """Return the run in a directory if it has a configuration and no result, else None.
-
-        Raises KdstError for a configuration that cannot be read or is that of no reconstruction.
-        """
-        path = directory / CONFIG
-        if (directory / RESULT).exists() or not path.is_file():
-            return None
-        try:
-            tables = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as e:
-            raise KdstError(f"{path} cannot be read: {str(e)[:120]}") from e
-        methods = [name for name in tables if name not in ("input", "run")]
-        return cls(directory, (methods or ["3dgs"])[0], tables)
-
-    @property
-    def scene(self) -> Path:
-        """The file of the newest state, whether it is there yet or not."""
-        return self.directory / SCENE
 
 
 def wait_for_scene(run: Unfinished, say: Callable[[str], None]) -> None:

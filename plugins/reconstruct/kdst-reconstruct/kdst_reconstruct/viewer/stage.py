@@ -15,9 +15,9 @@ import viser
 
 from kdst_core.contracts import Camera, Splats
 from kdst_core.errors import KdstError
-from kdst_reconstruct.guard import Guard, standing
-from kdst_reconstruct.opened import Views
-from kdst_reconstruct.orbit import around_scene, around_views, extent, placement, upward
+from kdst_reconstruct.rendering.orbit import around_scene, around_views, extent, placement, upward
+from kdst_reconstruct.saved_scene import Views
+from kdst_reconstruct.viewer.guard import Guard, standing
 
 THUMBNAIL = 160
 """Width of a photograph in the scene, in pixels."""

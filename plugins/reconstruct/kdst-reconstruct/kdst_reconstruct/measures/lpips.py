@@ -4,6 +4,7 @@ The backbone is torchvision's VGG-16 or AlexNet, the heads are those that the pa
 torchmetrics bring. Nothing is downloaded, and torchvision is not needed.
 """
 
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from kdst_core.plugins.registry import find_source
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 SMALLEST = 32
 """Pixels that the shorter side of an image must have for the deepest layer to see something."""
+TIMED_SIDE = 64
+"""Pixels of a side of the image by which the time of a distance is taken."""
 ENDINGS = (".pth", ".pt", ".safetensors")
 
 
@@ -83,6 +86,14 @@ class Lpips:
             weight = self.heads[f"lin{number}.model.1.weight"].float()
             total += float(functional.conv2d((a - b).square(), weight).mean())
         return total
+
+    def seconds_a_pixel(self) -> float:
+        """Return how long a distance takes on this machine, divided by the pixels of an image."""
+        image = torch.zeros(TIMED_SIDE, TIMED_SIDE, 3)
+        self.distance(image, image)
+        started = time.perf_counter()
+        self.distance(image, image)
+        return (time.perf_counter() - started) / TIMED_SIDE**2
 
     def _taps(self, image: Tensor) -> Iterator[Tensor]:
         """Yield the tapped features (1, C, H, W), each pixel's of length 1."""

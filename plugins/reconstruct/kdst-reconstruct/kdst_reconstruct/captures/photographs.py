@@ -12,10 +12,10 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from kdst_core.contracts import Camera, Capture
 from kdst_core.errors import KdstError
-from kdst_reconstruct import orientation
-from kdst_reconstruct.expected import check_room
+from kdst_reconstruct.audit import check_room
+from kdst_reconstruct.captures import orientation
+from kdst_reconstruct.captures.stored import Photographs
 from kdst_reconstruct.inputs import ReconstructInputs
-from kdst_reconstruct.stored import Photographs
 
 LONGEST_SIDE = 1600
 """Pixels of the longer side that photographs are reduced to when the user says nothing."""

@@ -15,10 +15,10 @@ import numpy as np
 
 from kdst_core.contracts import Capture
 from kdst_core.errors import KdstError
-from kdst_reconstruct import photographs
+from kdst_reconstruct.captures import photographs
+from kdst_reconstruct.captures.named import SUFFIXES, matched
+from kdst_reconstruct.captures.photographs import View
 from kdst_reconstruct.inputs import ReconstructInputs
-from kdst_reconstruct.named import SUFFIXES, matched
-from kdst_reconstruct.photographs import View
 
 NERFSTUDIO, TRAIN, TEST = "transforms.json", "transforms_train.json", "transforms_test.json"
 FOCAL = ("fl_x", "fl_y", "camera_angle_x", "camera_angle_y")

@@ -4,12 +4,10 @@ import time
 from contextlib import suppress
 from typing import Any
 
-import torch
 from attrs import asdict, define, field
-from torch import Tensor
 
-from kdst_core.contracts import Camera, Reconstruction, Scene
-from kdst_core.errors import KdstError, MethodError
+from kdst_core.contracts import Reconstruction, Scene
+from kdst_core.errors import KdstError
 from kdst_core.plugins.method import Method
 from kdst_core.runs.rundir import Run
 from kdst_reconstruct.expected import (
@@ -19,16 +17,16 @@ from kdst_reconstruct.expected import (
     Speed,
     announce,
 )
-from kdst_reconstruct.heldout import HeldOut
-from kdst_reconstruct.lpips import Lpips
-from kdst_reconstruct.measures import Score, score
+from kdst_reconstruct.holdout.views import HeldOut
+from kdst_reconstruct.measures.views import score_views
+from kdst_reconstruct.saved_scene import SCENE
 
 SECONDS_BETWEEN_CHECKPOINTS = 5.0
 
 
 @define
-class Trace:
-    """Scores of the held-out views as the fit went on; psnr (dB) and ssim are means over views."""
+class FitState:
+    """How far a fit is: scores of the held-out views so far; psnr (dB) and ssim are means over views."""
 
     iterations: list[int] = field(factory=list)
     psnr: list[float] = field(factory=list)
@@ -47,31 +45,31 @@ def fit(
     every: int,
     identity: str,
     deadline: Deadline | None = None,
-) -> tuple[Scene, Trace]:
+) -> tuple[Scene, FitState]:
     """Carry the fit to its end and return the scene with the scores every `every` iterations.
 
     The scores choose nothing: no stopping, no best model. identity: a digest of the capture, by
     which a run refuses to continue with another one. The last state is a checkpoint too, from which
     a finished run can be extended. deadline: when the run has to end, for a method that keeps to a time.
     """
-    trace = _restore(run, reconstruction, identity)
-    loop = _Loop(method, reconstruction, heldout, run, every, identity, trace)
-    before = trace.done
-    begun = trace.seconds
-    while loop.step() and trace.done - before < FIRST_ITERATIONS:
-        if trace.seconds - begun > FIRST_SECONDS:
+    state = _restore(run, reconstruction, identity)
+    loop = _Loop(method, reconstruction, heldout, run, every, identity, state)
+    before = state.done
+    begun = state.seconds
+    while loop.step() and state.done - before < FIRST_ITERATIONS:
+        if state.seconds - begun > FIRST_SECONDS:
             break
-    speed = Speed(trace.done - before, trace.seconds - begun)
+    speed = Speed(state.done - before, state.seconds - begun)
     announce(run, speed, reconstruction.iterations - before, reconstruction)
     label = f"{method.name} on {run.device}"
     if getattr(reconstruction, "plan", ""):
         _by_the_clock(loop, label, deadline)
-        return reconstruction.scene, trace
+        return reconstruction.scene, state
     with run.progress(reconstruction.iterations, label) as advance:
-        advance(trace.done)
+        advance(state.done)
         while loop.step():
             advance(1)
-    return reconstruction.scene, trace
+    return reconstruction.scene, state
 
 
 def _by_the_clock(loop: "_Loop", label: str, deadline: Deadline | None) -> None:
@@ -99,7 +97,7 @@ class _Loop:
     run: Run
     every: int
     identity: str
-    trace: Trace
+    state: FitState
     saved: float = field(factory=time.perf_counter)
     cost: float = 0.0
 
@@ -108,15 +106,15 @@ class _Loop:
         item, seconds = _next(self.method, self.reconstruction)
         if item is None:
             return False
-        trace = self.trace
-        trace.done, scene = item
-        trace.seconds += seconds
-        last = trace.done >= self.reconstruction.iterations
-        if trace.done % self.every == 0 or last:
-            _record(self.method, trace, scene, self.heldout, self.run)
+        state = self.state
+        state.done, scene = item
+        state.seconds += seconds
+        last = state.done >= self.reconstruction.iterations
+        if state.done % self.every == 0 or last:
+            _record(self.method, state, scene, self.heldout, self.run)
         started = time.perf_counter()
         if started - self.saved > max(SECONDS_BETWEEN_CHECKPOINTS, 20 * self.cost) or last:
-            self.run.checkpoint(_state(trace, self.reconstruction, self.identity))
+            self.run.checkpoint(_state(state, self.reconstruction, self.identity))
             if not last:
                 self._show(scene)
             self.saved = time.perf_counter()
@@ -126,7 +124,7 @@ class _Loop:
     def _show(self, scene: Scene) -> None:
         """Save the scene where `kdst view` finds it while the fit goes on, in one step."""
         with self.method.working(), suppress(KdstError):
-            scene.save(self.run.artifacts / "scene.ply")
+            scene.save(self.run.dir / SCENE)
 
 
 def _next(method: Method, reconstruction: Reconstruction) -> tuple[tuple[int, Scene] | None, float]:
@@ -137,76 +135,39 @@ def _next(method: Method, reconstruction: Reconstruction) -> tuple[tuple[int, Sc
     return item, time.perf_counter() - started
 
 
-def score_views(method: Method, scene: Scene, views: HeldOut) -> list[Score]:
-    """Render every view and compare it with its photograph; no frame of a render holds one."""
-    numbers = range(len(views))
-    return [score(*_pair(method, scene, views, n), views.mask(n)) for n in numbers]
-
-
-def lpips_of(method: Method, scene: Scene, views: HeldOut, lpips: Lpips) -> list[float]:
-    """Render every view and return its LPIPS; outside a mask the photograph is shown in both."""
-    return [
-        _lpips(*_pair(method, scene, views, n), views.mask(n), lpips) for n in range(len(views))
-    ]
-
-
-def _lpips(rgb: Tensor, photograph: Tensor, mask: Tensor | None, lpips: Lpips) -> float:
-    """Return the LPIPS of a render and a photograph (H, W, 3)."""
-    shown = rgb if mask is None else torch.where(mask[..., None], rgb, photograph)
-    return lpips.distance(shown, photograph)
-
-
-def _pair(method: Method, scene: Scene, views: HeldOut, number: int) -> tuple[Tensor, Tensor]:
-    """Return the render of a view, and then its photograph (H, W, 3)."""
-    rgb = rendered(method, scene, views.cameras[number])
-    photograph = views.photograph(number)
-    if rgb.shape != photograph.shape or not bool(torch.isfinite(rgb).all()):
-        raise MethodError(
-            f"{method.plugin.qualified} rendered {tuple(rgb.shape)}, or values that are not"
-            f" finite, for a view of shape {tuple(photograph.shape)}"
-        )
-    return rgb, photograph
-
-
-def rendered(method: Method, scene: Scene, camera: Camera) -> Tensor:
-    """Return a render (H, W, 3), float32 on the CPU."""
-    with method.working():
-        return scene.render(camera).rgb.detach().float().cpu()
-
-
-def _record(method: Method, trace: Trace, scene: Scene, heldout: HeldOut, run: Run) -> None:
-    """Add one line to the trace and the events."""
+def _record(method: Method, state: FitState, scene: Scene, heldout: HeldOut, run: Run) -> None:
+    """Add one line to the state and the events."""
     with method.working():
         size = len(scene)
-    trace.iterations.append(trace.done)
-    trace.gaussians.append(size)
-    run.log("gaussians", size, trace.done)
+    state.iterations.append(state.done)
+    state.gaussians.append(size)
+    run.log("gaussians", size, state.done)
     scores = score_views(method, scene, heldout)
     if scores:
-        trace.psnr.append(sum(s.psnr for s in scores) / len(scores))
-        trace.ssim.append(sum(s.ssim for s in scores) / len(scores))
-        run.log("psnr.holdout", trace.psnr[-1], trace.done)
-        run.log("ssim.holdout", trace.ssim[-1], trace.done)
+        state.psnr.append(sum(s.psnr for s in scores) / len(scores))
+        state.ssim.append(sum(s.ssim for s in scores) / len(scores))
+        run.log("psnr.holdout", state.psnr[-1], state.done)
+        run.log("ssim.holdout", state.ssim[-1], state.done)
 
 
-def _state(trace: Trace, reconstruction: Reconstruction, identity: str) -> dict[str, Any]:
+def _state(state: FitState, reconstruction: Reconstruction, identity: str) -> dict[str, Any]:
     """Return what a resumed run goes on from."""
     return {
         "identity": identity,
-        "trace": asdict(trace),
+        "trace": asdict(state),
         "reconstruction": reconstruction.state_dict(),
     }
 
 
-def _restore(run: Run, reconstruction: Reconstruction, identity: str) -> Trace:
-    """Take the state of the run's checkpoint; return its trace, an empty one in a fresh run."""
+def _restore(run: Run, reconstruction: Reconstruction, identity: str) -> FitState:
+    """Take the state of the run's checkpoint; return its state, an empty one in a fresh run."""
     state = run.restore()
     if state is None:
-        return Trace()
+        return FitState()
     if state["identity"] != identity:
         raise KdstError(
             f"{run.dir} was started with another capture.\n"
             "Resume with the same, or give --out another directory"
         )
     reconstruction.load_state_dict(state["reconstruction"])
-    return Trace(**state["trace"])
+    return FitState(**state["trace"])

@@ -21,10 +21,10 @@ from PIL import Image
 
 from kdst_core.errors import KdstError
 from kdst_core.files import move_folder, write_atomically
-from kdst_reconstruct import orientation
-from kdst_reconstruct.matching import chosen_pairs, is_sequential
-from kdst_reconstruct.named import HEIF
-from kdst_reconstruct.photographs import eight_bits
+from kdst_reconstruct.captures import orientation
+from kdst_reconstruct.captures.matching import chosen_pairs, is_sequential
+from kdst_reconstruct.captures.named import HEIF
+from kdst_reconstruct.captures.photographs import eight_bits
 from kdst_reconstruct.pictures import png
 
 Progress = Callable[[int, str], AbstractContextManager[Callable[[int], None]]]

@@ -11,7 +11,7 @@ import numpy as np
 from kdst_core.cache import user_cache
 from kdst_core.errors import KdstError
 from kdst_core.files import whole_folder
-from kdst_reconstruct.sfm import Progress
+from kdst_reconstruct.captures.sfm import Progress
 
 CANDIDATES = 5
 """Frames of each stretch of a video among which the sharpest is taken."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kdst_core.bench.sealed import SealedArray, seal_array
 from kdst_core.contracts import Camera, Capture
-from kdst_reconstruct.holdout import subset
+from kdst_reconstruct.holdout.choice import subset
 
 
 @frozen

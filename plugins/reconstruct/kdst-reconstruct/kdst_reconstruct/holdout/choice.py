@@ -7,7 +7,7 @@ import attrs
 
 from kdst_core.contracts import Capture
 from kdst_core.errors import KdstError
-from kdst_reconstruct.stored import Photographs
+from kdst_reconstruct.captures.stored import Photographs
 
 EVERY, FEW = 8, 20
 

@@ -1,0 +1,1 @@
+"""The embedded capture, which `--data solids` names."""
