@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from kdst_core.errors import KdstError
     from kdst_core.options import option
     from kdst_core.plugins.hookspecs import hookimpl
-    from kdst_core.runs.execute import Result, run
+    from kdst_core.runs.execute import run
+    from kdst_core.runs.result import Result
 
 _HOMES = {
     "Description": "kdst_core.contracts",
     "KdstError": "kdst_core.errors",
-    "Result": "kdst_core.runs.execute",
+    "Result": "kdst_core.runs.result",
     "hookimpl": "kdst_core.plugins.hookspecs",
     "load": "kdst_core.bench.library",
     "option": "kdst_core.options",

@@ -112,16 +112,16 @@ class MethodCommand(click.Command):
 
 def method_command(name: str) -> MethodCommand:
     """Return the command of a method with all its options."""
-    from kdst_core.runs import execute
+    from kdst_core.runs.setup import setup_of
 
-    chosen = execute.command(name)
+    chosen = setup_of(name)
     return command_of(chosen, name, "DATA", chosen.method.description.summary)
 
 
 def command_of(chosen: Any, name: str, data: str, help: str) -> MethodCommand:
     """Return the command of a method on a bench.
 
-    chosen: `kdst_core.runs.execute.Command`. name: of new run directories. data: what the word without a
+    chosen: `kdst_core.runs.setup.Setup`. name: of new run directories. data: what the word without a
     flag is called, which stands for --data.
     """
     groups = {

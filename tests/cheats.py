@@ -244,7 +244,8 @@ RECONSTRUCT = [
             (
                 "method",
                 START,
-                START + "        from kdst_reconstruct.default import solids\n\n        solids.capture()\n",
+                START
+                + "        from kdst_reconstruct.default import solids\n\n        solids.capture()\n",
             ),
         ),
     ),

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from kdst_authors import probe, scaffold
-from kdst_core.runs.execute import Command, command
+from kdst_core.runs.setup import Setup, setup_of
 
 
 def generate(capability: str, name: str, path: Path) -> Path:
@@ -48,10 +48,10 @@ def warm(capability: str, site: Path) -> None:
     with tempfile.TemporaryDirectory() as directory:
         install(generate(capability, name, Path(directory)), site)
         importlib.invalidate_caches()
-        probe.small_run(command(name), Path(directory) / "run", 0)
+        probe.small_run(setup_of(name), Path(directory) / "run", 0)
 
 
-def forked(chosen: Command) -> list[probe.Answer]:
+def forked(chosen: Setup) -> list[probe.Answer]:
     """Carry out the small runs in two forks of this process, which has the libraries loaded.
 
     Unlike fresh processes they have one hash seed; all else that the checks look at is the same.
@@ -65,7 +65,7 @@ def forked(chosen: Command) -> list[probe.Answer]:
         return answers
 
 
-def _fork(chosen: Command, folder: Path, number: int) -> probe.Answer:
+def _fork(chosen: Setup, folder: Path, number: int) -> probe.Answer:
     """Watch in a fork, its output in files."""
     child = os.fork()
     if child == 0:
@@ -77,7 +77,7 @@ def _fork(chosen: Command, folder: Path, number: int) -> probe.Answer:
     return probe.read_answer(folder, printed)
 
 
-def _watch(chosen: Command, folder: Path, number: int) -> None:
+def _watch(chosen: Setup, folder: Path, number: int) -> None:
     """Watch in this process, which ends here."""
     code = 1
     try:

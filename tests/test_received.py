@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from kdst_core.cli.report import command
 from kdst_core.errors import KdstError
-from kdst_core.runs import execute
+from kdst_core.runs.result import load_result
 from kdst_core.runs.rundir import Run
 
 RESULT: dict[str, Any] = {
@@ -36,7 +36,7 @@ def write(run: Path, result: Any) -> None:
 
 
 def test_a_result_as_kdst_writes_it_is_read(received: Path) -> None:
-    assert execute.load_result(received).data == RESULT
+    assert load_result(received).data == RESULT
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_a_result_as_kdst_writes_it_is_read(received: Path) -> None:
 def test_a_value_that_does_not_fit_is_refused_by_name(received: Path, key: str, value: Any) -> None:
     write(received, {**RESULT, key: value})
     with pytest.raises(KdstError, match=f"{key!r} must be") as refused:
-        execute.load_result(received)
+        load_result(received)
     assert "\n" not in str(refused.value)
 
 
@@ -61,7 +61,7 @@ def test_a_value_that_does_not_fit_is_refused_by_name(received: Path, key: str, 
 def test_a_key_that_is_missing_is_named(received: Path, key: str) -> None:
     write(received, {k: v for k, v in RESULT.items() if k != key})
     with pytest.raises(KdstError, match=f"{key!r} is missing"):
-        execute.load_result(received)
+        load_result(received)
 
 
 @pytest.mark.parametrize(
@@ -70,13 +70,13 @@ def test_a_key_that_is_missing_is_named(received: Path, key: str) -> None:
 def test_text_that_is_no_result_is_refused(received: Path, text: str) -> None:
     (received / "result.json").write_text(text)
     with pytest.raises(KdstError):
-        execute.load_result(received)
+        load_result(received)
 
 
 def test_texts_that_would_steer_a_terminal_are_shown_as_escapes(received: Path) -> None:
     evil = {"a\x1b[2J": ["\x07\u202eevil", "tab\tand\nline", "é 95\u00a0%"], "half": "\ud800"}
     write(received, {**RESULT, "options": evil, "warnings": ["\x9b31m"]})
-    data = execute.load_result(received).data
+    data = load_result(received).data
     shown = {"a\\x1b[2J": ["\\x07\\u202eevil", "tab\tand\nline", "é 95\u00a0%"], "half": "\\ud800"}
     assert (data["options"], data["warnings"]) == (shown, ["\\x9b31m"])
 
@@ -87,37 +87,37 @@ def test_a_table_too_deep_for_a_page_is_refused(received: Path) -> None:
         deep = {"a": [deep]}
     write(received, {**RESULT, "options": deep})
     with pytest.raises(KdstError, match="nested too deeply"):
-        execute.load_result(received)
+        load_result(received)
 
 
 def test_links_are_refused_and_never_followed(received: Path) -> None:
     (received / "artifacts" / "deep").mkdir()
     (received / "artifacts" / "deep" / "p.png").symlink_to("/etc/hostname")
     with pytest.raises(KdstError, match="no regular file"):
-        execute.load_result(received)
+        load_result(received)
 
 
 def test_a_linked_folder_or_result_is_refused(received: Path) -> None:
     (received / "artifacts").rename(received / "elsewhere")
     (received / "artifacts").symlink_to("elsewhere")
     with pytest.raises(KdstError, match="is a link"):
-        execute.load_result(received)
+        load_result(received)
     (received / "result.json").rename(received / "other.json")
     (received / "result.json").symlink_to("other.json")
     with pytest.raises(KdstError, match="is a link"):
-        execute.load_result(received)
+        load_result(received)
 
 
 def test_an_artifact_outside_the_run_or_of_another_type_is_refused(received: Path) -> None:
     write(received, {**RESULT, "artifacts": {"c": "../c.json"}})
     with pytest.raises(KdstError, match="outside the run"):
-        execute.load_result(received)
+        load_result(received)
     write(received, {**RESULT, "artifacts": {"c": "artifacts/\0.json"}})
-    assert execute.load_result(received).data["artifacts"] == {"c": "artifacts/\\x00.json"}
+    assert load_result(received).data["artifacts"] == {"c": "artifacts/\\x00.json"}
     write(received, RESULT)
     (received / "artifacts" / "p.png").write_text("a key")
     with pytest.raises(KdstError, match="not the png file"):
-        execute.load_result(received)
+        load_result(received)
 
 
 def test_no_capability_of_a_file_becomes_an_install_instruction(received: Path) -> None:
@@ -145,14 +145,14 @@ def test_a_result_that_is_no_file_is_refused_at_once(
     (received / "result.json").unlink()
     make(received / "result.json")
     with pytest.raises(KdstError, match=r"result\.json: it is no regular file$"):
-        execute.load_result(received)
+        load_result(received)
 
 
 def test_a_result_of_an_absurd_length_is_not_read(received: Path) -> None:
     with (received / "result.json").open("ab") as file:
         file.truncate(1 << 30)
     with pytest.raises(KdstError, match="is longer than 64 MiB"):
-        execute.load_result(received)
+        load_result(received)
 
 
 @pytest.mark.parametrize("name", ["events.jsonl", "input", "artifacts/c.json", "config.toml"])

@@ -28,7 +28,7 @@ from kdst_core.runs.aside import Aside
 
 if TYPE_CHECKING:
     from kdst_core.contracts import Edit, Inversion, OnlinePredictor, Scene, ToolLearner
-    from kdst_core.runs.execute import Command
+    from kdst_core.runs.setup import Setup
 
 Returned = TypeVar("Returned", covariant=True)
 
@@ -81,7 +81,7 @@ class Library:
 class Loaded(Generic[Returned]):
     """An installed method as a function; `kdst_core.load` makes it."""
 
-    command: "Command"
+    command: "Setup"
     library: Library = field(repr=False)
 
     def __call__(
@@ -175,9 +175,9 @@ def load(name: str, capability: str | None = None) -> "Loaded[Any]":
     name: as `kdst run` takes it. capability: of a method of this one; the type of what calls return
     follows from it. Raises KdstError where there is no such method, or none that can be called.
     """
-    from kdst_core.runs import execute
+    from kdst_core.runs.setup import setup_of
 
-    chosen = execute.command(name)
+    chosen = setup_of(name)
     found = chosen.method.plugin.capability
     if capability is not None and capability != found:
         raise KdstError(f"{name} is a method of {found}, not of {capability}")

@@ -9,9 +9,9 @@ from kdst_core.commands import complete_method, method_command
 @click.argument("method", shell_complete=complete_method)
 def command(method: str) -> None:
     """Show a method: options with defaults, paper, citation."""
-    from kdst_core.runs import execute
+    from kdst_core.runs.setup import setup_of
 
-    chosen = execute.command(method)
+    chosen = setup_of(method)
     description, plugin = chosen.method.description, chosen.method.plugin
     click.echo(f"{plugin.name}: {description.summary}\n")
     facts = {

@@ -13,10 +13,10 @@ def command(run: Path) -> None:
     """Make report.html again from result.json and the artifacts of a run."""
     from kdst_core.plugins import registry
     from kdst_core.reports import report
-    from kdst_core.runs import execute
     from kdst_core.runs.received import misfit
+    from kdst_core.runs.result import load_result
 
-    result = execute.load_result(run)
+    result = load_result(run)
     bench = registry.load_bench(result.data["capability"])
     try:
         page = report.write(result.data, run, bench)

@@ -65,11 +65,11 @@ def problems(kind: Kind, name: str) -> list[str]:
     """Import a method with its bench, or a command, in this process; return what is wrong."""
     from kdst_core.errors import KdstError
     from kdst_core.plugins import registry
-    from kdst_core.runs import execute
+    from kdst_core.runs.setup import setup_of
 
     try:
         if kind == "method":
-            execute.command(name)
+            setup_of(name)
         else:
             registry.load_command(name)
     except KdstError as e:

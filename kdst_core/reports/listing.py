@@ -13,8 +13,8 @@ from kdst_core.errors import KdstError
 from kdst_core.files import LOCK, write_atomically
 from kdst_core.plugins import registry
 from kdst_core.regular import regular
-from kdst_core.runs.execute import SCHEMA
 from kdst_core.runs.received import parse_result, visible
+from kdst_core.runs.result import SCHEMA
 from kdst_core.runs.rundir import CONFIG, REPORT, RESULT
 
 INDEX = "index.html"

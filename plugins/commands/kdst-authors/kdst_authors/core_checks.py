@@ -29,7 +29,7 @@ from kdst_core.options import (
     plain,
 )
 from kdst_core.plugins import registry
-from kdst_core.runs.execute import Command
+from kdst_core.runs.setup import Setup
 
 HEAVY = ("torch", "numpy", "scipy", "transformers", "diffusers", "gsplat", "matplotlib", "sklearn")
 OFFLINE, WORKS = "reaches no network", "a small run works"
@@ -38,7 +38,7 @@ SETTINGS = "global settings are left alone"
 BAD_VALUES = ("no such value", "", "nan", "-1e9", "1e9", "-1", "0", "[1, 2]")
 
 
-def core_checks(chosen: Command, prober: Prober) -> Iterator[Check]:
+def core_checks(chosen: Setup, prober: Prober) -> Iterator[Check]:
     """Yield the checks; those that need small runs share them."""
 
     @cache
@@ -63,7 +63,7 @@ def core_checks(chosen: Command, prober: Prober) -> Iterator[Check]:
     yield Check("seed matters only to random methods", lambda: _seed(chosen, answers()), alone)
 
 
-def _light_import(chosen: Command) -> None:
+def _light_import(chosen: Setup) -> None:
     """The entry module and `describe` load in a fresh process without the heavy libraries."""
     module = chosen.method.plugin.entry.module
     code = (
@@ -86,7 +86,7 @@ def _light_import(chosen: Command) -> None:
     assert not heavy, f"importing {module} imports {', '.join(heavy)}; import them inside the hook"
 
 
-def _bounded_core(chosen: Command) -> None:
+def _bounded_core(chosen: Setup) -> None:
     """The package asks for a range of kdst-core with a lower and an upper bound."""
     dist = chosen.method.plugin.entry.dist
     requirement = registry.core_requirement(dist) if dist else None
@@ -96,7 +96,7 @@ def _bounded_core(chosen: Command) -> None:
     assert bounded, f"bound kdst-core on both sides, not {str(requirement)!r}"
 
 
-def _description(chosen: Command) -> None:
+def _description(chosen: Setup) -> None:
     """The description has a summary of one line and a licence, every option a help text and a type."""
     description = chosen.method.description
     assert description.summary.strip(), "describe() has no summary"
@@ -110,7 +110,7 @@ def _description(chosen: Command) -> None:
     assert not untyped, f"options without a type: {', '.join(untyped)}"
 
 
-def _round_trip(chosen: Command) -> None:
+def _round_trip(chosen: Setup) -> None:
     """Every value, given as a flag, a variable or in TOML, arrives, and changes nothing else."""
     section = chosen.sections[1]
     for item in items(section):
@@ -135,7 +135,7 @@ def _given(item: Item, value: Any) -> dict[str, Given]:
     return {item.flag: Given(value, item.flag, Path.cwd())}
 
 
-def _sources(chosen: Command, item: Item, value: Any) -> dict[str, dict[str, Given]]:
+def _sources(chosen: Setup, item: Item, value: Any) -> dict[str, dict[str, Given]]:
     """Return a value as it comes from a flag, a variable and a TOML file."""
     name = chosen.method.name
     text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
@@ -184,7 +184,7 @@ def _other_values(item: Item) -> list[Any]:
     return []
 
 
-def _bad_options(chosen: Command) -> None:
+def _bad_options(chosen: Setup) -> None:
     """Any text, for any option, is taken or refused in at most two lines that name the flag."""
     section = chosen.sections[1]
     for item in items(section):
@@ -205,7 +205,7 @@ def _refusal(section: Section, item: Item, text: str) -> KdstError | None:
     return None
 
 
-def _options_used(chosen: Command) -> None:
+def _options_used(chosen: Setup) -> None:
     """Every option that the package adds is read somewhere in it."""
     left = unused(chosen.method.plugin.entry.module, chosen.method.description.options)
     assert not left, f"options that the code never reads: {', '.join(left)}"
@@ -259,7 +259,7 @@ def _repeatable(answers: list[Answer]) -> None:
     )
 
 
-def _seed(chosen: Command, answers: list[Answer]) -> None:
+def _seed(chosen: Setup, answers: list[Answer]) -> None:
     """Other seeds give another result where a method says it is random, the same where not."""
     _, second = _results(answers)
     if not chosen.method.description.random:

@@ -21,8 +21,8 @@ from kdst_authors import strays
 from kdst_core.errors import KdstError, first_line
 from kdst_core.plugins import left, process_state
 from kdst_core.plugins.process_state import settings
-from kdst_core.runs.execute import Command, command
 from kdst_core.runs.rundir import Run
+from kdst_core.runs.setup import Setup, setup_of
 
 SEEDS = ((0, 0), (0, 1))
 """Seeds of the two runs of each process."""
@@ -58,11 +58,11 @@ CACHES = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
 SCRATCH = "elsewhere"
 """The folder that a watched process works in, so that nothing of the caller can be lost."""
 
-Prober = Callable[[Command], Sequence[Answer]]
+Prober = Callable[[Setup], Sequence[Answer]]
 """Carries out the runs of `SEEDS` and returns an answer a process."""
 
 
-def in_processes(chosen: Command) -> list[Answer]:
+def in_processes(chosen: Setup) -> list[Answer]:
     """Carry the small runs out in two fresh processes, side by side."""
     with tempfile.TemporaryDirectory() as directory:
         started = []
@@ -112,7 +112,7 @@ def read_answer(folder: Path, printed: str) -> Answer:
 
 def watch(name: str, folder: Path, number: int) -> None:
     """Carry out the runs of one process under an audit hook, and write the answer to `folder`."""
-    chosen = command(name)
+    chosen = setup_of(name)
     list(chosen.bench.checks(chosen.method))  # imports what the bench needs, before the watch
     process_state.import_measures(chosen.bench)
     tempfile.gettempdir()  # its first call probes folders with a file
@@ -132,7 +132,7 @@ def watch(name: str, folder: Path, number: int) -> None:
     (folder / "answer.json").write_text(json.dumps(asdict(answer)), encoding="utf-8")
 
 
-def _runs(chosen: Command, folder: Path, seeds: Sequence[int]) -> tuple[list[str], str]:
+def _runs(chosen: Setup, folder: Path, seeds: Sequence[int]) -> tuple[list[str], str]:
     """Carry out a run a seed; return their digests, and why one failed, after which none is made."""
     digests: list[str] = []
     try:
@@ -145,7 +145,7 @@ def _runs(chosen: Command, folder: Path, seeds: Sequence[int]) -> tuple[list[str
     return digests, ""
 
 
-def small_run(chosen: Command, directory: Path, seed: int) -> str:
+def small_run(chosen: Setup, directory: Path, seed: int) -> str:
     """Carry out the bench's small run and return a digest of its result."""
     (directory / "artifacts").mkdir(parents=True)
     run = Run(directory, seed=seed, device="cpu", codec=chosen.bench.codec, show="quiet")

@@ -20,8 +20,8 @@ from kdst_core.bench.contract import Check
 from kdst_core.errors import KdstError
 from kdst_core.plugins import registry
 from kdst_core.runs.codecs import Codec
-from kdst_core.runs.execute import Command, command
 from kdst_core.runs.rundir import Run
+from kdst_core.runs.setup import Setup, setup_of
 
 if TYPE_CHECKING:
     import pytest
@@ -53,15 +53,15 @@ def checks(name: str, prober: Prober = probe.in_processes) -> Iterator[Check]:
             yield evolve(check, follows=(*check.follows, WORKS))
 
 
-def _load(name: str) -> tuple[Command | None, str]:
+def _load(name: str) -> tuple[Setup | None, str]:
     """Return a method with its bench, or None and why it cannot be had."""
     try:
-        return command(name), ""
+        return setup_of(name), ""
     except KdstError as e:
         return None, str(e)
 
 
-def _fits(chosen: Command | None, refused: str) -> None:
+def _fits(chosen: Setup | None, refused: str) -> None:
     """The method loads, and its hooks, their arguments and its options are what the core expects."""
     assert chosen is not None, refused
     options = chosen.method.description.options()

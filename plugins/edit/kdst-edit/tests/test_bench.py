@@ -16,6 +16,8 @@ import kdst_core
 from kdst_core.errors import KdstError, MethodError
 from kdst_core.options import Given
 from kdst_core.runs import execute
+from kdst_core.runs.result import Result
+from kdst_core.runs.setup import setup_of
 from kdst_edit.bench import prompts
 from kdst_edit.checks import DEFAULT_SOURCE, DEFAULT_TARGET, small_pipeline
 from kdst_edit.inputs import EditInputs
@@ -189,10 +191,10 @@ def test_a_mask_is_read_when_edits_are_scored_and_never_by_a_method(
                 with suppress(RuntimeError, OSError):
                     peek(mask)
 
-    chosen = execute.command("p2p")
+    chosen = setup_of("p2p")
     chosen.method.manager.register(Spy())
 
-    def edited(out: str) -> execute.Result:
+    def edited(out: str) -> Result:
         return execute.execute(
             chosen, given, {}, out=tmp_path / out, resume=False, config=None, show="quiet"
         )

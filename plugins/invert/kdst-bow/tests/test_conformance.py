@@ -7,9 +7,9 @@ import pytest
 
 import kdst_core
 from kdst_authors.testing import check_plugin, run_check
-from kdst_core.runs.execute import command
+from kdst_core.runs.setup import setup_of
 
-CHOSEN = command("bow")
+CHOSEN = setup_of("bow")
 CHECKS = {check.name: check for check in CHOSEN.bench.checks(CHOSEN.method)}
 
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from kdst_authors.testing import check_plugin, run_check
-from kdst_core.runs.execute import command
+from kdst_core.runs.setup import setup_of
 from kdst_vec2text.pair import load_corrector
 
-CHOSEN = command("vec2text")
+CHOSEN = setup_of("vec2text")
 CHECKS = {check.name: check for check in CHOSEN.bench.checks(CHOSEN.method)}
 
 

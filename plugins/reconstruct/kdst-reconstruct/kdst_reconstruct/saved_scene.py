@@ -11,7 +11,7 @@ from attrs import frozen
 from kdst_core.contracts import Capture, Scene
 from kdst_core.errors import KdstError
 from kdst_core.plugins.method import Method, load
-from kdst_core.runs import execute
+from kdst_core.runs.result import load_result
 from kdst_core.runs.rundir import CONFIG, RESULT
 from kdst_reconstruct.inputs import ReconstructInputs
 
@@ -75,7 +75,7 @@ def open_scene(where: Path, method: str) -> SavedScene:
     if unfinished is not None:
         return _open_unfinished(unfinished)
     if where.is_dir():
-        result = execute.load_result(where).data
+        result = load_result(where).data
         if result["capability"] != "reconstruct":
             raise KdstError(f"{where} is a run of {result['method']}, which makes no scene")
         method, path = result["method"], where / SCENE

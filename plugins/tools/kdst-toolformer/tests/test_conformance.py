@@ -3,9 +3,9 @@
 import pytest
 
 from kdst_authors.testing import check_plugin, run_check
-from kdst_core.runs.execute import command
+from kdst_core.runs.setup import setup_of
 
-CHOSEN = command("toolformer")
+CHOSEN = setup_of("toolformer")
 CHECKS = {check.name: check for check in CHOSEN.bench.checks(CHOSEN.method)}
 
 

@@ -92,12 +92,12 @@ def _learner(
 ) -> ToolLearner:
     """Bind a method to a model and tools."""
     from kdst_core.bench.device import has_cuda, usable
-    from kdst_core.runs import execute
+    from kdst_core.runs.setup import setup_of
     from kdst_tools import loading
     from kdst_tools.inputs import ToolsInputs
     from kdst_tools.quiet import quiet
 
-    chosen = execute.command(method)
+    chosen = setup_of(method)
     own = given(chosen.sections[1], options)
     found = [tool for item in tools for tool in tools_of(item)]
     name = model if isinstance(model, str) else "from Python"

@@ -19,8 +19,8 @@ from kdst_core.files import write_atomically
 from kdst_core.options import Given
 from kdst_core.progress import Mode
 from kdst_core.reports import report
-from kdst_core.runs import execute
 from kdst_core.runs.received import misfit
+from kdst_core.runs.result import load_result
 
 COMPARISON, CSV, LATEX = "comparison.json", "table.csv", "table.tex"
 
@@ -153,7 +153,7 @@ def contenders(cells: Sequence[plan.Cell]) -> dict[str, list[Contender]]:
         variant: [
             Contender(
                 name,
-                [execute.load_result(c.directory).data for c in mine],
+                [load_result(c.directory).data for c in mine],
                 [c.directory for c in mine],
             )
             for name, mine in group.items()

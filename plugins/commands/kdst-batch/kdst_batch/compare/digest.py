@@ -11,7 +11,7 @@ from typing import Any
 from kdst_core import __version__
 from kdst_core.options import Given, build, plain
 from kdst_core.plugins import registry
-from kdst_core.runs.execute import Command
+from kdst_core.runs.setup import Setup
 
 MOST = 100_000
 """Files of a folder that are looked at; of those beyond it, only their folders are."""
@@ -19,7 +19,7 @@ FACTORY = re.compile(r"([A-Za-z_][\w.]*):[A-Za-z_]\w*")
 """A function of a module, `my_package.my_module:build`."""
 
 
-def digest(chosen: Command, merged: Mapping[str, Given]) -> str:
+def digest(chosen: Setup, merged: Mapping[str, Given]) -> str:
     """Return a digest of what decides a run: versions, the method's code, options, files they name."""
     plugin = chosen.method.plugin
     sections = {s.table: plain(build(s, merged)) for s in chosen.sections}

@@ -11,7 +11,7 @@ from kdst_batch.compare.plan import Cell
 from kdst_core import __version__
 from kdst_core.bench.compare import Column, Comparable, Contender
 from kdst_core.reports.blocks import Figure, ReportContent, Stat, Table
-from kdst_core.runs import execute
+from kdst_core.runs.result import load_result
 from kdst_core.runs.rundir import REPORT
 
 
@@ -108,7 +108,7 @@ def heading(
     options = {
         c.label: ", ".join(f"{k} {v}" for k, v in shown.items()) or "none"
         for c in cells
-        if (shown := execute.load_result(c.directory).data["options"]) is not None
+        if (shown := load_result(c.directory).data["options"]) is not None
     }
     return {
         **first,
@@ -120,5 +120,5 @@ def heading(
         "plugin": "kdst compare",
         "plugin_version": __version__,
         "seed": ", ".join(map(str, seeds)),
-        "seconds": sum(execute.load_result(d).data["seconds"] for d in runs),
+        "seconds": sum(load_result(d).data["seconds"] for d in runs),
     }

@@ -12,9 +12,9 @@ from kdst_core.bench.compare import Refusing
 from kdst_core.errors import KdstError, did_you_mean
 from kdst_core.options import Given, build, plain
 from kdst_core.plugins import registry
-from kdst_core.runs import execute
-from kdst_core.runs.execute import Command
+from kdst_core.runs.result import load_result
 from kdst_core.runs.rundir import CONFIG, slug
+from kdst_core.runs.setup import Setup, merge, setup_of
 
 Values = Mapping[str, Given]
 MOST_RUNS = 100_000
@@ -31,7 +31,7 @@ class Contestant:
     """
 
     label: str
-    chosen: Command
+    chosen: Setup
     own: Values
     run: Path | None = None
     seed: int = 0
@@ -47,7 +47,7 @@ class Cell:
     label: str
     variant: str
     seed: int
-    chosen: Command
+    chosen: Setup
     given: Values
     directory: Path
     random: bool
@@ -61,7 +61,7 @@ def contestant(word: str) -> Contestant:
     if (Path(word) / CONFIG).is_file() and word not in {p.name for p in registry.discover()}:
         return finished(Path(word))
     name, _, options = word.partition(":")
-    chosen = execute.command(name)
+    chosen = setup_of(name)
     known = {item.flag for item in chosen.items if item.section.table == chosen.method.name}
     own: dict[str, Given] = {}
     for part in filter(None, options.split(",")):
@@ -79,8 +79,8 @@ def contestant(word: str) -> Contestant:
 
 def finished(directory: Path) -> Contestant:
     """Return a finished run as a contestant, named by its method and the options that it changed."""
-    result = execute.load_result(directory).data
-    chosen = execute.command(f"{result['plugin']}/{result['method']}")
+    result = load_result(directory).data
+    chosen = setup_of(f"{result['plugin']}/{result['method']}")
     defaults = plain(build(chosen.sections[1], {}))
     changed = [f"{k}={v}" for k, v in result["options"].items() if defaults.get(k) != v]
     label = ":".join(filter(None, (result["method"], ",".join(changed))))
@@ -165,7 +165,7 @@ def _values(c: Contestant, values: Values, seed: int, config: Path | None) -> di
     flags = {item.flag for item in c.chosen.items}
     taken = {flag: value for flag, value in values.items() if flag in flags}
     seeded = {"--seed": Given(seed, "--seeds", Path.cwd())}
-    return execute.merge(c.chosen, {**taken, **c.own, **seeded}, config)
+    return merge(c.chosen, {**taken, **c.own, **seeded}, config)
 
 
 def _seeds(
@@ -178,7 +178,7 @@ def _seeds(
     return seeds if _is_random(c.chosen, merged) else seeds[:1]
 
 
-def _is_random(chosen: Command, merged: Values) -> bool:
+def _is_random(chosen: Setup, merged: Values) -> bool:
     """Return whether method or inputs draw random numbers."""
     inputs = build(chosen.sections[0], merged)
     seeded = getattr(chosen.bench, "seeded", None)

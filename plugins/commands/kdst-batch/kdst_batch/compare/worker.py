@@ -12,8 +12,8 @@ from attrs import frozen
 from kdst_core.errors import BusyError, CheckpointError, KdstError, MethodError
 from kdst_core.options import Given
 from kdst_core.runs import execute
-from kdst_core.runs.execute import Command
 from kdst_core.runs.rundir import CONFIG
+from kdst_core.runs.setup import Setup, setup_of
 
 LINES = 12
 """Lines kept of what went wrong."""
@@ -33,7 +33,7 @@ class End:
         return lines[-1 if any(text.startswith("  File ") for text in lines) else 0].strip()
 
 
-def message(chosen: Command, given: Mapping[str, Given], directory: Path) -> dict[str, Any]:
+def message(chosen: Setup, given: Mapping[str, Given], directory: Path) -> dict[str, Any]:
     """Return a run as plain values; the directory is where every worker finds it."""
     values = {
         flag: {"value": _plain(g.value), "origin": g.origin, "base_dir": str(g.base_dir)}
@@ -66,7 +66,7 @@ def run(message: Mapping[str, Any]) -> End:
     directory = Path(message["directory"])
     try:
         os.chdir(message["cwd"])
-        chosen = execute.command(message["method"])
+        chosen = setup_of(message["method"])
         try:
             _execute(chosen, given, directory)
         except CheckpointError:
@@ -79,7 +79,7 @@ def run(message: Mapping[str, Any]) -> End:
     return End()
 
 
-def _execute(chosen: Command, given: Mapping[str, Given], directory: Path) -> None:
+def _execute(chosen: Setup, given: Mapping[str, Given], directory: Path) -> None:
     """Carry out a run, or continue it."""
     resume = (directory / CONFIG).exists()
     execute.execute(chosen, given, {}, out=directory, resume=resume, config=None, show="quiet")

@@ -15,7 +15,7 @@ from kdst_core.bench.compare import Column, Contender
 from kdst_core.errors import KdstError
 from kdst_core.files import write_atomically
 from kdst_core.plugins import registry
-from kdst_core.runs import execute
+from kdst_core.runs.result import load_result
 
 CSV, PARQUET, LATEX = "table.csv", "table.parquet", "table.tex"
 
@@ -43,7 +43,7 @@ class Finished:
 def finished(state: State) -> list[Finished]:
     """Return every case that has its result."""
     done = [case for case in state.cases if state.is_done(case)]
-    return [Finished(case, execute.load_result(case.directory).data) for case in done]
+    return [Finished(case, load_result(case.directory).data) for case in done]
 
 
 def rows(found: Sequence[Finished]) -> Rows:

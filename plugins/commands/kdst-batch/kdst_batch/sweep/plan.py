@@ -12,8 +12,8 @@ from kdst_batch.sweep.file import Block, Setting, SweepFile
 from kdst_core.errors import KdstError, did_you_mean
 from kdst_core.options import Given, from_environment
 from kdst_core.plugins import registry
-from kdst_core.runs.execute import Command
 from kdst_core.runs.rundir import slug
+from kdst_core.runs.setup import Setup
 
 
 @frozen
@@ -28,7 +28,7 @@ class Case:
     method: str
     seed: int
     varied: Mapping[str, Any]
-    chosen: Command
+    chosen: Setup
     given: Mapping[str, Given]
     directory: Path
 

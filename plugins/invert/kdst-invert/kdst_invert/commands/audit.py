@@ -9,7 +9,7 @@ from kdst_core.commands import command_of
 from kdst_core.options import Section
 from kdst_core.plugins.declared import check_options
 from kdst_core.plugins.method import load
-from kdst_core.runs import execute
+from kdst_core.runs.setup import RunOptions, Setup
 from kdst_invert.commands.audit_bench import bench
 
 METHOD = "bow"
@@ -31,10 +31,10 @@ def _built() -> click.Command:
     sections = (
         Section("The store and the audit", "input", bench.inputs),
         Section(f"Options of {METHOD}", METHOD, method.description.options),
-        Section("Run", "run", execute.RunOptions),
+        Section("Run", "run", RunOptions),
     )
     check_options(sections)
-    chosen = execute.Command(method, bench, sections, ("audit",))
+    chosen = Setup(method, bench, sections, ("audit",))
     return command_of(chosen, "audit", "STORE", HELP)
 
 
