@@ -19,7 +19,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from kdst_batch.executors import Executor, make
+from kdst_batch.executors import Executor
+from kdst_batch.executors.named import make
 
 
 def busy(pace: float) -> tuple[int, float, float]:

@@ -8,8 +8,8 @@ import pytest
 from attrs import frozen
 
 from kdst_authors import probe
-from kdst_batch.compare.table import Value as Shown
-from kdst_batch.compare.table import best, figure, number
+from kdst_batch.table import Value as Shown
+from kdst_batch.table import best, figure, number
 from kdst_core.bench import sealed
 from kdst_core.bench.compare import Column
 from kdst_core.errors import KdstError

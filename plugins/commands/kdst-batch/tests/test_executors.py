@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdst_batch.executors import make
 from kdst_batch.executors.manifest import MANIFEST, Manifest, Part, read_parts
+from kdst_batch.executors.named import make
 from kdst_batch.executors.records import COMPLETE, Shard, cut, read_records, run_records
 from kdst_core.errors import KdstError, MethodError
 from tests import workers
@@ -79,7 +79,7 @@ def test_workers_end_when_the_caller_stops_listening() -> None:
 
 def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     code = (
-        "from kdst_batch.executors import make\nfrom tests import workers\n"
+        "from kdst_batch.executors.named import make\nfrom tests import workers\n"
         "print(next(make('processes', 2).map_jobs(workers.about_me, [0])), flush=True)\n"
         "list(make('processes', 2).map_jobs(workers.sleep, [600.0, 600.0]))\n"
     )

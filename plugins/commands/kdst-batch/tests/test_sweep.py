@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from kdst_batch import state
 from kdst_batch.cli.sweep import command
-from kdst_batch.sweep import state
-from kdst_batch.sweep.display import clock, line
-from kdst_batch.sweep.file import read
-from kdst_batch.sweep.state import Counts
+from kdst_batch.display import clock, line
+from kdst_batch.file import read
+from kdst_batch.state import Counts
 from kdst_core.errors import KdstError
 from kdst_core.reports import charts
 from tests.fakes import ended, kdst, letters

@@ -14,7 +14,8 @@ import pytest
 from attrs import frozen
 
 import kdst_ray
-from kdst_batch.executors import Executor, Resources, make
+from kdst_batch.executors import Executor, Resources
+from kdst_batch.executors.named import make
 from kdst_batch.executors.records import cut, read_records, run_records
 from kdst_batch.sweep import sweep
 from kdst_core.errors import KdstError, MethodError

@@ -56,11 +56,11 @@ def methods_command(methods: Sequence[str]) -> MethodCommand:
     groups: dict[str, list[click.Option]] = {}
     items: dict[str, Item] = {}
     if methods:
-        from kdst_batch.compare.plan import contestants
+        from kdst_batch.entrants import entrants
 
-        for contestant in contestants(methods):
-            for section in contestant.chosen.sections:
-                for item in contestant.chosen.items:
+        for who in entrants(methods):
+            for section in who.setup.sections:
+                for item in who.setup.items:
                     new = item.section is section and item.flag not in {*items, "--seed"}
                     if new and not item.where:
                         items[item.flag] = item
@@ -137,7 +137,7 @@ def _given(ctx: click.Context, items: list[Item]) -> dict[str, list[Given]]:
 def _compare(methods: Sequence[str], given: dict[str, list[Given]], params: dict[str, Any]) -> None:
     """Carry the comparison out and print its table."""
     from kdst_batch.compare import carry
-    from kdst_batch.compare.plan import parse_seeds
+    from kdst_batch.entrants import parse_seeds
 
     if not methods:
         raise click.UsageError("name the methods to compare: kdst compare tea tent norm")
@@ -181,7 +181,7 @@ def _print(found: Any) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from kdst_batch.compare import table
+    from kdst_batch import table
 
     console = Console(width=None if sys.stdout.isatty() else 160)
     shown = [n for n, c in enumerate(found.columns) if c.short]

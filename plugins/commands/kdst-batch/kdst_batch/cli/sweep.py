@@ -94,7 +94,7 @@ def command(file: Path, **params: Any) -> None:
 
 def _status(state: Any) -> None:
     """Print how far a sweep is."""
-    from kdst_batch.sweep.display import clock, line
+    from kdst_batch.display import clock, line
 
     click.echo(line(state.counts()))
     for label, seconds in state.running().items():
@@ -112,7 +112,7 @@ def _failures(failures: Any) -> None:
 
 def _tell(found: Any, *, quiet: bool) -> None:
     """Print what came of a sweep; exit code 1 when a case failed."""
-    from kdst_batch.sweep.display import line
+    from kdst_batch.display import line
 
     if quiet:
         click.echo(found.directory)

@@ -9,9 +9,6 @@ from typing import Any, Protocol
 
 from attrs import field, frozen
 
-from kdst_core.errors import KdstError
-from kdst_core.plugins import registry
-
 BUILT_IN = "processes"
 DEATHS = 3
 """How often a job of a cluster is given to another worker after the one that had it died."""
@@ -64,19 +61,3 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """Give back what the executor holds."""
-
-
-def make(name: str, workers: int, address: str = "") -> Executor:
-    """Return the executor of that name with so many workers.
-
-    address: of a cluster, for executors that have one. Raises KdstError for a name that is not
-    installed, with what to install.
-    """
-    if name != BUILT_IN:
-        found: Executor = registry.load_executor(name)(workers, address)
-        return found
-    if address:
-        raise KdstError("--address is of a cluster; give --executor ray with it")
-    from kdst_batch.executors.processes import Processes
-
-    return Processes(workers)

@@ -4,7 +4,8 @@ from typing import Any
 
 from attrs import frozen
 
-from kdst_batch.executors import BUILT_IN, Executor, Resources, make
+from kdst_batch.executors import BUILT_IN, Executor, Resources
+from kdst_batch.executors.named import make
 from kdst_core.options import option
 
 

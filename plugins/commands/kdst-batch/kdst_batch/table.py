@@ -84,12 +84,13 @@ def rows(
         tuple(over_seeds([figure(r["metrics"][c.metric]) for r in who.results]) for c in wanted)
         for who in contenders
     ]
+    if bench is None:
+        return [Row(who.label, v, None) for who, v in zip(contenders, values, strict=True)]
     leader = best(values, wanted, 0)
     found = []
     for number, who in enumerate(contenders):
-        test = None
-        if bench is not None and number != leader:
-            test = paired_test(*bench.paired(who, contenders[leader]))
+        other = number != leader
+        test = paired_test(*bench.paired(who, contenders[leader])) if other else None
         found.append(Row(who.label, values[number], test))
     return found
 

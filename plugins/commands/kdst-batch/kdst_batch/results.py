@@ -1,16 +1,15 @@
-"""The results of a sweep as one table: a row a case, and means over seeds."""
+"""The results of cases: one by one, by row over the seeds, and as CSV, Parquet and LaTeX."""
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from attrs import frozen
 
-from kdst_batch.compare import table
-from kdst_batch.sweep.plan import Case
-from kdst_batch.sweep.state import State
+from kdst_batch import table
+from kdst_batch.plan import Case
 from kdst_core.bench.compare import Column, Contender
 from kdst_core.errors import KdstError
 from kdst_core.files import write_atomically
@@ -34,16 +33,26 @@ class Finished:
         """What its method can do; only results of one capability are set side by side."""
         return str(self.result["capability"])
 
-    @property
-    def group(self) -> str:
-        """Options that vary, as text: what cases of one row and several seeds share."""
-        return self.case.label.removesuffix(f"seed={self.case.seed}").strip()
 
-
-def finished(state: State) -> list[Finished]:
+def finished(cases: Sequence[Case]) -> list[Finished]:
     """Return every case that has its result."""
-    done = [case for case in state.cases if state.is_done(case)]
-    return [Finished(case, load_result(case.directory).data) for case in done]
+    return [Finished(case, load_result(case.directory).data) for case in cases if case.is_done]
+
+
+def contenders(found: Sequence[Finished], label: Callable[[Case], str]) -> list[Contender]:
+    """Return the results of the cases that are called the same, over their seeds, in order."""
+    groups: dict[str, list[Finished]] = {}
+    for one in found:
+        groups.setdefault(label(one.case), []).append(one)
+    return [
+        Contender(name, [f.result for f in group], [f.case.directory for f in group])
+        for name, group in groups.items()
+    ]
+
+
+def warnings(found: Sequence[Finished]) -> list[str]:
+    """Return the warnings of all runs, each once."""
+    return list(dict.fromkeys(w for f in found for w in f.result["warnings"]))
 
 
 def rows(found: Sequence[Finished]) -> Rows:
@@ -104,26 +113,14 @@ def _of_one_kind(values: list[Any]) -> list[Any]:
 def columns(found: Sequence[Finished]) -> list[Column]:
     """Return the columns that every result of one capability has, as its bench names them."""
     bench = registry.load_bench(found[0].capability)
-    who = [Contender(f.case.label, [f.result], [f.case.directory]) for f in found]
-    return table.columns(who, bench if hasattr(bench, "comparison") else None)
+    return table.columns(
+        contenders(found, lambda case: case.label), bench if hasattr(bench, "comparison") else None
+    )
 
 
 def over_seeds(found: Sequence[Finished], wanted: Sequence[Column]) -> list[table.Row]:
     """Return a row for each method and combination: means over seeds with their intervals."""
-    groups: dict[str, list[Finished]] = {}
-    for one in found:
-        groups.setdefault(one.group, []).append(one)
-    return [
-        table.Row(
-            name,
-            tuple(
-                table.over_seeds([table.figure(f.result["metrics"][c.metric]) for f in group])
-                for c in wanted
-            ),
-            None,
-        )
-        for name, group in groups.items()
-    ]
+    return table.rows(contenders(found, lambda case: case.row), wanted, None)
 
 
 def by_capability(found: Sequence[Finished]) -> dict[str, list[Finished]]:
@@ -143,17 +140,15 @@ def to_latex(found: Sequence[Finished]) -> str:
     return "\n".join(parts)
 
 
-def write(state: State, found: Sequence[Finished]) -> tuple[list[Path], list[str]]:
-    """Write the tables; return their paths, and what could not be written and why."""
-    if not found:
-        raise KdstError(f"no case of {state.directory} is done yet, so there is nothing to collect")
+def write(directory: Path, found: Sequence[Finished]) -> tuple[list[Path], list[str]]:
+    """Write the tables of a sweep; return their paths, and what could not be written and why."""
     everything = rows(found)
-    write_atomically(state.directory / CSV, to_csv(everything))
-    write_atomically(state.directory / LATEX, to_latex(found))
-    paths, notes = [state.directory / CSV, state.directory / LATEX], []
+    write_atomically(directory / CSV, to_csv(everything))
+    write_atomically(directory / LATEX, to_latex(found))
+    paths, notes = [directory / CSV, directory / LATEX], []
     try:
-        write_atomically(state.directory / PARQUET, to_parquet(everything))
-        paths.append(state.directory / PARQUET)
+        write_atomically(directory / PARQUET, to_parquet(everything))
+        paths.append(directory / PARQUET)
     except KdstError as e:
         notes.append(str(e))
     return paths, notes

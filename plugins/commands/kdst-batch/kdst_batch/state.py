@@ -2,22 +2,19 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from attrs import frozen
 
-from kdst_batch.compare import worker
-from kdst_batch.compare.worker import End
-from kdst_batch.sweep.plan import Case
+from kdst_batch.plan import Case
+from kdst_batch.worker import MARK, End
 from kdst_core.errors import KdstError
 from kdst_core.files import write_atomically
 from kdst_core.regular import regular
-from kdst_core.runs.rundir import RESULT
 
-FOLDER, MARK = "cases", ".running"
+FOLDER = "cases"
 
 
 @frozen
@@ -54,18 +51,6 @@ class State:
         for mark in self.folder.glob(f"*{MARK}"):
             mark.unlink(missing_ok=True)
 
-    def is_done(self, case: Case) -> bool:
-        """Return whether a case has its result."""
-        return (case.directory / RESULT).exists()
-
-    def message(self, case: Case) -> dict[str, Any]:
-        """Return a case as plain values for a worker."""
-        mark = (self.folder / (case.directory.name + MARK)).resolve()
-        return {
-            **worker.message(case.chosen, case.given, case.directory),
-            "mark": str(mark),
-        }
-
     def record(self, case: Case, end: End, attempts: int) -> None:
         """Remember how a case ended."""
         path = self._failure(case)
@@ -83,7 +68,7 @@ class State:
         found = {}
         for case in self.cases:
             path = self._failure(case)
-            if path.exists() and not self.is_done(case):
+            if path.exists() and not case.is_done:
                 found[case.label] = _failure(path)
         return found
 
@@ -100,7 +85,7 @@ class State:
     def counts(self) -> Counts:
         """Return how many cases are where; looks at every case."""
         done, failed, running = (
-            sum(map(self.is_done, self.cases)),
+            sum(case.is_done for case in self.cases),
             len(self.failures()),
             len(self.running()),
         )
@@ -125,17 +110,34 @@ def _changed(path: Path) -> float:
         return time.time()
 
 
-def attempt(message: Mapping[str, Any]) -> End:
-    """Carry out one case in a worker, with a mark beside the others while it runs."""
-    with _marked(Path(message["mark"])):
-        return worker.run(message)
+class Progress:
+    """What a session of a sweep has done so far, and from it the time that is left."""
 
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.started = time.monotonic()
+        self.before = self.done = sum(case.is_done for case in state.cases)
+        self.failed: set[str] = set()
 
-@contextmanager
-def _marked(path: Path) -> Iterator[None]:
-    """Keep a file while something runs."""
-    path.touch()
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
+    @property
+    def open_cases(self) -> int:
+        """Return how many cases have not ended for good."""
+        return len(self.state.cases) - self.done - len(self.failed)
+
+    def counts(self) -> Counts:
+        """Return the numbers of now; only marks are looked up, so it is cheap."""
+        left = self.open_cases
+        running = min(len(self.state.running()), left)
+        return Counts(left - running, running, self.done, len(self.failed), self._left(left))
+
+    def _left(self, open_cases: int) -> float | None:
+        """Return the seconds that are left at the rate so far."""
+        ended = self.done - self.before + len(self.failed)
+        return (time.monotonic() - self.started) / ended * open_cases if ended else None
+
+    def add(self, case: Case, *, failed: bool) -> None:
+        """Count one case that ended for good."""
+        if failed:
+            self.failed.add(case.label)
+        else:
+            self.done += 1

@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from kdst_batch.compare.plan import parse_seeds
+from kdst_batch.entrants import parse_seeds
 from kdst_core.errors import KdstError, did_you_mean
 from kdst_core.options import read_toml
 

@@ -4,23 +4,27 @@ import json
 import shlex
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from kdst_batch.compare import plan, table
-from kdst_batch.compare.carry_out import carry_out, lost_methods
-from kdst_batch.compare.page import Comparison as Comparison
-from kdst_batch.compare.page import heading, page_content
+from kdst_batch import table
+from kdst_batch.carry_out import Attempt, carry_out
+from kdst_batch.entrants import entrants
 from kdst_batch.executors import BUILT_IN
+from kdst_batch.executors.named import make
+from kdst_batch.pages.compare import Comparison as Comparison
+from kdst_batch.pages.compare import head, page_content
+from kdst_batch.plan import Case, of_comparison, one_a_directory
+from kdst_batch.results import Finished, contenders, finished, warnings
 from kdst_core.bench.compare import Comparable, Contender
 from kdst_core.bench.contract import Bench
-from kdst_core.errors import KdstError
+from kdst_core.errors import KdstError, MethodError
 from kdst_core.files import write_atomically
 from kdst_core.options import Given
-from kdst_core.progress import Mode
+from kdst_core.progress import Mode, progress
 from kdst_core.reports import report
 from kdst_core.runs.received import misfit
-from kdst_core.runs.result import load_result
 
 COMPARISON, CSV, LATEX = "comparison.json", "table.csv", "table.tex"
 
@@ -70,20 +74,60 @@ def carry(
 
     Raises MethodError when no method has a result.
     """
-    found = plan.contestants(methods)
-    cells = plan.cells(found, given, seeds, runs, Path(config) if config else None)
+    everyone = entrants(methods)
+    cases = of_comparison(everyone, given, seeds, runs, Path(config) if config else None)
     directory = Path(out) if out is not None else default_directory(runs)
     refuse_other_files(directory)
-    died = carry_out(plan.without_duplicates(cells), jobs, show, executor, address)
+    died = _carry_out(one_a_directory(cases), jobs, show, executor, address)
     try:
-        return write(cells, directory, command_line(methods, given, seeds), died)
+        return write(cases, directory, command_line(methods, given, seeds), died)
     except (KdstError, OSError):
         raise
     except Exception as e:
-        sent = [str(c.run) for c in found if c.run is not None]
+        sent = [str(who.run) for who in everyone if who.run is not None]
         if not sent:
             raise
         raise misfit(" or ".join(sent), e) from e
+
+
+def _carry_out(
+    cases: Sequence[Case], jobs: int, show: Mode, executor: str, address: str
+) -> dict[Path, str]:
+    """Carry out every case that has no result yet, `jobs` at a time.
+
+    Returns in a line why a run has no result, by its directory: its process died, by a native crash or
+    for want of memory, or its method failed; the others went on. Raises KdstError of the first run whose
+    input is bad; those under way are stopped.
+    """
+    missing = [case for case in cases if not case.is_done]
+    workers = make(executor, min(jobs, len(missing)), address)
+    lost: dict[Path, str] = {}
+    if not missing:
+        return lost
+
+    def ended(attempt: Attempt) -> None:
+        case, end = attempt.case, attempt.end
+        if end.error and not end.again:
+            raise KdstError(f"{case.method} (seed {case.seed}): {end.error}")
+        if end.error:
+            lost[case.directory] = f"seed {case.seed}: {end.line}"
+        advance(1)
+
+    with progress(len(missing), "runs", show) as advance, closing(workers):
+        carry_out(missing, workers, ended)
+    return lost
+
+
+def lost_methods(cases: Sequence[Case], died: Mapping[Path, str]) -> dict[tuple[str, str], str]:
+    """Return why a method has no result, by the inputs that vary and its label.
+
+    One that lost a single seed is left out whole: the others' intervals are over all seeds.
+    """
+    lost = {(c.variant, c.method): died[c.directory] for c in cases if c.directory in died}
+    if len(lost) == len({(c.variant, c.method) for c in cases}):
+        lines = (f"{label}: {reason}" for (_, label), reason in lost.items())
+        raise MethodError("no method has a result\n" + "\n".join(dict.fromkeys(lines)))
+    return lost
 
 
 def default_directory(runs: Path) -> Path:
@@ -102,14 +146,15 @@ def refuse_other_files(directory: Path) -> None:
 
 
 def write(
-    planned: Sequence[plan.Cell], directory: Path, command: str, died: Mapping[Path, str]
+    planned: Sequence[Case], directory: Path, command: str, died: Mapping[Path, str]
 ) -> Comparison:
     """Write table, report and result of a comparison; died: why runs that are missing have no result."""
     lost = lost_methods(planned, died)
-    cells = [c for c in planned if (c.variant, c.label) not in lost]
-    bench: Bench = cells[0].chosen.bench
+    cases = [c for c in planned if (c.variant, c.method) not in lost]
+    done = finished(cases)
+    bench: Bench = cases[0].entrant.setup.bench
     comparable: Comparable | None = bench if hasattr(bench, "comparison") else None  # type: ignore[assignment]
-    groups = contenders(cells)
+    groups = by_variant(done)
     everyone = [who for group in groups.values() for who in group]
     if comparable is not None:
         refuse_other_protocol(groups, comparable)
@@ -119,46 +164,36 @@ def write(
     rows = {v: table.rows(group, columns, comparable) for v, group in groups.items()}
     for (variant, who), reason in lost.items():
         rows.setdefault(variant, []).append(table.without_result(who, reason, columns))
-    lines = [
-        f"{' '.join(filter(None, who[::-1]))} has no result: {why}" for who, why in lost.items()
-    ]
-    said = [*lines, *warnings(everyone)]
-    found = Comparison(directory, columns, rows, said, comparable is not None, lines)
-    content = page_content(found, groups, comparable)
-    head = heading(cells, everyone[0].results[0], found, command)
+    names = {" ".join(filter(None, who[::-1])): why for who, why in lost.items()}
+    lines = [f"{name} has no result: {why}" for name, why in names.items()]
+    said = [*lines, *warnings(done)]
+    comparison = Comparison(directory, columns, rows, said, comparable is not None, lines)
+    content = page_content(comparison, groups, comparable)
     directory.mkdir(parents=True, exist_ok=True)
     write_atomically(directory / CSV, table.to_csv(rows, columns))
     write_atomically(directory / LATEX, table.to_latex(rows, columns))
-    write_atomically(found.report, report.page(head, content, "kdst compare", "Comparison"))
+    page = report.page(head(done, command, said), content, "kdst compare", "Comparison")
+    write_atomically(comparison.report, page)
     result = {
         "command": command,
-        "runs": {str(c.directory): label(c) for c in cells},
-        "lost": {" ".join(filter(None, who[::-1])): why for who, why in lost.items()},
+        "runs": {str(c.directory): label(c) for c in cases},
+        "lost": names,
     }
     write_atomically(directory / COMPARISON, json.dumps(result, indent=2) + "\n")
-    return found
+    return comparison
 
 
-def label(cell: plan.Cell) -> str:
+def label(case: Case) -> str:
     """Return what a run is called: method, inputs that vary, seed."""
-    return " ".join(filter(None, (cell.label, cell.variant, f"seed {cell.seed}")))
+    return " ".join(filter(None, (case.method, case.variant, f"seed {case.seed}")))
 
 
-def contenders(cells: Sequence[plan.Cell]) -> dict[str, list[Contender]]:
+def by_variant(done: Sequence[Finished]) -> dict[str, list[Contender]]:
     """Return the results of every method, by the inputs that vary."""
-    groups: dict[str, dict[str, list[plan.Cell]]] = {}
-    for cell in cells:
-        groups.setdefault(cell.variant, {}).setdefault(cell.label, []).append(cell)
+    names = dict.fromkeys(f.case.variant for f in done)
     return {
-        variant: [
-            Contender(
-                name,
-                [load_result(c.directory).data for c in mine],
-                [c.directory for c in mine],
-            )
-            for name, mine in group.items()
-        ]
-        for variant, group in groups.items()
+        name: contenders([f for f in done if f.case.variant == name], lambda case: case.method)
+        for name in names
     }
 
 
@@ -172,12 +207,6 @@ def refuse_other_protocol(groups: Mapping[str, Sequence[Contender]], bench: Comp
                     raise KdstError(
                         f"{first.directories[0]} and {place} cannot be compared: {difference}"
                     )
-
-
-def warnings(everyone: Sequence[Contender]) -> list[str]:
-    """Return the warnings of all runs, each once."""
-    found = (w for who in everyone for r in who.results for w in r["warnings"])
-    return list(dict.fromkeys(found))
 
 
 def command_line(

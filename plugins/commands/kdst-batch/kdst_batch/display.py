@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from kdst_batch.sweep.carry_out import Progress
-from kdst_batch.sweep.state import Counts
+from kdst_batch.state import Counts, Progress
 from kdst_core.progress import PLAIN_INTERVAL, Mode
 
 SHOWN = 8

@@ -8,13 +8,15 @@ from typing import Any
 
 from attrs import frozen
 
-from kdst_batch.executors import BUILT_IN, ONE_CPU, Resources, make
-from kdst_batch.sweep import collect, page
-from kdst_batch.sweep.carry_out import Progress, carry_out
-from kdst_batch.sweep.display import display
-from kdst_batch.sweep.file import read
-from kdst_batch.sweep.plan import cases
-from kdst_batch.sweep.state import FOLDER, Counts, State
+from kdst_batch import results
+from kdst_batch.carry_out import Attempt, carry_out
+from kdst_batch.display import display
+from kdst_batch.executors import BUILT_IN, ONE_CPU, Resources
+from kdst_batch.executors.named import make
+from kdst_batch.file import read
+from kdst_batch.pages import sweep as page
+from kdst_batch.plan import of_file
+from kdst_batch.state import FOLDER, Counts, Progress, State
 from kdst_core.errors import KdstError
 from kdst_core.files import LOCK, claim, give_back
 from kdst_core.progress import Mode
@@ -48,7 +50,7 @@ def plan(file: str | Path, out: str | Path | None, runs: str | Path) -> State:
         names = {p.name for p in directory.iterdir()}
         if names and not names.intersection(ours):
             raise KdstError(f"{directory} holds other files; give --out a new or empty directory")
-    return State(directory, cases(content, Path(runs)))
+    return State(directory, of_file(content, Path(runs)))
 
 
 def sweep(
@@ -73,7 +75,22 @@ def sweep(
     try:
         progress = Progress(state)
         with closing(make(executor, jobs, address)) as workers, display(progress, show) as told:
-            carry_out(state, workers, resources, retries, progress, told)
+
+            def ended(attempt: Attempt) -> None:
+                state.record(attempt.case, attempt.end, attempt.number)
+                if not attempt.repeated:
+                    progress.add(attempt.case, failed=bool(attempt.end.error))
+                told()
+
+            state.begin()
+            carry_out(
+                state.cases,
+                workers,
+                ended,
+                retries=retries,
+                resources=resources,
+                marks=state.folder,
+            )
         return gather(state, file, out, runs)
     finally:
         give_back(lock)
@@ -90,8 +107,8 @@ def _claim(directory: Path) -> Any:
 
 def gather(state: State, file: str | Path, out: str | Path | None, runs: str | Path) -> Sweep:
     """Return a sweep as far as it is, with tables and report of the cases that are done."""
-    found = collect.finished(state)
-    tables, notes = collect.write(state, found) if found else ([], [])
+    found = results.finished(state.cases)
+    tables, notes = results.write(state.directory, found) if found else ([], [])
     report = page.write(state, found, command_line(file, out, runs)) if found else None
     counts, failures = state.counts(), state.failures()
     return Sweep(state.directory, counts, failures, tuple(tables), report, tuple(notes))

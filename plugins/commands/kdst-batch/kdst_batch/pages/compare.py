@@ -6,12 +6,11 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from kdst_batch.compare import table
-from kdst_batch.compare.plan import Cell
-from kdst_core import __version__
+from kdst_batch import table
+from kdst_batch.pages import heading, means, options_of
+from kdst_batch.results import Finished
 from kdst_core.bench.compare import Column, Comparable, Contender
 from kdst_core.reports.blocks import Figure, ReportContent, Stat, Table
-from kdst_core.runs.result import load_result
 from kdst_core.runs.rundir import REPORT
 
 
@@ -72,53 +71,25 @@ def verdict(found: Comparison) -> str:
 
 def report_table(found: Comparison, variant: str) -> Table:
     """Return the table of one combination of inputs."""
-    rows = found.groups[variant]
-    first, *others = found.columns
-    header = [
-        "method",
-        first.label,
-        *([table.TESTED] if found.tested else []),
-        *(c.label for c in others),
-    ]
-    cells = []
-    for r in rows:
-        head, *rest = (table.number(v, c) for v, c in zip(r.values, found.columns, strict=True))
-        test = [table.tested(r, first)] if found.tested else []
-        cells.append([r.label, head, *test, *rest])
-    shift = 1 + found.tested
-    strong = {(r, c + (shift if c else 1)) for r, c in table.best_cells(rows, found.columns)}
     caption = (
         "Mean ± half the 95 % interval over seeds (Student's t); methods and data that draw nothing"
         " are run once. Best of each column bold."
     )
     if found.tested:
         caption += (
-            f" {table.TESTED.capitalize()}: {first.label}, paired difference to the best, 95 % interval"
-            " and p, not corrected for the number of methods."
+            f" {table.TESTED.capitalize()}: {found.columns[0].label}, paired difference to the best,"
+            " 95 % interval and p, not corrected for the number of methods."
         )
-    return Table(f"All figures{': ' + variant if variant else ''}", header, cells, caption, strong)
+    title = f"All figures{': ' + variant if variant else ''}"
+    rows = found.groups[variant]
+    return means(title, "method", rows, found.columns, caption, tested=found.tested)
 
 
-def heading(
-    cells: Sequence[Cell], first: Mapping[str, Any], found: Comparison, command: str
-) -> dict[str, Any]:
-    """Return what the page shows around the content: protocol, options, command."""
-    seeds, runs = sorted({c.seed for c in cells}), {c.directory for c in cells}
-    inputs = {k: v for k, v in first["input"].items() if not isinstance(v, Mapping)}
-    options = {
-        c.label: ", ".join(f"{k} {v}" for k, v in shown.items()) or "none"
-        for c in cells
-        if (shown := load_result(c.directory).data["options"]) is not None
-    }
+def head(found: Sequence[Finished], command: str, said: Sequence[str]) -> dict[str, Any]:
+    """Return what the page shows around the content; said: the warnings of the comparison."""
+    inputs = {k: v for k, v in found[0].result["input"].items() if not isinstance(v, Mapping)}
+    options = {f.case.method: options_of(f) for f in found}
     return {
-        **first,
-        "method": "comparison",
-        "warnings": list(found.warnings),
-        "input": {**inputs, "runs": len(runs)},
-        "options": options,
-        "command": command,
-        "plugin": "kdst compare",
-        "plugin_version": __version__,
-        "seed": ", ".join(map(str, seeds)),
-        "seconds": sum(load_result(d).data["seconds"] for d in runs),
+        **heading(found, command, "compare", "comparison", inputs, options),
+        "warnings": list(said),
     }

@@ -1,22 +1,22 @@
-"""One run of a comparison or a sweep, carried out in a worker from plain values."""
+"""One case, carried out in a worker from plain values."""
 
 import os
 import shutil
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from attrs import frozen
 
+from kdst_batch.executors.processes import last_lines
+from kdst_batch.plan import Case
 from kdst_core.errors import BusyError, CheckpointError, KdstError, MethodError
 from kdst_core.options import Given
 from kdst_core.runs import execute
 from kdst_core.runs.rundir import CONFIG
 from kdst_core.runs.setup import Setup, setup_of
-
-LINES = 12
-"""Lines kept of what went wrong."""
 
 
 @frozen
@@ -33,18 +33,22 @@ class End:
         return lines[-1 if any(text.startswith("  File ") for text in lines) else 0].strip()
 
 
-def message(chosen: Setup, given: Mapping[str, Given], directory: Path) -> dict[str, Any]:
-    """Return a run as plain values; the directory is where every worker finds it."""
+MARK = ".running"
+"""End of the name of a file that lies beside the others while a case runs."""
+
+
+def message(case: Case, marks: Path | None = None) -> dict[str, Any]:
+    """Return a case as plain values; the directory is where every worker finds it."""
     values = {
         flag: {"value": _plain(g.value), "origin": g.origin, "base_dir": str(g.base_dir)}
-        for flag, g in given.items()
+        for flag, g in case.given.items()
     }
-    name = chosen.method.plugin.qualified
     return {
-        "method": name,
+        "method": case.entrant.setup.method.plugin.qualified,
         "given": values,
-        "directory": str(directory.resolve()),
+        "directory": str(case.directory.resolve()),
         "cwd": str(Path.cwd()),
+        "mark": str((marks / (case.directory.name + MARK)).resolve()) if marks else "",
     }
 
 
@@ -54,7 +58,23 @@ def _plain(value: Any) -> Any:
 
 
 def run(message: Mapping[str, Any]) -> End:
-    """Carry out one run, from its checkpoint where there is one.
+    """Carry out one case in a worker, with its mark beside the others while it runs."""
+    with _marked(Path(message["mark"])) if message["mark"] else nullcontext():
+        return _run(message)
+
+
+@contextmanager
+def _marked(path: Path) -> Iterator[None]:
+    """Keep a file while something runs."""
+    path.touch()
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _run(message: Mapping[str, Any]) -> End:
+    """Carry out one case, from its checkpoint where there is one.
 
     A directory whose checkpoint is damaged is started again: its name is a digest, so that it holds
     nothing that the run would not make anew.
@@ -66,12 +86,12 @@ def run(message: Mapping[str, Any]) -> End:
     directory = Path(message["directory"])
     try:
         os.chdir(message["cwd"])
-        chosen = setup_of(message["method"])
+        setup = setup_of(message["method"])
         try:
-            _execute(chosen, given, directory)
+            _execute(setup, given, directory)
         except CheckpointError:
             shutil.rmtree(directory)
-            _execute(chosen, given, directory)
+            _execute(setup, given, directory)
     except KdstError as e:
         return End(str(e), again=isinstance(e, BusyError | MethodError))
     except Exception:
@@ -79,12 +99,7 @@ def run(message: Mapping[str, Any]) -> End:
     return End()
 
 
-def _execute(chosen: Setup, given: Mapping[str, Given], directory: Path) -> None:
+def _execute(setup: Setup, given: Mapping[str, Given], directory: Path) -> None:
     """Carry out a run, or continue it."""
     resume = (directory / CONFIG).exists()
-    execute.execute(chosen, given, {}, out=directory, resume=resume, config=None, show="quiet")
-
-
-def last_lines(text: str) -> str:
-    """Return the last lines of a text."""
-    return "\n".join(text.strip().splitlines()[-LINES:])
+    execute.execute(setup, given, {}, out=directory, resume=resume, config=None, show="quiet")

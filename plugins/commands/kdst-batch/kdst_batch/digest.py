@@ -19,18 +19,18 @@ FACTORY = re.compile(r"([A-Za-z_][\w.]*):[A-Za-z_]\w*")
 """A function of a module, `my_package.my_module:build`."""
 
 
-def digest(chosen: Setup, merged: Mapping[str, Given]) -> str:
+def digest(setup: Setup, merged: Mapping[str, Given]) -> str:
     """Return a digest of what decides a run: versions, the method's code, options, files they name."""
-    plugin = chosen.method.plugin
-    sections = {s.table: plain(build(s, merged)) for s in chosen.sections}
-    bench = _version(chosen.bench.package)
+    plugin = setup.method.plugin
+    sections = {s.table: plain(build(s, merged)) for s in setup.sections}
+    bench = _version(setup.bench.package)
     text = json.dumps(
         {
             "versions": [
                 __version__,
                 plugin.qualified,
                 plugin.version,
-                chosen.bench.package,
+                setup.bench.package,
                 bench,
             ],
             "code": _code(plugin.entry.module),

@@ -5,11 +5,10 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from kdst_batch.compare import table
-from kdst_batch.sweep import collect
-from kdst_batch.sweep.collect import Finished
-from kdst_batch.sweep.state import State
-from kdst_core import __version__
+from kdst_batch import results, table
+from kdst_batch.pages import heading, means, options_of
+from kdst_batch.results import Finished
+from kdst_batch.state import State
 from kdst_core.bench.compare import Column
 from kdst_core.files import write_atomically
 from kdst_core.reports import charts, report
@@ -24,11 +23,11 @@ def write(state: State, found: Sequence[Finished], command: str) -> Path:
     """Write `report.html` of a sweep and return its path."""
     blocks: list[Figure | Table] = []
     stats = _stats(state)
-    for capability, group in collect.by_capability(found).items():
-        wanted = collect.columns(group)
+    for capability, group in results.by_capability(found).items():
+        wanted = results.columns(group)
         if not wanted:
             continue
-        rows = collect.over_seeds(group, wanted)
+        rows = results.over_seeds(group, wanted)
         best = rows[table.best([r.values for r in rows], wanted, 0)]
         value = table.number(best.values[0], wanted[0])
         stats.append(Stat(f"best {wanted[0].label}", value, best.label, strong=True))
@@ -84,7 +83,7 @@ def _figure(capability: str, group: Sequence[Finished], column: Column, axis: st
         if axis == "method":
             place = one.case.name or one.case.method
         elif axis in one.case.varied:
-            place = str(collect.rows([one])[0][axis])
+            place = str(results.rows([one])[0][axis])
         else:
             continue
         value = column.scale * table.figure(one.result["metrics"][column.metric])
@@ -155,42 +154,20 @@ def _times(capability: str, group: Sequence[Finished]) -> Figure:
 
 def _table(capability: str, rows: Sequence[table.Row], wanted: Sequence[Column]) -> Table:
     """Return the means over seeds."""
-    header = ["case", *(c.label for c in wanted)]
-    cells = [
-        [row.label, *(table.number(v, c) for v, c in zip(row.values, wanted, strict=True))]
-        for row in rows
-    ]
-    strong = {(r, c + 1) for r, c in table.best_cells(rows, wanted)}
     caption = (
         "Mean ± half the 95 % interval over seeds (Student's t). Best of each column bold; cases on"
         " different data are not to be ranked by it."
     )
-    return Table(f"All cases: {capability}", header, cells, caption, strong)
+    return means(f"All cases: {capability}", "case", rows, wanted, caption)
 
 
 def _head(found: Sequence[Finished], command: str) -> dict[str, Any]:
     """Return what the page shows around the content."""
-    first = found[0].result
     same = {
         key: value
-        for key, value in first["input"].items()
+        for key, value in found[0].result["input"].items()
         if not isinstance(value, Mapping)
         and all(f.result["input"].get(key) == value for f in found)
     }
-    options = {
-        f.case.method: ", ".join(f"{k} {v}" for k, v in f.result["options"].items()) or "none"
-        for f in reversed(found)
-    }
-    warnings = dict.fromkeys(w for f in found for w in f.result["warnings"])
-    return {
-        **first,
-        "method": "sweep",
-        "warnings": list(warnings),
-        "input": {**same, "runs": len(found)},
-        "options": dict(reversed(options.items())),
-        "command": command,
-        "plugin": "kdst sweep",
-        "plugin_version": __version__,
-        "seed": ", ".join(map(str, sorted({f.case.seed for f in found}))),
-        "seconds": sum(f.result["seconds"] for f in found),
-    }
+    options = {f.case.method: options_of(f) for f in reversed(found)}
+    return heading(found, command, "sweep", "sweep", same, dict(reversed(options.items())))
