@@ -37,6 +37,11 @@ GROUPS = ("benches", "commands", "executors", "observers", "tools")
 """Groups of entry points besides those of the capabilities."""
 
 
+def catalogue() -> dict[str, str]:
+    """Return every published name (method, command, executor, observer) with its package."""
+    return {**COMMAND_CATALOGUE, **EXECUTOR_CATALOGUE, **OBSERVER_CATALOGUE, **CATALOGUE}
+
+
 @frozen
 class Plugin:
     """A method as its installed metadata describes it; nothing of it is imported."""

@@ -1,0 +1,60 @@
+"""`kdst repeat RUN`: a finished run once more, and whether its metrics come out the same."""
+
+import platform
+from pathlib import Path
+
+import click
+
+from kdst_core.errors import KdstError
+
+SHOWN = 5
+"""The most differences that are printed."""
+
+
+@click.command(short_help="Carry a finished run out once more and compare the metrics.")
+@click.argument("directory", metavar="RUN", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Directory of the new run, new or empty.  [default: runs/METHOD-TIME]",
+)
+@click.option("--quiet", "-q", is_flag=True, help="Print only the verdict.")
+@click.pass_context
+def command(ctx: click.Context, directory: Path, out: Path | None, quiet: bool) -> None:
+    """Carry RUN out once more, by its configuration and seed, and compare the metrics.
+
+    Versions that differ from those of the run are said. Exit code 0: all metrics are the same to the
+    last digit. 1: some are not; the first ones are named. Times and memory are not compared. Relative
+    paths in the run's options are taken from the current directory.
+    """
+    from kdst_core import api, registry
+    from kdst_core.options import from_toml
+    from kdst_core.progress import Mode
+    from kdst_core.rundir import CONFIG
+    from kdst_environments import repeating
+
+    before = api.load_result(directory)
+    repeating.refuse_live(before.data)
+    if not (directory / CONFIG).is_file():
+        raise KdstError(f"{directory} has no {CONFIG}, so it is not known how it was made")
+    for line in repeating.other_versions(repeating.recorded(directory), platform.python_version()):
+        click.secho(f"Warning: {line}", fg="yellow", err=True)
+    chosen = api.command(f"{before.data['plugin']}/{before.data['method']}")
+    others = [p.name for p in registry.discover() if p.name != chosen.method.name]
+    given = from_toml(directory / CONFIG, chosen.items, others)  # before any variable of today
+    show: Mode = "quiet" if quiet else "auto"
+    now = api.execute(chosen, given, {}, out=out, resume=False, config=None, show=show)
+    different = list(repeating.compared(before.metrics, now.metrics))
+    for difference in different[:SHOWN]:
+        click.echo(str(difference))
+    if len(different) > SHOWN:
+        click.echo(f"and {len(different) - SHOWN} more")
+    click.echo(f"{now.directory}: {_verdict(len(different), len(before.metrics))}")
+    ctx.exit(1 if different else 0)
+
+
+def _verdict(different: int, total: int) -> str:
+    """Return the last line."""
+    if different:
+        return f"{different} of {total} metrics are not the same"
+    return "every metric is the same"

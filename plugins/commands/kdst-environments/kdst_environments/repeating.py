@@ -1,0 +1,98 @@
+"""A finished run once more: what differs in the environment, and which metrics are not the same."""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from kdst_core.errors import KdstError
+
+TIMED = re.compile(r"seconds|per_second|cost_x_|memory|cpu_")
+"""Metrics of time and memory, which no two runs have in common."""
+LIVE = re.compile(r"<[\w.]+( [0-9a-f]{12})?>")
+"""A live object as a configuration names it."""
+ENVIRONMENT = "env.json"
+
+
+@frozen
+class Difference:
+    """A metric that is not the same in two runs."""
+
+    name: str
+    before: float | None
+    now: float | None
+
+    def __str__(self) -> str:
+        return f"{self.name}: {_shown(self.before)} before, {_shown(self.now)} now"
+
+
+def _shown(value: float | None) -> str:
+    """Return a metric as a person reads it, with all its digits."""
+    return "none" if value is None else repr(value)
+
+
+def refuse_live(result: Mapping[str, Any]) -> None:
+    """Raise KdstError for a run that was given objects from Python: they are not on disk."""
+    for name, value in result["input"].items():
+        if isinstance(value, str) and LIVE.fullmatch(value):
+            raise KdstError(
+                f"this run was given --{name.replace('_', '-')} as an object from Python ({value}).\n"
+                "It cannot be repeated from its directory; call kdst_core.run with the object again"
+            )
+
+
+def recorded(directory: Path) -> dict[str, str]:
+    """Return the versions that a run recorded, package to version; empty where it recorded none.
+
+    KdstError where its `env.json` is no such record.
+    """
+    path = directory / ENVIRONMENT
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        packages = dict(found["packages"])
+        python = str(found["python"])
+    except (ValueError, KeyError, TypeError, OSError) as e:
+        raise KdstError(f"{path} is no record of an environment ({type(e).__name__})") from e
+    return {"python": python, **{str(k): str(v) for k, v in packages.items()}}
+
+
+def other_versions(before: Mapping[str, str], python: str) -> list[str]:
+    """Return a line for each package that is here in another version than a run recorded, or is not."""
+    lines = []
+    for name, was in before.items():
+        now = python if name == "python" else _version(name)
+        if now != was:
+            lines.append(f"{name} {was} then, {now or 'not installed'} now")
+    return lines
+
+
+def _version(name: str) -> str:
+    """Return an installed version, empty where there is none."""
+    try:
+        return version(name)
+    except (PackageNotFoundError, ValueError):
+        return ""
+
+
+def compared(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Difference]:
+    """Yield the metrics that are not the same to the last digit, those of time and memory left out."""
+    for name in sorted({*before, *now}):
+        if TIMED.search(name):
+            continue
+        old, new = before.get(name), now.get(name)
+        if not _same(old, new) or (name in before) != (name in now):
+            yield Difference(name, old, new)
+
+
+def _same(a: float | None, b: float | None) -> bool:
+    """Return whether two metrics are equal; what is none in both is."""
+    if a is None or b is None:
+        return a is b
+    return a == b or (math.isnan(a) and math.isnan(b))
