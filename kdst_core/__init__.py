@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from kdst_core.contracts import Description
     from kdst_core.errors import KdstError
     from kdst_core.options import option
-    from kdst_core.plugins.hookspecs import hookimpl
+    from kdst_core.plugins.hookspecs import hookimpl, hookspec
     from kdst_core.runs.execute import run
     from kdst_core.runs.result import Result
 
@@ -22,12 +22,23 @@ _HOMES = {
     "KdstError": "kdst_core.errors",
     "Result": "kdst_core.runs.result",
     "hookimpl": "kdst_core.plugins.hookspecs",
+    "hookspec": "kdst_core.plugins.hookspecs",
     "load": "kdst_core.bench.library",
     "option": "kdst_core.options",
     "run": "kdst_core.runs.execute",
 }
 
-__all__ = ["Description", "KdstError", "Result", "__version__", "hookimpl", "load", "option", "run"]
+__all__ = [
+    "Description",
+    "KdstError",
+    "Result",
+    "__version__",
+    "hookimpl",
+    "hookspec",
+    "load",
+    "option",
+    "run",
+]
 
 
 def __getattr__(name: str) -> Any:

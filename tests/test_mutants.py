@@ -14,6 +14,7 @@ import pytest
 from kdst_authors import probe
 from kdst_authors.testing import checks, run_check, verdicts
 from kdst_core.plugins import registry
+from kdst_core.plugins.capabilities import OWN
 from tests import packages
 from tests.cheats import CHEATS
 from tests.mutants import MUTANTS, Mutant
@@ -22,10 +23,7 @@ QUICK = ("adapt", "reconstruct")
 """Capabilities whose small runs load no model."""
 EVERY_CAPABILITY = pytest.mark.parametrize(
     "capability",
-    [
-        pytest.param(c, marks=[] if c in QUICK else [pytest.mark.slow])
-        for c in registry.CAPABILITIES
-    ],
+    [pytest.param(c, marks=[] if c in QUICK else [pytest.mark.slow]) for c in OWN],
 )
 
 

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from kdst_core.cli.plugins import command
 from kdst_core.plugins import registry
+from kdst_core.plugins.capabilities import OWN
 from kdst_core.plugins.catalogue import published
 from tests.fakes import GOOD, install, kdst
 
@@ -101,7 +102,7 @@ def test_every_method_of_the_repository_is_in_the_catalogue() -> None:
     projects = Path(__file__).parent.parent.glob("plugins/*/*/pyproject.toml")
     for project in (tomllib.loads(p.read_text())["project"] for p in projects):
         groups = project.get("entry-points", {})
-        for group in (f"kdst.{c}" for c in registry.CAPABILITIES):
+        for group in (f"kdst.{c}" for c in OWN):
             for name in groups.get(group, {}):
                 assert published("methods").get(name) == project["name"]
 

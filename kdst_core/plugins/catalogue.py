@@ -13,6 +13,12 @@ def published(kind: Kind) -> Mapping[str, str]:
     return _read()[kind]
 
 
+def packages_by_name() -> Mapping[str, str]:
+    """Return every published name, whatever its kind, and the package of each; methods come first."""
+    tables = reversed(list(_read().values()))
+    return {name: package for table in tables for name, package in table.items()}
+
+
 @cache
 def _read() -> Mapping[str, Mapping[str, str]]:
     """Return the catalogue, read once and only where something is missing or is listed."""

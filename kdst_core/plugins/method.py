@@ -12,6 +12,7 @@ from kdst_core.bench.sealed import closed, loading
 from kdst_core.contracts import Description, Listener
 from kdst_core.errors import KdstError, MethodError, did_you_mean, typed_line
 from kdst_core.plugins import hookspecs, registry
+from kdst_core.plugins.capabilities import OWN, specification
 from kdst_core.plugins.harmless import harmless
 from kdst_core.plugins.left import Threads
 from kdst_core.plugins.registry import Plugin
@@ -120,6 +121,8 @@ def _load(plugin: Plugin) -> Method:
     """Import a plugin and hold it to the hook specifications."""
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
+    if (specified := specification(plugin.capability)) is not None:
+        manager.add_hookspecs(specified)
     for name, module in registry.observers():
         _register(manager, module, name)
     with suppress(KdstError):
@@ -164,7 +167,7 @@ def _unknown_hook(
     plugin: Plugin, manager: pluggy.PluginManager, error: pluggy.PluginValidationError
 ) -> str:
     """Name the hook that does not exist, and the one that was probably meant."""
-    known = {"describe", "load_scene", "observe", *registry.CAPABILITIES}
+    known = {"describe", "load_scene", "observe", *OWN, plugin.capability}
     unknown = [n for n in vars(manager.hook) if not n.startswith("_") and n not in known]
     name = unknown[0] if unknown else str(error)
     owner = error.plugin if isinstance(error.plugin, str) else plugin.qualified

@@ -12,6 +12,7 @@ from attrs import evolve, field, frozen
 from kdst_core import __version__
 from kdst_core.errors import KdstError, did_you_mean, typed_line
 from kdst_core.plugins import survival
+from kdst_core.plugins.capabilities import GROUPS, OWN, added
 from kdst_core.plugins.catalogue import published
 from kdst_core.plugins.entries import COMMANDS, docstring_line
 from kdst_core.plugins.entries import find_source as find_source
@@ -32,14 +33,6 @@ GROUP = "kdst."
 BENCHES = "kdst.benches"
 OBSERVERS = "kdst.observers"
 EXECUTORS = "kdst.executors"
-CAPABILITIES = ("adapt", "reconstruct", "edit", "augment_with_tools", "invert")
-GROUPS = ("benches", "commands", "executors", "observers", "tools")
-"""Groups of entry points besides those of the capabilities."""
-
-
-def catalogue() -> dict[str, str]:
-    """Return every published name (method, command, executor, observer) with its package."""
-    return {**COMMAND_CATALOGUE, **EXECUTOR_CATALOGUE, **OBSERVER_CATALOGUE, **CATALOGUE}
 
 
 @frozen
@@ -70,25 +63,28 @@ def discover(*, disabled_too: bool = False) -> list[Plugin]:
 def survey(*, disabled_too: bool = False) -> tuple[list[Plugin], list[str]]:
     """Return what `discover` does, and a line for each package whose entry points are not read."""
     known, unread, found = packages(), [], []
+    entries: list[tuple[Package, EntryPoint, str]] = []
     for package in known.values():
         try:
-            for entry, fault in package.entries():
-                if entry.group.removeprefix(GROUP) in CAPABILITIES:
-                    found.append(_plugin(entry, fault, package, known))
-                elif hint := _misspelt(entry.group.removeprefix(GROUP)):
-                    unread.append(f"{package.name}: kdst reads no group [{entry.group}].{hint}")
+            entries += [(package, entry, fault) for entry, fault in package.entries()]
         except OSError as e:
             unread.append(why(package, e))
+    capabilities = (*OWN, *added(entry for _, entry, fault in entries if not fault))
+    for package, entry, fault in entries:
+        if (group := entry.group.removeprefix(GROUP)) in capabilities:
+            found.append(_plugin(entry, fault, package, known))
+        elif hint := _misspelt(group, capabilities):
+            unread.append(f"{package.name}: kdst reads no group [{entry.group}].{hint}")
     chosen = _once(p for p in found if disabled_too or _enabled(p))
-    found = sorted(chosen, key=_order)
+    found = sorted(chosen, key=lambda p: (capabilities.index(p.capability), p.name, p.package))
     owners = Counter(p.name for p in found)
     plugins = [_with_duplicates(p, found) if owners[p.name] > 1 else p for p in found]
     return plugins, list(dict.fromkeys(unread))
 
 
-def _misspelt(group: str) -> str:
+def _misspelt(group: str, capabilities: Iterable[str]) -> str:
     """Return which group was probably meant by one that kdst does not know, '' where none is near."""
-    return "" if group in GROUPS else did_you_mean(group, (*CAPABILITIES, *GROUPS))
+    return "" if group in GROUPS else did_you_mean(group, (*capabilities, *GROUPS))
 
 
 def _once(found: Iterable[Plugin]) -> list[Plugin]:
@@ -110,11 +106,6 @@ def available(plugins: list[Plugin] | None = None) -> dict[str, str]:
     return {
         name: package for name, package in published("methods").items() if name not in installed
     }
-
-
-def _order(plugin: Plugin) -> tuple[int, str, str]:
-    """Sort by capability, then by name."""
-    return CAPABILITIES.index(plugin.capability), plugin.name, plugin.package
 
 
 def _plugin(entry: EntryPoint, fault: str, package: Package, known: dict[str, Package]) -> Plugin:
@@ -226,14 +217,18 @@ def _imported(entry: EntryPoint) -> Any:
 
 
 def bench_package(capability: str) -> str:
-    """Return the package that holds the bench of a capability."""
+    """Return the package that holds the bench of a capability; of an added one that which brings it."""
+    if capability not in OWN:
+        owners = [e.dist.name for e in entry_points(BENCHES, capability) if e.dist]
+        return owners[0] if owners else ""
     return f"kdst-{capability.removeprefix('augment_with_')}"
 
 
 def load_bench(capability: str) -> Any:
     """Return the bench of a capability: the object its entry point names."""
     package = bench_package(capability)
-    missing = f"no bench for {capability!r} is installed.\nInstall it: pip install {package}"
+    missing = f"no bench for {capability!r} is installed."
+    missing += f"\nInstall it: pip install {package}" if package else ""
     return _load_only(BENCHES, capability, f"the bench for {capability!r}", missing, package)
 
 

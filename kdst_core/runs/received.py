@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kdst_core.errors import KdstError, typed_line
-from kdst_core.plugins.registry import CAPABILITIES
+from kdst_core.plugins.capabilities import is_capability
 from kdst_core.regular import regular
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -150,7 +150,7 @@ def _text(value: Any) -> bool:
 
 SCHEMA: dict[str, tuple[Test, str]] = {
     "method": (_named, "a name"),
-    "capability": (lambda v: v in CAPABILITIES, f"one of {', '.join(CAPABILITIES)}"),
+    "capability": (is_capability, "a capability that is known here"),
     "plugin": (_named, "a name"),
     "plugin_version": (_version, "a version"),
     "core_version": (_version, "a version"),

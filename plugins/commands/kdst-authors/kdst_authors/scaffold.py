@@ -16,6 +16,7 @@ from attrs import frozen
 from kdst_core import __version__
 from kdst_core.errors import KdstError, did_you_mean
 from kdst_core.plugins import registry
+from kdst_core.plugins.capabilities import capabilities, specification
 from kdst_core.plugins.catalogue import published
 
 LICENCES = ("Apache-2.0", "MIT", "BSD-3-Clause")
@@ -96,11 +97,10 @@ def plan(
     capability: str, name: str, path: Path, licence: str, author: str = "", summary: str = ""
 ) -> Plan:
     """Check what is asked for; KdstError that says which name, licence or folder will not do."""
-    if capability not in registry.CAPABILITIES:
-        hint = did_you_mean(capability, registry.CAPABILITIES)
-        raise KdstError(
-            f"no capability {capability!r}.{hint or ' Known: ' + ', '.join(registry.CAPABILITIES)}"
-        )
+    known = capabilities()
+    if capability not in known:
+        hint = did_you_mean(capability, known)
+        raise KdstError(f"no capability {capability!r}.{hint or ' Known: ' + ', '.join(known)}")
     _check_name(name)
     if not path.is_dir():
         raise KdstError(f"{path} is not a folder; --path takes the folder to create the package in")
@@ -114,7 +114,19 @@ def plan(
         raise KdstError(
             f"--summary has {len(summary)} characters; at most {LONGEST_SUMMARY} fit a line"
         )
-    return Plan(capability, name, folder, licence, author, summary or SUMMARIES[capability])
+    return Plan(capability, name, folder, licence, author, summary or _summary(capability))
+
+
+def _summary(capability: str) -> str:
+    """Return what the method does that a package begins with; KdstError where a capability brings none."""
+    specified = specification(capability)
+    if specified is None:
+        return SUMMARIES[capability]
+    if not hasattr(specified, "TEMPLATES"):
+        raise KdstError(
+            f"{specified.__name__} brings no templates, so kdst new cannot begin a method"
+        )
+    return getattr(specified, "SUMMARY", f"A method of {capability}.")
 
 
 def _check_name(name: str) -> None:
@@ -128,8 +140,9 @@ def _check_name(name: str) -> None:
         )
     if keyword.iskeyword(name) or keyword.issoftkeyword(name):
         raise KdstError(f"{name!r} is a word of Python; choose another name")
-    benches = {registry.bench_package(c).removeprefix("kdst-") for c in registry.CAPABILITIES}
-    if name in RESERVED | benches | set(registry.CAPABILITIES):
+    known = capabilities()
+    benches = {registry.bench_package(c).removeprefix("kdst-") for c in known}
+    if name in RESERVED | benches | set(known):
         raise KdstError(f"{name!r} is reserved by kdst; choose another name")
     _check_free(name)
 
@@ -167,10 +180,15 @@ def _render(template: str, chosen: Plan) -> str:
     """Return the text of a file; without a template it is empty."""
     if not template:
         return ""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, PrefixLoader, StrictUndefined
 
+    loaders: list[Any] = [PackageLoader("kdst_authors")]
+    if (specified := specification(chosen.capability)) is not None:
+        package = specified.__name__.partition(".")[0]
+        brought = PackageLoader(package, specified.TEMPLATES)
+        loaders.append(PrefixLoader({chosen.capability: brought}))
     environment = Environment(
-        loader=PackageLoader("kdst_authors"),
+        loader=ChoiceLoader(loaders),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

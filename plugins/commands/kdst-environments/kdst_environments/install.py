@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from kdst_core import registry
 from kdst_core.errors import KdstError
+from kdst_core.plugins.catalogue import packages_by_name, published
 from kdst_environments import installing
 
 
@@ -38,8 +38,8 @@ def command(
     """
     if not names and not places:
         raise KdstError("nothing to install; what there is: kdst plugins --available")
-    catalogue = registry.catalogue()
-    packages = [*installing.packages_of(names, catalogue), *map(installing.local, places)]
+    named = installing.packages_of(names, packages_by_name())
+    packages = [*named, *map(installing.local, places)]
     tool = installing.installer()
     words = tool.command(packages, wheels.resolve() if wheels else None)
     click.echo(shlex.join(words))
@@ -51,7 +51,7 @@ def command(
     if not yes:
         _ask()
     installing.carry_out(words)
-    methods = [n for n in names if n in registry.CATALOGUE]
+    methods = [n for n in names if n in published("methods")]
     click.echo(f"Try it: kdst run {methods[0]}" if methods else "Installed: kdst plugins")
 
 

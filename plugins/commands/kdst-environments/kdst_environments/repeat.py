@@ -27,23 +27,26 @@ def command(ctx: click.Context, directory: Path, out: Path | None, quiet: bool) 
     last digit. 1: some are not; the first ones are named. Times and memory are not compared. Relative
     paths in the run's options are taken from the current directory.
     """
-    from kdst_core import api, registry
     from kdst_core.options import from_toml
+    from kdst_core.plugins import registry
     from kdst_core.progress import Mode
-    from kdst_core.rundir import CONFIG
+    from kdst_core.runs import execute
+    from kdst_core.runs.result import load_result
+    from kdst_core.runs.rundir import CONFIG
+    from kdst_core.runs.setup import setup_of
     from kdst_environments import repeating
 
-    before = api.load_result(directory)
+    before = load_result(directory)
     repeating.refuse_live(before.data)
     if not (directory / CONFIG).is_file():
         raise KdstError(f"{directory} has no {CONFIG}, so it is not known how it was made")
     for line in repeating.other_versions(repeating.recorded(directory), platform.python_version()):
         click.secho(f"Warning: {line}", fg="yellow", err=True)
-    chosen = api.command(f"{before.data['plugin']}/{before.data['method']}")
+    chosen = setup_of(f"{before.data['plugin']}/{before.data['method']}")
     others = [p.name for p in registry.discover() if p.name != chosen.method.name]
     given = from_toml(directory / CONFIG, chosen.items, others)  # before any variable of today
     show: Mode = "quiet" if quiet else "auto"
-    now = api.execute(chosen, given, {}, out=out, resume=False, config=None, show=show)
+    now = execute.execute(chosen, given, {}, out=out, resume=False, config=None, show=show)
     different = list(repeating.compared(before.metrics, now.metrics))
     for difference in different[:SHOWN]:
         click.echo(str(difference))

@@ -5,11 +5,11 @@ from pathlib import Path
 import click
 
 from kdst_authors import scaffold
-from kdst_core.plugins import registry
+from kdst_core.plugins.capabilities import capabilities
 
 
 @click.command(short_help="Begin a method: a complete package that runs and passes its tests.")
-@click.argument("capability", type=click.Choice(registry.CAPABILITIES))
+@click.argument("capability", type=click.Choice(capabilities()))
 @click.argument("name")
 @click.option(
     "--path",

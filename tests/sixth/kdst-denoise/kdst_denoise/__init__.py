@@ -1,0 +1,1 @@
+"""A sixth capability: noise taken from a signal."""
