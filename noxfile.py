@@ -353,7 +353,9 @@ def distributions(session: nox.Session) -> None:
         words = ("--no-isolation", "-o", str(dist), folder)
         session.run("python", "-m", "build", *words, silent=True)
     session.run("twine", "check", "--strict", *map(str, sorted(dist.glob("kdst*"))))
-    session.run("check-wheel-contents", "--ignore", "W002", *map(str, sorted(dist.glob("*.whl"))))
+    session.run(
+        "check-wheel-contents", "--ignore", "W002", *map(str, sorted(dist.glob("kdst_*.whl")))
+    )
     session.run("python", ".ci/release.py", "sums", str(dist))
     for wheel in sorted(dist.glob("*.whl")):
         session.log(f"{wheel.stat().st_size / 1e6:6.2f} MB  {wheel.name}")
@@ -366,7 +368,7 @@ def release(session: nox.Session) -> None:
     if not (wheels / "SHA256SUMS").is_file():
         session.error("nothing is built; first: nox -s distributions")
     lay(session)
-    from_wheels(session, wheels, *(name_of(n) for n in ("kdst-core", *PLUGINS)))
+    from_wheels(session, wheels, "kdst[all]")
     place = Path(session.create_tmp()).resolve()
     shutil.rmtree(place / "runs", ignore_errors=True)
     session.chdir(place)

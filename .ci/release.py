@@ -11,7 +11,7 @@ import re
 import sys
 from pathlib import Path
 
-OWN = r'("kdst-[a-z0-9-]+(?:\[[a-z0-9,-]+\])?)>=[\d.]+,<[\d.]+"'
+OWN = r'("kdst(?:-[a-z0-9-]+)?(?:\[[a-z0-9,-]+\])?)>=[\d.]+,<[\d.]+"'
 """A requirement of another distribution of the project, with its range."""
 
 
