@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kdst_3dgs.projection import DEPTH, KAPPA, MX, MY, RY, YR, A, C, L
+from kdst_3dgs.layout import DEPTH, KAPPA, MX, MY, RY, YR, A, C, L
 from kdst_3dgs.simd import LANES, inlined, kernel
 
 TILE_WIDTH = LANES

@@ -12,7 +12,7 @@ import numpy as np
 
 from kdst_3dgs import constants
 from kdst_3dgs.binning import TILE_HEIGHT, TILE_WIDTH
-from kdst_3dgs.projection import BLUE, DEPTH, GREEN, KAPPA, MX, MY, RED, WIDTH, A, C, L
+from kdst_3dgs.layout import BLUE, DEPTH, GREEN, KAPPA, MX, MY, RED, WIDTH, A, C, L
 from kdst_3dgs.simd import (
     LANES,
     absolute,
@@ -200,7 +200,7 @@ def composite_backward(  # type: ignore[no-untyped-def]
     d_depth,
     slots,
 ):
-    """Write the gradients of each tile entry (columns of projection.py) to its row of `slots`."""
+    """Write the gradients of each tile entry (columns of layout.py) to its row of `slots`."""
     tiles_x = (width + TILE_WIDTH - 1) // TILE_WIDTH
     zero, one = np.float32(0), np.float32(1)
     with_depth = len(d_depth) > 0

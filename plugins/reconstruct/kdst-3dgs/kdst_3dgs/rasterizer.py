@@ -10,6 +10,7 @@ from torch import Tensor
 
 from kdst_3dgs import binning, compositing, projection
 from kdst_3dgs.constants import CLAMP_MARGIN, FAR, NEAR
+from kdst_3dgs.layout import RX, RY, WIDTH
 from kdst_3dgs.parallel import available_threads, compiling, split_work
 from kdst_3dgs.simd import LANES, kept_on_disk
 
@@ -17,7 +18,7 @@ from kdst_3dgs.simd import LANES, kept_on_disk
 class _Call(NamedTuple):
     """What one call of `rasterize` fixes besides the Gaussians."""
 
-    camera: Any  # (27,) float32, layout in projection.py
+    camera: Any  # (27,) float32, layout in layout.py
     width: int
     height: int
     background: Any  # (3,) float32
@@ -64,7 +65,7 @@ def camera_vector(viewmat: Tensor, K: Tensor, width: int, height: int, near: flo
 def project_and_bin(parameters: list[Any], call: _Call) -> _Tables:
     """Project every Gaussian, sort the visible ones by depth and hand them to tiles."""
     count = len(parameters[0])
-    splats = np.empty((count, projection.WIDTH), np.float32)
+    splats = np.empty((count, WIDTH), np.float32)
     visible = np.empty(count, np.bool_)
     shared = (*parameters, call.coefficients, call.camera, call.antialiased, splats, visible)
     split_work(projection.project_forward, _blocks(count), call.threads, *shared)
@@ -110,7 +111,7 @@ class _Rasterize(torch.autograd.Function):
     def backward(ctx: Any, *d_images: Tensor) -> Any:
         *parameters, left_over, stopped = ctx.saved_tensors
         tables, call, means2d = ctx.tables, ctx.call, ctx.means2d
-        slots = np.empty((len(tables.entries), projection.WIDTH), np.float32)
+        slots = np.empty((len(tables.entries), WIDTH), np.float32)
         images = _arrays((left_over, stopped, *d_images))
         shared = (call.width, call.height, tables.starts, tables.entries, tables.splats)
         split_work(
@@ -203,7 +204,7 @@ def rasterize(
 def _describe(tables: _Tables, means2d: Tensor) -> dict[str, Any]:
     """What density control reads: positions, extents and visibility on the screen."""
     visible = tables.visible
-    centres, extents = tables.splats[:, :2], tables.splats[:, projection.RX : projection.RY + 1]
+    centres, extents = tables.splats[:, :2], tables.splats[:, RX : RY + 1]
     shown = visible[:, None]
     means2d.data[0] = torch.from_numpy(np.where(shown, centres, 0))
     radii = np.ceil(np.minimum(np.where(shown, extents, 0), 1e6)).astype(np.int32)
