@@ -1,4 +1,4 @@
-"""What a method leaves running: threads, workers of pools that still work, and processes."""
+"""Threads that a method leaves at work: its own, and workers of pools that are not done."""
 
 import _thread
 import math
@@ -7,14 +7,11 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kdst_core.plugins.process_state import is_kdst
 
-HELPERS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver", "compile_worker")
-"""Words in the command lines of processes that libraries keep."""
 PATIENCE = 1.0
 """Seconds in which threads may end, and workers of pools their work."""
 POOLS = "concurrent.futures.thread"
@@ -22,21 +19,7 @@ SOONEST, LATEST = 0.0005, 0.02
 """Seconds between looks at what runs, of which each is twice the one before."""
 
 
-def running() -> dict[Any, str]:
-    """Return threads and child processes that are alive, with words that name them.
-
-    Those that libraries keep are left out, and the pools of kdst's own benches.
-    """
-    waiting = _waiting()
-    found: dict[Any, str] = {
-        thread.ident: f"the thread {thread.name}"
-        for thread in threading.enumerate()
-        if not _of_library(thread) and not (thread.name.startswith("kdst-") and thread in waiting)
-    }
-    return found | dict(_children())
-
-
-def _of_library(thread: threading.Thread) -> bool:
+def of_library(thread: threading.Thread) -> bool:
     """Return whether a thread is one that a library keeps."""
     target = getattr(thread, "_target", None)
     of = f"{type(thread).__module__} {getattr(target, '__module__', '')}"
@@ -53,7 +36,7 @@ def _of_pool(thread: threading.Thread) -> bool:
     return getattr(getattr(thread, "_target", None), "__module__", "") == POOLS
 
 
-def _waiting() -> set[threading.Thread]:
+def waiting() -> set[threading.Thread]:
     """Return the workers of pools that have nothing to do, all looked at in one moment.
 
     The frame of each is that of the pool's loop and no other, no work lies in the pool's queue, and none
@@ -84,18 +67,6 @@ def _idle(pool: Any) -> float:
     return idle
 
 
-def _children() -> Iterator[tuple[str, str]]:
-    """Yield the child processes of this one, where the system shows them (Linux)."""
-    for file in Path("/proc/self/task").glob("*/children"):
-        for pid in file.read_text().split():
-            try:
-                command = Path("/proc", pid, "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except (OSError, UnicodeDecodeError):
-                continue
-            if command.strip() and not any(word in command for word in HELPERS):
-                yield f"process {pid}", f"the process {command.strip()[:60]}"
-
-
 class Threads:
     """The threads before a call, to be asked after it which of its own still work, or what else watches.
 
@@ -106,7 +77,7 @@ class Threads:
     def __init__(self) -> None:
         self.before = threading.enumerate()
         self.count = _thread._count()
-        self.working = set(self.before) - _waiting()
+        self.working = set(self.before) - waiting()
         self.watching = watching()
 
     def left(self) -> list[str]:
@@ -115,13 +86,13 @@ class Threads:
             return seen
         if _thread._count() <= self.count and not any(map(_of_pool, threading.enumerate())):
             return []
-        return _once_quiet(self._left)
+        return once_quiet(self._left)
 
     def _left(self) -> list[str]:
         """Return what works now and did not before, also threads that `threading` does not know."""
-        waiting, now = _waiting(), threading.enumerate()
-        fresh = [t for t in now if t not in self.working and t not in waiting]
-        left = [f"the thread {t.name}" for t in fresh if not _of_library(t)]
+        idle, now = waiting(), threading.enumerate()
+        fresh = [t for t in now if t not in self.working and t not in idle]
+        left = [f"the thread {t.name}" for t in fresh if not of_library(t)]
         if _thread._count() > self.count + len([t for t in now if t not in self.before]):
             left.append("a thread without a name")
         return left
@@ -142,12 +113,7 @@ def watching() -> dict[str, Any]:
     return found
 
 
-def left_running(before: Mapping[Any, str]) -> list[str]:
-    """Return what runs now and did not before, once it had a second to end."""
-    return _once_quiet(lambda: [name for key, name in running().items() if key not in before])
-
-
-def _once_quiet(look: Callable[[], Sequence[str]]) -> list[str]:
+def once_quiet(look: Callable[[], Sequence[str]]) -> list[str]:
     """Look until nothing is found or patience is at an end; return what was found last."""
     end, pause = time.monotonic() + PATIENCE, SOONEST
     while True:

@@ -18,9 +18,10 @@ from typing import Any
 from attrs import asdict, frozen
 
 from kdst_authors import strays
+from kdst_authors.running import left_running, running
+from kdst_authors.settings import settings
 from kdst_core.errors import KdstError, first_line
-from kdst_core.plugins import left, process_state
-from kdst_core.plugins.process_state import settings
+from kdst_core.plugins import process_state
 from kdst_core.runs.rundir import Run
 from kdst_core.runs.setup import Setup, setup_of
 
@@ -120,11 +121,11 @@ def watch(name: str, folder: Path, number: int) -> None:
     places = [folder / name for name in (SCRATCH, *strays.PLACES.values())]
     there = strays.tree(places)
     written, connections, commands = _listen(folder)
-    before, functions, alive = settings(), process_state.functions(), left.running()
+    before, functions, alive = settings(), process_state.functions(), running()
     digests, error = _runs(chosen, folder, SEEDS[number])
     changed = [key for key, value in settings().items() if value != before[key]]
     changed += process_state.replaced(functions)
-    still = left.left_running(alive)
+    still = left_running(alive)
     also = [*strays.differences(there, strays.tree(places)), *commands.changed()]
     stray = [path for path in also if not _of_library(path)]
     written = [*dict.fromkeys([*written, *stray])]
