@@ -1,17 +1,23 @@
 """`result.json` and artifacts to one self-contained HTML page."""
 
 import base64
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdst_core.bench.contract import Bench
 from kdst_core.files import write_atomically
+from kdst_core.plugins.provenance import Installed, from_json
+from kdst_core.regular import regular
 from kdst_core.reports.blocks import ReportContent
-from kdst_core.runs.rundir import REPORT
+from kdst_core.runs.rundir import ENVIRONMENT, REPORT
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+
+LONGEST_RECORD = 1 << 24
+"""Bytes of a record of an environment; those that kdst writes have a few thousand."""
 
 
 def write(result: Mapping[str, Any], directory: Path, bench: Bench) -> Path:
@@ -25,13 +31,34 @@ def render(result: Mapping[str, Any], directory: Path, bench: Bench) -> str:
     """Return the report of a run as HTML."""
     method, called = result["method"], result["command"].split()[:2]
     eyebrow = f"kdst run {method}" if called[1:] in ([], ["run"]) else " ".join(called)
-    return page(result, bench.report(result, directory), eyebrow, method)
+    return page(result, bench.report(result, directory), eyebrow, method, _installed(directory))
 
 
-def page(result: Mapping[str, Any], content: ReportContent, eyebrow: str, title: str) -> str:
-    """Return a page as HTML; text is escaped, pictures are inline, nothing is fetched."""
+def page(
+    result: Mapping[str, Any],
+    content: ReportContent,
+    eyebrow: str,
+    title: str,
+    installed: Mapping[str, Installed] | None = None,
+) -> str:
+    """Return a page as HTML; text is escaped, pictures are inline, nothing is fetched.
+
+    installed: what was there when the run began, package by package.
+    """
     template = environment().get_template("report.html")
-    return template.render(result=result, content=content, eyebrow=eyebrow, title=title)
+    return template.render(
+        result=result, content=content, eyebrow=eyebrow, title=title, installed=installed or {}
+    )
+
+
+def _installed(directory: Path) -> dict[str, Installed]:
+    """Return what a run recorded as installed; nothing where it recorded none that can be read."""
+    path = directory / ENVIRONMENT
+    try:
+        recorded = json.loads(b"{}" if path.is_symlink() else regular(path, LONGEST_RECORD))
+        return from_json(recorded["installed"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return {}
 
 
 def environment() -> "Environment":

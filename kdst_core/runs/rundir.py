@@ -36,6 +36,7 @@ from kdst_core.runs.checkpoints import STEM, Checkpoints, unreadable
 from kdst_core.runs.codecs import Codec, JsonCodec
 
 RESULT, CONFIG, EVENTS, REPORT = "result.json", "config.toml", "events.jsonl", "report.html"
+ENVIRONMENT = "env.json"
 
 
 def slug(name: str) -> str:
@@ -190,20 +191,23 @@ class Run:
         return any(self._higher(name, *values) for name, values in changes)
 
     def write_environment(self, packages: list[str]) -> None:
-        """Record versions, platform, command line and kdst's variables in `env.json`."""
+        """Record versions, what is installed, platform, command line and kdst's variables in `env.json`."""
+        from kdst_core.plugins import provenance
+
         environment = {
             "command": sys.argv,
             "python": platform.python_version(),
             "platform": platform.platform(),
             "cpus": os.cpu_count(),
             "packages": {name: _version(name) for name in packages},
+            "installed": provenance.as_json(provenance.installed()),
             "variables": {
                 k: v
                 for k, v in sorted(os.environ.items())
                 if k.startswith("KDST_") and k != AT_WORK
             },
         }
-        write_atomically(self.dir / "env.json", json.dumps(environment, indent=2) + "\n")
+        write_atomically(self.dir / ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
 
     def progress(self, total: int, label: str) -> AbstractContextManager[Advance]:
         """Show progress over `total` steps."""

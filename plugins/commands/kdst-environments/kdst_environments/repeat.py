@@ -40,9 +40,11 @@ def command(ctx: click.Context, directory: Path, out: Path | None, quiet: bool) 
     repeating.refuse_live(before.data)
     if not (directory / CONFIG).is_file():
         raise KdstError(f"{directory} has no {CONFIG}, so it is not known how it was made")
-    for line in repeating.other_versions(repeating.recorded(directory), platform.python_version()):
-        click.secho(f"Warning: {line}", fg="yellow", err=True)
+    record = repeating.recorded(directory)
     chosen = setup_of(f"{before.data['plugin']}/{before.data['method']}")
+    used = ("kdst-core", chosen.bench.package, chosen.method.plugin.package)
+    for line in repeating.changes(record, platform.python_version(), used):
+        click.secho(f"Warning: {line}", fg="yellow", err=True)
     others = [p.name for p in registry.discover() if p.name != chosen.method.name]
     given = from_toml(directory / CONFIG, chosen.items, others)  # before any variable of today
     show: Mode = "quiet" if quiet else "auto"

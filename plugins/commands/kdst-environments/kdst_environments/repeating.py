@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,15 @@ from typing import Any
 from attrs import frozen
 
 from kdst_core.errors import KdstError
+from kdst_core.plugins.provenance import Installed, from_json, installed
+from kdst_core.regular import regular
+from kdst_core.reports.report import LONGEST_RECORD
+from kdst_core.runs.rundir import ENVIRONMENT
 
 TIMED = re.compile(r"seconds|per_second|cost_x_|memory|cpu_")
 """Metrics of time and memory, which no two runs have in common."""
 LIVE = re.compile(r"<[\w.]+( [0-9a-f]{12})?>")
 """A live object as a configuration names it."""
-ENVIRONMENT = "env.json"
 
 
 @frozen
@@ -46,30 +49,43 @@ def refuse_live(result: Mapping[str, Any]) -> None:
             )
 
 
-def recorded(directory: Path) -> dict[str, str]:
-    """Return the versions that a run recorded, package to version; empty where it recorded none.
+@frozen
+class Record:
+    """The environment of a run: versions by package, Python's among them, and what was installed."""
 
-    KdstError where its `env.json` is no such record.
-    """
+    versions: Mapping[str, str]
+    installed: Mapping[str, Installed]
+
+
+def recorded(directory: Path) -> Record:
+    """Return the environment that a run recorded; KdstError where its `env.json` is no such record."""
     path = directory / ENVIRONMENT
-    if not path.is_file():
-        return {}
+    if not path.exists():
+        return Record({}, {})
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        packages = dict(found["packages"])
-        python = str(found["python"])
-    except (ValueError, KeyError, TypeError, OSError) as e:
+        found = json.loads(regular(path, LONGEST_RECORD))
+        packages = {str(k): str(v) for k, v in dict(found["packages"]).items()}
+        versions = {"python": str(found["python"]), **packages}
+        return Record(versions, from_json(found.get("installed")))
+    except (ValueError, KeyError, TypeError, OSError, RecursionError) as e:
         raise KdstError(f"{path} is no record of an environment ({type(e).__name__})") from e
-    return {"python": python, **{str(k): str(v) for k, v in packages.items()}}
 
 
-def other_versions(before: Mapping[str, str], python: str) -> list[str]:
-    """Return a line for each package that is here in another version than a run recorded, or is not."""
+def changes(record: Record, python: str, used: Collection[str]) -> list[str]:
+    """Return a line for each version that is another now, and for packages of other files.
+
+    used: the packages that carry the run out; of others the files do not matter.
+    """
     lines = []
-    for name, was in before.items():
+    for name, was in record.versions.items():
         now = python if name == "python" else _version(name)
         if now != was:
             lines.append(f"{name} {was} then, {now or 'not installed'} now")
+    here = installed()
+    for name in sorted(record.installed.keys() & here.keys() & set(used)):
+        then, now_ = record.installed[name], here[name]
+        if then.version == now_.version and then.sha256 != now_.sha256:
+            lines.append(f"{name} {then.version} has other files than then")
     return lines
 
 

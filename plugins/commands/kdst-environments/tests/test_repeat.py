@@ -65,7 +65,12 @@ def test_the_first_metric_that_differs_is_named(again: Path, tmp_path: Path) -> 
 
 def test_other_versions_are_said(again: Path, tmp_path: Path) -> None:
     change(again / "env.json", "packages", torch="1.0", absent_package="2.0")
+    recorded = json.loads((again / "env.json").read_text())["installed"]
+    edited = {**recorded["kdst-adapt"], "sha256": "0" * 16}
+    change(again / "env.json", "installed", **{"kdst-adapt": edited})
     result = repeated(again, tmp_path / "new")
+    assert "kdst-adapt 0.1.0 has other files than then" in result.output
+    assert "kdst-core 0.1.0 has other" not in result.output
     assert "torch 1.0 then, " in result.output
     assert "absent_package 2.0 then, not installed now" in result.output
 
