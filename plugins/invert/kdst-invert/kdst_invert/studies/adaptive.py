@@ -9,9 +9,11 @@ from attrs import frozen
 from torch import Tensor
 
 from kdst_core.contracts import Training
+from kdst_invert.attackers.cells import learned_cells
 from kdst_invert.attackers.filling import Filling, Linear, learned
 from kdst_invert.attackers.rotation import learned_rotation
 from kdst_invert.defences.defence import Defence, mean_length, unit
+from kdst_invert.defences.lossy import Rounding
 from kdst_invert.embedders.batches import embedded
 from kdst_invert.texts import Originals
 
@@ -72,7 +74,12 @@ class Known:
         stored = protected(defence, known, generator, normalised)
         if secret:
             return Undoing(Linear(learned_rotation(known, stored)))
+        fill: Filling
         fill, left = learned(known, stored)
+        if isinstance(defence, Rounding):
+            cells = learned_cells(known, stored, defence, normalised)
+            if cells is not None and cells[1] < left:
+                fill, left = cells
         if defence.name not in COMPARED:
             return Undoing(fill, left)
         return compared(defence, fill, left, generator, normalised)
