@@ -29,7 +29,6 @@ class InvertBench:
         Column("exact.final", "exact, %", 100.0, 1),
         Column("token_f1.final", "token F1", 1.0, 3),
     )
-    """What a list of runs says of one."""
 
     def prepare(self, job: Job) -> "Planned":
         """Load embedder, texts and vectors; no text is embedded before the run has its directory."""
@@ -99,4 +98,3 @@ class InvertBench:
 
 
 bench = InvertBench()
-"""The bench of embedding inversion for kdst."""

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdst_core.bench.artifacts import Artifacts
 from kdst_core.bench.compare import Column, Contender
 from kdst_core.errors import KdstError
 from kdst_core.reports import charts
 from kdst_core.reports.blocks import Figure, Stat
 from kdst_invert.inputs import InvertInputs
-from kdst_invert.measures.labels import read_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -175,7 +175,7 @@ def _steps(contenders: Sequence[Contender], measure: str) -> Figure:
     """Return what was read after each step, of the first seed of every method."""
     with charts.figure(5.4, 3.4) as (fig, axes):
         for number, who in enumerate(contenders):
-            scores = read_json(who.results[0], who.directories[0], "scores.json")
+            scores = Artifacts(who.results[0], who.directories[0]).json("scores.json")
             line = [value for value, _, _ in scores["measures"][measure]]
             colour = charts.SERIES[(number + 1) % len(charts.SERIES)]
             axes.plot(range(len(line)), line, marker="o", ms=4, color=colour, label=who.label)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve, field, frozen
 
 from kdst_core.bench.contract import Job, Outcome
-from kdst_core.bench.device import has_cuda, usable
+from kdst_core.bench.device import choose as choose_device
 from kdst_core.bench.sealed import hidden
 from kdst_core.contracts import Embedder, Training
 from kdst_core.errors import KdstError
@@ -32,7 +32,7 @@ def prepare(job: Job) -> "Planned":
     from kdst_invert.embedders import choose
     from kdst_invert.embedders.function import as_embedder
 
-    device = usable(job.device if job.device != "auto" else "cuda" if has_cuda() else "cpu")
+    device = choose_device(job.device, job.method.description.needs)
     inputs: InvertInputs = job.inputs
     live = job.objects.get("embedder")
     embed = (

@@ -7,7 +7,7 @@ from typing import Any
 from attrs import evolve
 
 from kdst_core.bench.contract import Job
-from kdst_core.bench.device import has_cuda, usable
+from kdst_core.bench.device import choose as choose_device
 from kdst_core.contracts import Embedder
 from kdst_core.errors import KdstError
 from kdst_core.reports.blocks import ReportContent
@@ -35,7 +35,7 @@ class AuditBench(InvertBench):
         from kdst_invert.stores.table import Choice
 
         inputs: AuditInputs = job.inputs
-        device = usable(job.device if job.device != "auto" else "cuda" if has_cuda() else "cpu")
+        device = choose_device(job.device)
         if inputs.data is None:
             raise KdstError("an audit needs a store: kdst audit STORE")
         store = open_store(

@@ -114,7 +114,7 @@ def load_encoder(
     The encoder half of a T5 is used where the model is one. Raises KdstError where nothing there can
     be loaded, or where the model has no pooler and one is asked for.
     """
-    from kdst_invert.embedders.silence import silence_libraries
+    from kdst_core.bench.libraries import silence_libraries
 
     poolings: tuple[Pooling, ...] = (pooling,) if isinstance(pooling, str) else pooling
     with silence_libraries():

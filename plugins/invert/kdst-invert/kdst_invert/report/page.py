@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kdst_core.bench.artifacts import Artifacts
 from kdst_core.reports import charts
 from kdst_core.reports.blocks import Figure, Marked, ReportContent, Span, Stat, Table
 from kdst_invert.measures.confidence import is_guess
-from kdst_invert.measures.labels import LABELS, read_json
+from kdst_invert.measures.labels import LABELS
 from kdst_invert.report.highlight import KEY, marked
 from kdst_invert.report.verdict import knew, sentences
 
@@ -35,8 +36,8 @@ def content(result: Mapping[str, Any], directory: Path) -> ReportContent:
         from kdst_invert.studies.report import study_content
 
         return study_content(result, directory)
-    scores = read_json(result, directory, "scores.json")
-    examples = read_json(result, directory, "examples.json")
+    files = Artifacts(result, directory)
+    scores, examples = files.json("scores.json"), files.json("examples.json")
     metrics = result["metrics"]
     blocks: list[Block] = [verdict(result)]
     blocks.append(texts(examples))

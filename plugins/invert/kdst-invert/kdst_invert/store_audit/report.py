@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kdst_core.bench.artifacts import Artifacts
 from kdst_core.reports import charts
 from kdst_core.reports.blocks import Figure, Marked, ReportContent, Span, Stat, Table
-from kdst_invert.measures.labels import read_json
 from kdst_invert.measures.units import units
 from kdst_invert.store_audit.leakage import LABELS, main
 from kdst_invert.store_audit.sentences import findings, untested
@@ -21,7 +21,7 @@ READ, HIDDEN = "■", "□"
 
 def content(result: Mapping[str, Any], directory: Path) -> ReportContent:
     """Return the content of an audit's report."""
-    table = read_json(result, directory, "audit.json")
+    table = Artifacts(result, directory).json("audit.json")
     subtitle = (
         f"{table['rows']} rows of {table['kind']} with {table['dimension']} numbers each;"
         f" {table['attacked']} of them attacked."

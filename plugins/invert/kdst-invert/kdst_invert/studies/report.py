@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kdst_core.bench.artifacts import Artifacts
 from kdst_core.reports import charts
 from kdst_core.reports.blocks import Figure, Marked, ReportContent, Span, Stat, Table
-from kdst_invert.measures.labels import LABELS, read_json
+from kdst_invert.measures.labels import LABELS
 from kdst_invert.studies.pairs_report import known_pairs
 
 Block = Figure | Table | Marked
@@ -21,7 +22,7 @@ TITLES = {
 def study_content(result: Mapping[str, Any], directory: Path) -> ReportContent:
     """Return the report of a study."""
     study = result["input"]["study"]
-    found = read_json(result, directory, "study.json")
+    found = Artifacts(result, directory).json("study.json")
     given = result["input"]
     subtitle = (
         f"{TITLES[study]}: {found['attacked']} texts behind vectors of {given['embedder_name']}"
