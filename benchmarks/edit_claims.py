@@ -20,19 +20,19 @@ from edit_claims_pnp import structure
 from scipy.stats import spearmanr
 from torch import Tensor
 
+from kdst_core.bench.libraries import silence_libraries
 from kdst_core.contracts import EditRequest
-from kdst_edit import attributes, measures
+from kdst_edit import measures
+from kdst_edit.control.rules import Rule
 from kdst_edit.inversion.invert import invert
 from kdst_edit.inversion.settings import InversionSettings
 from kdst_edit.kit import resets, source_branch
-from kdst_edit.latents import decode
-from kdst_edit.models import load
-from kdst_edit.quiet import quiet
-from kdst_edit.rules import Rule
-from kdst_edit.sampling import Branch, sample
-from kdst_edit.tiny.intervals import Measured, mean, rate
-from kdst_edit.tiny.render import palette, render
-from kdst_edit.tiny.scene import (
+from kdst_edit.models.latents import decode
+from kdst_edit.models.pipelines import load
+from kdst_edit.sampling.sample import Branch, sample
+from kdst_edit.shapes import attributes
+from kdst_edit.shapes.render import palette, render
+from kdst_edit.shapes.scene import (
     BACKGROUNDS,
     COLOURS,
     SHAPES,
@@ -42,9 +42,12 @@ from kdst_edit.tiny.scene import (
     captions,
     sample_scenes,
 )
-from kdst_p2p import P2pOptions
-from kdst_p2p.method import blend_rules, cross_rules, self_rules
+from kdst_p2p import Options
+from kdst_p2p.control import cross_rules
+from kdst_p2p.local_blend import blend_rules
+from kdst_p2p.method import self_rules
 from kdst_p2p.settings import Setting, settings_of
+from recipes.edit.intervals import Measured, mean, rate
 
 TAUS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 WEIGHTS = (-2.0, -1.0, 0.0, 1.0, 2.0)
@@ -124,7 +127,7 @@ def images(
 
 
 def controlled(
-    asked: EditRequest, settings: Sequence[Setting], options: P2pOptions, blended: int
+    asked: EditRequest, settings: Sequence[Setting], options: Options, blended: int
 ) -> list[Rule]:
     """Rules of all settings, LocalBlend for the first `blended` alone."""
     source = asked.source_prompt
@@ -151,7 +154,7 @@ def compare(source: Tensor, edit: Tensor, before: str, after: str) -> Values:
 
 
 def with_and_without(
-    asked: EditRequest, source: str, target: str, options: P2pOptions, shown: Tensor | None = None
+    asked: EditRequest, source: str, target: str, options: Options, shown: Tensor | None = None
 ) -> Values:
     """One edit with LocalBlend, without it, and plain sampling of the target."""
     (setting,) = settings_of(source, [target], options)
@@ -171,7 +174,7 @@ def colour(context: Context, generator: torch.Generator) -> Values:
     parts = draw_prompts(generator)
     target = parts.text(colour=pick(generator, tuple(COLOURS), parts.colour))
     asked = request(context, parts.text(), [target], generator)
-    return with_and_without(asked, parts.text(), target, P2pOptions())
+    return with_and_without(asked, parts.text(), target, Options())
 
 
 def background(context: Context, generator: torch.Generator) -> Values:
@@ -179,7 +182,7 @@ def background(context: Context, generator: torch.Generator) -> Values:
     parts = draw_prompts(generator)
     target = parts.text(background=pick(generator, tuple(BACKGROUNDS), parts.background))
     asked = request(context, parts.text(), [target], generator)
-    options = P2pOptions(subtract=[parts.colour, parts.shape])
+    options = Options(subtract=[parts.colour, parts.shape])
     return with_and_without(asked, parts.text(), target, options)
 
 
@@ -188,14 +191,14 @@ def texture(context: Context, generator: torch.Generator) -> Values:
     parts = draw_prompts(generator)
     target = parts.text(texture=pick(generator, TEXTURES, ""))
     asked = request(context, parts.text(), [target], generator)
-    options = P2pOptions(blend=[parts.shape, parts.colour])
+    options = Options(blend=[parts.shape, parts.colour])
     return with_and_without(asked, parts.text(), target, options)
 
 
 def reweight(context: Context, generator: torch.Generator) -> Values:
     """Weights c of the colour word: how strongly the object has its colour, and its rank in c."""
     parts = draw_prompts(generator)
-    source, options = parts.text(), P2pOptions(tau=["1"], blend=["none"])
+    source, options = parts.text(), Options(tau=["1"], blend=["none"])
     (setting,) = settings_of(source, [source], options)
     settings = [attrs.evolve(setting, weights={parts.colour: c}) for c in WEIGHTS]
     asked = request(context, source, [source], generator)
@@ -218,7 +221,7 @@ def shape(context: Context, generator: torch.Generator) -> Values:
     parts = draw_prompts(generator)
     source = parts.text()
     target = parts.text(shape=pick(generator, SHAPES, parts.shape))
-    options = P2pOptions(blend=["none"])
+    options = Options(blend=["none"])
     (setting,) = settings_of(source, [target], options)
     settings = [
         attrs.evolve(setting, tau={"default_": tau}, self_tau=options.self_tau * tau)
@@ -246,7 +249,7 @@ def real(context: Context, generator: torch.Generator) -> Values:
         source_image=shown,
         latents=path.latents[:1],
     )
-    return with_and_without(asked, source, target, P2pOptions(), shown)
+    return with_and_without(asked, source, target, Options(), shown)
 
 
 def pnp(context: Context, generator: torch.Generator) -> Values:
@@ -315,7 +318,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(argv)
-    with quiet():
+    with silence_libraries("diffusers"):
         context = Context(load(options.model), options.steps, options.guidance)
     table: dict[str, dict[str, Any]] = {}
     for name in options.only.split(","):

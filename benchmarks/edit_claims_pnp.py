@@ -6,16 +6,17 @@ import torch
 from torch import Tensor
 
 from kdst_core.contracts import EditRequest
-from kdst_edit import attributes, measures
+from kdst_edit import measures
 from kdst_edit.inversion.invert import invert
 from kdst_edit.inversion.settings import InversionSettings
 from kdst_edit.kit import resets, source_branch, target_branches
-from kdst_edit.latents import decode
-from kdst_edit.sampling import sample
-from kdst_edit.tiny.render import render
-from kdst_edit.tiny.scene import COLOURS, Mix, captions, sample_scenes
-from kdst_pnp import PnpOptions
-from kdst_pnp.injection import rules
+from kdst_edit.models.latents import decode
+from kdst_edit.sampling.sample import sample
+from kdst_edit.shapes import attributes
+from kdst_edit.shapes.render import render
+from kdst_edit.shapes.scene import COLOURS, Mix, captions, sample_scenes
+from kdst_pnp import Options
+from kdst_pnp.method import rules
 
 GUIDANCE = 7.5
 """As the authors sample."""
@@ -60,7 +61,7 @@ def _request(
 
 def _images(asked: EditRequest) -> Tensor:
     """Images (3, 3, 32, 32): the source, the edit, and the target prompt alone."""
-    used = rules(asked, PnpOptions())
+    used = rules(asked, Options())
     for rule in used:
         rule.branches = (1,)
     latents = sample(

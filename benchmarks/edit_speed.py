@@ -19,15 +19,15 @@ from typing import Any
 
 import torch
 
+from kdst_core.bench.libraries import silence_libraries
 from kdst_core.contracts import EditRequest
+from kdst_edit.control.rules import Rule
 from kdst_edit.kit import attention_of, resets, source_branch, target_branches, word_maps
-from kdst_edit.latents import native_size
-from kdst_edit.layouts import build
-from kdst_edit.models import load
-from kdst_edit.quiet import quiet
-from kdst_edit.rules import Rule
-from kdst_edit.sampling import sample
-from kdst_p2p import P2pOptions
+from kdst_edit.models.latents import native_size
+from kdst_edit.models.layouts import build
+from kdst_edit.models.pipelines import load
+from kdst_edit.sampling.sample import sample
+from kdst_p2p import Options
 from kdst_p2p.method import rules_of
 from kdst_p2p.settings import settings_of
 
@@ -39,7 +39,7 @@ STEPS = {"tiny": 50}
 
 def pipeline_of(model: str) -> Any:
     """The tiny model, or Stable Diffusion 1.5's layout at a reduced width."""
-    with quiet():
+    with silence_libraries("diffusers"):
         return load(model) if model == "tiny" else build(model, width=WIDTH, latent_size=LATENT)
 
 
@@ -57,7 +57,7 @@ def run(asked: EditRequest, *, control: bool) -> None:
     """Sample the source and the edits, with Prompt-to-Prompt and LocalBlend or without any control."""
     rules: list[Rule] = []
     if control:
-        options = P2pOptions()
+        options = Options()
         words = word_maps(asked)
         settings = settings_of(SOURCE, asked.targets, options)
         rules = [*rules_of(asked, SOURCE, settings, options), words, *resets(asked)]

@@ -24,17 +24,17 @@ import kdst_masactrl
 import kdst_p2p
 import kdst_pnp
 from kdst_authors.testing import make_run
+from kdst_core.bench.libraries import silence_libraries
 from kdst_core.contracts import Edit, EditRequest, RunServices
-from kdst_edit import attributes, measures
+from kdst_edit import measures
 from kdst_edit.inversion.invert import invert
 from kdst_edit.inversion.settings import KINDS, InversionSettings
 from kdst_edit.kit import edit_with
-from kdst_edit.models import load
+from kdst_edit.models.pipelines import load
 from kdst_edit.piebench.measures import score
-from kdst_edit.quiet import quiet
-from kdst_edit.tiny.intervals import mean, rate
-from kdst_edit.tiny.render import render
-from kdst_edit.tiny.scene import (
+from kdst_edit.shapes import attributes
+from kdst_edit.shapes.render import render
+from kdst_edit.shapes.scene import (
     BACKGROUNDS,
     COLOURS,
     SHAPES,
@@ -43,16 +43,15 @@ from kdst_edit.tiny.scene import (
     captions,
     sample_scenes,
 )
+from recipes.edit.intervals import mean, rate
 
 GUIDANCE = 3.0
 Method = Callable[[EditRequest, RunServices], Edit]
 METHODS: Mapping[str, Method] = {
     "plain": lambda request, run: edit_with(request, [], run),
-    "p2p": lambda request, run: kdst_p2p.edit(request, kdst_p2p.P2pOptions(), run),
-    "pnp": lambda request, run: kdst_pnp.edit(request, kdst_pnp.PnpOptions(), run),
-    "masactrl": lambda request, run: kdst_masactrl.edit(
-        request, kdst_masactrl.MasactrlOptions(), run
-    ),
+    "p2p": lambda request, run: kdst_p2p.edit(request, kdst_p2p.Options(), run),
+    "pnp": lambda request, run: kdst_pnp.edit(request, kdst_pnp.Options(), run),
+    "masactrl": lambda request, run: kdst_masactrl.edit(request, kdst_masactrl.Options(), run),
 }
 KINDS_OF_EDIT = ("colour", "background", "texture", "shape")
 WORDS: Mapping[str, Sequence[str]] = {
@@ -168,7 +167,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(argv)
     chosen = parse(options.only)
-    with quiet(), tempfile.TemporaryDirectory() as folder:
+    with silence_libraries("diffusers"), tempfile.TemporaryDirectory() as folder:
         pipeline, run = load(options.model), make_run(Path(folder))
         table: dict[str, list[Values]] = {}
         for seed in range(options.seeds):

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import torch
 
-from kdst_edit.tiny.render import render
-from kdst_edit.tiny.scene import sample_scenes
+from kdst_edit.shapes.render import render
+from kdst_edit.shapes.scene import sample_scenes
 
 COUNT, RUNS = 8192, 9
 

@@ -22,7 +22,7 @@ import kdst_core
 from kdst_core.errors import KdstError
 from kdst_core.files import write_atomically
 from kdst_core.runs.rundir import RESULT
-from kdst_edit.models import load
+from kdst_edit.models.pipelines import load
 from kdst_edit.piebench.learned import Learned
 from kdst_edit.piebench.measures import score, summary
 from kdst_edit.piebench.reader import Item, Pixels, read

@@ -1,23 +1,20 @@
-"""The bench of `edit`: prepares a run, carries it out, and reports on it."""
+"""The bench of `edit`; it forwards to the modules that do the work."""
 
-import hashlib
-from collections.abc import Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kdst_core.bench.compare import Column
+from kdst_core.bench.compare import Column, Contender
 from kdst_core.bench.contract import Check, Job
-from kdst_core.bench.device import has_cuda, usable
 from kdst_core.bench.library import Library
-from kdst_core.bench.sealed import seal_array
-from kdst_core.errors import KdstError
 from kdst_core.plugins.method import Method
-from kdst_core.reports.blocks import ReportContent
+from kdst_core.reports.blocks import Figure, ReportContent, Stat
 from kdst_core.runs.codecs import TorchCodec
 from kdst_core.runs.rundir import Run
-from kdst_edit.inputs import DEFAULT_SOURCE, DEFAULT_TARGET, EditInputs
-from kdst_edit.prepared import PreparedEdit
+from kdst_edit.inputs import EditInputs
+
+if TYPE_CHECKING:
+    from kdst_edit.run import Case
 
 
 class EditBench:
@@ -34,35 +31,17 @@ class EditBench:
     )
     """What a list of runs says of one."""
 
-    def prepare(self, job: Job) -> PreparedEdit:
+    def prepare(self, job: Job) -> "Case":
         """Load model and image, and check that every prompt fits the model."""
-        inputs: EditInputs = job.inputs
-        device = usable(job.device if job.device != "auto" else automatic(inputs, job))
-        source, targets = prompts(inputs, "image" in job.objects)
-        from kdst_edit.quiet import quiet
+        from kdst_edit.run import prepare
 
-        with quiet():
-            from kdst_edit import loading, schedulers
-
-            pipeline = loading.pipeline(inputs, job.objects.get("model"), device)
-            given = [source, *targets, inputs.negative_prompt, inputs.inversion_prompt or ""]
-            loading.check_prompts(pipeline, given)
-            image, notes = loading.image(pipeline, inputs, job.objects.get("image"))
-            size = loading.size(pipeline, inputs, image)
-            mask, more = loading.mask(inputs, size, job.objects.get("image"))
-            plan = schedulers.plan(pipeline, inputs, image is not None)
-            confine = loading.confined(pipeline, inputs, mask)
-        told = (*notes, *more, *plan.notes)
-        kept = None if mask is None else seal_array(mask.numpy())
-        return PreparedEdit(
-            job, device, pipeline, source, targets, image, kept, told, plan, confine
-        )
+        return prepare(job)
 
     def library(self) -> Library:
         """Return the function behind `kdst_core.load(METHOD)(…)`."""
         from kdst_edit.library import INPUTS, edited
 
-        return Library(partial(edited, self.prepare), INPUTS)
+        return Library(edited, INPUTS)
 
     def report(self, result: Mapping[str, Any], directory: Path) -> ReportContent:
         """Build the report of a run."""
@@ -72,11 +51,9 @@ class EditBench:
 
     def smoke(self, method: Method, options: Any, run: Run) -> str:
         """Edit one image of the tiny model in a few steps; return a digest of it."""
-        from kdst_edit.checks import small_edit
+        from kdst_edit.checks import smoke
 
-        edit = small_edit(method, options, run)
-        pixels = edit.images[0].image.contiguous().cpu().numpy()
-        return hashlib.sha256(pixels.tobytes()).hexdigest()
+        return smoke(method, options, run)
 
     def checks(self, method: Method) -> Iterator[Check]:
         """Yield the checks of an editing method."""
@@ -84,41 +61,35 @@ class EditBench:
 
         return edit_checks(method)
 
+    def seeded(self, inputs: EditInputs) -> bool:
+        """Return whether the seed changes what a method is fed."""
+        from kdst_edit.compare import seeded
 
-def prompts(inputs: EditInputs, live_image: bool = False) -> tuple[str, tuple[str, ...]]:
-    """The source prompt and the targets, with single spaces; KdstError when they are missing."""
-    generated = inputs.image is None and not live_image
-    source, target = inputs.source, inputs.target
-    if source is None:
-        if generated and inputs.model != "tiny":
-            raise KdstError("give --source: the prompt of the image to edit")
-        source = DEFAULT_SOURCE if generated else ""
-        target = DEFAULT_TARGET if target is None and generated else target
-    if target is None and not source.split():
-        raise KdstError("give --target: what the image should show")
-    _check_text(source, target or "", inputs.negative_prompt)
-    targets = [source] if target is None else target.split("|")
-    if any(not text.split() for text in targets):
-        raise KdstError(f"--target {target!r} holds an empty prompt; separate prompts by |")
-    return " ".join(source.split()), tuple(" ".join(text.split()) for text in targets)
+        return seeded(inputs)
 
+    def columns(self, result: Mapping[str, Any]) -> Sequence[Column]:
+        """Return the columns of a comparison's table."""
+        from kdst_edit.compare import columns
 
-def _check_text(*prompts: str) -> None:
-    """Raise KdstError for a prompt with bytes that are no text."""
-    for prompt in prompts:
-        try:
-            prompt.encode()
-        except UnicodeEncodeError as e:
-            shown = prompt.encode(errors="replace").decode()[:60]
-            raise KdstError(f"the prompt {shown!r} is not valid text (UTF-8)") from e
+        return columns(result)
 
+    def mismatch(self, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
+        """Return how the protocols of two results differ, '' where they can be compared."""
+        from kdst_edit.compare import mismatch
 
-def automatic(inputs: EditInputs, job: Job) -> str:
-    """Return the device of `--device auto`: CUDA where there is one; the CPU is enough for tiny."""
-    if "cuda" in job.method.description.needs:
-        return "cuda"
-    small = inputs.model == "tiny" and "model" not in job.objects
-    return "cuda" if has_cuda() and not small else "cpu"
+        return mismatch(ours, theirs)
+
+    def paired(self, ours: Contender, theirs: Contender) -> tuple[float, float]:
+        """Return the difference of the first column on the same targets, and its standard error."""
+        from kdst_edit.compare import paired
+
+        return paired(ours, theirs)
+
+    def comparison(self, contenders: Sequence[Contender]) -> tuple[list[Stat], list[Figure]]:
+        """Return headline numbers and figures of a comparison's report."""
+        from kdst_edit.compare import comparison
+
+        return comparison(contenders)
 
 
 bench = EditBench()

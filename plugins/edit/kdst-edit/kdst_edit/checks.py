@@ -14,15 +14,15 @@ from torch import Tensor
 from kdst_authors.testing import GIVEN, given_only, make_run
 from kdst_authors.untouched import marks, touched
 from kdst_core.bench.contract import Check
+from kdst_core.bench.libraries import silence_libraries
 from kdst_core.contracts import Edit, EditRequest, RunServices, SourcePath
 from kdst_core.plugins.method import Method
 from kdst_core.runs.codecs import TorchCodec
 from kdst_edit.inputs import DEFAULT_SOURCE, DEFAULT_TARGET
 from kdst_edit.kit import sample_request
-from kdst_edit.latents import condition, decode
-from kdst_edit.models import load
-from kdst_edit.quiet import quiet
-from kdst_edit.sampling import Branch
+from kdst_edit.models.latents import condition, decode
+from kdst_edit.models.pipelines import load
+from kdst_edit.sampling.sample import Branch
 
 STEPS = 4
 OTHER_TARGET = "a red disc on a black background"
@@ -34,7 +34,7 @@ RESTORED, IMAGES = "the pipeline is restored", "one image a target, in order, in
 @cache
 def small_pipeline() -> Any:
     """The tiny model."""
-    with quiet():
+    with silence_libraries("diffusers"):
         return load("tiny")
 
 
@@ -61,6 +61,12 @@ def small_edit(method: Method, options: Any, run: RunServices) -> Edit:
     return edit
 
 
+def smoke(method: Method, options: Any, run: RunServices) -> str:
+    """Edit one image of the tiny model in a few steps; return a digest of it."""
+    pixels = small_edit(method, options, run).images[0].image.contiguous().cpu().numpy()
+    return hashlib.sha256(pixels.tobytes()).hexdigest()
+
+
 def edit_checks(method: Method) -> Iterator[Check]:
     """Yield the checks; each edits anew, and those that follow name their cause."""
     yield Check(RESTORED, lambda: _restored(method))
@@ -77,7 +83,7 @@ def edit_checks(method: Method) -> Iterator[Check]:
 
 def _edit(method: Method, request: EditRequest) -> Edit:
     """Call the hook with default options."""
-    with tempfile.TemporaryDirectory() as directory, quiet():
+    with tempfile.TemporaryDirectory() as directory, silence_libraries("diffusers"):
         run = make_run(Path(directory), codec=TorchCodec())
         edit: Edit = method.call(request, method.description.options(), run)
     return edit

@@ -6,10 +6,10 @@ import attrs
 from torch import Tensor
 
 from kdst_core.contracts import Edit, EditedImage, EditRequest, RunServices
-from kdst_edit.latents import decode
-from kdst_edit.layers import Layers, map_factor
-from kdst_edit.rules import Confine, Rule, SourceReset, StoreMaps
-from kdst_edit.sampling import Branch, sample
+from kdst_edit.control.layers import Layers, map_factor
+from kdst_edit.control.rules import Confine, Rule, SourceReset, StoreMaps
+from kdst_edit.models.latents import decode
+from kdst_edit.sampling.sample import Branch, sample
 from kdst_edit.words import unique_words
 
 NO_RULE = "No control acts with these options, at any step: the edit is sampling without control."
@@ -120,11 +120,16 @@ def resets(request: EditRequest) -> list[Rule]:
     return found
 
 
-def word_maps(request: EditRequest) -> StoreMaps:
-    """The rule that keeps where words attend, in the source and in every edit."""
+def word_layers(request: EditRequest) -> Layers:
+    """Return the layers in which words are read best: all of one resolution, near 16 cells a side."""
     height, width = request.latents.shape[-2:]
     factor = map_factor(request.pipeline.unet, (height, width))
-    return StoreMaps(layers=Layers("cross", ("down", "up"), (factor,)))
+    return Layers("cross", ("down", "up"), (factor,))
+
+
+def word_maps(request: EditRequest) -> StoreMaps:
+    """The rule that keeps where words attend, in the source and in every edit."""
+    return StoreMaps(layers=word_layers(request))
 
 
 def attention_of(

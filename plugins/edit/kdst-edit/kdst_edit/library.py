@@ -9,12 +9,9 @@ from kdst_core.bench.contract import Job
 from kdst_core.bench.library import Bound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor
 
     from kdst_core.contracts import Edit
-    from kdst_edit.prepared import PreparedEdit
 
 INPUTS = (
     *(
@@ -35,17 +32,19 @@ INPUTS = (
 
 
 def edited(
-    prepare: "Callable[[Job], PreparedEdit]",
     bound: Bound,
     pipeline: Any,
     image: "Tensor | None" = None,
 ) -> "Edit":
     """Edit a generated source, or an image, and return the edited images with what explains them.
 
-    prepare: of the bench. pipeline: of diffusers, used where it lies and left as it was, unless `device`
+    pipeline: of diffusers, used where it lies and left as it was, unless `device`
     names another place; or what `--model` takes.
     image: (3, H, W) in [0, 1].
     """
+    from kdst_edit import loop
+    from kdst_edit.load import load_target
+
     named = isinstance(pipeline, str | Path)
     inputs = evolve(bound.inputs, model=str(pipeline)) if named else bound.inputs
     live = {} if named else {"model": pipeline}
@@ -54,6 +53,6 @@ def edited(
     where = "auto" if named else str(getattr(pipeline, "device", "cpu"))
     device = where if bound.device == "auto" else bound.device
     job = Job(bound.method, bound.options, inputs, bound.seed, device, live, "quiet")
-    prepared = prepare(job)
-    with prepared.working():
-        return prepared.edit(bound.services(prepared.device))[2]
+    target = load_target(job)
+    with target.working():
+        return loop.edited(target, bound.services(target.device))[2]

@@ -1,11 +1,10 @@
 """The report of a run: headline numbers, pictures, where words attend, which tokens were aligned."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kdst_core.errors import KdstError
+from kdst_core.bench.artifacts import Artifacts
 from kdst_core.reports import charts
 from kdst_core.reports.blocks import Figure, ReportContent, Stat, Table
 
@@ -27,28 +26,19 @@ ROWS = {
 
 def content(result: Mapping[str, Any], directory: Path) -> ReportContent:
     """Return the content of a report from a result and the artifacts beside it."""
-    told = json.loads(_read(result, directory, "alignment.json"))
-    scores = json.loads(_read(result, directory, "scores.json"))
-    blocks: list[Figure | Table] = [_comparison(result, directory)]
-    if "words.png" in result["artifacts"]:
-        blocks.append(_words(result, directory))
-    if "mask.png" in result["artifacts"]:
-        blocks.append(_mask(result, directory))
+    saved = Artifacts(result, directory)
+    told, scores = saved.json("alignment.json"), saved.json("scores.json")
+    blocks: list[Figure | Table] = [_comparison(result, saved)]
+    if "words.png" in saved:
+        blocks.append(_words(saved))
+    if "mask.png" in saved:
+        blocks.append(_mask(result, saved))
     blocks += [_alignment(a, n) for n, a in enumerate(told["alignments"])]
-    blocks += _sheets(result, directory, told["sheets"])
+    blocks += _sheets(saved, told["sheets"])
     blocks += _notes(told["notes"])
     blocks.append(_table(scores))
     stats = _stats(result["metrics"], result["input"]["model"] == "tiny")
     return ReportContent(_subtitle(result), stats, blocks)
-
-
-def _read(result: Mapping[str, Any], directory: Path, name: str) -> bytes:
-    """Return an artifact of the run; KdstError when it is gone."""
-    path = directory / result["artifacts"][name]
-    try:
-        return path.read_bytes()
-    except OSError as e:
-        raise KdstError(f"cannot read {path}, which the report needs: {e.strerror}") from e
 
 
 def _subtitle(result: Mapping[str, Any]) -> str:
@@ -87,7 +77,7 @@ def _stats(metrics: Mapping[str, float], tiny: bool = False) -> list[Stat]:
     return stats
 
 
-def _comparison(result: Mapping[str, Any], directory: Path) -> Figure:
+def _comparison(result: Mapping[str, Any], saved: Artifacts) -> Figure:
     """Source, edit and difference of every target."""
     targets = result["input"]["target"].split(" | ")
     rows = f" In the order of the targets: {'; '.join(targets)}." if len(targets) > 1 else ""
@@ -95,27 +85,27 @@ def _comparison(result: Mapping[str, Any], directory: Path) -> Figure:
         "The source, the edit and how far they differ (black: equal; white: half of the range or"
         f" more). Without control: the same noise, the target prompt alone.{rows}"
     )
-    picture = _read(result, directory, "comparison.png")
+    picture = saved.bytes("comparison.png")
     return Figure("Source, edit, difference", caption, png=picture)
 
 
-def _words(result: Mapping[str, Any], directory: Path) -> Figure:
+def _words(saved: Artifacts) -> Figure:
     """Where each word of the source prompt attends."""
     caption = (
         "Mean cross-attention of every word of the source prompt, each scaled to its own maximum,"
         " over steps, heads and the layers of one resolution."
     )
-    picture = _read(result, directory, "words.png")
+    picture = saved.bytes("words.png")
     return Figure("Where the words attend", caption, png=picture)
 
 
-def _mask(result: Mapping[str, Any], directory: Path) -> Figure:
+def _mask(result: Mapping[str, Any], saved: Artifacts) -> Figure:
     """What may change."""
     caption = (
         "White: what the method let change in the first edit; where it has no mask of its own, the"
         f" region. Preservation is measured outside the region: {result['input']['region']}."
     )
-    return Figure("Mask", caption, png=_read(result, directory, "mask.png"), pixelated=True)
+    return Figure("Mask", caption, png=saved.bytes("mask.png"), pixelated=True)
 
 
 def _alignment(told: Mapping[str, Any], number: int) -> Figure:
@@ -143,12 +133,12 @@ def _alignment(told: Mapping[str, Any], number: int) -> Figure:
     return Figure("Token alignment", caption, svg=picture)
 
 
-def _sheets(result: Mapping[str, Any], directory: Path, titles: Sequence[str]) -> list[Figure]:
+def _sheets(saved: Artifacts, titles: Sequence[str]) -> list[Figure]:
     """Contact sheets."""
     figures = []
     for number, title in enumerate(titles):
         name = "sheet.png" if number == 0 else f"sheet-{number + 1}.png"
-        picture = _read(result, directory, name)
+        picture = saved.bytes(name)
         caption = "One edit over a grid of parameters; all come from one source branch."
         figures.append(Figure(f"Contact sheet: {title}", caption, png=picture))
     return figures

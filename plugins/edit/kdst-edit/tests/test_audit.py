@@ -9,18 +9,19 @@ import torch
 from PIL import Image
 
 from kdst_core.errors import KdstError
-from kdst_edit import audit, layouts
+from kdst_edit import audit
 from kdst_edit.checks import small_pipeline
-from kdst_edit.control import Control
-from kdst_edit.images import read, read_mask
+from kdst_edit.control.rules import Confine, SourceReset
+from kdst_edit.control.session import Control
 from kdst_edit.inputs import EditInputs
 from kdst_edit.inversion.friendly import invert, resample
-from kdst_edit.inversion.schedule import Schedule, set_steps
-from kdst_edit.latents import condition, ddim
-from kdst_edit.models import load
-from kdst_edit.precision import computing_in
-from kdst_edit.rules import Confine, SourceReset
-from kdst_edit.sampling import Branch, sample
+from kdst_edit.models import layouts
+from kdst_edit.models.latents import condition, ddim
+from kdst_edit.models.pipelines import load
+from kdst_edit.models.precision import computing_in
+from kdst_edit.pictures.reading import read, read_mask
+from kdst_edit.sampling.sample import Branch, sample
+from kdst_edit.sampling.schedule import Schedule, set_steps
 from kdst_edit.words import find, positions
 
 

@@ -18,13 +18,13 @@ from kdst_core.options import Given
 from kdst_core.runs import execute
 from kdst_core.runs.result import Result
 from kdst_core.runs.setup import setup_of
-from kdst_edit.bench import prompts
 from kdst_edit.checks import DEFAULT_SOURCE, DEFAULT_TARGET, small_pipeline
 from kdst_edit.inputs import EditInputs
-from kdst_edit.layouts import build
-from kdst_edit.prepared import PreparedEdit
-from kdst_edit.tiny.render import render
-from kdst_edit.tiny.scene import Mix, captions, sample_scenes
+from kdst_edit.load.prompts import prompts
+from kdst_edit.load.target import Target
+from kdst_edit.models.layouts import build
+from kdst_edit.shapes.render import render
+from kdst_edit.shapes.scene import Mix, captions, sample_scenes
 
 pytest.importorskip("kdst_p2p", reason="the bench is run with the method p2p")
 
@@ -167,10 +167,10 @@ def _opens(mask: Path) -> None:
 
 
 def _collects(mask: Path) -> None:
-    held = [o for o in gc.get_objects() if type(o) is PreparedEdit]
-    mine = [prepared for prepared in held if prepared.inputs.mask == mask]
+    held = [o for o in gc.get_objects() if type(o) is Target]
+    mine = [target for target in held if target.inputs.mask == mask]
     assert mine
-    assert all(prepared.mask is not None for prepared in mine)
+    assert all(target.mask is not None for target in mine)
 
 
 @pytest.mark.parametrize("peek", [_opens, _collects])

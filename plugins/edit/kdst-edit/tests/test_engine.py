@@ -7,10 +7,8 @@ import torch
 from torch import Tensor
 
 from kdst_edit.checks import DEFAULT_SOURCE, DEFAULT_TARGET, small_pipeline
-from kdst_edit.control import Control, Row, RuleError
-from kdst_edit.layers import Layers, find_layers, map_factor
-from kdst_edit.layouts import build
-from kdst_edit.rules import (
+from kdst_edit.control.layers import Layers, find_layers, map_factor
+from kdst_edit.control.rules import (
     CopyFeature,
     CopyKV,
     CopyQK,
@@ -20,7 +18,9 @@ from kdst_edit.rules import (
     SourceReset,
     StoreMaps,
 )
-from kdst_edit.sampling import Branch, branch_rows, sample
+from kdst_edit.control.session import Control, Row, RuleError
+from kdst_edit.models.layouts import build
+from kdst_edit.sampling.sample import Branch, branch_rows, sample
 
 BRANCHES = [
     Branch(DEFAULT_SOURCE, "", 3.0),
@@ -98,7 +98,7 @@ def test_a_bound_on_rows_changes_nothing_where_heads_are_taken_in_turn(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     whole = draw(RULES["maps"]())
-    monkeypatch.setattr("kdst_edit.maps.AT_ONCE", 2 * 16 * 16 * 16)
+    monkeypatch.setattr("kdst_edit.control.maps.AT_ONCE", 2 * 16 * 16 * 16)
     for most in (1, 3, None):
         torch.testing.assert_close(draw(RULES["maps"](), max_rows=most), whole, rtol=0, atol=1e-4)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from kdst_core.errors import KdstError
-from kdst_edit.images import LONGEST, fitted, read
+from kdst_edit.pictures.reading import LONGEST, fitted, read
 
 
 def saved(tmp_path: Path, picture: Image.Image, name: str = "a.png", **how: object) -> Path:

@@ -13,19 +13,19 @@ from diffusers import DDIMInverseScheduler, DDIMScheduler
 from torch import Tensor
 
 from kdst_core.errors import KdstError
-from kdst_edit import latents
 from kdst_edit.inversion import ddim, friendly, nulltext
 from kdst_edit.inversion.cache import Cache, key
 from kdst_edit.inversion.denoise import Denoiser
 from kdst_edit.inversion.invert import invert
 from kdst_edit.inversion.result import Inversion
-from kdst_edit.inversion.schedule import Schedule
 from kdst_edit.inversion.settings import KINDS, InversionSettings, Kind
-from kdst_edit.layouts import build
-from kdst_edit.models import load
-from kdst_edit.sampling import Branch, sample
-from kdst_edit.tiny.render import render
-from kdst_edit.tiny.scene import Mix, captions, sample_scenes
+from kdst_edit.models import latents
+from kdst_edit.models.layouts import build
+from kdst_edit.models.pipelines import load
+from kdst_edit.sampling.sample import Branch, sample
+from kdst_edit.sampling.schedule import Schedule
+from kdst_edit.shapes.render import render
+from kdst_edit.shapes.scene import Mix, captions, sample_scenes
 
 SPACINGS = ("leading", "trailing", "linspace")
 PREDICTIONS = ("epsilon", "v_prediction")
@@ -310,7 +310,7 @@ def test_null_text_undoes_most_of_the_drift_of_guidance(tiny: Any, real: Any) ->
 def test_sampling_along_an_inversion_gives_its_reconstruction(
     kind: Kind, tiny: Any, real: Any
 ) -> None:
-    from kdst_edit.rules import SourceReset
+    from kdst_edit.control.rules import SourceReset
 
     images, texts = real
     settings = InversionSettings(kind=kind, steps=8, guidance=3.0, inner_steps=2)

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 import torch
 
+from kdst_core.bench.libraries import silence_libraries
 from kdst_core.errors import KdstError
-from kdst_edit import latents
-from kdst_edit.hub import wanted
-from kdst_edit.layouts import LAYOUTS, Layout, build
-from kdst_edit.models import check_index, load
-from kdst_edit.quiet import quiet
-from kdst_edit.weights import conversion, variant_of
+from kdst_edit.models import latents
+from kdst_edit.models.hub import wanted
+from kdst_edit.models.layouts import LAYOUTS, Layout, build
+from kdst_edit.models.pipelines import check_index, load
+from kdst_edit.models.weights import conversion, variant_of
 
 PREDICTIONS = {"sd15": "epsilon", "sd21": "v_prediction", "sdxl": "epsilon"}
 
@@ -29,7 +29,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     found = {}
     for layout in LAYOUTS:
         found[layout] = tmp_path_factory.mktemp(layout)
-        with quiet():
+        with silence_libraries("diffusers"):
             build(layout, latent_size=8).save_pretrained(found[layout])
     return found
 
@@ -156,7 +156,7 @@ def test_an_inpainting_unet_is_refused(tmp_path: Path) -> None:
     pipeline = build("sd15", latent_size=8)
     config = {**pipeline.unet.config, "in_channels": 9}
     pipeline.register_modules(unet=UNet2DConditionModel.from_config(config))
-    with quiet():
+    with silence_libraries("diffusers"):
         pipeline.save_pretrained(tmp_path / "m")
     assert "takes 9 channels" in refused(tmp_path / "m")
 
@@ -183,7 +183,9 @@ def test_an_unknown_unet_class_is_refused() -> None:
 
 
 def test_loading_prints_nothing(folders: dict[str, Path]) -> None:
-    code = "import sys; from kdst_edit.models import load; [load(n) for n in sys.argv[1:]]"
+    code = (
+        "import sys; from kdst_edit.models.pipelines import load; [load(n) for n in sys.argv[1:]]"
+    )
     command = [sys.executable, "-c", code, "tiny", *map(str, folders.values())]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout == done.stderr == ""
@@ -209,7 +211,7 @@ def test_the_variant_that_all_parts_have_is_read(tmp_path: Path) -> None:
 
 def test_weights_keep_the_precision_of_their_files(tmp_path: Path) -> None:
     half = build("sd15", latent_size=8).to(torch.float16)
-    with quiet():
+    with silence_libraries("diffusers"):
         build("sd15", latent_size=8).save_pretrained(tmp_path)
         half.text_encoder.save_pretrained(tmp_path / "text_encoder", variant="fp16")
         half.unet.save_pretrained(tmp_path / "unet", variant="fp16", max_shard_size="1MB")
@@ -229,7 +231,7 @@ def test_a_model_of_the_hub_with_half_precision_alone(
     snapshot = tmp_path / "hub" / "models--someone--half" / "snapshots" / "abc"
     (snapshot.parents[1] / "refs").mkdir(parents=True)
     (snapshot.parents[1] / "refs" / "main").write_text("abc")
-    with quiet():
+    with silence_libraries("diffusers"):
         build("sd15", latent_size=8).to(torch.float16).save_pretrained(snapshot, variant="fp16")
     index = json.loads((snapshot / "model_index.json").read_text())
     index["feature_extractor"] = ["transformers", "CLIPImageProcessor"]  # not fetched, not needed

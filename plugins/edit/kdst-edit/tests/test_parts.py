@@ -11,17 +11,16 @@ import torch
 from diffusers.models.attention_processor import AttnProcessor2_0
 from torch import Tensor
 
+from kdst_core.bench.libraries import silence_libraries
 from kdst_core.errors import KdstError
-from kdst_edit import loading
 from kdst_edit.audit import syntax
-from kdst_edit.bench import prompts
 from kdst_edit.inputs import EditInputs
-from kdst_edit.layouts import build
-from kdst_edit.models import load
-from kdst_edit.precision import computing_in
-from kdst_edit.quiet import quiet
-from kdst_edit.sampling import Branch, sample
-from kdst_edit.suited import check_live
+from kdst_edit.load.prompts import check_prompts, prompts
+from kdst_edit.models.layouts import build
+from kdst_edit.models.pipelines import load
+from kdst_edit.models.precision import computing_in
+from kdst_edit.models.suited import check_live
+from kdst_edit.sampling.sample import Branch, sample
 
 Change = Callable[[Path], Any]
 
@@ -29,7 +28,7 @@ Change = Callable[[Path], Any]
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("saved")
-    with quiet():
+    with silence_libraries("diffusers"):
         build("sd15", latent_size=8).save_pretrained(folder)
     return folder
 
@@ -75,7 +74,7 @@ def weights(pipeline: Any) -> dict[str, Tensor]:
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_pipeline_is_bit_for_bit_itself_after_a_run_in_half_precision(fails: bool) -> None:
     pipeline = build("sd15", latent_size=8)
-    with quiet():
+    with silence_libraries("diffusers"):
         pipeline.vae.to(torch.bfloat16)
         pipeline.unet.mid_block.to(torch.float64)
     before = weights(pipeline)
@@ -120,13 +119,13 @@ def test_a_tokenizer_fits_its_text_encoder() -> None:
     pipeline = build("sd15", latent_size=8)
     pipeline.tokenizer.model_max_length = 10**30
     with pytest.raises(KdstError, match="any number of tokens, its text encoder takes 77"):
-        loading.check_prompts(pipeline, ["a"])
+        check_prompts(pipeline, ["a"])
     pipeline.tokenizer.model_max_length = 20
-    loading.check_prompts(pipeline, ["a"])
+    check_prompts(pipeline, ["a"])
     pipeline.tokenizer.add_tokens(["<new>"])
-    loading.check_prompts(pipeline, ["a"])
+    check_prompts(pipeline, ["a"])
     with pytest.raises(KdstError, match="has a token that the model's text encoder does not know"):
-        loading.check_prompts(pipeline, ["a <new> one"])
+        check_prompts(pipeline, ["a <new> one"])
 
 
 def test_values_that_are_not_finite_are_an_error() -> None:

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
+from kdst_core.bench.libraries import silence_libraries
 from kdst_core.errors import KdstError
-from kdst_edit import attributes
-from kdst_edit.layouts import letter_tokenizer
+from kdst_edit.models.layouts import letter_tokenizer
 from kdst_edit.piebench.learned import Learned
 from kdst_edit.piebench.measures import pixel_measures, score, summary
 from kdst_edit.piebench.reader import IMAGES, MAPPING, SIDE, Item, decode, encode, entry, read
-from kdst_edit.quiet import quiet
+from kdst_edit.shapes import attributes
 
 
 def small_benchmark(folder: Path, count: int = 3) -> list[Item]:
@@ -200,7 +200,7 @@ def small_vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch_size=56,
         image_size=224,
     )
-    with quiet():
+    with silence_libraries("diffusers"):
         ViTModel(config, add_pooling_layer=False).save_pretrained(folder)
     return folder
 
@@ -211,7 +211,7 @@ def test_structure_distance_compares_the_self_similarity_of_the_last_keys(small_
     source, edit = np.random.default_rng(4).random((2, 224, 224, 3))
     learned = Learned.load(dino=small_vit)
     found = learned.score(source, edit, np.ones((224, 224), dtype=bool), "")
-    with quiet():
+    with silence_libraries("diffusers"):
         model = ViTModel.from_pretrained(small_vit, add_pooling_layer=False).eval()
     similarities = []
     for image in (source, edit):
@@ -230,7 +230,7 @@ def test_structure_distance_compares_the_self_similarity_of_the_last_keys(small_
 @pytest.fixture(scope="module")
 def small_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clip")
-    with quiet():
+    with silence_libraries("diffusers"):
         from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor
 
         tokenizer = letter_tokenizer()

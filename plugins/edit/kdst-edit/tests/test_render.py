@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdst_edit.tiny.render import object_masks, palette, render
-from kdst_edit.tiny.scene import BACKGROUNDS, COLOURS, SHAPES, Mix, Scenes, sample_scenes
+from kdst_edit.shapes.render import object_masks, palette, render
+from kdst_edit.shapes.scene import BACKGROUNDS, COLOURS, SHAPES, Mix, Scenes, sample_scenes
 
 
 def scenes_of(count: int, seed: int = 0, pair: float = 0.5) -> Scenes:

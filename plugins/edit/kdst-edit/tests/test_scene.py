@@ -4,8 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdst_edit.tiny.model import MAX_TOKENS, build_tokenizer, token_ids
-from kdst_edit.tiny.scene import Mix, captions, held_out, sample_scenes
+from kdst_edit.shapes.scene import Mix, captions, held_out, sample_scenes
+from recipes.edit.model import MAX_TOKENS, build_tokenizer, token_ids
 
 seeds = st.integers(0, 2**31 - 1)
 

@@ -9,14 +9,14 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from kdst_core.bench.libraries import silence_libraries
 from kdst_core.errors import KdstError
-from kdst_edit import loading
 from kdst_edit.inputs import EditInputs
-from kdst_edit.latents import condition, digest
-from kdst_edit.layouts import build
-from kdst_edit.lora import Lora, add
-from kdst_edit.models import load
-from kdst_edit.quiet import quiet
+from kdst_edit.load.pipeline import pipeline as loaded
+from kdst_edit.models.latents import condition, digest
+from kdst_edit.models.layouts import build
+from kdst_edit.models.lora import Lora, add
+from kdst_edit.models.pipelines import load
 
 RESNET = {
     "norm1": "in_layers.0",
@@ -107,7 +107,7 @@ def pipeline() -> Any:
 def folder(tmp_path_factory: pytest.TempPathFactory, pipeline: Any) -> Path:
     """The pipeline as a directory, and its checkpoint beside it."""
     found = tmp_path_factory.mktemp("single")
-    with quiet():
+    with silence_libraries("diffusers"):
         pipeline.save_pretrained(found / "model")
     save_file(checkpoint(pipeline), found / "it.safetensors")
     return found
@@ -243,15 +243,15 @@ def test_a_lora_that_does_not_fit_changes_nothing(tmp_path: Path) -> None:
 
 def test_another_autoencoder_and_sliced_attention(folder: Path, tmp_path: Path) -> None:
     other = build("sd15", latent_size=8, seed=1)
-    with quiet():
+    with silence_libraries("diffusers"):
         other.vae.save_pretrained(tmp_path / "vae")
     given = EditInputs(model=str(folder / "model"), vae=tmp_path / "vae", attention_slicing=True)
-    found = loading.pipeline(given, None, "cpu")
+    found = loaded(given, None, "cpu")
     name = "decoder.conv_out.weight"
     assert torch.equal(found.vae.get_parameter(name), other.vae.get_parameter(name))
     assert all("Sliced" in type(p).__name__ for p in found.unet.attn_processors.values())
     with pytest.raises(KdstError, match="does not fit"):
-        loading.pipeline(EditInputs(vae=tmp_path / "vae"), None, "cpu")
+        loaded(EditInputs(vae=tmp_path / "vae"), None, "cpu")
     config = tmp_path / "vae" / "config.json"
     deeper = json.loads(config.read_text()) | {"layers_per_block": 2}
     for changed, message in (
@@ -260,8 +260,8 @@ def test_another_autoencoder_and_sliced_attention(folder: Path, tmp_path: Path) 
     ):
         config.write_text(json.dumps(changed))
         with pytest.raises(KdstError, match=message):
-            loading.pipeline(given, None, "cpu")
+            loaded(given, None, "cpu")
     with pytest.raises(KdstError, match="holds no autoencoder"):
-        loading.pipeline(EditInputs(vae=tmp_path / "nothing"), None, "cpu")
+        loaded(EditInputs(vae=tmp_path / "nothing"), None, "cpu")
     with pytest.raises(KdstError, match="loaded here"):
-        loading.pipeline(EditInputs(attention_slicing=True), other, "cpu")
+        loaded(EditInputs(attention_slicing=True), other, "cpu")

@@ -8,15 +8,17 @@ import diffusers
 import pytest
 import torch
 
+from kdst_core.bench.libraries import silence_libraries
 from kdst_core.errors import KdstError
-from kdst_edit import layouts, loading
 from kdst_edit.inputs import EditInputs
-from kdst_edit.latents import condition, ddim, decode
-from kdst_edit.precision import computing_in
-from kdst_edit.quiet import quiet
-from kdst_edit.sampling import Branch, sample
-from kdst_edit.schedulers import few_steps, plan
-from kdst_edit.suited import check_live
+from kdst_edit.load import photograph
+from kdst_edit.load.prompts import check_prompts
+from kdst_edit.models import layouts
+from kdst_edit.models.latents import condition, ddim, decode
+from kdst_edit.models.precision import computing_in
+from kdst_edit.models.suited import check_live
+from kdst_edit.sampling.sample import Branch, sample
+from kdst_edit.sampling.schedulers import few_steps, plan
 
 LEVELS = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
 PROMPT, STEPS, CLOSE = "a cat", 4, 1e-5
@@ -229,7 +231,7 @@ def test_compiled_and_adapted_unets_and_other_pipelines_are_refused() -> None:
     pipeline.unet.mid_block.compile()
     with pytest.raises(KdstError, match=r"torch\.compile"):
         check_live(pipeline)
-    with quiet():
+    with silence_libraries("diffusers"):
         other = diffusers.StableDiffusionInstructPix2PixPipeline(
             **{k: v for k, v in parts.items() if k != "image_encoder"},
             requires_safety_checker=False,
@@ -287,10 +289,10 @@ def test_a_learned_word_of_several_vectors_is_refused() -> None:
     pipeline = layouts.build("sd15", latent_size=8)
     pipeline.tokenizer.add_tokens(["<toy>"])
     pipeline.text_encoder.resize_token_embeddings(len(pipeline.tokenizer))
-    loading.check_prompts(pipeline, ["a <toy> on it"])
+    check_prompts(pipeline, ["a <toy> on it"])
     pipeline.tokenizer.add_tokens(["<toy>_1"])
     with pytest.raises(KdstError, match="several vectors"):
-        loading.check_prompts(pipeline, ["a <toy> on it"])
+        check_prompts(pipeline, ["a <toy> on it"])
 
 
 def test_all_branches_get_the_noise_of_the_first() -> None:
@@ -334,16 +336,16 @@ def test_the_autoencoder_is_used_as_the_pipeline_uses_it() -> None:
     pipeline.vae.register_to_config(shift_factor=0.3)
     assert torch.equal(decode(pipeline, latents), before)
     assert len(condition(pipeline, ["a"], (64, 64))) == 1
-    assert loading.size(pipeline, EditInputs(model="m"), None) == (64, 64)
+    assert photograph.size(pipeline, EditInputs(model="m"), None) == (64, 64)
 
 
 def test_a_mask_confines_the_latents_that_it_covers_by_half() -> None:
     pipeline = layouts.build("sd15", latent_size=8)
     mask = torch.zeros(64, 64, dtype=torch.bool)
     mask[:12, :16] = True
-    found = loading.confined(pipeline, EditInputs(confine=True), mask)
+    found = photograph.confined(pipeline, EditInputs(confine=True), mask)
     assert found is not None
     assert found.nonzero().tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
     with pytest.raises(KdstError, match="too small"):
-        loading.confined(pipeline, EditInputs(confine=True), mask & (torch.arange(64) < 3))
-    assert loading.confined(pipeline, EditInputs(), mask) is None
+        photograph.confined(pipeline, EditInputs(confine=True), mask & (torch.arange(64) < 3))
+    assert photograph.confined(pipeline, EditInputs(), mask) is None

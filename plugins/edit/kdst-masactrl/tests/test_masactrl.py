@@ -10,9 +10,9 @@ from torch import Tensor
 from kdst_authors.testing import check_plugin, make_run
 from kdst_core.contracts import EditRequest
 from kdst_core.errors import KdstError
-from kdst_edit.layouts import build
-from kdst_edit.models import load
-from kdst_masactrl import MasactrlOptions, edit
+from kdst_edit.models.layouts import build
+from kdst_edit.models.pipelines import load
+from kdst_masactrl import Options, edit
 
 
 def request(pipeline: Any, steps: int, target: str) -> EditRequest:
@@ -31,8 +31,8 @@ def test_the_published_layers_and_steps_of_stable_diffusion_are_controlled(
     seen: list[Any] = []
     monkeypatch.setattr("kdst_edit.kit.edit_with", lambda _request, rules, _run: seen.extend(rules))
     pipeline = build("sd15", latent_size=8)
-    edit(request(pipeline, 50, "a b"), MasactrlOptions(), make_run(tmp_path))
-    from kdst_edit.layers import find_layers
+    edit(request(pipeline, 50, "a b"), Options(), make_run(tmp_path))
+    from kdst_edit.control.layers import find_layers
 
     every = [x for x in find_layers(pipeline.unet) if x.kind == "self"]
     assert len(every) == 16
@@ -56,12 +56,12 @@ class Mutual:
 
 
 def test_the_rule_equals_attention_to_the_source_written_out(tmp_path: Path) -> None:
-    from kdst_edit.latents import condition, ddim, decode
-    from kdst_edit.layers import find_layers
+    from kdst_edit.control.layers import find_layers
+    from kdst_edit.models.latents import condition, ddim, decode
 
     pipeline = load("tiny")
     asked = request(pipeline, 3, "a blue ring on a white background")
-    options = MasactrlOptions(start=0, first_layer=3 / 7)
+    options = Options(start=0, first_layer=3 / 7)
     ours = edit(asked, options, make_run(tmp_path)).images[0].image
     every = [x.module for x in find_layers(pipeline.unet) if x.kind == "self"]
     assert len(every) == 7
@@ -81,7 +81,7 @@ def test_the_rule_equals_attention_to_the_source_written_out(tmp_path: Path) -> 
 
 def test_windows_that_leave_nothing_are_refused(tmp_path: Path) -> None:
     asked = request(load("tiny"), 4, "a blue ring on a white background")
-    for options in (MasactrlOptions(start=1.0), MasactrlOptions(first_layer=1.0)):
+    for options in (Options(start=1.0), Options(first_layer=1.0)):
         with pytest.raises(KdstError, match="leave no step or no layer"):
             edit(asked, options, make_run(tmp_path))
 

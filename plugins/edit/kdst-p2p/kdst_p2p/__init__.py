@@ -1,77 +1,12 @@
 """Prompt-to-Prompt: an image is edited by changing words of the prompt that made it."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from attrs import frozen
-
-from kdst_core import Description, hookimpl, option
+from kdst_core import Description, hookimpl
+from kdst_p2p.options import Options
 
 if TYPE_CHECKING:
     from kdst_core.contracts import Edit, EditRequest, RunServices
-
-
-@frozen
-class P2pOptions:
-    """Options of Prompt-to-Prompt; the paper's names are in the help texts."""
-
-    kind: Literal["auto", "swap", "refine"] = option(
-        "auto",
-        "swap (same number of words), refine (words added or removed), or auto: swap where the"
-        " numbers of words agree and every word that both prompts have stays in its place.",
-    )
-    tau: list[str] = option(
-        ["0.8"],
-        "Share of the steps in which the source's cross-attention is injected, and WORD=SHARE or"
-        " WORD=FROM:TO for single words of the target (tau; cross_replace_steps).",
-    )
-    self_tau: float = option(
-        0.4,
-        "Share of the steps in which the source's self-attention is injected (self_replace_steps).",
-        min=0,
-        max=1,
-    )
-    self_factor: int = option(
-        2,
-        "Inject self-attention in layers at least this many times smaller than the latent: 2 as in"
-        " the null-text notebook (32x32 of 64x64), 4 as in the first one.",
-        min=1,
-    )
-    reweight: list[str] = option(
-        [],
-        "WORD=C: multiply the attention of a word by C, in [-2, 2]. Words are given without"
-        " punctuation, in any case; WORD#2 is the second of several.",
-    )
-    wide: bool = option(False, "Allow weights C outside [-2, 2].")
-    blend: list[str] = option(
-        ["auto"],
-        "LocalBlend: keep the source outside the regions of these words; none; or auto: the swapped"
-        " words, and nothing where words are added or removed.",
-    )
-    subtract: list[str] = option([], "Words whose regions LocalBlend keeps too.")
-    blend_threshold: float = option(
-        0.4,
-        "Share of a map's maximum above which it counts as region; .3 in the authors' notebooks,"
-        " .4 keeps more of the background.",
-        min=0,
-        max=1,
-    )
-    subtract_threshold: float = option(
-        0.5,
-        "The same for the words subtracted; .3 in the authors' notebooks, .5 keeps less around them.",
-        min=0,
-        max=1,
-    )
-    blend_start: float = option(0.2, "Share of the steps before LocalBlend begins.", min=0, max=1)
-    profile: Literal["corrected", "published"] = option(
-        "corrected",
-        "published: as the authors' code. corrected: LocalBlend reads the network's own maps, not"
-        " those already edited, from its first step on; and words after a swap of other length"
-        " keep the attention of the same words.",
-    )
-    explain: bool = option(False, "Print which tokens take their attention from which.")
-    sweep: list[str] = option(
-        [], "Make a contact sheet over one or two of tau, self_tau and c, for the first target."
-    )
 
 
 @hookimpl
@@ -79,7 +14,7 @@ def describe() -> Description:
     """Describe the method."""
     return Description(
         summary="Edit an image by changing its prompt, with control of cross-attention.",
-        options=P2pOptions,
+        options=Options,
         paper="Hertz et al., Prompt-to-Prompt Image Editing with Cross Attention Control, ICLR 2023",
         url="https://arxiv.org/abs/2208.01626",
         licence="Apache-2.0",
@@ -87,7 +22,7 @@ def describe() -> Description:
 
 
 @hookimpl
-def edit(request: "EditRequest", options: P2pOptions, run: "RunServices") -> "Edit":
+def edit(request: "EditRequest", options: Options, run: "RunServices") -> "Edit":
     """Edit the source towards each target."""
     from kdst_p2p.method import edit_prompt_to_prompt
 

@@ -1,7 +1,20 @@
-"""The edit of cross-attention maps (Hertz et al., Algorithm 1 and section 3.3)."""
+"""Cross-attention control: the edit of maps, and the rules that carry it out (Hertz et al., section 3.3)."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import torch
+from attrs import field, frozen
 from torch import Tensor
+
+from kdst_core.contracts import EditRequest
+from kdst_edit.control.layers import Layer, Layers, find_layers
+from kdst_edit.control.rules import CopyQK, EditCrossMap, Rule
+from kdst_edit.kit import carried_out, word_layers
+from kdst_p2p.alignment import refine_mapper, replace_mapper
+from kdst_p2p.options import Options
+from kdst_p2p.schedule import cross_alphas, equalizer
+from kdst_p2p.settings import Setting
 
 
 def edit_cross(
@@ -58,3 +71,136 @@ def cross_weights(
     else:
         taken = torch.eye(tokens).to(alpha).expand(len(alpha), -1, -1)
     return taken * strength[:, None], own if own.any() else None
+
+
+@frozen
+class CrossEdit:
+    """What a rule does with cross-attention maps: the tensors of all edits of one kind, by branch."""
+
+    alphas: Tensor
+    rows: dict[int, int]
+    equalizer: Tensor | None
+    replace: Tensor | None = None
+    refine: tuple[Tensor, Tensor] | None = None
+    _last: dict[tuple[int, ...], tuple[Tensor, Tensor | None]] = field(factory=dict, init=False)
+
+    def copies(self, steps: Sequence[int]) -> bool:
+        """Whether the source's maps are injected as they are, for all tokens, at some steps."""
+        changed = (self.replace, self.refine, self.equalizer)
+        return all(x is None for x in changed) and bool((self.alphas[steps] == 1).all())
+
+    def __call__(self, maps: Tensor, step: int, branches: Sequence[int]) -> Tensor:
+        """Edit maps (1 + n, H, P, T) of the source and some branches."""
+        at = self._at(branches)
+        return edit_cross(maps, self.alphas[step, at], **self._tensors(at))
+
+    def weights(self, step: int, branches: Sequence[int]) -> tuple[Tensor, Tensor | None]:
+        """The same edit as weights (n, T, T) of the source's maps and (n, T) of their own."""
+        key = (step, *branches)
+        if key not in self._last:
+            self._last.clear()
+            at = self._at(branches)
+            self._last[key] = cross_weights(self.alphas[step, at], **self._tensors(at))
+        return self._last[key]
+
+    def _at(self, branches: Sequence[int]) -> slice | list[int]:
+        """Where some branches are in the tensors."""
+        at = [self.rows[b] for b in branches]
+        return slice(None) if at == list(range(len(self.rows))) else at
+
+    def _tensors(self, at: slice | list[int]) -> dict[str, Any]:
+        """What decides the edit, for some branches."""
+        return {
+            "replace": None if self.replace is None else self.replace[at],
+            "refine": None if self.refine is None else (self.refine[0][at], self.refine[1][at]),
+            "equalizer": None if self.equalizer is None else self.equalizer[at],
+        }
+
+
+def cross_rules(
+    request: EditRequest, source: str, settings: Sequence[Setting], options: Options
+) -> list[Rule]:
+    """One rule for all swaps and one for all refinements, at the steps of their tau."""
+    rules: list[Rule] = []
+    for kind in ("swap", "refine"):
+        branches = [b for b, setting in enumerate(settings, 1) if setting.kind == kind]
+        if branches:
+            edit = _cross_edit(request, source, settings, branches, options)
+            rules += _where_needed(request, edit, branches)
+    return rules
+
+
+def _where_needed(
+    request: EditRequest, edit: CrossEdit, branches: Sequence[int]
+) -> list[EditCrossMap | CopyQK]:
+    """The rules that carry out an edit of maps, without computing maps where none are changed.
+
+    Injecting the source's maps as they are, for all tokens, is copying its queries and keys. Layers
+    whose maps are stored stay apart, since what is stored is what the network itself attends to.
+    """
+    active = edit.alphas[:-1].flatten(1).any(1).tolist()
+    steps = [step for step in carried_out(request) if active[step]]
+    if not steps:
+        return []
+    if not edit.copies(steps):
+        return [_edit_maps(edit, Layers("cross"), steps, branches)]
+    stored = word_layers(request)
+    found: list[EditCrossMap | CopyQK] = [_edit_maps(edit, stored, steps, branches)]
+    if any(_left(x, stored) for x in find_layers(request.pipeline.unet)):
+        found.append(CopyQK(layers=lambda x: _left(x, stored), steps=steps, branches=branches))
+    return found
+
+
+def _edit_maps(
+    edit: CrossEdit, layers: Layers, steps: Sequence[int], branches: Sequence[int]
+) -> EditCrossMap:
+    """The rule that carries out an edit of maps in some layers."""
+    return EditCrossMap(
+        layers=layers, steps=steps, branches=branches, edit=edit, weights=edit.weights
+    )
+
+
+def _left(layer: Layer, stored: Layers) -> bool:
+    """Whether a layer of cross-attention is not among those whose maps are stored."""
+    return layer.kind == "cross" and not stored(layer)
+
+
+def _cross_edit(
+    request: EditRequest,
+    source: str,
+    settings: Sequence[Setting],
+    branches: Sequence[int],
+    options: Options,
+) -> CrossEdit:
+    """The tensors of the edits of some branches, all of one kind."""
+    tokenizer, device = request.pipeline.tokenizer, request.latents.device
+    most, chosen = tokenizer.model_max_length, [settings[b - 1] for b in branches]
+    there = carried_out(request)
+    alphas = [cross_alphas([source, s.prompt], len(there), s.tau, tokenizer, most) for s in chosen]
+    before = alphas[0].new_zeros(there.start, *alphas[0].shape[1:])
+    weights = [
+        equalizer(s.prompt, list(s.weights), list(s.weights.values()), tokenizer, most)
+        for s in chosen
+    ]
+    replace = refine = None
+    if chosen[0].kind == "swap":
+        mappers = [
+            replace_mapper(source, s.prompt, tokenizer, most, profile=options.profile)
+            for s in chosen
+        ]
+        replace = torch.stack(mappers).to(device)
+        if (replace == torch.eye(most, device=device)).all():
+            replace = None
+    else:
+        pairs = [refine_mapper(source, s.prompt, tokenizer, most) for s in chosen]
+        refine = (
+            torch.stack([mapper for mapper, _ in pairs]).to(device),
+            torch.stack([kept for _, kept in pairs]).to(device),
+        )
+    return CrossEdit(
+        torch.cat([torch.cat([before, each]) for each in alphas], 1).to(device),
+        {branch: row for row, branch in enumerate(branches)},
+        torch.cat(weights).to(device) if any(s.weights for s in chosen) else None,
+        replace,
+        refine,
+    )

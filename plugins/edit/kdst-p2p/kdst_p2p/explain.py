@@ -5,8 +5,8 @@ from typing import Any
 
 from kdst_core.contracts import TokenAlignment
 from kdst_edit.words import find, split, token_ids, token_texts
-from kdst_p2p import P2pOptions
 from kdst_p2p.alignment import refine_mapper, replace_mapper, word_indices
+from kdst_p2p.options import Options
 from kdst_p2p.schedule import DEFAULT, cross_alphas, window_steps
 from kdst_p2p.settings import Setting
 
@@ -14,7 +14,7 @@ Link = tuple[int, int, float]
 
 
 def alignments(
-    source: str, settings: Sequence[Setting], tokenizer: Any, options: P2pOptions
+    source: str, settings: Sequence[Setting], tokenizer: Any, options: Options
 ) -> list[TokenAlignment]:
     """The alignment of each target with the source, without padding."""
     return [
@@ -28,7 +28,7 @@ def alignments(
     ]
 
 
-def _links(source: str, setting: Setting, tokenizer: Any, options: P2pOptions) -> list[Link]:
+def _links(source: str, setting: Setting, tokenizer: Any, options: Options) -> list[Link]:
     """(source token, target token, weight) of all tokens of a target."""
     old, new = (len(token_ids(tokenizer, prompt)) for prompt in (source, setting.prompt))
     most = max(old, new)
@@ -66,7 +66,7 @@ def no_effect(
     settings: Sequence[Setting],
     tokenizer: Any,
     num_steps: int,
-    options: P2pOptions,
+    options: Options,
 ) -> list[str]:
     """Sentences about edits, weights and options that cannot change anything, with the reason."""
     found = [*_idle_shares(settings[0], num_steps), *_idle_options(settings, options)]
@@ -99,7 +99,7 @@ def _idle_shares(setting: Setting, num_steps: int) -> list[str]:
     return found
 
 
-def _idle_options(settings: Sequence[Setting], options: P2pOptions) -> list[str]:
+def _idle_options(settings: Sequence[Setting], options: Options) -> list[str]:
     """Options of LocalBlend where it does not act."""
     blended = "none" not in options.blend and (
         options.blend != ["auto"] or any(setting.kind == "swap" for setting in settings)

@@ -7,8 +7,14 @@ from attrs import define, field
 from torch import Tensor
 from torch.nn import functional as F
 
-from kdst_edit.control import Control
-from kdst_edit.rules import Rule, StoreMaps
+from kdst_core.contracts import EditRequest
+from kdst_edit.control.rules import Rule, StoreMaps
+from kdst_edit.control.session import Control
+from kdst_edit.kit import carried_out, shares, word_layers
+from kdst_edit.words import split
+from kdst_p2p.alignment import word_indices
+from kdst_p2p.options import Options
+from kdst_p2p.settings import Setting, check_words
 
 
 def masks(
@@ -88,3 +94,76 @@ class LocalBlend(Rule):
         chosen = list(self.blended)
         result[chosen] = source + inside * (latents[chosen] - source)
         return result
+
+
+def blend_rules(
+    request: EditRequest, source: str, settings: Sequence[Setting], options: Options
+) -> list[Rule]:
+    """LocalBlend for each edit that has words to blend by, with the source's region of these words."""
+    if "none" in options.blend:
+        return []
+    check_words("--subtract", options.subtract, [source, *(s.prompt for s in settings)])
+    words = [blend_words(source, setting, options) for setting in settings]
+    return [
+        _blend(request, [source, settings[branch - 1].prompt], chosen, branch, options)
+        for branch, chosen in enumerate(words, 1)
+        if chosen
+    ]
+
+
+def _blend(
+    request: EditRequest,
+    prompts: Sequence[str],
+    words: Sequence[str],
+    branch: int,
+    options: Options,
+) -> LocalBlend:
+    """LocalBlend of one edit; prompts are the source's and its own."""
+    tokenizer = request.pipeline.tokenizer
+    at = [_tokens(prompt, words, tokenizer) for prompt in prompts]
+    minus = [_tokens(prompt, options.subtract, tokenizer) for prompt in prompts]
+    tokens = sorted({position for row in (*at, *minus) for position in row})
+    begin = min(shares(request, begin=options.blend_start).start, request.num_steps - 1)
+    published = options.profile == "published"
+    store = StoreMaps(
+        layers=word_layers(request),
+        steps=carried_out(request, begin=0 if published else begin),
+        tokens=tokens,
+        branches=[branch],
+        edited=published,
+    )
+    return LocalBlend(
+        store=store,
+        steps=carried_out(request, begin=begin),
+        words=_one_hot(at, tokens, request.latents),
+        subtract=_one_hot(minus, tokens, request.latents) if options.subtract else None,
+        threshold=options.blend_threshold,
+        subtract_threshold=options.subtract_threshold,
+        blended=[branch],
+    )
+
+
+def blend_words(source: str, setting: Setting, options: Options) -> list[str]:
+    """The words, of source and target, whose regions may change in an edit."""
+    if options.blend == ["auto"]:
+        if setting.kind != "swap":
+            return []
+        pairs = zip(split(source), split(setting.prompt), strict=True)
+        return [word for pair in pairs if pair[0] != pair[1] for word in pair]
+    words = [word for word in options.blend if word != "none"]
+    check_words("--blend", words, [source, setting.prompt])
+    return words
+
+
+def _tokens(prompt: str, words: Sequence[str], tokenizer: object) -> list[int]:
+    """Positions of all tokens of some words of a prompt."""
+    return [p for word in dict.fromkeys(words) for p in word_indices(prompt, word, tokenizer)]
+
+
+def _one_hot(rows: Sequence[Sequence[int]], tokens: Sequence[int], like: Tensor) -> Tensor:
+    """Rows (B, K) with one at the positions given, counted in `tokens`."""
+    marks = torch.zeros(len(rows), len(tokens), device=like.device)
+    for number, positions in enumerate(rows):
+        for position in positions:
+            marks[number, tokens.index(position)] = 1
+    return marks

@@ -33,7 +33,7 @@ def cross_alphas(
     )
     targets = prompts[1:]
     alphas = torch.zeros(num_steps + 1, len(targets), max_tokens)
-    alphas[window_steps(windows.pop(DEFAULT, 1.0), num_steps)] = 1
+    alphas[window_steps(windows.pop(DEFAULT), num_steps)] = 1
     for word, window in windows.items():
         for number, target in enumerate(targets):
             at = word_indices(target, word, tokenizer)

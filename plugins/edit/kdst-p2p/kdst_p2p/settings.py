@@ -8,7 +8,7 @@ from attrs import frozen
 
 from kdst_core.errors import KdstError, did_you_mean
 from kdst_edit.words import bare, find, split
-from kdst_p2p import P2pOptions
+from kdst_p2p.options import TAU, Options
 from kdst_p2p.schedule import DEFAULT, Window
 
 Kind = Literal["swap", "refine"]
@@ -26,7 +26,7 @@ class Setting:
     weights: Mapping[str, float]
 
 
-def settings_of(source: str, targets: Sequence[str], options: P2pOptions) -> list[Setting]:
+def settings_of(source: str, targets: Sequence[str], options: Options) -> list[Setting]:
     """The setting of each target; raises KdstError for options that do not fit the prompts."""
     tau, weights = parse_tau(options.tau), parse_weights(options.reweight, wide=options.wide)
     for flag, words in (("--tau", tau), ("--reweight", weights)):
@@ -68,7 +68,7 @@ def parse_tau(entries: Iterable[str]) -> dict[str, Window]:
                 f"--tau {entry}: a share of the steps is in [0, 1], as in .8, WORD=.4 or WORD=.1:.4"
             )
         found[word or DEFAULT] = ends[0] if len(ends) == 1 else (ends[0], ends[1])
-    found.setdefault(DEFAULT, 0.8)
+    found.setdefault(DEFAULT, TAU)
     return found
 
 

@@ -6,12 +6,12 @@ import attrs
 
 from kdst_core.contracts import ContactSheet, EditRequest, RunServices
 from kdst_core.errors import KdstError
+from kdst_edit.control.rules import Rule
 from kdst_edit.kit import aligned_branch, resets, sample_request
-from kdst_edit.latents import decode
-from kdst_edit.rules import Rule
-from kdst_edit.sampling import Branch
+from kdst_edit.models.latents import decode
+from kdst_edit.sampling.sample import Branch
 from kdst_edit.words import split
-from kdst_p2p import P2pOptions
+from kdst_p2p.options import Options
 from kdst_p2p.schedule import DEFAULT
 from kdst_p2p.settings import Setting
 
@@ -20,14 +20,14 @@ VALUES = {
     "self_tau": (0.0, 0.2, 0.4, 0.6, 0.8),
     "c": (-2.0, -1.0, 0.0, 1.0, 2.0),
 }
-Rules = Callable[[EditRequest, str, Sequence[Setting], P2pOptions], list[Rule]]
+Rules = Callable[[EditRequest, str, Sequence[Setting], Options], list[Rule]]
 
 
 def contact_sheet(
     request: EditRequest,
     source: str,
     setting: Setting,
-    options: P2pOptions,
+    options: Options,
     run: RunServices,
     rules_of: Rules,
 ) -> ContactSheet | None:

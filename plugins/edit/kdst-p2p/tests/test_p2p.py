@@ -12,15 +12,16 @@ from kdst_authors.testing import check_plugin, make_run
 from kdst_core.contracts import EditRequest
 from kdst_core.errors import KdstError
 from kdst_edit.checks import DEFAULT_SOURCE, DEFAULT_TARGET, small_pipeline, small_request
+from kdst_edit.control.rules import CopyQK, EditCrossMap
 from kdst_edit.kit import sample_request, source_branch, target_branches
-from kdst_edit.rules import CopyQK, EditCrossMap
-from kdst_edit.sampling import sample
+from kdst_edit.sampling.sample import sample
 from kdst_edit.words import token_ids
-from kdst_p2p import P2pOptions
+from kdst_p2p import Options
 from kdst_p2p.alignment import refine_mapper, replace_mapper
+from kdst_p2p.control import CrossEdit
 from kdst_p2p.explain import no_effect
-from kdst_p2p.local_blend import LocalBlend, masks
-from kdst_p2p.method import CrossEdit, blend_rules, edit_prompt_to_prompt, rules_of
+from kdst_p2p.local_blend import LocalBlend, blend_rules, masks
+from kdst_p2p.method import edit_prompt_to_prompt, rules_of
 from kdst_p2p.settings import parse_tau, parse_weights, settings_of
 from kdst_p2p.sweep import VALUES
 
@@ -28,7 +29,7 @@ WORDS = ("a", "red", "blue", "disc", "ring", "on", "white", "background", "strip
 prompts = st.lists(st.sampled_from(WORDS), min_size=1, max_size=8).map(" ".join)
 
 
-def drawn(request: EditRequest, options: P2pOptions) -> torch.Tensor:
+def drawn(request: EditRequest, options: Options) -> torch.Tensor:
     """Latents of the source and the edits."""
     chosen = settings_of(DEFAULT_SOURCE, request.targets, options)
     rules = rules_of(request, DEFAULT_SOURCE, chosen, options)
@@ -62,7 +63,7 @@ def test_replace_mapper_of_equal_prompts_is_the_identity(prompt: str) -> None:
 
 
 def test_corrected_tail_keeps_words_after_a_longer_swap() -> None:
-    from kdst_edit.layouts import build
+    from kdst_edit.models.layouts import build
 
     tokenizer = build("sd15").tokenizer
     source, target = "a cat sits", "a crocodile sits"
@@ -79,20 +80,20 @@ def test_corrected_tail_keeps_words_after_a_longer_swap() -> None:
 
 def test_weight_one_is_the_identity() -> None:
     request = small_request((DEFAULT_SOURCE,))
-    edit = drawn(request, P2pOptions(reweight=["red=1"]))
+    edit = drawn(request, Options(reweight=["red=1"]))
     torch.testing.assert_close(edit[1], edit[0], rtol=0, atol=1e-4)
 
 
 def test_weights_change_the_image_and_keep_the_source() -> None:
     request = small_request((DEFAULT_SOURCE,))
-    edit = drawn(request, P2pOptions(reweight=["red=-2"]))
+    edit = drawn(request, Options(reweight=["red=-2"]))
     plain = sample(request.pipeline, request.latents, [source_branch(request)], num_steps=4)
     assert (edit[1] - edit[0]).abs().max() > 0.1
     torch.testing.assert_close(edit[0], plain[0], rtol=0, atol=1e-4)
 
 
 def test_copied_queries_and_keys_equal_edited_maps(monkeypatch: pytest.MonkeyPatch) -> None:
-    request, options = small_request(), P2pOptions()
+    request, options = small_request(), Options()
     fast = drawn(request, options)
     monkeypatch.setattr(CrossEdit, "copies", lambda self, steps: False)
     torch.testing.assert_close(fast, drawn(request, options), rtol=0, atol=1e-4)
@@ -111,7 +112,7 @@ def test_copied_queries_and_keys_equal_edited_maps(monkeypatch: pytest.MonkeyPat
 )
 def test_weighted_values_equal_edited_maps(target: str, given: dict[str, list[str]]) -> None:
     request = attrs.evolve(small_request((target,)), num_steps=6)
-    options = P2pOptions(**given)  # type: ignore[arg-type]
+    options = Options(**given)  # type: ignore[arg-type]
     chosen = settings_of(DEFAULT_SOURCE, [target], options)
     branches = [source_branch(request), *target_branches(request)]
 
@@ -128,7 +129,7 @@ def test_weighted_values_equal_edited_maps(target: str, given: dict[str, list[st
 
 def test_no_tau_leaves_plain_sampling(tmp_path: Path) -> None:
     request = small_request()
-    options = P2pOptions(tau=["0"], self_tau=0, blend=["none"])
+    options = Options(tau=["0"], self_tau=0, blend=["none"])
     assert not rules_of(
         request, DEFAULT_SOURCE, settings_of(DEFAULT_SOURCE, request.targets, options), options
     )
@@ -140,25 +141,25 @@ def test_tau_acts_on_single_words_and_windows() -> None:
     assert parse_tau([".8", "blue=.4"]) == {"default_": 0.8, "blue": 0.4}
     assert parse_tau(["blue=.1:.4"]) == {"default_": 0.8, "blue": (0.1, 0.4)}
     request = small_request()
-    one, other = (drawn(request, P2pOptions(tau=t)) for t in (["1"], ["1", "blue=0"]))
+    one, other = (drawn(request, Options(tau=t)) for t in (["1"], ["1", "blue=0"]))
     assert (one[1] - other[1]).abs().max() > 1e-3
 
 
 def test_swaps_and_refinements_share_a_source() -> None:
     targets = (DEFAULT_TARGET, "a striped red disc on a white background")
     request = small_request(targets)
-    together = drawn(request, P2pOptions())
+    together = drawn(request, Options())
     for number, target in enumerate(targets):
-        alone = drawn(attrs.evolve(request, targets=(target,)), P2pOptions())
+        alone = drawn(attrs.evolve(request, targets=(target,)), Options())
         torch.testing.assert_close(together[number + 1], alone[1], rtol=0, atol=1e-3)
 
 
 def test_local_blend_of_one_swap_ignores_the_words_of_another() -> None:
     targets = (DEFAULT_TARGET, "a red disc on a black background")
     request = small_request(targets)
-    together = drawn(request, P2pOptions())
+    together = drawn(request, Options())
     for number, target in enumerate(targets):
-        alone = drawn(attrs.evolve(request, targets=(target,)), P2pOptions())
+        alone = drawn(attrs.evolve(request, targets=(target,)), Options())
         torch.testing.assert_close(together[number + 1], alone[1], rtol=0, atol=1e-3)
 
 
@@ -180,7 +181,7 @@ def test_masks_join_the_source_and_subtract() -> None:
 @pytest.mark.parametrize("profile", ["published", "corrected"])
 def test_local_blend_keeps_the_source_outside_its_mask(profile: str) -> None:
     request = attrs.evolve(small_request(), num_steps=10)
-    options = P2pOptions(profile=profile)  # type: ignore[arg-type]
+    options = Options(profile=profile)  # type: ignore[arg-type]
     chosen = settings_of(DEFAULT_SOURCE, request.targets, options)
     rules = rules_of(request, DEFAULT_SOURCE, chosen, options)
     (blend,) = (rule for rule in rules if isinstance(rule, LocalBlend))
@@ -196,13 +197,13 @@ def test_local_blend_keeps_the_source_outside_its_mask(profile: str) -> None:
 
 def test_refinement_has_no_local_blend_unless_words_are_given() -> None:
     request = small_request(("a striped red disc on a white background",))
-    for options, count in ((P2pOptions(), 0), (P2pOptions(blend=["disc"]), 1)):
+    for options, count in ((Options(), 0), (Options(blend=["disc"]), 1)):
         chosen = settings_of(DEFAULT_SOURCE, request.targets, options)
         assert len(blend_rules(request, DEFAULT_SOURCE, chosen, options)) == count
 
 
 def test_rules_fit_stable_diffusion_layouts_and_sizes_that_are_not_square() -> None:
-    from kdst_edit.layouts import build
+    from kdst_edit.models.layouts import build
 
     for layout, prompt in (("sd15", "a cat"), ("sd21", "a cat"), ("sdxl", "a cat")):
         pipeline = build(layout)  # type: ignore[arg-type]
@@ -211,7 +212,7 @@ def test_rules_fit_stable_diffusion_layouts_and_sizes_that_are_not_square() -> N
         request = EditRequest(
             pipeline, prompt, None, ("a dog",), generator, noise, num_steps=2, guidance=7.5
         )
-        options = P2pOptions(tau=["1"], self_tau=1, blend_start=0)
+        options = Options(tau=["1"], self_tau=1, blend_start=0)
         rules = rules_of(request, prompt, settings_of(prompt, ["a dog"], options), options)
         assert {EditCrossMap, CopyQK, LocalBlend} <= {type(rule) for rule in rules}
         branches = [source_branch(request), *target_branches(request)]
@@ -222,7 +223,7 @@ def test_rules_fit_stable_diffusion_layouts_and_sizes_that_are_not_square() -> N
 
 def test_sweep_makes_a_contact_sheet_of_its_grid(tmp_path: Path) -> None:
     request = attrs.evolve(small_request(), num_steps=3)
-    options = P2pOptions(sweep=["tau", "c"])
+    options = Options(sweep=["tau", "c"])
     edit = edit_prompt_to_prompt(request, options, make_run(tmp_path))
     (sheet,) = edit.sheets
     assert sheet.images.shape == (len(VALUES["tau"]), len(VALUES["c"]), 3, 32, 32)
@@ -235,9 +236,9 @@ def test_explanation_names_what_cannot_act() -> None:
     tokenizer = small_pipeline().tokenizer
 
     def told(target: str, **given: list[str]) -> str:
-        options = P2pOptions(**given)  # type: ignore[arg-type]
+        options = Options(**given)  # type: ignore[arg-type]
         chosen = settings_of(DEFAULT_SOURCE, [target], options)
-        return " ".join(no_effect(DEFAULT_SOURCE, chosen, tokenizer, 20, P2pOptions()))
+        return " ".join(no_effect(DEFAULT_SOURCE, chosen, tokenizer, 20, Options()))
 
     assert told(DEFAULT_TARGET) == ""
     assert "no weight differs from 1" in told(DEFAULT_SOURCE)
@@ -267,7 +268,7 @@ def test_explanation_names_what_cannot_act() -> None:
 def test_bad_options_are_one_or_two_lines(
     tmp_path: Path, given: dict[str, object], target: str, message: str
 ) -> None:
-    options = P2pOptions(**given)  # type: ignore[arg-type]
+    options = Options(**given)  # type: ignore[arg-type]
     with pytest.raises(KdstError, match=message) as caught:
         edit_prompt_to_prompt(small_request((target,)), options, make_run(tmp_path))
     assert len(str(caught.value).splitlines()) <= 2

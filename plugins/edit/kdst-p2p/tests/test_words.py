@@ -2,8 +2,8 @@
 
 import torch
 
-from kdst_edit.layouts import letter_tokenizer
-from kdst_p2p import P2pOptions
+from kdst_edit.models.layouts import letter_tokenizer
+from kdst_p2p import Options
 from kdst_p2p.alignment import replace_mapper
 from kdst_p2p.explain import no_effect
 from kdst_p2p.settings import kind_of, settings_of
@@ -23,7 +23,7 @@ def test_every_column_behind_a_shorter_word_takes_attention() -> None:
 
 def test_shares_and_options_without_a_step_are_named() -> None:
     def told(source: str = "a cat", **given: object) -> str:
-        options = P2pOptions(**given)  # type: ignore[arg-type]
+        options = Options(**given)  # type: ignore[arg-type]
         settings = settings_of(source, ["a dog"], options)
         return " ".join(no_effect(source, settings, letter_tokenizer(), 5, options))
 

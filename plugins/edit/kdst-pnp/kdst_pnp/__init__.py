@@ -5,20 +5,19 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from kdst_core import Description, hookimpl, option
+from kdst_edit.options import share
 
 if TYPE_CHECKING:
     from kdst_core.contracts import Edit, EditRequest, RunServices
 
 
 @frozen
-class PnpOptions:
+class Options:
     """Options of Plug-and-Play; the first two have the names and defaults of the authors' code."""
 
-    pnp_f_t: float = option(
-        0.8, "Share of the steps in which the source's features are injected.", min=0, max=1
-    )
-    pnp_attn_t: float = option(
-        0.5, "Share of the steps in which the source's self-attention is injected.", min=0, max=1
+    pnp_f_t: float = share(0.8, "Share of the steps in which the source's features are injected.")
+    pnp_attn_t: float = share(
+        0.5, "Share of the steps in which the source's self-attention is injected."
     )
     feature_factors: list[int] = option(
         [],
@@ -42,7 +41,7 @@ def describe() -> Description:
     """Describe the method."""
     return Description(
         summary="Edit an image under a new prompt, keeping its structure by injected features.",
-        options=PnpOptions,
+        options=Options,
         paper="Tumanyan et al., Plug-and-Play Diffusion Features for Text-Driven Image-to-Image"
         " Translation, CVPR 2023",
         url="https://arxiv.org/abs/2211.12572",
@@ -51,12 +50,8 @@ def describe() -> Description:
 
 
 @hookimpl
-def edit(request: "EditRequest", options: PnpOptions, run: "RunServices") -> "Edit":
+def edit(request: "EditRequest", options: Options, run: "RunServices") -> "Edit":
     """Edit the source towards each target."""
-    import attrs
+    from kdst_pnp.method import edit_with_injection
 
-    from kdst_edit.kit import edit_with
-    from kdst_pnp.injection import idle, rules
-
-    found = edit_with(request, rules(request, options), run)
-    return attrs.evolve(found, warnings=[*found.warnings, *idle(request, options)])
+    return edit_with_injection(request, options, run)

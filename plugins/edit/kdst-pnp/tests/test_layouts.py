@@ -8,15 +8,15 @@ from PIL import Image
 
 import kdst_core
 from kdst_authors.testing import check_plugin
-from kdst_edit.layouts import LAYOUTS, Layout, build
-from kdst_edit.quiet import quiet
+from kdst_core.bench.libraries import silence_libraries
+from kdst_edit.models.layouts import LAYOUTS, Layout, build
 
 
 @pytest.fixture(scope="module", params=LAYOUTS)
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     layout: Layout = request.param
     folder = tmp_path_factory.mktemp(layout)
-    with quiet():
+    with silence_libraries("diffusers"):
         build(layout, latent_size=8).save_pretrained(folder)
     return folder
 

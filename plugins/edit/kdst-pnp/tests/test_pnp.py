@@ -12,14 +12,14 @@ from torch import Tensor
 from kdst_authors.testing import make_run
 from kdst_core.contracts import EditRequest, SourcePath
 from kdst_core.errors import KdstError
-from kdst_edit.control import Control, Row
-from kdst_edit.latents import condition
-from kdst_edit.layers import find_layers
-from kdst_edit.layouts import build
-from kdst_edit.models import load
-from kdst_edit.rules import CopyFeature, CopyQK
-from kdst_pnp import PnpOptions, edit
-from kdst_pnp.injection import AttentionAfter, Features, rules
+from kdst_edit.control.layers import find_layers
+from kdst_edit.control.rules import CopyFeature, CopyQK
+from kdst_edit.control.session import Control, Row
+from kdst_edit.models.latents import condition
+from kdst_edit.models.layouts import build
+from kdst_edit.models.pipelines import load
+from kdst_pnp import Options, edit
+from kdst_pnp.method import AttentionAfter, Features, rules
 
 ROWS = (Row(0, True), Row(1, False), Row(1, True))
 PUBLISHED = Features((4,), 1)
@@ -45,7 +45,7 @@ def stable(request: pytest.FixtureRequest) -> Any:
 
 
 def test_defaults_on_stable_diffusion_are_the_published_layers_and_steps(stable: Any) -> None:
-    features, queries = rules(request(stable), PnpOptions())
+    features, queries = rules(request(stable), Options())
     layers = find_layers(stable.unet)
     assert [x.name for x in layers if features.layers(x)] == ["up_blocks.1.resnets.1"]
     published = [(1, n) for n in (1, 2)] + [(level, n) for level in (2, 3) for n in range(3)]
@@ -125,20 +125,20 @@ def test_copying_queries_and_keys_equals_injecting_maps(stable: Any) -> None:
 
 
 def test_without_injection_the_edit_is_the_target_prompt_alone(tiny: Any, tmp_path: Path) -> None:
-    from kdst_edit.latents import decode
-    from kdst_edit.sampling import Branch, sample
+    from kdst_edit.models.latents import decode
+    from kdst_edit.sampling.sample import Branch, sample
 
     asked = request(tiny, 4, ("a blue disc on a white background",))
-    off = edit(asked, PnpOptions(pnp_f_t=0, pnp_attn_t=0), make_run(tmp_path))
+    off = edit(asked, Options(pnp_f_t=0, pnp_attn_t=0), make_run(tmp_path))
     alone = sample(tiny, asked.latents, [Branch(asked.targets[0], guidance=3.0)], num_steps=4)
     assert torch.allclose(off.images[0].image, decode(tiny, alone)[0], atol=1e-5)
-    on = edit(asked, PnpOptions(), make_run(tmp_path / "on"))
+    on = edit(asked, Options(), make_run(tmp_path / "on"))
     assert not torch.allclose(on.images[0].image, off.images[0].image, atol=1e-2)
 
 
 def test_full_injection_of_an_unchanged_prompt_changes_nothing(tiny: Any, tmp_path: Path) -> None:
     asked = attrs.evolve(request(tiny, 4), targets=("a c",))
-    same = edit(asked, PnpOptions(pnp_f_t=1, pnp_attn_t=1), make_run(tmp_path))
+    same = edit(asked, Options(pnp_f_t=1, pnp_attn_t=1), make_run(tmp_path))
     assert torch.allclose(same.images[0].image, same.reconstruction, atol=1e-5)
 
 
@@ -146,37 +146,37 @@ def test_a_real_image_gives_its_features_without_words(tiny: Any, tmp_path: Path
     asked = request(tiny, 4, ("a blue disc on a white background",))
     path = SourcePath(torch.randn(5, 3, 32, 32), prompt="", guidance=1.0, resets=True)
     asked = attrs.evolve(asked, path=path, latents=path.latents[:1])
-    done = edit(asked, PnpOptions(), make_run(tmp_path))
+    done = edit(asked, Options(), make_run(tmp_path))
     wanted = (path.latents[-1] / 2 + 0.5).clamp(0, 1)
     assert torch.allclose(done.reconstruction, wanted, atol=1e-5)
     assert done.attention == {}
 
 
 def test_levels_can_be_chosen_and_wrong_ones_are_named(tiny: Any, tmp_path: Path) -> None:
-    chosen = rules(request(tiny), PnpOptions(feature_factors=[1], attention_factors=[2]))
+    chosen = rules(request(tiny), Options(feature_factors=[1], attention_factors=[2]))
     names = [[x.name for x in find_layers(tiny.unet) if r.layers(x)] for r in chosen]
     assert names[0] == ["up_blocks.2.resnets.1"]
     assert all(name.startswith("up_blocks.1.attentions") for name in names[1])
     with pytest.raises(KdstError, match="--feature-factors 8: this model has such layers at 1"):
-        rules(request(tiny), PnpOptions(feature_factors=[8]))
+        rules(request(tiny), Options(feature_factors=[8]))
     with pytest.raises(KdstError, match=r"--attention-factors 1: .* at 2, 4 only"):
-        rules(request(tiny), PnpOptions(attention_factors=[1]))
+        rules(request(tiny), Options(attention_factors=[1]))
     with pytest.raises(KdstError, match="chooses no layer"):
-        edit(request(tiny), PnpOptions(feature_block=5), make_run(tmp_path))
+        edit(request(tiny), Options(feature_block=5), make_run(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["pnp_f_t", "pnp_attn_t"])
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
 def test_shares_outside_zero_to_one_are_refused(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=name):
-        PnpOptions(**{name: value})
+        Options(**{name: value})
 
 
 def test_steps_that_an_inversion_skips_are_not_asked_for(tiny: Any, tmp_path: Path) -> None:
     """Shares are of the four steps that are left, not of all ten."""
     path = SourcePath(torch.randn(11, 3, 32, 32), prompt="", guidance=1.0, start=6, resets=True)
     asked = attrs.evolve(request(tiny, 10), path=path, latents=path.latents[6:7])
-    features, attention = rules(asked, PnpOptions())
+    features, attention = rules(asked, Options())
     assert features.steps == range(6, 9)
     assert attention.steps == range(6, 8)
-    assert len(edit(asked, PnpOptions(), make_run(tmp_path)).images) == 1
+    assert len(edit(asked, Options(), make_run(tmp_path)).images) == 1

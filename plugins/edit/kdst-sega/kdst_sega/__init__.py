@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 from attrs import frozen
 
 from kdst_core import Description, hookimpl, option
+from kdst_edit.options import share
 
 if TYPE_CHECKING:
     from kdst_core.contracts import Edit, EditRequest, RunServices
@@ -32,17 +33,12 @@ class Options:
         " Diffusion, but the model that kdst brings knows whole captions only.",
     )
     scale: float = option(5.0, "Scale of the edit (s_e).", min=0)
-    threshold: float = option(
-        0.9,
-        "Share of the elements left alone, those that the concept moves least (λ).",
-        min=0,
-        max=1,
+    threshold: float = share(
+        0.9, "Share of the elements left alone, those that the concept moves least (λ)."
     )
-    warmup: float = option(
-        0.2, "Share of the steps before guidance acts: 10 of 50 (δ).", min=0, max=1
-    )
-    momentum_scale: float = option(0.1, "Scale of the momentum (s_m).", min=0, max=1)
-    momentum_beta: float = option(0.4, "Share of the old momentum in the new (β_m).", min=0, max=1)
+    warmup: float = share(0.2, "Share of the steps before guidance acts: 10 of 50 (δ).")
+    momentum_scale: float = share(0.1, "Scale of the momentum (s_m).")
+    momentum_beta: float = share(0.4, "Share of the old momentum in the new (β_m).")
 
 
 @hookimpl

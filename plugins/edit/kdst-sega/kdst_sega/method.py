@@ -6,12 +6,14 @@ latents are b times differences of estimates.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from attrs import define, field
 from torch import Tensor
 
 from kdst_core.contracts import Edit, EditedImage, EditRequest, RunServices
+from kdst_edit.control.rules import Rule
 from kdst_edit.kit import (
     attention_of,
     carried_out,
@@ -20,11 +22,12 @@ from kdst_edit.kit import (
     source_branch,
     word_maps,
 )
-from kdst_edit.latents import decode, latent_factor
-from kdst_edit.rules import Rule
-from kdst_edit.sampling import Branch
-from kdst_sega import Options
+from kdst_edit.models.latents import decode, latent_factor
+from kdst_edit.sampling.sample import Branch
 from kdst_sega.steps import step_sizes
+
+if TYPE_CHECKING:
+    from kdst_sega import Options
 
 
 @define(eq=False, kw_only=True)
@@ -38,7 +41,7 @@ class SemanticGuidance(Rule):
     edit: int
     unconditional: int
     concepts: Mapping[int, float]
-    options: Options
+    options: "Options"
     sizes: Sequence[float]
     begin: int
     momentum: Tensor | float = field(default=0.0, init=False)
@@ -75,7 +78,7 @@ def concepts(source: str, target: str, kind: str) -> dict[str, float]:
     return {text: sign for text, sign in ((added, 1.0), (dropped, -1.0)) if text}
 
 
-def edit_by_concepts(request: EditRequest, options: Options, run: RunServices) -> Edit:
+def edit_by_concepts(request: EditRequest, options: "Options", run: RunServices) -> Edit:
     """Sample the source and, from the same noise and prompt, one guided edit a target."""
     branches, rules, edits = [source_branch(request)], list[Rule](), list[int]()
     sizes, there = step_sizes(request), carried_out(request)

@@ -2,9 +2,9 @@
 
 from kdst_core.contracts import EditRequest
 from kdst_core.errors import KdstError
-from kdst_edit.inversion.schedule import set_steps
-from kdst_edit.latents import ddim
-from kdst_edit.schedulers import takes_guidance
+from kdst_edit.models.latents import ddim
+from kdst_edit.sampling.schedule import set_steps
+from kdst_edit.sampling.schedulers import takes_guidance
 
 
 def step_sizes(request: EditRequest) -> list[float]:

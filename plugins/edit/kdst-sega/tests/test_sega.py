@@ -11,19 +11,19 @@ from hypothesis import strategies as st
 
 from kdst_authors.testing import make_run, parametrize_checks
 from kdst_core.bench.contract import Check
+from kdst_core.bench.libraries import silence_libraries
 from kdst_core.contracts import EditRequest
 from kdst_core.errors import KdstError
 from kdst_edit.checks import small_request
-from kdst_edit.latents import condition, ddim, decode
-from kdst_edit.models import load
-from kdst_edit.quiet import quiet
+from kdst_edit.models.latents import condition, ddim, decode
+from kdst_edit.models.pipelines import load
 from kdst_sega import Options, edit
 from kdst_sega.method import above_percentile, concepts
 
 
 def exact_request(**changes: Any) -> EditRequest:
     """The small request with the model in float64."""
-    with quiet():
+    with silence_libraries("diffusers"):
         pipeline = load("tiny").to(torch.float64)
     request = small_request()
     return attrs.evolve(request, pipeline=pipeline, latents=request.latents.double(), **changes)

@@ -8,8 +8,8 @@ from attrs import frozen
 from torch import Tensor
 
 from kdst_core.errors import KdstError
-from kdst_edit import images
-from kdst_edit.latents import native_size, size_multiple
+from kdst_edit.models.latents import native_size, size_multiple
+from kdst_edit.pictures import reading
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 CONTEXTS = ("a photo of a {}", "a close view of a {}", "a picture of the {}", "one {}")
@@ -41,7 +41,7 @@ def read(folder: Path, pipeline: Any) -> Concept:
     if not 3 <= len(paths) <= 5:
         notes.append(f"The word is learned from {len(paths)} images; 3 to 5 are known to work.")
     multiple, side = size_multiple(pipeline), native_size(pipeline)
-    pictures = [images.read(path, multiple, side) for path in paths]
+    pictures = [reading.read(path, multiple, side) for path in paths]
     notes += [
         f"{p.name}: {n}" for p, shown in zip(paths, pictures, strict=True) for n in shown.notes
     ]
@@ -76,8 +76,8 @@ def embedded(pipeline: Any) -> Concept:
 
     Raises KdstError for another model.
     """
-    from kdst_edit.tiny.render import SIZE, object_masks, render
-    from kdst_edit.tiny.scene import COLOURS, Mix, captions, sample_scenes
+    from kdst_edit.shapes.render import SIZE, object_masks, render
+    from kdst_edit.shapes.scene import COLOURS, Mix, captions, sample_scenes
 
     if native_size(pipeline) != SIZE or "triangle" not in pipeline.tokenizer.get_vocab():
         raise KdstError("give --concept, a directory with 3 to 5 images, or --learned, a word")

@@ -12,7 +12,7 @@ from attrs import frozen
 from torch import Tensor
 
 from kdst_core.contracts import RunServices
-from kdst_edit.latents import condition, ddim, encode
+from kdst_edit.models.latents import condition, ddim, encode
 from kdst_textual_inversion.concept import Concept
 from kdst_textual_inversion.word import OneMoreWord
 

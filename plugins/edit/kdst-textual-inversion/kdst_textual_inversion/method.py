@@ -7,17 +7,15 @@ import torch
 
 from kdst_core.contracts import Edit, EditRequest, RunServices
 from kdst_edit.kit import edit_with
-from kdst_edit.precision import computing_in
+from kdst_edit.models.precision import computing_in
 from kdst_edit.words import split
-from kdst_textual_inversion import EMBEDDED_STEPS, PUBLISHED_STEPS, TextualInversionOptions
 from kdst_textual_inversion import concept as concepts
 from kdst_textual_inversion import word as words
 from kdst_textual_inversion.learn import Training, learn
+from kdst_textual_inversion.options import EMBEDDED_STEPS, PUBLISHED_STEPS, Options
 
 
-def edit_with_new_word(
-    request: EditRequest, options: TextualInversionOptions, run: RunServices
-) -> Edit:
+def edit_with_new_word(request: EditRequest, options: Options, run: RunServices) -> Edit:
     """Sample source and targets from one noise, the targets with the new word; no control.
 
     The word is learned in float32: steps of its optimiser are lost in half precision.
@@ -57,7 +55,7 @@ def edit_with_new_word(
 
 def _train(
     request: EditRequest,
-    options: TextualInversionOptions,
+    options: Options,
     run: RunServices,
     added: words.OneMoreWord,
 ) -> list[str]:
@@ -83,7 +81,7 @@ def placed(target: str, word: str, initial: str) -> str:
     return " ".join(word if w == initial else w for w in split(target))
 
 
-def _without(targets: Sequence[str], options: TextualInversionOptions) -> list[str]:
+def _without(targets: Sequence[str], options: Options) -> list[str]:
     """A warning for every target that the new word is not in."""
     return [
         f"{target!r} has neither {options.word} nor {options.initial!r}, so the learned word has no"

@@ -13,12 +13,12 @@ from kdst_core.contracts import EditRequest
 from kdst_core.errors import KdstError
 from kdst_core.runs.codecs import TorchCodec
 from kdst_core.runs.rundir import Run
-from kdst_edit.latents import condition, digest
-from kdst_edit.layouts import build
-from kdst_edit.models import load
-from kdst_edit.tiny.analyse import object_mask
-from kdst_edit.tiny.scene import COLOURS
-from kdst_textual_inversion import TextualInversionOptions, concept, edit, word
+from kdst_edit.models.latents import condition, digest
+from kdst_edit.models.layouts import build
+from kdst_edit.models.pipelines import load
+from kdst_edit.shapes.analyse import object_mask
+from kdst_edit.shapes.scene import COLOURS
+from kdst_textual_inversion import Options, concept, edit, word
 from kdst_textual_inversion.method import placed
 
 FRESH = ("a <new> cross on a black background", "a <new> ring on a white background")
@@ -58,7 +58,7 @@ def object_colour(image: Tensor) -> Tensor:
 def test_the_learned_word_colours_shapes_and_backgrounds_that_no_image_showed(
     tiny: Any, tmp_path: Path
 ) -> None:
-    done = edit(request(tiny), TextualInversionOptions(), run_in(tmp_path / "r"))
+    done = edit(request(tiny), Options(), run_in(tmp_path / "r"))
     said = " ".join(c for cs in concept.embedded(tiny).captions for c in cs)
     assert not {"cross", "black", "ring", "white"} & set(said.split())
     wanted = torch.tensor(concept.AZURE).float()
@@ -70,7 +70,7 @@ def test_the_learned_word_colours_shapes_and_backgrounds_that_no_image_showed(
 
 def test_only_the_words_vector_is_trained_and_all_is_restored(tiny: Any, tmp_path: Path) -> None:
     before = digest(tiny), tiny.tokenizer, tiny.text_encoder.get_input_embeddings()
-    edit(request(tiny, steps=2), TextualInversionOptions(train_steps=3), run_in(tmp_path / "r"))
+    edit(request(tiny, steps=2), Options(train_steps=3), run_in(tmp_path / "r"))
     assert (digest(tiny), tiny.tokenizer, tiny.text_encoder.get_input_embeddings()) == before
     assert "<new>" not in tiny.tokenizer.get_vocab()
     assert all(p.grad is None for p in tiny.unet.parameters())
@@ -106,7 +106,7 @@ class Killed(BaseException):
 def test_training_that_was_killed_continues_to_the_same_word(
     tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = TextualInversionOptions(train_steps=6)
+    options = Options(train_steps=6)
     monkeypatch.setattr("kdst_textual_inversion.learn.KEEP_EVERY", 0.0)
     edit(request(tiny, steps=2), options, run_in(tmp_path / "whole"))
     broken, log = run_in(tmp_path / "broken"), Run.log
@@ -129,7 +129,7 @@ def test_training_that_was_killed_continues_to_the_same_word(
 def test_a_learned_word_is_used_again_without_training(
     tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = TextualInversionOptions(train_steps=2)
+    options = Options(train_steps=2)
     first = edit(request(tiny, steps=2), options, run_in(tmp_path / "first"))
     monkeypatch.setattr("kdst_textual_inversion.method.learn", lambda *_: pytest.fail("trained"))
     file = tmp_path / "first" / "artifacts" / "word.safetensors"
@@ -149,7 +149,7 @@ def test_a_word_is_learned_in_the_layouts_of_stable_diffusion(layout: Any, tmp_p
         Image.new("RGB", (80, 64), colour).save(folder / f"{i}.png")
     (folder / "1.txt").write_text("a {} on a table\n")
     pipeline = build(layout, latent_size=8)
-    options = TextualInversionOptions(concept=folder, initial="cat", train_steps=2, batch=2)
+    options = Options(concept=folder, initial="cat", train_steps=2, batch=2)
     asked = request(pipeline, ("a photo of a <new>",), 2)
     done = edit(asked, options, run_in(tmp_path / "r"))
     assert done.images[0].image.shape == (3, 64, 64)
@@ -163,7 +163,7 @@ def test_targets_without_the_word_get_it_or_a_warning(tiny: Any, tmp_path: Path)
     asked = request(
         tiny, ("a blue disc on a white background", "a red bar on a pink background"), 2
     )
-    done = edit(asked, TextualInversionOptions(train_steps=1), run_in(tmp_path / "r"))
+    done = edit(asked, Options(train_steps=1), run_in(tmp_path / "r"))
     assert [image.prompt for image in done.images] == list(asked.targets)
     assert len(done.warnings) == 1
     assert "'a red bar on a pink background' has neither <new> nor 'blue'" in done.warnings[0]
@@ -171,7 +171,7 @@ def test_targets_without_the_word_get_it_or_a_warning(tiny: Any, tmp_path: Path)
 
 def refused(pipeline: Any, tmp_path: Path, **given: Any) -> str:
     with pytest.raises(KdstError) as caught:
-        edit(request(pipeline, steps=2), TextualInversionOptions(**given), make_run(tmp_path / "r"))
+        edit(request(pipeline, steps=2), Options(**given), make_run(tmp_path / "r"))
     message = str(caught.value)
     assert len(message.splitlines()) == 1
     assert not (tmp_path / "r" / "artifacts" / "word.safetensors").exists()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from kdst_edit.inversion.denoise import Predict
-from kdst_edit.inversion.schedule import Schedule, Step
+from kdst_edit.sampling.schedule import Schedule, Step
 
 Advance = Callable[[int], None]
 

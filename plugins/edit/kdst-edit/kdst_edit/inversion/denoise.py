@@ -7,7 +7,7 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from kdst_edit.latents import Conditioning
+from kdst_edit.models.latents import Conditioning
 
 Predict = Callable[[Tensor, int], Tensor]
 """Noisy latents (1, C, h, w) and a timestep to the network's output, of the same shape."""

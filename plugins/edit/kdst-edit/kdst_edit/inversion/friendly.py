@@ -10,10 +10,7 @@ from torch import Tensor
 
 from kdst_edit.inversion.ddim import Advance
 from kdst_edit.inversion.denoise import Predict
-from kdst_edit.inversion.schedule import Schedule, Step
-
-MIN_SIGMA = 1e-6
-"""Below this a step adds no noise; its map then holds the correction itself."""
+from kdst_edit.sampling.schedule import MIN_SIGMA, Schedule, Step
 
 
 def scale(step: Step) -> float:

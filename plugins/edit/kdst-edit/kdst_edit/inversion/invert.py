@@ -1,6 +1,5 @@
 """Invert a real image by any of the four ways, or read the inversion from the cache."""
 
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -10,15 +9,16 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
+from kdst_core.bench.pacing import Pace
 from kdst_edit.inversion import ddim, friendly, nulltext
 from kdst_edit.inversion.cache import Cache, key
 from kdst_edit.inversion.ddim import Advance
 from kdst_edit.inversion.denoise import Denoiser
 from kdst_edit.inversion.result import Inversion
-from kdst_edit.inversion.schedule import Schedule
 from kdst_edit.inversion.settings import InversionSettings
-from kdst_edit.latents import condition, decode, digest, encode
-from kdst_edit.latents import ddim as ddim_scheduler
+from kdst_edit.models.latents import condition, decode, digest, encode
+from kdst_edit.models.latents import ddim as ddim_scheduler
+from kdst_edit.sampling.schedule import Schedule
 
 ShowProgress = Callable[[int, str], AbstractContextManager[Advance]]
 KEEP_EVERY = 10.0
@@ -159,14 +159,13 @@ class _Work:
             advance(self._back_evaluations())
             part = {k: v.to(self.latents) for k, v in part.items()}
             path = part["path"]
-            begun = nulltext.Progress(part["embeddings"], part["latents"])
-        written = time.monotonic()
+            begun = nulltext.OptimiserState(part["embeddings"], part["latents"])
+        pace = Pace(KEEP_EVERY)
 
-        def keep(state: nulltext.Progress) -> None:
-            nonlocal written
-            if cache and time.monotonic() - written > KEEP_EVERY:
-                cache.save_part(name, {"path": path, **attrs.asdict(state)})
-                written = time.monotonic()
+        def keep(state: nulltext.OptimiserState) -> None:
+            if cache and pace.due():
+                part = {"path": path, **attrs.asdict(state)}
+                pace.write(lambda: cache.save_part(name, part))
 
         how = nulltext.NullText(inner_steps=self.settings.inner_steps)
         end = nulltext.optimise(

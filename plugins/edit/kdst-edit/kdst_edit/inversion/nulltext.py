@@ -14,8 +14,8 @@ from torch import Tensor
 
 from kdst_edit.inversion.ddim import Advance
 from kdst_edit.inversion.denoise import Denoiser
-from kdst_edit.inversion.schedule import Schedule, Step
-from kdst_edit.latents import Conditioning
+from kdst_edit.models.latents import Conditioning
+from kdst_edit.sampling.schedule import Schedule, Step
 
 
 @frozen
@@ -29,7 +29,7 @@ class NullText:
 
 
 @frozen
-class Progress:
+class OptimiserState:
     """Embeddings (i, T, D) of the steps done so far, and the latents (1, C, h, w) they lead to."""
 
     embeddings: Tensor
@@ -42,23 +42,23 @@ def optimise(
     pivot: Tensor,
     how: NullText,
     *,
-    begun: Progress | None = None,
-    keep: Callable[[Progress], Any] = lambda _: None,
+    begun: OptimiserState | None = None,
+    keep: Callable[[OptimiserState], Any] = lambda _: None,
     advance: Advance = lambda _: None,
-) -> Progress:
+) -> OptimiserState:
     """Embeddings (N, T, D), one a step, and the image's latents (1, C, h, w) they end on.
 
     pivot: (N+1, C, h, w) from DDIM inversion at guidance 1. denoise: the guidance to sample with.
     begun: where an earlier call stopped. keep: called after each step with what to begin from.
     advance: told of each finished step.
     """
-    state = begun or Progress(denoise.negative.embeddings[:0], pivot[:1])
+    state = begun or OptimiserState(denoise.negative.embeddings[:0], pivot[:1])
     done = len(state.embeddings)
     advance(done)
     for i in range(done, len(schedule)):
         before = state.embeddings[-1:] if i else denoise.negative.embeddings
         found, x = _one_step(denoise, schedule, i, state.latents, pivot[i + 1 : i + 2], before, how)
-        state = Progress(torch.cat([state.embeddings, found]), x)
+        state = OptimiserState(torch.cat([state.embeddings, found]), x)
         keep(state)
         advance(1)
     return state

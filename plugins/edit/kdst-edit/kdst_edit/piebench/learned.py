@@ -13,9 +13,9 @@ from attrs import field, frozen
 from torch import Tensor
 from torch.nn import functional as F
 
+from kdst_core.bench.libraries import silence_libraries
 from kdst_core.errors import KdstError, first_line
 from kdst_edit.piebench.reader import Image, Pixels
-from kdst_edit.quiet import quiet
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """ImageNet's, for DINO."""
@@ -50,7 +50,7 @@ class Learned:
                 missing[name] = f"no weights were given; --{name} names them"
                 continue
             try:
-                with quiet():
+                with silence_libraries("diffusers"):
                     made.append(build.load(path))
             except ImportError as e:
                 missing[name] = f"the package {e.name} is not installed, or does not fit this torch"

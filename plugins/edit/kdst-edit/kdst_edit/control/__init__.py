@@ -1,0 +1,1 @@
+"""Attention control: which layers of a UNet, what edits take from the source in them, and when."""

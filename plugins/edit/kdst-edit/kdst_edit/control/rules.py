@@ -1,0 +1,250 @@
+"""The rules that methods are made of: what the edits take from the source, where and when."""
+
+import sys
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from typing import ClassVar, Literal
+
+import torch
+from attrs import define, field
+from torch import Tensor, nn
+
+from kdst_edit.control.layers import Kind, Layer
+from kdst_edit.control.maps import MapEdit, MapProcessor, MapWeights
+from kdst_edit.control.session import Call, Control, Row
+
+Choice = Callable[[Layer], bool]
+
+
+def nowhere(layer: Layer) -> bool:
+    """Choose no layer: for rules that act on latents alone."""
+    return False
+
+
+ALWAYS = range(sys.maxsize)
+"""Every step."""
+
+
+@define(eq=False, kw_only=True)
+class Rule:
+    """One change to what the UNet computes, or to the latents between steps.
+
+    layers: which layers, usually a `Layers`. steps: at which steps, from 0, usually a `range`.
+    branches: which edits, from 1; None for all. fired: how often it acted. order: rules with a lower
+    one change the latents earlier in a step; among equals, those given first.
+    """
+
+    order: ClassVar[int] = 0
+
+    layers: Choice = nowhere
+    steps: Collection[int] = ALWAYS
+    branches: Collection[int] | None = None
+    fired: int = field(default=0, init=False)
+
+    @property
+    def title(self) -> str:
+        """How messages name the rule."""
+        return f"{type(self).__name__}({getattr(self.layers, '__name__', self.layers)})"
+
+    def attach(self, control: Control) -> None:
+        """Take hold of the layers; called on entering a `Control`."""
+
+    def after_step(self, step: int, latents: Tensor) -> Tensor:
+        """Return the branches' latents (B, C, h, w) as they should be after a step."""
+        return latents
+
+    def changes(self, branch: int) -> bool:
+        """Whether the rule is about an edit's branch."""
+        return branch > 0 and (self.branches is None or branch in self.branches)
+
+
+@define(eq=False, kw_only=True)
+class Copy(Rule):
+    """Edits take outputs of some modules from the source.
+
+    rows: `conditional` leaves the rows of the negative prompt alone; `all` changes them too, from the
+    source's row of the same kind, or from its conditional one where the source is not guided.
+    """
+
+    rows: Literal["conditional", "all"] = "conditional"
+    kinds: ClassVar[tuple[Kind, ...]] = ("self", "cross")
+
+    def modules(self, layer: Layer) -> dict[str, nn.Module]:
+        """The modules of a layer whose outputs are copied, by a name for each."""
+        raise NotImplementedError
+
+    def attach(self, control: Control) -> None:
+        """Hook the modules of the chosen layers."""
+        for layer in control.select(self, *self.kinds):
+            for name, module in self.modules(layer).items():
+                key = f"{layer.name}.{name}"
+                control.on_output(module, partial(self._copy, control, key))
+
+    def _copy(self, control: Control, key: str, call: Call, output: Tensor) -> None:
+        """Overwrite the edits' rows of `output` (rows, …) by the source's."""
+        if call.step not in self.steps:
+            return
+        for conditional in (True, False) if self.rows == "all" else (True,):
+            edits = [
+                i
+                for i, row in enumerate(call.rows)
+                if row.conditional == conditional and self.changes(row.branch)
+            ]
+            source = self._source(control, call, key, conditional, output)
+            if edits and source is not None:
+                for i in edits:
+                    output[i].copy_(source)
+                self.fired += 1
+
+    def _source(
+        self, control: Control, call: Call, key: str, conditional: bool, output: Tensor
+    ) -> Tensor | None:
+        """The source's row of a kind, or its conditional one."""
+        for row in dict.fromkeys((Row(0, conditional), Row(0, True))):
+            if row in call.index or control.keeps(key, row):
+                return control.source(key, row, lambda i: output[i])
+        return None
+
+
+@define(eq=False, kw_only=True)
+class CopyQK(Copy):
+    """Edits attend as the source does: queries and keys are copied.
+
+    Equal to copying the attention maps, as Prompt-to-Prompt's self-attention injection does, and
+    scaled-dot-product attention stays on. In cross-attention, too, the edit keeps its own values.
+    """
+
+    def modules(self, layer: Layer) -> dict[str, nn.Module]:
+        """The projections to queries and keys."""
+        return {"to_q": layer.module.to_q, "to_k": layer.module.to_k}
+
+
+@define(eq=False, kw_only=True)
+class CopyKV(Copy):
+    """Edits read the source's content: keys and values of self-attention are copied (MasaCtrl)."""
+
+    def modules(self, layer: Layer) -> dict[str, nn.Module]:
+        """The projections to keys and values."""
+        return {"to_k": layer.module.to_k, "to_v": layer.module.to_v}
+
+
+@define(eq=False, kw_only=True)
+class CopyFeature(Copy):
+    """Edits take the features of residual blocks before their skip is added (Plug-and-Play)."""
+
+    kinds: ClassVar[tuple[Kind, ...]] = ("feature",)
+
+    def modules(self, layer: Layer) -> dict[str, nn.Module]:
+        """The last convolution of the block."""
+        return {"conv2": layer.module.conv2}
+
+
+@define(eq=False, kw_only=True)
+class EditCrossMap(Rule):
+    """Replace the maps of cross-attention, of conditional rows, by a function of source's and own.
+
+    weights: the same edit as weights of the maps, where it is linear in them. Maps are then computed
+    only for rules that read edited ones: weighting the values instead gives the same output.
+    """
+
+    edit: MapEdit
+    weights: MapWeights | None = None
+
+    def attach(self, control: Control) -> None:
+        """Ask for the maps of the chosen layers."""
+        for layer in control.select(self, "cross"):
+            control.processor(layer, MapProcessor).edits.append(self)
+
+
+@define(eq=False, kw_only=True)
+class StoreMaps(Rule):
+    """Sum the cross-attention maps of the chosen layers, for some tokens and branches.
+
+    All layers must have one resolution. tokens: positions; None for all. edited: the maps after
+    `EditCrossMap` rather than the network's own. source: whether the source's are summed too.
+    """
+
+    tokens: Sequence[int] | None = None
+    edited: bool = False
+    source: bool = True
+    _total: dict[tuple[int, ...], Tensor] = field(factory=dict, init=False)
+    _count: dict[tuple[int, ...], int] = field(factory=dict, init=False)
+    _size: tuple[int, int] = field(default=(0, 0), init=False)
+
+    def attach(self, control: Control) -> None:
+        """Ask for the maps of the chosen layers."""
+        chosen = control.select(self, "cross")
+        sizes = {layer.size(control.latent) for layer in chosen}
+        if len(sizes) > 1:
+            raise ValueError(f"maps of several resolutions cannot be summed: {sorted(sizes)}")
+        (self._size,) = sizes
+        self._total, self._count = {}, {}
+        for layer in chosen:
+            control.processor(layer, MapProcessor).stores.append(self)
+
+    def wants(self, row: Row) -> bool:
+        """Whether a row's maps are summed."""
+        return row.conditional and (self.source if row.branch == 0 else self.changes(row.branch))
+
+    def add(self, rows: Sequence[Row], maps: Tensor) -> None:
+        """Add the maps (n, P, T) of some rows in one layer, mean over heads."""
+        at = [i for i, row in enumerate(rows) if self.wants(row)]
+        if not at:
+            return
+        chosen = maps if len(at) == len(rows) else maps[at]
+        if self.tokens is not None:
+            chosen = chosen[..., list(self.tokens)]
+        key = tuple(rows[i].branch for i in at)
+        self._count[key] = self._count.get(key, 0) + 1
+        self._total[key] = self._total[key].add_(chosen) if key in self._total else chosen.clone()
+        self.fired += 1
+
+    def mean(self, branches: Sequence[int]) -> Tensor:
+        """Mean maps (B, h, w, T) over layers, heads and steps so far, of some branches in order."""
+        of = {
+            branch: total[i] / self._count[key]
+            for key, total in self._total.items()
+            for i, branch in enumerate(key)
+        }
+        return torch.stack([of[b] for b in branches]).reshape(len(branches), *self._size, -1)
+
+
+@define(eq=False, kw_only=True)
+class SourceReset(Rule):
+    """After each step the source is put back on the path of its inversion (Direct Inversion).
+
+    Before any other rule reads the source, as in the authors' code. path: latents (N + 1, C, h, w),
+    path[i] before step i.
+    """
+
+    order: ClassVar[int] = -1
+
+    path: Tensor
+
+    def after_step(self, step: int, latents: Tensor) -> Tensor:
+        """Put the source's row back."""
+        latents = latents.clone()
+        latents[0] = self.path[step + 1].to(latents)
+        self.fired += 1
+        return latents
+
+
+@define(eq=False, kw_only=True)
+class Confine(Rule):
+    """After each step, and after all other rules, edits are the source outside a mask.
+
+    inside: (h, w), 1 where edits may differ. path: latents (N + 1, C, h, w) of the inverted source,
+    or None for the source's branch.
+    """
+
+    order: ClassVar[int] = 1
+    inside: Tensor
+    path: Tensor | None = None
+
+    def after_step(self, step: int, latents: Tensor) -> Tensor:
+        """Put the source back outside the mask."""
+        latents, inside = latents.clone(), self.inside.to(latents)
+        source = latents[0] if self.path is None else self.path[step + 1].to(latents)
+        latents[1:] = torch.where(inside > 0, latents[1:], source)
+        self.fired += 1
+        return latents

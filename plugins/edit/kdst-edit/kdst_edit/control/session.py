@@ -1,0 +1,169 @@
+"""Attention control: rules act on a UNet while it runs, and everything is restored afterwards."""
+
+from collections.abc import Callable, Iterable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+
+from attrs import field, frozen
+from torch import Tensor, nn
+
+from kdst_core.errors import KdstError
+from kdst_edit.control.layers import Kind, Layer, find_layers
+
+if TYPE_CHECKING:
+    from kdst_edit.control.rules import Rule
+
+
+class RuleError(KdstError):
+    """A rule cannot act on this model, or never did; the result would be silently wrong."""
+
+
+@frozen
+class Row:
+    """What one row of a UNet batch belongs to.
+
+    branch: 0 is the source, 1 and up are the edits. conditional: with the branch's prompt, rather
+    than the negative one.
+    """
+
+    branch: int
+    conditional: bool
+
+
+@frozen
+class Call:
+    """One call of the UNet: its step from 0, its rows in order, and whether more rows of the step follow."""
+
+    step: int
+    rows: tuple[Row, ...]
+    more: bool
+    index: dict[Row, int] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "index", {row: i for i, row in enumerate(self.rows)})
+
+
+class Processor(Protocol):
+    """What computes an attention layer while control lasts."""
+
+    layer: Layer
+    original: Any
+    """What computed it before."""
+
+
+P = TypeVar("P", bound=Processor)
+
+
+class Control:
+    """Context manager in which `rules` act on `unet`.
+
+    Call `expect` before each call of the UNet, which says what its rows are, and `after_step` on the
+    branches' latents after each step. Rows of one step may be spread over several calls; the source's
+    must come first. Calls of the UNet that were not announced pass unchanged.
+
+    On leaving, hooks and processors are as they were. Raises RuleError when a rule fits no layer, and,
+    unless another exception is under way, when a rule never acted.
+    """
+
+    def __init__(self, unet: nn.Module, rules: Iterable["Rule"], latent: tuple[int, int]) -> None:
+        self.unet, self.rules, self.latent = unet, list(rules), latent
+        self.layers: list[Layer] = []
+        self.call: Call | None = None
+        self._handles: list[Any] = []
+        self._processors: dict[str, Processor] = {}
+        self._kept: dict[tuple[str, Row], Tensor] = {}
+
+    def __enter__(self) -> Self:
+        self.layers = find_layers(self.unet)
+        try:
+            for rule in self.rules:
+                rule.fired = 0
+                rule.attach(self)
+        except BaseException:
+            self._restore()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._restore()
+        idle = [rule for rule in self.rules if not rule.fired]
+        if kind is None and idle:
+            raise RuleError(
+                f"{idle[0].title} never acted: its layers were not called, or none of the steps"
+                f" carried out is in {idle[0].steps}. The result would not be an edit"
+            )
+
+    def _restore(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        for processor in self._processors.values():
+            processor.layer.module.set_processor(processor.original)
+        self._handles, self._processors, self._kept, self.call = [], {}, {}, None
+
+    def expect(self, step: int, rows: Sequence[Row], *, more: bool = False) -> None:
+        """Announce the next call of the UNet: its step from 0, its rows, and whether others follow."""
+        if self.call is None or self.call.step != step:
+            self._kept.clear()
+        self.call = Call(step, tuple(rows), more)
+
+    def after_step(self, step: int, latents: Tensor) -> Tensor:
+        """The latents (B, C, h, w) of all branches after a step, as the rules leave them."""
+        self.call = None
+        self._kept.clear()
+        for rule in sorted(self.rules, key=lambda rule: rule.order):
+            latents = rule.after_step(step, latents)
+        return latents
+
+    def select(self, rule: "Rule", *kinds: Kind) -> list[Layer]:
+        """The layers of some kinds that a rule chooses; RuleError when there are none."""
+        chosen = [x for x in self.layers if rule.layers(x) and x.kind in kinds]
+        if not chosen:
+            has = sorted({(x.kind, x.place, x.factor) for x in self.layers})
+            there = ", ".join(f"{k} {p} 1/{f}" for k, p, f in has)
+            raise RuleError(f"{rule.title} chooses no layer of this UNet. It has: {there}")
+        return chosen
+
+    def on_output(self, module: nn.Module, change: Callable[[Call, Tensor], None]) -> None:
+        """Let `change` work in place on the output of a module in every announced call."""
+
+        def hook(_module: nn.Module, _arguments: Any, output: Tensor) -> None:
+            if self.call is not None:
+                if len(output) != len(self.call.rows):
+                    raise RuleError(
+                        f"a call of the UNet has {len(output)} rows where {len(self.call.rows)}"
+                        " were announced"
+                    )
+                change(self.call, output)
+
+        self._handles.append(module.register_forward_hook(hook))
+
+    def processor(self, layer: Layer, kind: "Callable[[Control, Layer], P]") -> P:
+        """Return the processor of an attention layer that rules share; made at first use by `kind`."""
+        made: Any = self._processors.get(layer.name)
+        if made is None:
+            made = self._processors[layer.name] = kind(self, layer)
+            layer.module.set_processor(made)
+        found: P = made
+        return found
+
+    def keeps(self, key: str, row: Row) -> bool:
+        """Whether `key` of a source's row was kept from an earlier call of this step."""
+        return (key, row) in self._kept
+
+    def source(self, key: str, row: Row, here: Callable[[int], Tensor]) -> Tensor:
+        """What `key` was in a row of the source: from this call, or kept from an earlier one.
+
+        `here` returns it by the row's index in this call.
+        """
+        assert self.call is not None
+        if row not in self.call.index:
+            return self._kept[key, row]
+        value = here(self.call.index[row])
+        if self.call.more:
+            self._kept[key, row] = value = value.clone()
+        return value

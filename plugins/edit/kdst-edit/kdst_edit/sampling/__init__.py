@@ -1,0 +1,1 @@
+"""Sampling: the levels of noise, the schedulers, and the loop over several branches of one noise."""
