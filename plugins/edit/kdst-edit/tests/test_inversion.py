@@ -279,7 +279,7 @@ def test_null_text_that_was_stopped_continues_exactly(tiny: Any, real: Any) -> N
     plain = attrs.evolve(denoise, guidance=1.0)
     pivot = ddim.invert(plain, schedule, latents.encode(tiny, images[0]))
     how = nulltext.NullText(inner_steps=2)
-    kept: list[nulltext.Progress] = []
+    kept: list[nulltext.OptimiserState] = []
     whole = nulltext.optimise(denoise, schedule, pivot, how, keep=kept.append)
     again = nulltext.optimise(denoise, schedule, pivot, how, begun=kept[2])
     assert torch.equal(whole.embeddings, again.embeddings)

@@ -29,7 +29,9 @@ def test_the_published_layers_and_steps_of_stable_diffusion_are_controlled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr("kdst_edit.kit.edit_with", lambda _request, rules, _run: seen.extend(rules))
+    monkeypatch.setattr(
+        "kdst_masactrl.method.edit_with", lambda _request, rules, _run: seen.extend(rules)
+    )
     pipeline = build("sd15", latent_size=8)
     edit(request(pipeline, 50, "a b"), Options(), make_run(tmp_path))
     from kdst_edit.control.layers import find_layers

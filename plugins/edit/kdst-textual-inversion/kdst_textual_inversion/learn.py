@@ -3,14 +3,15 @@
 Gal et al. (ICLR 2023), equation 2: the vector that minimises the diffusion loss on the images.
 """
 
-import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from attrs import frozen
 from torch import Tensor
 
+from kdst_core.bench.pacing import Pace
 from kdst_core.contracts import RunServices
 from kdst_edit.models.latents import condition, ddim, encode
 from kdst_textual_inversion.concept import Concept
@@ -46,7 +47,7 @@ def learn(
     done = _restore(run, added, optimiser, generator)
     latents = torch.cat([encode(pipeline, image) for image in concept.images])
     loss_of = _objective(pipeline, latents, concept, word, generator)
-    kept = time.monotonic()
+    pace = Pace(KEEP_EVERY)
     with run.progress(how.steps, f"learning {word}") as advance:
         advance(done)
         for step in range(done, how.steps):
@@ -55,9 +56,8 @@ def learn(
                 (added.vector.grad,) = torch.autograd.grad(loss, added.vector)
             optimiser.step()
             run.log("loss", float(loss.detach()), step)
-            if time.monotonic() - kept > KEEP_EVERY or step + 1 == how.steps:
-                _keep(run, added, optimiser, generator, step + 1)
-                kept = time.monotonic()
+            if pace.due() or step + 1 == how.steps:
+                pace.write(partial(_keep, run, added, optimiser, generator, step + 1))
             advance(1)
 
 

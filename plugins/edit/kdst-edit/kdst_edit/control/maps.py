@@ -101,8 +101,10 @@ class MapProcessor:
 
     def _needed(self, call: Call) -> bool:
         """Whether a rule needs maps of some row of this call."""
-        steps = [*(rule.steps for rule in self.edits), *(rule.steps for rule in self.stores)]
-        return any(call.step in some for some in steps)
+        step = call.step
+        return any(step in rule.steps for rule in self.edits) or any(
+            step in rule.steps for rule in self.stores
+        )
 
     def _attend(
         self, call: Call, attn: Any, parts: tuple[Tensor, Tensor, Tensor], mask: Tensor | None
