@@ -12,8 +12,9 @@ import attrs
 import torch
 from castle_scene import load_castle
 
+from kdst_3dgs.method import Trainer
 from kdst_3dgs.options import Options
-from kdst_3dgs.trainer import Trainer
+from kdst_3dgs.starting import PosedPhotographs
 
 
 def main() -> None:
@@ -31,14 +32,16 @@ def main() -> None:
     training = [i for i in range(len(capture.images)) if i != arguments.holdout]
     trainer = Trainer(
         options,
-        capture.images[training],
-        capture.intrinsics[training],
-        capture.viewmats[training],
-        capture.points,
-        capture.colors,
+        PosedPhotographs(
+            capture.images[training],
+            capture.intrinsics[training],
+            capture.viewmats[training],
+            capture.points,
+            capture.colors,
+            tracks=[capture.tracks[i] for i in training],
+            exposures=None if arguments.no_exif else capture.exposures[training],
+        ),
         generator=torch.Generator().manual_seed(arguments.seed),
-        tracks=[capture.tracks[i] for i in training],
-        exposures=None if arguments.no_exif else capture.exposures[training],
     )
     exposure = None if arguments.no_exif else float(capture.exposures[arguments.holdout])
     truth = capture.images[arguments.holdout].float() / 255

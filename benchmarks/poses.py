@@ -18,8 +18,9 @@ from torch import Tensor
 
 from kdst_3dgs import cameras
 from kdst_3dgs.loss import photometric_loss
+from kdst_3dgs.method import Trainer, one_torch_thread
 from kdst_3dgs.scene import Scene, apply_gain, exposure_gain
-from kdst_3dgs.trainer import Trainer, one_torch_thread
+from kdst_3dgs.starting import PosedPhotographs
 
 STEPS, RATE = 100, 3e-3
 """Of fitting the pose of the view held out."""
@@ -108,14 +109,16 @@ def main() -> None:
         started = time.process_time()
         machine = Trainer(
             options,
-            capture.images[rows],
-            capture.intrinsics[rows],
-            true if kind == "true" else moved,
-            capture.points,
-            capture.colors,
+            PosedPhotographs(
+                capture.images[rows],
+                capture.intrinsics[rows],
+                true if kind == "true" else moved,
+                capture.points,
+                capture.colors,
+                tracks=[capture.tracks[i] for i in rows],
+                exposures=capture.exposures[rows],
+            ),
             generator=torch.Generator().manual_seed(0),
-            tracks=[capture.tracks[i] for i in rows],
-            exposures=capture.exposures[rows],
         )
         for iteration, _ in machine.run():
             if iteration % 100 == 0:

@@ -7,11 +7,12 @@ from typing import Any
 import attrs
 import torch
 
+from kdst_3dgs.method import Trainer
 from kdst_3dgs.options import Options
 from kdst_3dgs.ply import SplatFileError
 from kdst_3dgs.priors import Progress
 from kdst_3dgs.scene import Scene
-from kdst_3dgs.trainer import Trainer
+from kdst_3dgs.starting import PosedPhotographs
 from kdst_core.contracts import Camera, Capture, ReconstructRequest, Render, Splats
 from kdst_core.errors import KdstError
 from kdst_reconstruct.options import PAPER_ITERATIONS
@@ -84,16 +85,8 @@ class GaussianReconstruction:
         try:
             self.trainer = Trainer(
                 attrs.evolve(options, iterations=count),
-                capture.images,
-                torch.stack([c.K for c in capture.cameras]),
-                torch.stack([c.viewmat for c in capture.cameras]),
-                capture.points,
-                capture.colors,
+                _photographs(capture),
                 generator=request.generator,
-                masks=capture.masks,
-                tracks=capture.tracks,
-                exposures=_exposures(capture),
-                background=capture.background,
                 device=device,
                 progress=progress,
                 seconds=request.seconds,
@@ -169,6 +162,21 @@ class GaussianReconstruction:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state of `state_dict`."""
         self.trainer.load_state_dict(dict(state))
+
+
+def _photographs(capture: Capture) -> PosedPhotographs:
+    """The views of a capture as the trainer takes them."""
+    return PosedPhotographs(
+        capture.images,
+        torch.stack([c.K for c in capture.cameras]),
+        torch.stack([c.viewmat for c in capture.cameras]),
+        capture.points,
+        capture.colors,
+        masks=capture.masks,
+        tracks=capture.tracks,
+        exposures=_exposures(capture),
+        background=capture.background,
+    )
 
 
 def _exposures(capture: Capture) -> "torch.Tensor | None":

@@ -11,9 +11,10 @@ import torch
 
 import kdst_core
 from kdst_3dgs import budget
+from kdst_3dgs.method import Trainer
 from kdst_3dgs.options import Options
 from kdst_3dgs.reconstruction import GaussianReconstruction
-from kdst_3dgs.trainer import Trainer
+from kdst_3dgs.starting import PosedPhotographs
 from kdst_3dgs.views import prepare_views
 from kdst_core.contracts import ReconstructRequest
 from kdst_core.errors import KdstError
@@ -146,9 +147,9 @@ def arguments(**changed: Any) -> dict[str, Any]:
 def test_a_trainer_with_seconds_ends_when_they_are_over() -> None:
     options = Options(threads=1, background="white", init_fill=0)
     generator = torch.Generator().manual_seed(0)
-    warm = Trainer(options, **arguments(), generator=generator)
+    warm = Trainer(options, PosedPhotographs(**arguments()), generator=generator)
     next(warm.run())
-    machine = Trainer(options, **arguments(), generator=generator, seconds=3.0)
+    machine = Trainer(options, PosedPhotographs(**arguments()), generator=generator, seconds=3.0)
     assert machine.plan is not None
     gone, numbers = [0.0], []
     for iteration, _ in machine.run():

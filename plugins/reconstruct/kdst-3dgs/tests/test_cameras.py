@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from kdst_3dgs import cameras, rasterize, rasterize_reference
+from kdst_3dgs.method import Trainer
 from kdst_3dgs.options import Options
-from kdst_3dgs.trainer import Trainer
+from kdst_3dgs.starting import PosedPhotographs
 from kdst_reconstruct.default import solids
 
 WIDTH, HEIGHT = 40, 32
@@ -139,7 +140,9 @@ def fitted(given: dict[str, Any], iterations: int, stop: int | None = None) -> T
     options = Options(
         iterations=iterations, refine_cameras=True, background="white", init_fill=0, threads=1
     )
-    machine = Trainer(options, **given, generator=torch.Generator().manual_seed(0))
+    machine = Trainer(
+        options, PosedPhotographs(**given), generator=torch.Generator().manual_seed(0)
+    )
     for iteration, _ in machine.run():
         if iteration == stop:
             break
@@ -159,7 +162,9 @@ def test_turned_cameras_are_brought_back_and_the_user_is_told() -> None:
 def test_cameras_are_placed_first_by_gaussians_that_stay_and_then_stay_themselves() -> None:
     given, _ = noisy(1.0)
     options = Options(iterations=30, refine_cameras=True, background="white", init_fill=20)
-    machine = Trainer(options, **given, generator=torch.Generator().manual_seed(0))
+    machine = Trainer(
+        options, PosedPhotographs(**given), generator=torch.Generator().manual_seed(0)
+    )
     points, fitted_to, placed = machine.scene.parameters["means"].detach().clone(), [], []
     for _ in machine.run():
         fitted_to.append(machine.scene.parameters["means"].detach().clone())
@@ -176,7 +181,7 @@ def test_a_resumed_refinement_goes_on_with_the_same_cameras(stop: int) -> None:
     given, _ = noisy(1.0)
     whole, first = fitted(given, 40), fitted(given, 40, stop=stop)
     options = first.options
-    second = Trainer(options, **given, generator=torch.Generator().manual_seed(0))
+    second = Trainer(options, PosedPhotographs(**given), generator=torch.Generator().manual_seed(0))
     second.load_state_dict(first.state_dict())
     for _ in second.run():
         pass

@@ -10,14 +10,15 @@ import pytest
 TRAINING = """
 import torch
 from kdst_3dgs.options import Options
-from kdst_3dgs.trainer import Trainer
+from kdst_3dgs.method import Trainer
+from kdst_3dgs.starting import PosedPhotographs
 from kdst_reconstruct.default import solids
 capture = solids.capture(views=6, width=64, height=48, points=2000)
 poses = [torch.stack([getattr(c, name) for c in capture.cameras]) for name in ("K", "viewmat")]
 options = Options(iterations=30, refine_start_iter=5, refine_every=10, threads=1)
 generator = torch.Generator().manual_seed(0)
 shown = (capture.images, *poses, capture.points, capture.colors)
-trainer = Trainer(options, *shown, generator=generator)
+trainer = Trainer(options, PosedPhotographs(*shown), generator=generator)
 for iteration, scene in trainer.run():
     pass
 print(*(p.detach().numpy().tobytes().hex() for p in scene.parameters.values()))

@@ -15,9 +15,10 @@ import pytest
 import torch
 
 import kdst_core
+from kdst_3dgs.method import Trainer
 from kdst_3dgs.options import Options
 from kdst_3dgs.scene import Scene
-from kdst_3dgs.trainer import Trainer
+from kdst_3dgs.starting import PosedPhotographs
 from kdst_authors.testing import check_plugin
 from kdst_core.errors import KdstError
 from kdst_core.runs.rundir import Run
@@ -189,10 +190,7 @@ def test_training_on_another_device_is_refused_in_one_line() -> None:
     with pytest.raises(ValueError, match="on the CPU or on CUDA, not on mps") as error:
         Trainer(
             Options(iterations=1),
-            capture.images,
-            *poses,
-            capture.points,
-            capture.colors,
+            PosedPhotographs(capture.images, *poses, capture.points, capture.colors),
             generator=torch.Generator(),
             device="mps",
         )

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from kdst_3dgs import initialise, priors
+from kdst_3dgs.method import Trainer
 from kdst_3dgs.options import Options
-from kdst_3dgs.trainer import Trainer
+from kdst_3dgs.starting import PosedPhotographs
 from kdst_3dgs.views import Frame, prepare_views
 from kdst_core.contracts import Capture
 from kdst_reconstruct.default import solids
@@ -43,7 +44,7 @@ def frame_of(given: dict[str, Any]) -> Frame:
 
 def trainer(given: dict[str, Any], **options: Any) -> Trainer:
     settings = Options(**{"iterations": 30, "threads": 1} | options)
-    return Trainer(settings, **given, generator=torch.Generator().manual_seed(0))
+    return Trainer(settings, PosedPhotographs(**given), generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,12 @@ import torch
 from kdst_3dgs.density import GradientControl, McmcControl, relocation
 from kdst_3dgs.initialise import ground_of
 from kdst_3dgs.memory import Watch
+from kdst_3dgs.method import Trainer
 from kdst_3dgs.options import Options
 from kdst_3dgs.ply import SplatFileError, read_ply
 from kdst_3dgs.rasterizer import rasterize
 from kdst_3dgs.scene import Scene
-from kdst_3dgs.trainer import Trainer
+from kdst_3dgs.starting import PosedPhotographs
 from kdst_3dgs.views import prepare_views
 from kdst_core.errors import KdstError
 from kdst_reconstruct.captures.stored import Photographs
@@ -58,7 +59,9 @@ def trainer(capture, seed=0, **options):
     defaults = {"iterations": 60, "threads": 1, "refine_start_iter": 10, "refine_every": 20}
     defaults |= {"init_fill": 0}
     generator = torch.Generator().manual_seed(seed)
-    return Trainer(Options(**(defaults | options)), **capture, generator=generator)
+    return Trainer(
+        Options(**(defaults | options)), PosedPhotographs(**capture), generator=generator
+    )
 
 
 def psnr(scene, capture, view):

@@ -9,8 +9,8 @@ import torch
 from click.testing import CliRunner
 
 import kdst_core
+from kdst_3dgs.method import Trainer
 from kdst_3dgs.scene import Scene
-from kdst_3dgs.trainer import Trainer
 from kdst_core.cli import cli
 from kdst_core.errors import KdstError
 from kdst_core.plugins.method import load

@@ -1,29 +1,30 @@
-"""The training loop of 3D Gaussian Splatting, one view an iteration."""
+"""3D Gaussian Splatting (Kerbl et al. 2023, algorithm 1): draw a view, compare, descend, refine."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import attrs
 import torch
 from torch import Tensor
 
-from kdst_3dgs import budget, cameras, initialise, priors
+from kdst_3dgs import budget, cameras
 from kdst_3dgs.adam import VisibleAdam
 from kdst_3dgs.density import GradientControl, McmcControl
-from kdst_3dgs.loss import MIN_SIDE, photometric_loss
-from kdst_3dgs.memory import Watch
+from kdst_3dgs.exposure import Exposures
+from kdst_3dgs.loss import MIN_SIDE
+from kdst_3dgs.objective import Drawn, Objective, Target
 from kdst_3dgs.options import Options
 from kdst_3dgs.ply import Parameters
-from kdst_3dgs.scene import Scene, apply_gain, exposure_gain
-from kdst_3dgs.views import Frame, View, in_front_of_cameras, nearest_depth, prepare_views
-from kdst_3dgs.warmup import compile_kernels
+from kdst_3dgs.priors import HURRIED, Progress
+from kdst_3dgs.scene import Scene
+from kdst_3dgs.starting import PosedPhotographs, Start, Trials, begin
+from kdst_3dgs.views import View, in_front_of_cameras, nearest_depth
 from kdst_reconstruct.options import PAPER_ITERATIONS
 
-SATURATED = 254 / 255  # a photograph's value that may stand for anything brighter
-_BACKGROUNDS = {"black": 0.0, "white": 1.0}
+EXTENT = 1.0
+"""Scene extent in the unit frame, in which the paper's learning rates and sizes count."""
 
 
 @contextmanager
@@ -40,35 +41,19 @@ def one_torch_thread() -> Iterator[None]:
 class Trainer:
     """Fits Gaussians to posed photographs; iterate over `run()` for (iteration, scene).
 
-    images: N tensors (H, W, 3), uint8 or float in [0, 1]; intrinsics (N, 3, 3) pixels; viewmats
-    (N, 4, 4) world to camera, OpenCV axes; points (P, 3) and colors (P, 3), uint8 or float;
-    masks: N of (H, W) bool, True where the photograph counts, or None; tracks: for each view the
-    indices (T,) of the points seen in it, which depth supervision uses (without them every point
-    in front of the camera counts as seen); exposures: (N,) positive, of each photograph from its
-    metadata (seconds · ISO / f-number², or any multiple), which takes out the camera's automatic
-    exposure; background: (3,) what is known to lie behind the scene, which `auto` takes; progress:
-    shows that of the short fits by which `priors` are chosen; seconds: the time that the fit may
-    take from now on, which then chooses size, Gaussians and iterations (`budget`).
-    `generator` is a CPU generator and makes every random
-    choice. Raises ValueError for input that cannot be trained on.
+    progress: shows that of the short fits by which `priors` are chosen; seconds: the time that the fit
+    may take from now on, which then chooses size, Gaussians and iterations (`budget`). `generator` is a
+    CPU generator and makes every random choice. Raises ValueError for input that cannot be trained on.
     """
 
     def __init__(
         self,
         options: Options,
-        images: Sequence[Tensor],
-        intrinsics: Tensor,
-        viewmats: Tensor,
-        points: Tensor,
-        colors: Tensor,
+        photographs: PosedPhotographs,
         *,
         generator: torch.Generator,
-        masks: Sequence[Tensor | None] | None = None,
-        tracks: Sequence[Tensor] | None = None,
-        exposures: Tensor | None = None,
-        background: Tensor | None = None,
         device: str = "cpu",
-        progress: priors.Progress | None = None,
+        progress: Progress | None = None,
         seconds: float | None = None,
     ) -> None:
         made = time.monotonic()
@@ -76,63 +61,43 @@ class Trainer:
             raise ValueError(f"Training runs on the CPU or on CUDA, not on {device}.")
         if not options.iterations:
             options = attrs.evolve(options, iterations=PAPER_ITERATIONS)
-        options = options.scheduled()
-        self.options: Any = options
         self.generator, self.device = generator, device
-        self.threads = options.threads or None
-        frame, points_given = (
-            prepare_views(images, intrinsics, viewmats, points, masks, tracks),
-            points,
-        )
-        self.views, self.extent = frame.views, 1.0
-        origin, unit = frame.origin, frame.unit
-        shown: dict[str, Any] = {"images": images, "intrinsics": intrinsics, "viewmats": viewmats}
-        shown |= {"points": points_given, "colors": colors, "masks": masks, "tracks": tracks}
-        shown |= {"exposures": exposures, "background": background}
-        hurried = seconds is not None and seconds < priors.HURRIED
-        options, self.priors = self._with_priors(options, frame, shown, progress, hurried)
-        self.options = options
-        self.free_depth = options.free_depth * nearest_depth(self.views)
-        reference = 1.0 if exposures is None else float(exposures.double().log().mean().exp())
-        if exposures is not None:
-            for view, exposure in zip(self.views, exposures, strict=True):
-                view.gain = exposure_gain(float(exposure), reference)
-        shades = colors.float() / 255 if colors.dtype == torch.uint8 else colors.float()
-        filled = background is None
-        parameters = initialise.start(options, frame, shades, generator, filled)
-        count = len(parameters["means"])
-        if count > options.cap_max:
-            raise ValueError(f"{count} Gaussians to start from exceed cap_max, {options.cap_max}.")
-        largest = max(height * width for height, width in (v.size for v in self.views))
-        self.memory = Watch(sum(p[0].numel() for p in parameters.values()))
-        self.memory.start(count, largest)
-        if torch.device(device).type == "cpu":
-            compile_kernels()
+        hurried = seconds is not None and seconds < HURRIED
+        trials = Trials(self._short_fit, progress, hurried)
+        start = begin(options.scheduled(), photographs, generator, device, trials)
+        self.options, self.priors = start.options, start.priors
+        self.views, self.scene, self.memory = start.frame.views, start.scene, start.memory
+        self.free_depth = self.options.free_depth * nearest_depth(self.views)
         self.iteration = 0
         self._queue: list[int] = []
-        ground = torch.full((3,), _BACKGROUNDS.get(options.background, 0.0))
-        if options.background == "auto" and background is not None:
-            ground = background.float().clone()
-        self.scene = Scene({}, origin, unit, ground, options.antialiased, self.threads)
-        self.scene.reference_exposure = reference
-        self.scene.exposed = exposures is not None
-        self._install(parameters)
-        self.exposures = torch.eye(3, 4).repeat(len(self.views), 1, 1).to(device).requires_grad_()
-        self.exposure_optimizer = torch.optim.Adam([self.exposures], lr=options.exposure_lr)
-        if options.strategy == "mcmc":
-            self.control: Any = McmcControl(options, generator, device)
-        else:
-            self.control = GradientControl(options, self.extent)
-        self.cameras, self.placing = None, False
-        if options.refine_cameras:
-            self.cameras, self.placing = cameras.Refinement(self.views, options.camera_lr), True
-            self._anew = partial(initialise.start, options, frame, shades, generator)
-            self._filled = filled
-            if options.init == "sfm":
-                self._install(self._anew(ground=False))
+        self._install(start.parameters)
+        self.exposures = Exposures(len(self.views), self.options.exposure_lr, device)
+        self.control = self._new_control()
+        self.cameras: cameras.Refinement | None = None
+        self.placing = self.options.refine_cameras
+        if self.placing:
+            self._begin_placing(start)
         self.plan: budget.Plan | None = None
         if seconds is not None:
             self._plan_for(seconds - (time.monotonic() - made))
+
+    def _short_fit(self, options: Options, photographs: PosedPhotographs) -> "Trainer":
+        """Return a fit by which something is tried; it draws nothing from the generator."""
+        generator = torch.Generator().manual_seed(0)
+        return Trainer(options, photographs, generator=generator, device=self.device)
+
+    def _new_control(self) -> Any:
+        """Return the density control of the strategy."""
+        if self.options.strategy == "mcmc":
+            return McmcControl(self.options, self.generator, self.device)
+        return GradientControl(self.options, EXTENT)
+
+    def _begin_placing(self, start: Start) -> None:
+        """Let cameras be placed first, by a scene without a ground."""
+        self.cameras = cameras.Refinement(self.views, self.options.camera_lr)
+        self._start = start
+        if self.options.init == "sfm":
+            self._install(start.anew(ground=False))
 
     def _plan_for(self, seconds: float) -> None:
         """Choose what fits into the time that is left, by the time that an iteration takes here."""
@@ -146,9 +111,7 @@ class Trainer:
         chosen = {"iterations": self.plan.iterations, "cap_max": self.plan.gaussians}
         left_open = dict.fromkeys(("refine_start_iter", "refine_stop_iter", "refine_every"))
         self.options = attrs.evolve(self.options, **chosen, **left_open).scheduled()
-        kind: Any = McmcControl if self.options.strategy == "mcmc" else GradientControl
-        arguments = (self.generator, self.device) if kind is McmcControl else (self.extent,)
-        self.control = kind(self.options, *arguments)
+        self.control = self._new_control()
         self.clock = budget.Clock(left)
         self.pace = budget.Pace(fixed, by_pixels, count)
 
@@ -157,34 +120,18 @@ class Trainer:
         target, K, mask = view.sized(share, MIN_SIDE)
         size = (target.shape[1], target.shape[0])
         degree = min(self.options.sh_degree, 1)
-        drawn = self.scene.draw(view.viewmat, K, *size, self.scene.background, sh_degree=degree)
-        loss = self._loss(view, *drawn, target, mask, K, self.scene.background)
-        torch.autograd.backward(loss)
+        background = self.scene.background
+        drawn = Drawn(*self.scene.draw(view.viewmat, K, *size, background, sh_degree=degree))
+        photograph = Target(target, K, mask, background)
+        torch.autograd.backward(self._objective(view, drawn, photograph, self.placing))
         for optimizer in self.optimizers.values():
             optimizer.zero_grad(set_to_none=True)
-        self.exposures.grad = None
-
-    def _with_priors(
-        self,
-        options: Any,
-        frame: Frame,
-        shown: dict[str, Any],
-        progress: priors.Progress | None,
-        hurried: bool,
-    ) -> tuple[Any, list[priors.Prior]]:
-        """Settle what is assumed of the scene by short fits, which draw nothing from the generator."""
-
-        def trainer(settings: Options, given: dict[str, Any]) -> Trainer:
-            generator = torch.Generator().manual_seed(0)
-            return Trainer(settings, **given, generator=generator, device=self.device)
-
-        fits = priors.Fits(trainer, frame.views, shown, progress)
-        return priors.choose(options, frame, shown["background"] is not None, fits.scores, hurried)
+        self.exposures.matrices.grad = None
 
     def _install(self, parameters: Parameters) -> None:
         """Make `parameters` the scene's, with a fresh optimiser each."""
         o = self.options
-        rates = {"means": o.means_lr * self.extent, "quats": o.quats_lr, "scales": o.scales_lr}
+        rates = {"means": o.means_lr * EXTENT, "quats": o.quats_lr, "scales": o.scales_lr}
         rates |= {"opacities": o.opacities_lr, "sh": o.sh0_lr}
         self.scene.parameters.clear()
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
@@ -221,7 +168,7 @@ class Trainer:
         assert self.cameras is not None
         self.placing = self.cameras.still_placed(self.iteration, self.progress)
         if not self.placing:
-            self._install(self._anew(ground=self._filled))
+            self._install(self._start.anew(ground=self._start.filled))
 
     def _follow_clock(self) -> None:
         """Let the number of iterations be what the time gone so far promises."""
@@ -255,44 +202,57 @@ class Trainer:
         return self._queue.pop()
 
     def _step(self, view: View) -> None:
+        """Draw one view, compare it with its photograph, and move everything against the gradient."""
+        o, progress = self.options, self.progress
+        lr = 0 if self.placing else o.means_lr * EXTENT * o.means_lr_final**progress
+        self.optimizers["means"].param_groups[0]["lr"] = lr
+        target = self._target(view)
+        drawn = self._draw(view, target, progress)
+        loss = self._objective(view, drawn, target, self.placing)
+        drawn.info["means2d"].retain_grad()
+        torch.autograd.backward(loss)
+        if self.placing:
+            self._refine_camera(view, target.K, drawn.info, progress)
+        for optimizer in self.optimizers.values():
+            optimizer.step(drawn.info["visible"])
+            optimizer.zero_grad(set_to_none=True)
+        if o.exposure:
+            self.exposures.step()
+        if not self.placing:
+            self._refine(drawn.info, lr)
+
+    def _target(self, view: View) -> Target:
+        """Return a photograph at the size of this iteration, and the background behind it."""
         o = self.options
         if self.plan:
-            target, K, mask = view.sized(self.clock.size(self.plan.share), MIN_SIDE)
+            image, K, mask = view.sized(self.clock.size(self.plan.share), MIN_SIDE)
         else:
             halvings = max(0, o.num_downscales - self.iteration // o.resolution_schedule)
-            target, K, mask = view.at(halvings, MIN_SIDE)
-        height, width = target.shape[:2]
-        progress = self.progress
-        lr = 0 if self.placing else o.means_lr * self.extent * o.means_lr_final**progress
-        self.optimizers["means"].param_groups[0]["lr"] = lr
+            image, K, mask = view.at(halvings, MIN_SIDE)
         background = self.scene.background
         if o.background == "random":
             background = torch.rand(3, generator=self.generator)
-        rgb, alpha, info = self._drawn_scene(progress).draw(
+        return Target(image, K, mask, background)
+
+    def _draw(self, view: View, target: Target, progress: float) -> Drawn:
+        """Draw the scene as one photograph shows it, with gradients."""
+        o, (height, width) = self.options, target.image.shape[:2]
+        drawn = self._drawn_scene(progress).draw(
             view.viewmat,
-            K,
+            target.K,
             width,
             height,
-            background,
+            target.background,
             sh_degree=min(o.sh_degree, self.iteration // o.sh_degree_interval),
             depth=o.depth_weight > 0,
             absgrad=o.strategy == "absgrad",
         )
-        loss = self._loss(view, rgb, alpha, info, target, mask, K, background)
-        info["means2d"].retain_grad()
-        torch.autograd.backward(loss)
-        if self.placing:
-            self._refine_camera(view, K, info, progress)
-        for optimizer in self.optimizers.values():
-            optimizer.step(info["visible"])
-            optimizer.zero_grad(set_to_none=True)
-        if o.exposure:
-            self.exposure_optimizer.step()
-            self.exposure_optimizer.zero_grad(set_to_none=True)
-            drift = self.exposures.data.mean(0) - torch.eye(3, 4, device=self.device)
-            self.exposures.data -= drift  # new views are rendered without one: as the mean
-        if not self.placing:
-            self._refine(info, lr)
+        return Drawn(*drawn)
+
+    @property
+    def _objective(self) -> Objective:
+        """What is made small, by the options of now."""
+        return Objective(self.options, self.scene, self.exposures)
 
     def _refine_camera(self, view: View, K: Tensor, info: dict[str, Any], progress: float) -> None:
         """Move the camera of the view just drawn, by the gradients of the scene."""
@@ -304,7 +264,7 @@ class Trainer:
         centres = info["means2d"]
         focal = cameras.focal_gradient(gradients, centres.detach()[0], centres.grad[0], K)
         if o.scale_reg:  # the sizes' own penalty says nothing of the camera
-            focal -= o.scale_reg / self.extent * float(p["scales"].detach().exp().mean())
+            focal -= o.scale_reg * float(p["scales"].detach().exp().mean())
         self.cameras.step(view, pose, focal, self.iteration, progress)
 
     def _drawn_scene(self, progress: float) -> Scene:
@@ -318,40 +278,6 @@ class Trainer:
         thinned = torch.where(kept, torch.logit(denser), logits.new_tensor(-30.0))
         parameters = self.scene.parameters | {"opacities": thinned}
         return attrs.evolve(self.scene, parameters=parameters)
-
-    def _loss(
-        self,
-        view: View,
-        rgb: Tensor,
-        alpha: Tensor,
-        info: dict[str, Any],
-        target: Tensor,
-        mask: Tensor | None,
-        K: Tensor,
-        background: Tensor,
-    ) -> Tensor:
-        o, p = self.options, self.scene.parameters
-        target = target.to(rgb.device)
-        if view.gain != 1:
-            rgb = apply_gain(rgb, alpha, background, view.gain)
-            rgb = torch.where((rgb > 1) & (target >= SATURATED), target, rgb)
-        if o.exposure:
-            exposure = self.exposures[view.index]
-            rgb = rgb @ exposure[:, :3].T + exposure[:, 3]
-        if view.transparent:
-            behind = (1 - view.alpha_at(target))[..., None] * background
-            target = target + behind.to(rgb.device)
-        if mask is not None:
-            rgb = torch.where(mask[..., None].to(rgb.device), rgb, target)
-        weight = max(o.dssim_weight, cameras.DSSIM) if self.placing else o.dssim_weight
-        loss = photometric_loss(rgb, target, weight, self.scene.rendering_threads)
-        if o.opacity_reg:
-            loss = loss + o.opacity_reg * torch.sigmoid(p["opacities"]).mean()
-        if o.scale_reg:
-            loss = loss + o.scale_reg / self.extent * p["scales"].exp().mean()
-        if o.depth_weight:
-            loss = loss + o.depth_weight * view.depth_error(info["depth"], alpha, K)
-        return loss
 
     def _refine(self, info: dict[str, Any], lr: float) -> None:
         """Density control; gsplat draws from torch's global generator, which ours seeds."""
@@ -385,8 +311,7 @@ class Trainer:
             "gone": self.clock.gone if self.plan else 0.0,
             "placing": self.placing,
             "cameras": self.cameras.state_dict() if self.cameras else {},
-            "exposures": self.exposures.detach().clone(),
-            "exposure_optimizer": self.exposure_optimizer.state_dict(),
+            **self.exposures.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -402,8 +327,7 @@ class Trainer:
             }
         )
         self.scene.background = state.get("background", self.scene.background).clone()
-        self.exposures.data.copy_(state["exposures"])
-        self.exposure_optimizer.load_state_dict(state["exposure_optimizer"])
+        self.exposures.load_state_dict(state)
         if self.cameras and state.get("cameras"):
             self.cameras.load_state_dict(state["cameras"])
             self.placing = bool(state.get("placing", False))
