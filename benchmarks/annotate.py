@@ -30,13 +30,13 @@ import torch
 
 from kdst_core.contracts import Document, ToolCall, ToolsRequest
 from kdst_toolformer import ToolformerOptions, prompts
-from kdst_toolformer.annotate import Annotator
-from kdst_toolformer.draws import generator, pick
+from kdst_toolformer.method import Annotator
+from kdst_toolformer.reading.draws import generator, pick
 from kdst_toolformer.sample import hopeless
 from kdst_toolformer.score import WEIGHTS
-from kdst_tools import layouts
 from kdst_tools.calls import escape
-from kdst_tools.tiny import documents
+from kdst_tools.default import documents
+from kdst_tools.models import layouts
 from kdst_tools.tools.kit import FunctionTool
 
 EXAMPLES = (
@@ -288,11 +288,12 @@ def annotate(count: int) -> None:
 
 def real(name: str, count: int) -> None:
     """Print what the default options cost a text with a model that `--model` names."""
-    from kdst_tools import models, toolset
-    from kdst_tools.quiet import quiet
+    from kdst_core.bench.libraries import silence_libraries
+    from kdst_tools.models import pretrained
+    from kdst_tools.tools import toolset
 
-    with quiet():
-        model, tokenizer = models.load(name, "cpu")
+    with silence_libraries():
+        model, tokenizer = pretrained.load(name, "cpu")
     tools = toolset.load(list(toolset.DEFAULT), network=False)
     found = Annotator(ToolsRequest(model, tokenizer, tools), ToolformerOptions())
     shard = texts(count)

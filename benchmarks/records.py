@@ -22,9 +22,9 @@ Worker = Callable[[Any], list[dict[str, Any]]]
 def toolformer(records: int, _folder: Path) -> tuple[Worker, list[Any]]:
     """Return a worker that samples, executes and filters, and shards of 32 documents."""
     from kdst_toolformer import ToolformerOptions
+    from kdst_tools.default import documents
     from kdst_tools.inputs import ToolsInputs
-    from kdst_tools.spread import Annotating
-    from kdst_tools.tiny import documents
+    from kdst_tools.loop.workers import Annotating
 
     factory = Annotating(
         *("kdst-toolformer/toolformer", ToolformerOptions(), ToolsInputs(), "tiny"),

@@ -58,7 +58,7 @@ EAGER = (
     ("kdst_adapt.protocol", "Clock.due", lambda _self: True),
     ("kdst_reconstruct.loop", "SECONDS_BETWEEN_CHECKPOINTS", -1e9),
     ("kdst_textual_inversion.learn", "KEEP_EVERY", -1.0),
-    ("kdst_tools.rounds", "CHECKPOINT_SECONDS", -1.0),
+    ("kdst_tools.loop.pace", "SECONDS", -1.0),
 )
 """What makes a run keep a checkpoint at every step, so that kills meet many of them."""
 VARYING = re.compile(r"second|cost|fps|memory|per_call")

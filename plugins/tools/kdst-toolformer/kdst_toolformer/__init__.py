@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal
 from attrs import frozen
 
 from kdst_core import Description, hookimpl, option
-from kdst_tools.staged import StagedOptions
+from kdst_tools.options import StagedOptions
 
 if TYPE_CHECKING:
     from kdst_core.contracts import RunServices, ToolLearner, ToolsRequest
@@ -120,6 +120,6 @@ def augment_with_tools(
     request: "ToolsRequest", options: ToolformerOptions, run: "RunServices"
 ) -> "ToolLearner":
     """Return the stages, bound to the request's model and tools."""
-    from kdst_toolformer.annotate import Annotator
+    from kdst_toolformer.method import Annotator
 
     return Annotator(request, options)

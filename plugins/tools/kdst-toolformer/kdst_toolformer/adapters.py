@@ -8,7 +8,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from kdst_core.errors import KdstError
-from kdst_toolformer.draws import generator
+from kdst_toolformer.reading.draws import generator
 
 LARGE = 100_000_000
 """Parameters above which finetuning trains LoRA, unless all weights are asked for."""

@@ -8,7 +8,7 @@ import re
 
 from kdst_core.contracts import ToolCall
 from kdst_tools.calls import unescape
-from kdst_tools.reasons import COPIES, SAYS_NOTHING
+from kdst_tools.outcome.reasons import COPIES, SAYS_NOTHING
 
 _NUMBER = re.compile(r"\d+(?:,\d{3})+(?![\d,])(?:\.\d+)?|\d+(?:\.\d+)?|(?<!\d)\.\d+")
 _WORD = re.compile(r"[^\W\d_]+")

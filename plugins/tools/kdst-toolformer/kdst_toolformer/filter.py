@@ -14,10 +14,10 @@ from kdst_core.contracts import Document, ToolCall
 from kdst_toolformer import cheats
 from kdst_toolformer.score import Query, Scorer
 from kdst_toolformer.settings import ToolSettings
-from kdst_tools import reasons
 from kdst_tools.calls import escape
-from kdst_tools.tokens import CallTokens
-from kdst_tools.windows import HORIZON, Window, windows
+from kdst_tools.calls.tokens import CallTokens
+from kdst_tools.calls.windows import HORIZON, Window, windows
+from kdst_tools.outcome import reasons
 
 
 @frozen

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from kdst_core.contracts import ToolAnnotation, TrainingStep
 from kdst_core.errors import KdstError
 from kdst_toolformer import adapters
-from kdst_toolformer.draws import generator
-from kdst_toolformer.forward import batches
-from kdst_tools import configs
+from kdst_toolformer.reading.draws import generator
+from kdst_toolformer.reading.forward import batches
 from kdst_tools.calls import WrittenCall, pieces
-from kdst_tools.heads import Heads
-from kdst_tools.tokens import CallTokens
+from kdst_tools.calls.tokens import CallTokens
+from kdst_tools.models import configs
+from kdst_tools.models.heads import Heads
 
 ACTIVATIONS = 2**28
 """Numbers that a step on a CPU keeps for its gradients: 1 GiB in float32."""

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from kdst_core.contracts import Document, Generation, ToolCall
 from kdst_core.errors import KdstError
-from kdst_toolformer.draws import generator, pick
-from kdst_toolformer.forward import CausalModel, batches
-from kdst_toolformer.memory import Memory
+from kdst_toolformer.reading.draws import generator, pick
+from kdst_toolformer.reading.forward import CausalModel, batches
+from kdst_toolformer.reading.memory import Memory
 from kdst_toolformer.settings import Trigger
 from kdst_tools.calls import escape, read_body, unescape, write
-from kdst_tools.execution import Answer, Executor
-from kdst_tools.tokens import CallTokens
+from kdst_tools.calls.tokens import CallTokens
+from kdst_tools.tools.runner import Answer, ToolRunner
 
 MAX_FAILED = 8
 """Calls that may fail in one continuation, so that a model that cannot call does not go on trying."""
@@ -93,7 +93,7 @@ class Generator:
         self,
         model: CausalModel,
         tokens: CallTokens,
-        executor: Executor,
+        executor: ToolRunner,
         decoding: Decoding,
         seed: int,
     ) -> None:

@@ -14,21 +14,21 @@ from torch import Tensor
 
 from kdst_core.contracts import Document, Tool, ToolCall
 from kdst_toolformer import prompts
-from kdst_toolformer.complete import Completion, Start
-from kdst_toolformer.draws import generator
-from kdst_toolformer.forward import (
+from kdst_toolformer.reading.complete import Completion, Start
+from kdst_toolformer.reading.draws import generator
+from kdst_toolformer.reading.forward import (
     MAX_LOGITS,
     CausalModel,
     batches,
     log_p,
     require_room,
 )
-from kdst_toolformer.memory import Memory, together
+from kdst_toolformer.reading.memory import Memory, together
 from kdst_toolformer.settings import ToolSettings
 from kdst_tools.calls import read_body
-from kdst_tools.heuristics import likely
-from kdst_tools.tokens import CallTokens
-from kdst_tools.windows import HORIZON, Window, windows
+from kdst_tools.calls.tokens import CallTokens
+from kdst_tools.calls.windows import HORIZON, Window, windows
+from kdst_tools.corpora.heuristics import likely
 
 Read = tuple[list[Window], Memory, list[int], list[list[float]]]
 """Windows, what was read of them, where in it each text starts, and all p_i."""

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Sequence
 import torch
 from attrs import field, frozen
 
-from kdst_toolformer import trees
-from kdst_toolformer.forward import MAX_LOGITS, CausalModel, batches, log_p
+from kdst_toolformer.reading import trees
+from kdst_toolformer.reading.forward import MAX_LOGITS, CausalModel, batches, log_p
+from kdst_toolformer.reading.trees import ROOT, Tree
 from kdst_toolformer.settings import Placement
-from kdst_toolformer.trees import ROOT, Tree
-from kdst_tools.tokens import CallTokens
-from kdst_tools.windows import HORIZON, Window
+from kdst_tools.calls.tokens import CallTokens
+from kdst_tools.calls.windows import HORIZON, Window
 
 _TILDE = [max(0.0, 1 - 0.2 * t) for t in range(HORIZON)]
 WEIGHTS = tuple(w / sum(_TILDE) for w in _TILDE)

@@ -10,15 +10,15 @@ import transformers as hf
 from kdst_core.contracts import Document, ToolsRequest
 from kdst_core.errors import KdstError
 from kdst_toolformer import ToolformerOptions
-from kdst_toolformer.annotate import Annotator
-from kdst_toolformer.forward import CausalModel
-from kdst_toolformer.plain import PlainModel
-from kdst_toolformer.probe import choose, furthest, steps
+from kdst_toolformer.method import Annotator
+from kdst_toolformer.reading.forward import CausalModel
+from kdst_toolformer.reading.plain import PlainModel
+from kdst_toolformer.reading.probe import choose, furthest, steps
 from kdst_toolformer.score import WEIGHTS, Query, Scorer
-from kdst_tools import configs, layouts
-from kdst_tools.checks import LETTERS
-from kdst_tools.tokens import CallTokens
-from kdst_tools.windows import windows
+from kdst_tools.calls.tokens import CallTokens
+from kdst_tools.calls.windows import windows
+from kdst_tools.kit import LETTERS
+from kdst_tools.models import configs, layouts
 
 TOKENIZER = layouts.tokenizer()
 TOKENS = CallTokens(TOKENIZER)

@@ -7,9 +7,10 @@ from kdst_core.contracts import Document, ToolCall
 from kdst_toolformer import cheats
 from kdst_toolformer.filter import Filter
 from kdst_toolformer.settings import ToolSettings
-from kdst_tools import layouts, reasons
 from kdst_tools.calls import escape
-from kdst_tools.tokens import CallTokens
+from kdst_tools.calls.tokens import CallTokens
+from kdst_tools.models import layouts
+from kdst_tools.outcome import reasons
 
 TOKENS = CallTokens(layouts.tokenizer())
 TEXT = (

@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from kdst_core.errors import KdstError
-from kdst_toolformer import forward
-from kdst_toolformer.complete import GROUP, Completion, Start, evenly, packed
-from kdst_toolformer.draws import generator, pick
-from kdst_toolformer.forward import CausalModel
-from kdst_toolformer.memory import together
-from kdst_tools import layouts
+from kdst_toolformer.reading import forward
+from kdst_toolformer.reading.complete import GROUP, Completion, Start, evenly, packed
+from kdst_toolformer.reading.draws import generator, pick
+from kdst_toolformer.reading.forward import CausalModel
+from kdst_toolformer.reading.memory import together
+from kdst_tools.models import layouts
 
 FIRST, MOST = 7, 12
 

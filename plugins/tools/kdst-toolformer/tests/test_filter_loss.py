@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from kdst_core.contracts import Document, ToolCall
 from kdst_toolformer.filter import Filter
-from kdst_toolformer.forward import CausalModel
+from kdst_toolformer.reading.forward import CausalModel
 from kdst_toolformer.score import WEIGHTS, Query, Scorer
 from kdst_toolformer.settings import ToolSettings
-from kdst_tools import layouts
-from kdst_tools.tokens import CallTokens
-from kdst_tools.windows import Window, windows
+from kdst_tools.calls.tokens import CallTokens
+from kdst_tools.calls.windows import Window, windows
+from kdst_tools.models import layouts
 
 TOKENIZER = layouts.tokenizer()
 TOKENS = CallTokens(TOKENIZER, "always")

@@ -11,10 +11,10 @@ from kdst_core.contracts import Document, ToolAnnotation
 from kdst_core.errors import KdstError
 from kdst_toolformer import adapters
 from kdst_toolformer.finetune import FineTuning, Recipe, capped, most_tokens, sequences
-from kdst_tools import layouts
 from kdst_tools.calls import write
-from kdst_tools.heads import Heads
-from kdst_tools.tokens import CallTokens
+from kdst_tools.calls.tokens import CallTokens
+from kdst_tools.models import layouts
+from kdst_tools.models.heads import Heads
 
 TOKENIZER = layouts.tokenizer()
 TOKENS = CallTokens(TOKENIZER, "always")

@@ -10,13 +10,14 @@ from torch import Tensor, nn
 
 from kdst_core.contracts import Document
 from kdst_core.errors import KdstError
-from kdst_toolformer.forward import CausalModel
 from kdst_toolformer.generate import MAX_FAILED, Decoding, Generator
-from kdst_tools import layouts, toolset
+from kdst_toolformer.reading.forward import CausalModel
 from kdst_tools.calls import escape
-from kdst_tools.execution import Executor
-from kdst_tools.tokens import CallTokens
+from kdst_tools.calls.tokens import CallTokens
+from kdst_tools.models import layouts
+from kdst_tools.tools import toolset
 from kdst_tools.tools.kit import FunctionTool
+from kdst_tools.tools.runner import ToolRunner
 
 TOKENIZER = layouts.tokenizer()
 TOKENS = CallTokens(TOKENIZER, "always")
@@ -82,7 +83,7 @@ def script(annotated: str) -> list[int]:
 def generate(annotated: str, tools: bool = True, **decoding):
     model = Scripted(script(annotated), TOKENS.encode("a").ids[0])
     chosen = Decoding(**{"max_tokens": 20, "trigger": "probability", **decoding})
-    generator = Generator(CausalModel(model), TOKENS, Executor([SUM]), chosen, 0)
+    generator = Generator(CausalModel(model), TOKENS, ToolRunner([SUM]), chosen, 0)
     (found,) = generator([PROMPT], tools)
     return found, model
 
@@ -132,7 +133,7 @@ def test_at_most_max_calls_are_made():
 def test_a_call_that_failed_does_not_count_among_max_calls():
     model = Scripted(script(" 1" * 20), TOKENS.start_id)
     decoding = Decoding("top-k", 2, max_calls=1, max_tokens=30, max_input=3)
-    generator = Generator(CausalModel(model), TOKENS, Executor([SUM]), decoding, 0)
+    generator = Generator(CausalModel(model), TOKENS, ToolRunner([SUM]), decoding, 0)
     (found,) = generator([PROMPT], True)
     assert len(found.calls) == MAX_FAILED
     assert all(call.result is None for call in found.calls)
@@ -152,7 +153,7 @@ def test_after_a_call_that_failed_another_is_made():
     assert len(set(call)) == len(call)
     model = Chain({**dict(pairwise(call)), a: call[0]}, a)
     decoding = Decoding("probability", max_calls=1, max_tokens=8, max_input=12)
-    generator = Generator(CausalModel(model), TOKENS, Executor([tool]), decoding, 0)
+    generator = Generator(CausalModel(model), TOKENS, ToolRunner([tool]), decoding, 0)
     (found,) = generator([PROMPT], True)
     assert [c.result for c in found.calls] == [None, "4"]
 
@@ -173,7 +174,7 @@ for line in sys.stdin:
 def test_a_server_of_ten_lines_answers_in_generation_and_killed_costs_that_call(tmp_path):
     (tmp_path / "server.py").write_text(SERVER)
     (tool,) = toolset.load([f"mcp:{sys.executable} {tmp_path / 'server.py'}"], False)
-    executor, found = Executor([tool]), []
+    executor, found = ToolRunner([tool]), []
     for text in (" [Half(14) -> 7] 7.", " [Half(13) -> 6] 6.", " [Half(16) -> 8] 8."):
         model = Scripted(script(text), TOKENS.encode("a").ids[0])
         decoding = Decoding("probability", max_tokens=3)
@@ -191,14 +192,14 @@ def test_top_k_begins_a_call_that_is_only_likely():
     model = Scripted(script(" 4"), TOKENS.start_id)
     for trigger, top_k, calls in (("top-k", 2, 1), ("top-k", 1, 0), ("probability", 9, 0)):
         decoding = Decoding(trigger, top_k, 0.9, max_tokens=1, max_input=4)
-        generator = Generator(CausalModel(model), TOKENS, Executor([SUM]), decoding, 0)
+        generator = Generator(CausalModel(model), TOKENS, ToolRunner([SUM]), decoding, 0)
         (found,) = generator([PROMPT], True)
         assert len(found.calls) == calls
 
 
 def test_a_prompt_that_leaves_no_room_is_refused():
     model = Scripted([], 1)
-    generator = Generator(CausalModel(model), TOKENS, Executor([SUM]), Decoding(), 0)
+    generator = Generator(CausalModel(model), TOKENS, ToolRunner([SUM]), Decoding(), 0)
     with pytest.raises(KdstError, match="leaves room for 144"):
         generator([Document("a b" * 200)], True)
 
@@ -208,9 +209,9 @@ def test_a_batch_writes_what_its_rows_write_alone(layout):
     model = CausalModel(layouts.model(layout, len(TOKENIZER)).double())
     decoding = Decoding("top-k", 40, max_tokens=12, max_input=6, temperature=1.0)
     prompts = [Document(text) for text in (*layouts.TEXTS, "A", "Now [then] ->")]
-    together = Generator(model, TOKENS, Executor([SUM]), decoding, 3)(prompts, True)
+    together = Generator(model, TOKENS, ToolRunner([SUM]), decoding, 3)(prompts, True)
     one = attrs.evolve(decoding, rows=1)
-    apart = Generator(model, TOKENS, Executor([SUM]), one, 3)(prompts, True)
+    apart = Generator(model, TOKENS, ToolRunner([SUM]), one, 3)(prompts, True)
     assert [(g.annotated, len(g.calls)) for g in together] == [
         (g.annotated, len(g.calls)) for g in apart
     ]

@@ -8,16 +8,17 @@ from hypothesis import strategies as st
 
 from kdst_core.contracts import Document, ToolsRequest
 from kdst_core.errors import KdstError
-from kdst_toolformer import ToolformerOptions, forward, prompts
-from kdst_toolformer.annotate import Annotator
-from kdst_toolformer.draws import generator, pick
+from kdst_toolformer import ToolformerOptions, prompts
+from kdst_toolformer.method import Annotator
+from kdst_toolformer.reading import forward
+from kdst_toolformer.reading.draws import generator, pick
 from kdst_toolformer.sample import Place, hopeless
 from kdst_toolformer.settings import ToolSettings, per_tool
-from kdst_tools import layouts
 from kdst_tools.calls import escape
-from kdst_tools.checks import LETTERS
+from kdst_tools.calls.windows import windows
+from kdst_tools.kit import LETTERS
+from kdst_tools.models import layouts
 from kdst_tools.tools.kit import FunctionTool
-from kdst_tools.windows import windows
 
 TOKENIZER = layouts.tokenizer()
 OTHER = FunctionTool("Calculator", "An expression.", lambda a, d: "3", (("a", "a"),))

@@ -20,9 +20,9 @@ from kdst_core.contracts import (
 )
 from kdst_core.errors import KdstError
 from kdst_core.runs.aside import Aside
-from kdst_tools import toolset
-from kdst_tools.lines import is_unicode
-from kdst_tools.toolset import DEFAULT
+from kdst_tools.corpora.lines import is_unicode
+from kdst_tools.tools import toolset
+from kdst_tools.tools.toolset import DEFAULT
 
 SHARD = 32
 Named = str | Tool | Callable[..., Any]
@@ -64,19 +64,19 @@ def generate(
 
     As `annotate`; prompts without a date are of today. tiny is the embedded model after several rounds.
     """
-    from kdst_tools.quiet import quiet
+    from kdst_core.bench.libraries import silence_libraries
 
     learner = _learner(model, tools, method, seed, device, options, "shipped")
     documents = [document_of(text, datetime.date.today()) for text in prompts]
-    with quiet():
+    with silence_libraries():
         return learner.generate(documents)
 
 
 def annotated(learner: ToolLearner, shard: Sequence[Document]) -> list[ToolAnnotation]:
     """All stages up to the filter."""
-    from kdst_tools.quiet import quiet
+    from kdst_core.bench.libraries import silence_libraries
 
-    with quiet():
+    with silence_libraries():
         calls = learner.execute(shard, learner.sample(shard))
         return learner.annotate(shard, learner.filter(shard, calls))
 
@@ -92,10 +92,10 @@ def _learner(
 ) -> ToolLearner:
     """Bind a method to a model and tools."""
     from kdst_core.bench.device import has_cuda, usable
+    from kdst_core.bench.libraries import silence_libraries
     from kdst_core.runs.setup import setup_of
-    from kdst_tools import loading
+    from kdst_tools import load
     from kdst_tools.inputs import ToolsInputs
-    from kdst_tools.quiet import quiet
 
     chosen = setup_of(method)
     own = given(chosen.sections[1], options)
@@ -103,9 +103,9 @@ def _learner(
     name = model if isinstance(model, str) else "from Python"
     where = "cuda" if has_cuda() and name != "tiny" else "cpu"
     place = usable(where if device == "auto" else device)
-    with quiet():
+    with silence_libraries():
         live = None if isinstance(model, str) else model
-        pair = loading.pair(ToolsInputs(model=name), live, place, stage)
+        pair = load.pair(ToolsInputs(model=name), live, place, stage)
     request = ToolsRequest(*pair, found, seed, warm=name == "tiny")
     learner: ToolLearner = chosen.method.call(request, own, Aside(Path(), seed, place))
     return learner
@@ -117,7 +117,7 @@ def tools_of(item: Named) -> Sequence[Tool]:
         return toolset.load([item], network=False)
     if all(hasattr(item, name) for name in ("name", "description", "timeout")):
         return [item]  # type: ignore[list-item]
-    from kdst_tools.apart.tool import ProcessTool
+    from kdst_tools.tools.apart.tool import ProcessTool
     from kdst_tools.tools.functions import from_function
 
     here = from_function(item)

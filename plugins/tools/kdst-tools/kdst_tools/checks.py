@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import attrs
 import torch
@@ -15,59 +14,14 @@ import torch
 from kdst_authors.testing import GIVEN, given_only, make_run
 from kdst_authors.untouched import marks, touched
 from kdst_core.bench.contract import Check
-from kdst_core.contracts import Document, RunServices, ToolCall, ToolLearner, ToolsRequest
+from kdst_core.bench.libraries import silence_libraries
+from kdst_core.contracts import Document, ToolLearner, ToolsRequest
 from kdst_core.plugins.method import Method
 from kdst_core.runs.codecs import TorchCodec
-from kdst_tools import layouts
 from kdst_tools.calls import plain, write
 from kdst_tools.evaluation.problems import Problem
-from kdst_tools.quiet import quiet
-from kdst_tools.tools.kit import FunctionTool
-
-LETTERS = FunctionTool(
-    "Letters",
-    "The input is a word; the result is how many letters it has.",
-    lambda argument, _document: str(len(argument)),
-    (("A cat has 3 letters.", "A cat has [Letters(cat)] 3 letters."),),
-)
-
-
-def documents() -> list[Document]:
-    """A few sentences, one with brackets."""
-    return [Document(text) for text in (*layouts.TEXTS, "A text [with brackets] -> and an arrow.")]
-
-
-def small_learner(method: Method, options: Any, run: RunServices, warm: bool = True) -> ToolLearner:
-    """Call the hook on a small random model with one tool."""
-    tokenizer = layouts.tokenizer()
-    model = layouts.model("llama", len(tokenizer), context=512)
-    request = ToolsRequest(model, tokenizer, [LETTERS], seed=run.seed, warm=warm)
-    learner: ToolLearner = method.call(request, options, run)
-    return learner
-
-
-def proposed(texts: list[Document]) -> list[ToolCall]:
-    """Calls that no random model would think of, as a sampler's."""
-    return [ToolCall(d.id, 0, "Letters", "cat", p=0.5) for d in texts]
-
-
-def annotated(learner: ToolLearner, texts: list[Document]) -> list[ToolCall]:
-    """Sampled and proposed calls, executed and scored."""
-    calls = learner.sample(texts)
-    return learner.filter(texts, learner.execute(texts, calls or proposed(texts)))
-
-
-def smoke(method: Method, options: Any, run: RunServices) -> str:
-    """Annotate, train and generate; return a digest of what came of it."""
-    with quiet(), method.working():
-        learner = small_learner(method, options, run)
-        texts = documents()
-        calls = annotated(learner, texts)
-        training = learner.finetune(learner.annotate(texts, calls))
-        losses = [step.loss for step, _ in zip(training, range(2), strict=False)]
-        outputs = learner.generate(texts[:2])
-    content = [[attrs.asdict(c) for c in calls], losses, [o.annotated for o in outputs]]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+from kdst_tools.kit import LETTERS, annotated, documents, proposed, small_learner
+from kdst_tools.models import layouts
 
 
 def tools_checks(method: Method) -> Iterator[Check]:
@@ -84,7 +38,7 @@ def tools_checks(method: Method) -> Iterator[Check]:
 
 def _learner(method: Method) -> ToolLearner:
     """A learner with default options."""
-    with tempfile.TemporaryDirectory() as directory, quiet():
+    with tempfile.TemporaryDirectory() as directory, silence_libraries():
         run = make_run(Path(directory), codec=TorchCodec())
         return small_learner(method, method.description.options(), run)
 
@@ -100,7 +54,7 @@ def _answered(method: Method, number: int) -> str:
     prompts = ("A cat has how many letters? The answer is", "The word after six is")
     problems = [Problem(p, answer) for p, answer in zip(prompts, answers, strict=True)]
     learner = _learner(method)
-    with quiet():
+    with silence_libraries():
         calls = annotated(learner, documents()[:1])
         outputs = learner.generate([Document(problem.prompt) for problem in problems])
     assert len(outputs) == len(problems), "there is not one continuation a prompt"
@@ -140,7 +94,7 @@ def _model_unchanged(method: Method) -> None:
     model = layouts.model("gpt2", len(tokenizer), context=512)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     hooks = marks(model)
-    with tempfile.TemporaryDirectory() as directory, quiet():
+    with tempfile.TemporaryDirectory() as directory, silence_libraries():
         run = make_run(Path(directory), codec=TorchCodec())
         request = ToolsRequest(model, tokenizer, [LETTERS], warm=True)
         learner = method.call(request, method.description.options(), run)

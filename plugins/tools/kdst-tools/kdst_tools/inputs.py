@@ -7,7 +7,7 @@ from attrs import frozen
 
 from kdst_batch.executors import place
 from kdst_core.options import option
-from kdst_tools.toolset import DEFAULT
+from kdst_tools.tools.toolset import DEFAULT
 
 
 @frozen

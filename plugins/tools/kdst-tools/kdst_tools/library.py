@@ -8,6 +8,7 @@ from typing import Any
 from attrs import evolve
 
 from kdst_core.bench.device import usable
+from kdst_core.bench.libraries import silence_libraries
 from kdst_core.bench.library import Bound
 from kdst_core.contracts import (
     Document,
@@ -18,11 +19,10 @@ from kdst_core.contracts import (
     ToolLearner,
     ToolsRequest,
 )
-from kdst_tools import loading
+from kdst_tools import load
 from kdst_tools.api import Named, annotated, document_of, shards_of, tools_of
 from kdst_tools.inputs import ToolsInputs
-from kdst_tools.quiet import quiet
-from kdst_tools.toolset import DEFAULT
+from kdst_tools.tools.toolset import DEFAULT
 
 
 class TextLearner:
@@ -44,7 +44,7 @@ class TextLearner:
 
         report: called after each step with its number, their total and the loss (nats a token).
         """
-        with quiet():
+        with silence_libraries():
             training = self.finetune(self.annotations)
             for step in training:
                 if report is not None:
@@ -87,7 +87,7 @@ class TextLearner:
         Prompts without a date are of today.
         """
         today = datetime.date.today()
-        with quiet():
+        with silence_libraries():
             return self.learner.generate([document_of(p, today) for p in prompts], tools=tools)
 
 
@@ -107,9 +107,9 @@ def learner(
     named = isinstance(model, str) and tokenizer is None
     own = "cpu" if named else str(getattr(model, "device", "cpu"))
     device = usable(own if bound.device == "auto" else bound.device)
-    with quiet():
+    with silence_libraries():
         inputs = ToolsInputs(model=str(model) if named else "from Python")
-        pair = loading.pair(inputs, None if named else (model, tokenizer), device, "warm")
+        pair = load.pair(inputs, None if named else (model, tokenizer), device, "warm")
     found = [tool for item in tools for tool in tools_of(item)]
     request = ToolsRequest(*pair, found, bound.seed, warm=named and model == "tiny")
     return TextLearner(bound, request, device, [document_of(text, None) for text in texts])

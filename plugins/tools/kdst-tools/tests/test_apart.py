@@ -9,8 +9,8 @@ import pytest
 
 from kdst_core.contracts import Document
 from kdst_core.errors import KdstError
-from kdst_tools import execution, toolset
-from kdst_tools.execution import Executor
+from kdst_tools.tools import runner, toolset
+from kdst_tools.tools.runner import ToolRunner
 
 PRINTED = "what a tool prints is no answer"
 HERE = Document("A text.", date=None)
@@ -62,7 +62,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def ask(executor: Executor, *words: str) -> list[tuple[str | None, str]]:
+def ask(executor: ToolRunner, *words: str) -> list[tuple[str | None, str]]:
     return [(a.result, a.reason) for a in executor([("Word", word, HERE) for word in words])]
 
 
@@ -70,7 +70,7 @@ def test_a_tool_of_another_package_runs_elsewhere_and_its_facts_are_known(site: 
     (tool,) = toolset.load(["word"], False)
     assert (tool.name, tool.description, tool.timeout) == ("Word", "A word.", 2.0)
     assert list(tool.examples) == [("a", "a [Word(b)]")]
-    found = ask(Executor([tool]), "who", "b", "raise", "refuse", "nothing", "stdin")
+    found = ask(ToolRunner([tool]), "who", "b", "raise", "refuse", "nothing", "stdin")
     assert found[0][0] != str(os.getpid())
     assert found[1:] == [
         ("b A text. None", ""),
@@ -89,7 +89,7 @@ def test_tools_of_the_bench_run_here():
 def test_a_tool_that_never_lets_go_is_killed_and_answers_the_next_call(site: Path):
     (tool,) = toolset.load(["word=0.5"], False)
     started, before = time.monotonic(), os.times().children_user
-    executor = Executor([tool], workers=1)
+    executor = ToolRunner([tool], workers=1)
     found = ask(executor, "backtrack", "b")
     assert found == [(None, "gave no answer in 0.5 s"), ("b A text. None", "")]
     assert time.monotonic() - started < 30
@@ -98,21 +98,21 @@ def test_a_tool_that_never_lets_go_is_killed_and_answers_the_next_call(site: Pat
 
 
 def test_a_tool_that_always_hangs_stops_the_run(site: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(execution, "MAX_HUNG", 2)
+    monkeypatch.setattr(runner, "MAX_HUNG", 2)
     (tool,) = toolset.load(["word=0.1"], False)
     with pytest.raises(KdstError, match="the tool Word hung 2 times"):
-        ask(Executor([tool], workers=1), "sleep", "backtrack", "b")
+        ask(ToolRunner([tool], workers=1), "sleep", "backtrack", "b")
 
 
 def test_a_crash_costs_its_call_and_says_how(site: Path):
     (tool,) = toolset.load(["word"], False)
-    found = ask(Executor([tool], workers=1), "die", "b")
+    found = ask(ToolRunner([tool], workers=1), "die", "b")
     assert found == [(None, f"its process ended (exit code 3: {PRINTED})"), ("b A text. None", "")]
 
 
 def test_calls_at_the_same_time_have_processes_of_their_own(site: Path):
     (tool,) = toolset.load(["word=20"], False)
-    executor = Executor([tool], workers=2)
+    executor = ToolRunner([tool], workers=2)
     assert ask(executor, "sleep", "who")[0] == ("slept", "")
     assert len(tool._idle) == 2  # type: ignore[attr-defined]
 
@@ -122,7 +122,7 @@ def test_a_process_that_ended_between_calls_costs_none(site: Path, tmp_path: Pat
     (process,) = tool._idle  # type: ignore[attr-defined]
     os.kill(process._process.pid, 9)
     process._process.wait()
-    assert ask(Executor([tool]), "b") == [("b A text. None", "")]
+    assert ask(ToolRunner([tool]), "b") == [("b A text. None", "")]
     executor = mcp(tmp_path)
     (session,) = executor.tools["add_two"].server._sessions  # type: ignore[attr-defined]
     os.kill(session._process._process.pid, 9)
@@ -170,15 +170,15 @@ def serve(folder: Path, change: str = "") -> str:
     return f"mcp:{sys.executable} {folder / 'server.py'}"
 
 
-def mcp(folder: Path, change: str = "", **settings: float) -> Executor:
+def mcp(folder: Path, change: str = "", **settings: float) -> ToolRunner:
     """The tools of a server of ten lines."""
     (tool,) = toolset.load([serve(folder, change)], False)
     for name, value in settings.items():
         setattr(tool, name, value)
-    return Executor([tool], workers=1)
+    return ToolRunner([tool], workers=1)
 
 
-def added(executor: Executor, *inputs: str) -> list[tuple[str | None, str]]:
+def added(executor: ToolRunner, *inputs: str) -> list[tuple[str | None, str]]:
     return [(a.result, a.reason) for a in executor([("add_two", i, HERE) for i in inputs])]
 
 

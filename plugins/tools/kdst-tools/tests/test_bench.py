@@ -15,13 +15,14 @@ import pytest
 from pyarrow import parquet
 
 import kdst_core
+from kdst_core.bench.libraries import silence_libraries
 from kdst_core.contracts import Document, ToolCall
 from kdst_core.errors import KdstError
-from kdst_tools import layouts, prepared
+from kdst_tools import outcome
 from kdst_tools.calls import plain
-from kdst_tools.models import load, save
-from kdst_tools.quiet import quiet
-from kdst_tools.records import CallStream
+from kdst_tools.calls.records import CallStream
+from kdst_tools.models import layouts
+from kdst_tools.models.pretrained import load, save
 
 pytest.importorskip("kdst_toolformer")
 TEXTS = [f"{text} Text {i}." for i, text in enumerate(layouts.TEXTS)]
@@ -33,7 +34,7 @@ def folder(tmp_path_factory) -> Path:
     """Random models in three layouts, without a pad token, and a few texts."""
     path = tmp_path_factory.mktemp("models")
     tokenizer = layouts.tokenizer(TEXTS)
-    with quiet():
+    with silence_libraries():
         for layout in ("gpt2", "llama", "gptj"):
             save(layouts.model(layout, len(tokenizer), context=1024), tokenizer, path / layout)
     (path / "texts.txt").write_text("\n\n".join(TEXTS))
@@ -87,7 +88,7 @@ def test_all_stages_run_on_a_model_from_a_directory(folder, tmp_path, layout):
         }
     assert parquet.read_table(out / "artifacts" / "calls.parquet").num_rows == len(planted)
     assert found.metrics["perplexity.plain.before"] > 1
-    with quiet():
+    with silence_libraries():
         model, tokenizer = load(str(out / "artifacts" / "model"), "cpu")
     assert len(tokenizer) == model.config.vocab_size
     assert (out / "report.html").is_file()
@@ -159,7 +160,7 @@ def test_the_cost_of_a_resumed_run_is_that_of_all_its_sessions(folder, tmp_path,
     out, found = tmp_path / "run", []
     for seconds, stage in ((1000, "filter"), (1, "finetune"), (1, "generate")):
         clock = count(0.0, seconds)
-        monkeypatch.setattr(prepared, "time", SimpleNamespace(perf_counter=clock.__next__))
+        monkeypatch.setattr(outcome, "time", SimpleNamespace(perf_counter=clock.__next__))
         run(folder, out, stage=stage, resume=bool(found))
         found.append(json.loads((out / "artifacts" / "cost.json").read_text()))
     assert 1000 <= found[0]["annotate"] < found[1]["annotate"] < found[2]["annotate"]

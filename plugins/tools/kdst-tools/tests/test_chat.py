@@ -15,7 +15,6 @@ from pyarrow import parquet
 import kdst_core
 from kdst_core.cli import cli
 from kdst_core.errors import KdstError
-from kdst_tools import layouts, models
 from kdst_tools.calls import escape, plain, write
 from kdst_tools.chat import conversations as chat
 from kdst_tools.chat.export import conversation, conversations
@@ -23,6 +22,7 @@ from kdst_tools.chat.export import write as write_rows
 from kdst_tools.chat.planted import planted
 from kdst_tools.chat.rendering import Inline, Templated
 from kdst_tools.chat.usefulness import Usefulness, queries
+from kdst_tools.models import layouts, pretrained
 
 TEMPLATE = (
     "{% if messages[0].role == 'assistant' %}{{ raise_exception('must begin with a user') }}{% endif %}"
@@ -221,7 +221,7 @@ def test_damaged_lines_are_skipped_and_named(tmp_path: Path):
 def test_planted_calls_are_found_among_200_conversations(stage: str):
     rows = list(planted(200, 100))
     assert sum(sum(flags) for _, flags in rows) == 100
-    model, tokenizer = models.load("tiny", "cpu", stage)
+    model, tokenizer = pretrained.load("tiny", "cpu", stage)
     judged = Usefulness(model, tokenizer, tau=1.0)([row for row, _ in rows])
     pairs = [
         (call.kept, is_planted)
@@ -317,7 +317,7 @@ def test_of_two_calls_that_say_the_same_one_stays():
     (row, _), *_ = planted(1, 0)
     user, asked, answered, rest = row["messages"]
     twice = {**row, "messages": [user, asked, answered, asked, answered, rest]}
-    model, tokenizer = models.load("tiny", "cpu", "shipped")
+    model, tokenizer = pretrained.load("tiny", "cpu", "shipped")
     ((kept, judged),) = Usefulness(model, tokenizer, 1.0)([twice])
     assert [j.kept for j in judged] == [True, False]
     assert kept["messages"] == row["messages"]

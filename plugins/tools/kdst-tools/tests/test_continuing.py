@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 
 import kdst_core
+from kdst_core.bench.libraries import silence_libraries
 from kdst_core.contracts import Document
 from kdst_core.errors import KdstError
-from kdst_tools import api, continuing, layouts
+from kdst_tools import api
 from kdst_tools.calls import plain
-from kdst_tools.models import save
-from kdst_tools.quiet import quiet
+from kdst_tools.loop import continuing
+from kdst_tools.models import layouts
+from kdst_tools.models.pretrained import save
 from kdst_tools.tools.kit import FunctionTool
 
 pytest.importorskip("kdst_toolformer")
@@ -27,7 +29,7 @@ def rows(out: Path) -> list[dict]:
 def model(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("model")
     tokenizer = layouts.tokenizer()
-    with quiet():
+    with silence_libraries():
         save(layouts.model("llama", len(tokenizer), context=96), tokenizer, path)
     return path
 
@@ -67,7 +69,7 @@ def test_a_stopped_run_goes_on_behind_its_last_group(tmp_path, model, monkeypatc
     prompts = write(tmp_path / "p.jsonl", *(f"Text {i}" for i in range(5)))
     options = {"model": str(model), "prompts": prompts, "temperature": 1.0, **SHORT}
     kdst_core.run("toolformer", out=tmp_path / "whole", **options)
-    annotate = pytest.importorskip("kdst_toolformer.annotate")
+    annotate = pytest.importorskip("kdst_toolformer.method")
     usual, seen = annotate.Annotator.generate, []
 
     def generate(self, group, *, tools=True):

@@ -8,8 +8,8 @@ import pytest
 import kdst_core
 from kdst_core.contracts import Document, Generation
 from kdst_core.errors import KdstError
-from kdst_tools.corpora import corpus
-from kdst_tools.dates import day
+from kdst_tools.corpora.dates import day
+from kdst_tools.corpora.sources import corpus
 from kdst_tools.inputs import ToolsInputs
 
 FRIDAY = datetime.date(2024, 3, 15)
@@ -38,7 +38,7 @@ def test_texts_without_a_date_have_the_one_given_and_others_keep_theirs(tmp_path
 
 
 def test_a_prompt_is_of_the_day_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    annotate = pytest.importorskip("kdst_toolformer.annotate")
+    annotate = pytest.importorskip("kdst_toolformer.method")
     seen: list[datetime.date | None] = []
 
     def generate(self, prompts: list[Document], *, tools: bool = True) -> list[Generation]:

@@ -12,7 +12,7 @@ from pyarrow import parquet
 
 from kdst_core.contracts import Document
 from kdst_core.errors import KdstError
-from kdst_tools.documents import from_file
+from kdst_tools.corpora.documents import from_file
 
 
 def test_json_lines_hold_text_id_and_date(tmp_path):

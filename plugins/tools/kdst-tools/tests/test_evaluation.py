@@ -14,14 +14,15 @@ from attrs import evolve
 from kdst_core.bench import sealed
 from kdst_core.contracts import Document, Generation, ToolCall
 from kdst_core.errors import KdstError
-from kdst_tools import tiny
+from kdst_tools import default
+from kdst_tools.default.texts import Help
 from kdst_tools.evaluation import calling
+from kdst_tools.evaluation.answers import first_number, is_right
 from kdst_tools.evaluation.filtering import curve, quality
-from kdst_tools.evaluation.problems import Problem, load
-from kdst_tools.evaluation.protocol import first_number, is_right
+from kdst_tools.evaluation.judged import Judged
+from kdst_tools.evaluation.problems import Problem
 from kdst_tools.evaluation.readers import refilled
-from kdst_tools.judged import Judged
-from kdst_tools.tiny.texts import Help
+from kdst_tools.evaluation.sets import load
 
 DATA = os.environ.get("KDST_TEST_DATA")
 needs_data = pytest.mark.skipif(DATA is None, reason="KDST_TEST_DATA is not set")
@@ -179,12 +180,11 @@ def test_precision_counts_kept_calls_and_recall_calls_that_help() -> None:
 
 def test_perplexity_equals_a_plain_loop_over_texts_and_parts() -> None:
     from kdst_tools.evaluation.perplexity import perplexity
-    from kdst_tools.tiny.model import build_model
-    from kdst_tools.tiny.tokenizer import train_tokenizer
+    from kdst_tools.models import layouts
 
     texts = ["one two three", "four", "five " * 300]
-    tokenizer = train_tokenizer([*texts, " [a] b"])
-    model = build_model(len(tokenizer), 1, width=32, layers=2, heads=4).eval()
+    tokenizer = layouts.tokenizer([*texts, " [a] b"])
+    model = layouts.model("llama", len(tokenizer), seed=1)
     total, count = 0.0, 0
     for text in texts:
         ids = tokenizer(text).input_ids
@@ -206,8 +206,8 @@ def test_answers_and_held_out_texts_are_out_of_reach_while_a_method_works() -> N
         for read in (
             judged.problems,
             judged.texts,
-            lambda: tiny.problems(1),
-            lambda: tiny.prose(1),
+            lambda: default.problems(1),
+            lambda: default.prose(1),
         ):
             with pytest.raises(RuntimeError, match="judged by"):
                 read()

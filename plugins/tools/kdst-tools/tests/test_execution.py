@@ -7,9 +7,9 @@ import pytest
 
 from kdst_core.contracts import Document
 from kdst_core.errors import KdstError
-from kdst_tools import execution, toolset
-from kdst_tools.execution import MAX_RESULT, Answer, Executor
+from kdst_tools.tools import runner, toolset
 from kdst_tools.tools.kit import FunctionTool
+from kdst_tools.tools.runner import MAX_RESULT, Answer, ToolRunner
 
 HERE = Document("A text.")
 
@@ -19,7 +19,7 @@ def tool(answer, **facts) -> FunctionTool:
 
 
 def one(answer, **facts) -> Answer:
-    (found,) = Executor([tool(answer, **facts)])([("Tool", "x", HERE)])
+    (found,) = ToolRunner([tool(answer, **facts)])([("Tool", "x", HERE)])
     return found
 
 
@@ -56,7 +56,7 @@ def test_a_tool_that_hangs_is_given_up_and_others_go_on():
         return argument
 
     started = time.monotonic()
-    executor = Executor([tool(answer, timeout=0.3)], workers=2)
+    executor = ToolRunner([tool(answer, timeout=0.3)], workers=2)
     found = executor([("Tool", a, HERE) for a in ("hang", "b", "c", "d")])
     release.set()
     assert [a.result for a in found] == [None, "b", "c", "d"]
@@ -65,9 +65,9 @@ def test_a_tool_that_hangs_is_given_up_and_others_go_on():
 
 
 def test_a_tool_that_always_hangs_stops_the_run(monkeypatch):
-    monkeypatch.setattr(execution, "MAX_HUNG", 3)
+    monkeypatch.setattr(runner, "MAX_HUNG", 3)
     release = threading.Event()
-    executor = Executor([tool(lambda a, d: str(release.wait(30)), timeout=0.05)], workers=2)
+    executor = ToolRunner([tool(lambda a, d: str(release.wait(30)), timeout=0.05)], workers=2)
     with pytest.raises(KdstError, match="the tool Tool hung 3 times"):
         executor([("Tool", str(i), HERE) for i in range(9)])
     release.set()
@@ -81,16 +81,16 @@ def test_the_same_call_is_made_once_in_a_document_unless_the_tool_is_random():
         return argument
 
     calls = [("Tool", "x", HERE)] * 3 + [("Tool", "x", Document("Another text."))]
-    Executor([tool(answer)])(calls)
+    ToolRunner([tool(answer)])(calls)
     assert made == ["x"] * 2
     made.clear()
-    Executor([tool(answer, deterministic=False)])(calls)
+    ToolRunner([tool(answer, deterministic=False)])(calls)
     assert made == ["x"] * 4
 
 
 def test_unknown_tools_and_empty_lists_are_answered():
-    assert Executor([])([("Tool", "x", HERE)]) == [Answer(None, "no such tool")]
-    assert Executor([tool(lambda a, d: a)])([]) == []
+    assert ToolRunner([])([("Tool", "x", HERE)]) == [Answer(None, "no such tool")]
+    assert ToolRunner([tool(lambda a, d: a)])([]) == []
 
 
 def test_tools_are_found_by_name_and_network_tools_are_off(monkeypatch):

@@ -12,9 +12,9 @@ import pytest
 
 from kdst_core.contracts import Document
 from kdst_core.errors import KdstError
-from kdst_tools import toolset
-from kdst_tools.execution import Executor
+from kdst_tools.tools import toolset
 from kdst_tools.tools.functions import from_function, from_schema, schema_of
+from kdst_tools.tools.runner import ToolRunner
 from kdst_tools.tools.schema import arguments, split
 from kdst_tools.tools.shown import written
 
@@ -84,7 +84,7 @@ def test_arguments_are_given_in_order_or_by_name(said: str, answer: str):
     ],
 )
 def test_what_does_not_fit_is_said_in_a_few_words(said: str, reason: str):
-    (answer,) = Executor([from_function(convert)])([("convert", said, HERE)])
+    (answer,) = ToolRunner([from_function(convert)])([("convert", said, HERE)])
     assert (answer.result, answer.reason) == (None, reason)
 
 
@@ -171,7 +171,7 @@ def test_a_function_in_a_file_is_a_tool_of_the_command_line(tmp_path: Path):
         "def forever(text: str) -> str:\n    return str(re.match('(a+)+$', 'a' * 60 + 'b'))\n"
     )
     (tool,) = toolset.load([f"python:{path}:count"], False)
-    (answer,) = Executor([tool])([("count", "one two three", HERE)])
+    (answer,) = ToolRunner([tool])([("count", "one two three", HERE)])
     assert answer.result == "3"
     assert tool.description == "Count words. The input is text (text)."
     with pytest.raises(KdstError, match=r"no function 'coun'\. Did you mean 'count'"):

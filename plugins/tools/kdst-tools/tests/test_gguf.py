@@ -9,9 +9,9 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from kdst_core.bench.libraries import silence_libraries
 from kdst_core.errors import KdstError
-from kdst_tools import gguf, layouts, models
-from kdst_tools.quiet import quiet
+from kdst_tools.models import gguf, layouts, pretrained
 
 WIDTH, HEADS, GROUPS, INNER, LAYERS = 64, 4, 2, 96, 2
 TOKENIZER = layouts.tokenizer()
@@ -121,8 +121,8 @@ def test_a_gguf_file_is_read_once_and_its_logits_are_those_of_its_weights(tmp_pa
     monkeypatch.setenv("KDST_CACHE", str(tmp_path / "cache"))
     file = tmp_path / "small.Q4.gguf"
     expected = written(file)
-    with quiet():
-        model, tokenizer = models.load(str(file), "cpu")
+    with silence_libraries():
+        model, tokenizer = pretrained.load(str(file), "cpu")
     text = "It has 412 apples; Anna bought 77 more."
     ids = tokenizer(text, return_tensors="pt", add_special_tokens=False)["input_ids"]
     pieces = tokenizer.convert_ids_to_tokens(ids[0])
@@ -134,8 +134,8 @@ def test_a_gguf_file_is_read_once_and_its_logits_are_those_of_its_weights(tmp_pa
     (folder,) = (f for f in (tmp_path / "cache" / "models").iterdir() if f.is_dir())
     monkeypatch.setattr(gguf, "_convert", lambda *_: pytest.fail("converted again"))
     assert gguf.wanted(str(tmp_path)) == file
-    with quiet():
-        models.load(str(tmp_path), "cpu")
+    with silence_libraries():
+        pretrained.load(str(tmp_path), "cpu")
     assert folder.name.startswith("small.Q4-")
 
 
@@ -151,7 +151,10 @@ def test_weights_that_are_not_those_of_the_file_are_refused(tmp_path, monkeypatc
         return model, tokenizer
 
     monkeypatch.setattr(gguf, "_read", wrong)
-    with quiet(), pytest.raises(KdstError, match=r"blk\.1\.ffn_up\.weight are not those"):
+    with (
+        silence_libraries(),
+        pytest.raises(KdstError, match=r"blk\.1\.ffn_up\.weight are not those"),
+    ):
         gguf.converted(file)
     assert not [f for f in (tmp_path / "cache" / "models").iterdir() if f.is_dir()]
 
@@ -167,7 +170,7 @@ def test_what_is_no_model_is_named(tmp_path, monkeypatch):
     assert gguf.wanted("owner/name") is None
     pytest.importorskip("gguf")
     pytest.importorskip("accelerate")
-    with quiet(), pytest.raises(KdstError, match="cannot be read as a GGUF model"):
+    with silence_libraries(), pytest.raises(KdstError, match="cannot be read as a GGUF model"):
         gguf.converted(tmp_path / "a.gguf")
 
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 import transformers as hf
 
-from kdst_tools import layouts
 from kdst_tools.evaluation import perplexity as of_perplexity
-from kdst_tools.heads import Heads
+from kdst_tools.models import layouts
+from kdst_tools.models.heads import Heads
 
 IDS = torch.randint(0, 300, (3, 11), generator=torch.Generator().manual_seed(0))
 SMALL = {

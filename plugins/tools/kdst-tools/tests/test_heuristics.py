@@ -7,7 +7,7 @@ import pytest
 import kdst_core
 from kdst_core.contracts import Document
 from kdst_core.errors import KdstError
-from kdst_tools.heuristics import SHARE, counted, likely
+from kdst_tools.corpora.heuristics import SHARE, counted, likely
 
 
 @pytest.mark.parametrize(

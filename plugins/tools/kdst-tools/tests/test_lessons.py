@@ -5,8 +5,8 @@ import html
 import pytest
 
 import kdst_core
-from kdst_tools import layouts
-from kdst_tools.lessons import few_steps, nothing_kept
+from kdst_tools.models import layouts
+from kdst_tools.outcome.lessons import few_steps, nothing_kept
 
 
 def counts(sampled: int, executed: int, kept: int) -> dict[str, int]:

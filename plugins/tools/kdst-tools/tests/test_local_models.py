@@ -17,8 +17,8 @@ from transformers import (
 
 from kdst_core.contracts import Document
 from kdst_core.errors import KdstError
-from kdst_tools import layouts
-from kdst_tools import models as loaded
+from kdst_tools.models import layouts
+from kdst_tools.models import pretrained as loaded
 from kdst_tools.tools import qa, translate
 from kdst_tools.tools.local import _best_span
 

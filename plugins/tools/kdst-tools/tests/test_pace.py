@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from kdst_tools import pace
-from kdst_tools.pace import LONG, SECONDS, SMALL, Pace, held
+from kdst_tools.loop import pace
+from kdst_tools.loop.pace import LONG, SECONDS, SMALL, Pace, held
 
 
 class Clock:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from kdst_core.bench.libraries import silence_libraries
 from kdst_core.cli import cli
-from kdst_tools import layouts
-from kdst_tools.models import save
-from kdst_tools.quiet import quiet
+from kdst_tools.models import layouts
+from kdst_tools.models.pretrained import save
 
 PAGE = Path(__file__).parents[4] / "docs" / "tools.md"
 SHORT = {"K": "1", "M": "1", "MAX_INPUT": "4", "MAX_TOKENS": "4", "STEPS": "1", "DOCUMENTS": "3"}
@@ -46,7 +46,7 @@ def test_the_functions_of_the_page_run(capsys: pytest.CaptureFixture[str], tmp_p
 def files(folder: Path) -> None:
     """What the commands name."""
     tokenizer = layouts.tokenizer()
-    with quiet():
+    with silence_libraries():
         save(layouts.model("gpt2", len(tokenizer), context=1024), tokenizer, folder / "DIR")
     (folder / "corpus.jsonl").write_text('{"text": "The mill sold 18 sacks and 7 more."}\n')
     (folder / "prompts.txt").write_text("The mill sold\n\nA town\n")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from kdst_core.contracts import ToolCall
-from kdst_tools.records import FIELDS, CallStream, write_lines, write_parquet
+from kdst_tools.calls.records import FIELDS, CallStream, write_lines, write_parquet
 
 
 def calls(doc: str, count: int) -> list[ToolCall]:

@@ -6,13 +6,13 @@ import pytest
 
 import kdst_core
 from kdst_core.errors import KdstError
-from kdst_tools import loading
+from kdst_tools import load
 from kdst_tools.calls import plain
-from kdst_tools.evaluation import problems as sets
+from kdst_tools.default import problems
+from kdst_tools.evaluation import sets
 from kdst_tools.evaluation.rejection import annotations, options_of
 from kdst_tools.inputs import ToolsInputs
-from kdst_tools.staged import StagedOptions
-from kdst_tools.tiny import problems
+from kdst_tools.options import StagedOptions
 
 pytest.importorskip("kdst_toolformer")
 FEW = {"documents": 24, "problem_count": 6, "held_out_count": 4, "steps": 2, "device": "cpu"}
@@ -61,7 +61,7 @@ def test_what_is_right_is_kept_once_and_trained_on(done):
 def test_problems_that_are_measured_on_are_left_out(practice):
     inputs = ToolsInputs(baseline_problems=f"gsm8k:{practice[0]}")
     measured = sets.load(f"gsm8k:{practice[0]}", 3)
-    left = loading.practice(inputs, measured)
+    left = load.practice(inputs, measured)
     assert len(left) == practice[1] - 3
     assert not {p.prompt for p in left} & {p.prompt for p in measured}
 

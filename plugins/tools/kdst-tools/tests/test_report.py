@@ -11,10 +11,9 @@ import pytest
 from kdst_core.contracts import Document, ToolCall
 from kdst_core.errors import KdstError
 from kdst_core.reports.blocks import Figure, Marked, Table
-from kdst_tools import marked
 from kdst_tools.calls import write
-from kdst_tools.report import content
-from kdst_tools.tiny import documents
+from kdst_tools.default import documents
+from kdst_tools.report import content, highlight
 
 LOSSES = {"L_empty": 2.5, "L_call": 2.75, "L_full": 0.5}
 
@@ -90,9 +89,9 @@ def test_marked_texts_are_the_texts_with_calls_between_their_characters(tmp_path
     a_run(tmp_path)
     rows = [json.loads(line) for line in (tmp_path / "annotations.jsonl").read_text().splitlines()]
     for row in rows:
-        spans = marked.text(row)
+        spans = highlight.text(row)
         assert "".join(span.text for span in spans if span.series is None) == row["text"]
-        kept = [span.text for span in spans if span.series == marked.KEPT]
+        kept = [span.text for span in spans if span.series == highlight.KEPT]
         calls = [call for call in row["calls"] if call["kept"]]
         assert kept == [f"{write(c['tool'], c['input'], c['result'])} +2.00" for c in calls]
 

@@ -8,12 +8,12 @@ import pytest
 
 import kdst_core
 from kdst_batch.testing import BackwardExecutor
+from kdst_core.bench.libraries import silence_libraries
 from kdst_core.contracts import ToolCall
 from kdst_core.errors import KdstError
-from kdst_tools import layouts
-from kdst_tools.models import save
-from kdst_tools.quiet import quiet
-from kdst_tools.records import CallStream
+from kdst_tools.calls.records import CallStream
+from kdst_tools.models import layouts
+from kdst_tools.models.pretrained import save
 
 pytest.importorskip("kdst_toolformer")
 TEXTS = [f"{text} Text {i}." for i, text in enumerate(layouts.TEXTS)]
@@ -29,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random model and a few texts."""
     path = tmp_path_factory.mktemp("model")
     tokenizer = layouts.tokenizer(TEXTS)
-    with quiet():
+    with silence_libraries():
         save(layouts.model("gpt2", len(tokenizer), context=1024), tokenizer, path / "gpt2")
     (path / "texts.txt").write_text("\n\n".join(TEXTS))
     return path

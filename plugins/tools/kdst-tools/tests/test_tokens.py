@@ -16,11 +16,11 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from kdst_core.contracts import Document
 from kdst_core.errors import KdstError
-from kdst_tools import layouts
-from kdst_tools.begin import put_before
 from kdst_tools.calls import WrittenCall, escape, pieces, write
-from kdst_tools.tokens import CallTokens
-from kdst_tools.windows import windows
+from kdst_tools.calls.begin import put_before
+from kdst_tools.calls.tokens import CallTokens
+from kdst_tools.calls.windows import windows
+from kdst_tools.models import layouts
 
 MERGES = CallTokens(layouts.tokenizer())
 """A tokenizer with a token ` [`."""

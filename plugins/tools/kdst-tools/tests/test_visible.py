@@ -5,11 +5,11 @@ import unicodedata
 import pytest
 
 from kdst_core.contracts import Document
-from kdst_tools import marked
 from kdst_tools.calls import clean
-from kdst_tools.execution import MAX_READ, ask
+from kdst_tools.calls.visible import stripped, visible
+from kdst_tools.report import highlight
 from kdst_tools.tools.kit import FunctionTool
-from kdst_tools.visible import stripped, visible
+from kdst_tools.tools.runner import MAX_READ, ask
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_a_very_long_result_is_not_read_to_its_end():
 def test_shown_text_spells_out_controls_and_keeps_lines():
     assert visible("a\x1b[2J\tb\n\u202ec\U000e0041") == "a\\x1b[2J\tb\n\\u202ec\\U000e0041"
     said = {"prompt": "p", "annotated": "a\x1b [T(\u202e1) -> 2]", "calls": []}
-    shown = "".join(span.text for span in marked.continuation(said))
+    shown = "".join(span.text for span in highlight.continuation(said))
     assert "\\x1b" in shown
     assert "\\u202e" in shown
     assert not {"\x1b", "\u202e"} & set(shown)

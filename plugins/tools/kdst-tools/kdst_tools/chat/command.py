@@ -51,14 +51,14 @@ def filter_calls(
     its losses goes to a file beside OUT.
     """
     from kdst_core.bench.device import has_cuda, usable
+    from kdst_core.bench.libraries import silence_libraries
     from kdst_tools.chat.filtering import check, filter_file, records_of
     from kdst_tools.chat.usefulness import Usefulness
-    from kdst_tools.models import load
-    from kdst_tools.quiet import quiet
+    from kdst_tools.models.pretrained import load
 
     check(chat, out)
     where = usable(("cuda" if has_cuda() else "cpu") if device == "auto" else device)
-    with quiet():
+    with silence_libraries():
         pair = load(model, where, "shipped")
         counts = filter_file(chat, out, Usefulness(*pair, tau_f, horizon))
     click.echo(f"{out}: {counts.conversations} conversations")

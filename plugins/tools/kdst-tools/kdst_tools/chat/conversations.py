@@ -14,7 +14,7 @@ from typing import Any
 from attrs import frozen
 
 from kdst_core.errors import KdstError, first_line
-from kdst_tools.lines import numbered_lines, unpacked
+from kdst_tools.corpora.lines import numbered_lines, unpacked
 
 Row = dict[str, Any]
 Message = dict[str, Any]

@@ -6,8 +6,8 @@ from random import Random
 from kdst_tools.calls import write
 from kdst_tools.chat.conversations import Row
 from kdst_tools.chat.export import conversation
-from kdst_tools.tiny import facts
-from kdst_tools.tiny.texts import Help, TinyText, documents
+from kdst_tools.default import facts
+from kdst_tools.default.texts import Help, TinyText, documents
 
 DESCRIPTIONS = {"Calculator": "Works out an expression.", "Calendar": "Adds days to a date."}
 Planted = tuple[Row, list[bool]]

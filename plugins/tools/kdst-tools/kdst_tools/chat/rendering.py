@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from kdst_core.errors import KdstError, first_line
 from kdst_tools.calls import escape
+from kdst_tools.calls.tokens import CallTokens
 from kdst_tools.chat.conversations import (
     ChatCall,
     Message,
@@ -20,7 +21,6 @@ from kdst_tools.chat.conversations import (
     joined,
     without,
 )
-from kdst_tools.tokens import CallTokens
 
 
 class Renderer(Protocol):

@@ -16,7 +16,7 @@ from torch import Tensor
 from kdst_core.errors import KdstError
 from kdst_tools.chat.conversations import ChatCall, Message, Row, calls_of, content, without
 from kdst_tools.chat.rendering import Renderer, renderer, variants
-from kdst_tools.heads import Heads
+from kdst_tools.models.heads import Heads
 
 TOKENS = 8192
 """Tokens of a batch, padding included."""

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from kdst_core.contracts import Generation
 from kdst_core.statistics import wilson
+from kdst_tools.evaluation.answers import is_right
 from kdst_tools.evaluation.problems import Problem
-from kdst_tools.evaluation.protocol import is_right
 
 SCORES = {
     "made": "problems with a call that was answered",

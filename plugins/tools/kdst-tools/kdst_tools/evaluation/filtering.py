@@ -6,7 +6,7 @@ from attrs import frozen
 
 from kdst_core.contracts import ToolCall
 from kdst_core.statistics import wilson
-from kdst_tools.tiny.texts import Help
+from kdst_tools.default.texts import Help
 
 Truth = Mapping[str, Sequence[Help]]
 """The calls that help, by the id of the document."""

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdst_tools import configs
-from kdst_tools.begin import Begin
-from kdst_tools.heads import Heads
-from kdst_tools.tokens import CallTokens
+from kdst_tools.calls.begin import Begin
+from kdst_tools.calls.tokens import CallTokens
+from kdst_tools.models import configs
+from kdst_tools.models.heads import Heads
 
 ROWS = 32
 LONGEST = 8192
@@ -26,7 +26,7 @@ def perplexity(
     """Return exp of the mean loss in nats a token of the texts, escaped as training texts are.
 
     A text longer than the context is read in parts that follow one another. The first token of a text
-    counts where there is one before it (`kdst_tools.begin`).
+    counts where there is one before it (`kdst_tools.calls.begin`).
     """
     device, heads = next(model.parameters()).device, Heads(model)
     total, count = 0.0, 0

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from kdst_core.errors import KdstError
+from kdst_tools.corpora.lines import numbered_lines
 from kdst_tools.evaluation.problems import Problem
-from kdst_tools.lines import numbered_lines
 
 ENDING = "The answer is"
 """What follows every question, so that a number comes next."""

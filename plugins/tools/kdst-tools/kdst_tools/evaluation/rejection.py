@@ -20,14 +20,14 @@ from kdst_core.errors import KdstError
 from kdst_core.plugins.method import Method
 from kdst_core.runs.rundir import Run
 from kdst_tools.calls import escape
-from kdst_tools.evaluation.protocol import is_right
-from kdst_tools.generated import plain_texts
-from kdst_tools.models import load, save
-from kdst_tools.records import write_lines
+from kdst_tools.calls.records import write_lines
+from kdst_tools.evaluation.answers import is_right
+from kdst_tools.models.pretrained import load, save
+from kdst_tools.outcome.generated import plain_texts
 
 if TYPE_CHECKING:
-    from kdst_tools.judged import Judged
-    from kdst_tools.models import Pair
+    from kdst_tools.evaluation.judged import Judged
+    from kdst_tools.models.pretrained import Pair
 
 GROUP = 256
 """Problems that are answered between two advances of the progress bar."""

@@ -6,8 +6,8 @@ import unicodedata
 from datetime import date, timedelta
 
 from kdst_core.contracts import Tool
+from kdst_tools.calls.visible import obeyed
 from kdst_tools.tools.kit import FunctionTool, refuse_argument
-from kdst_tools.visible import obeyed
 
 MAX_COUNT = 100_000
 """Days, weeks, months or years that a call may add."""

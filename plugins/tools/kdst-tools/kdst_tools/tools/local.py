@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from kdst_core.errors import KdstError, first_line
-from kdst_tools.whole import require_whole
+from kdst_tools.audit import require_whole
 
 MAX_INPUT = 512
 """Tokens of an input; what is longer is cut at its end."""

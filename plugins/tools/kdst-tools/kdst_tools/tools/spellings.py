@@ -3,7 +3,7 @@
 import re
 import unicodedata
 
-from kdst_tools.visible import obeyed
+from kdst_tools.calls.visible import obeyed
 
 _SIGNS = str.maketrans(
     dict.fromkeys("×·∙⋅⨯✕✖∗", "*")

@@ -1,0 +1,1 @@
+"""How a language model is read: what it has read is remembered, and shared by many samples."""

@@ -1,0 +1,1 @@
+"""Texts: read from files, generated, chosen for tools."""

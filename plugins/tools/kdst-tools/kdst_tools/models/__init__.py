@@ -1,0 +1,1 @@
+"""Causal language models: loaded, read from GGUF, made small for checks."""
