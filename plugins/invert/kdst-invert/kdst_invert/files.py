@@ -1,6 +1,7 @@
 """Files of texts and of vectors, as people have them."""
 
 import json
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,22 @@ TEXT_COLUMNS = (
 )
 """Names under which exports of vector stores keep the texts."""
 COLUMNS = {"embedding": ("embedding", "embeddings", "vector", "vectors"), "text": TEXT_COLUMNS}
+OTHER_KINDS = (
+    *(
+        ".csv",
+        ".tsv",
+        ".json",
+        ".parquet",
+        ".npy",
+        ".gz",
+        ".zip",
+        ".xlsx",
+        ".docx",
+        ".pdf",
+        ".html",
+    ),
+)
+"""Endings of files that hold texts in another way than a line each."""
 SEVERAL, LOOKED_AT = 4, 200
 """Words of a value, and rows by which a column of texts without a usual name is told."""
 
@@ -30,18 +47,28 @@ SEVERAL, LOOKED_AT = 4, 200
 def read_texts(path: Path) -> Originals:
     """Read a text a line from .txt, or `text` and optional `fields` a line from .jsonl.
 
-    Raises KdstError for a file without texts, an empty text, or a line that is not what it must be.
+    Raises KdstError for another kind of file, a file without texts, a text in which nothing can be seen,
+    or a line that is not what it must be.
     """
+    kind = path.suffix.lower()
+    if kind in OTHER_KINDS:
+        raise KdstError(
+            f"--texts takes a text a line (.txt) or JSON lines (.jsonl), not {kind}: {path}"
+        )
     try:
         lines = _lines(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError) as e:
+    except UnicodeDecodeError as e:
+        raise KdstError(
+            f"cannot read the texts {path}, which is not UTF-8: {e}.\nSave it as UTF-8"
+        ) from e
+    except OSError as e:
         raise KdstError(f"cannot read the texts {path}: {e}") from e
-    if path.suffix == ".jsonl":
+    if kind == ".jsonl":
         rows = [_row(path, n, line) for n, line in enumerate(lines, 1)]
         texts, fields = [t for t, _ in rows], [f for _, f in rows]
     else:
         texts, fields = lines, []
-    empty = [n for n, text in enumerate(texts, 1) if not text.strip()]
+    empty = [n for n, text in enumerate(texts, 1) if not is_visible(text)]
     if empty:
         more = f" and {len(empty) - 1} more" if len(empty) > 1 else ""
         raise KdstError(f"{path}: line {empty[0]}{more} holds no text; remove such lines")
@@ -56,6 +83,11 @@ def _lines(content: str) -> list[str]:
     return lines[:-1] if lines[-1] == "" else lines
 
 
+def is_visible(text: str) -> bool:
+    """Return whether a text has a character that is seen: no space, control or zero width."""
+    return any(unicodedata.category(c)[0] not in "ZC" for c in text)
+
+
 def _row(path: Path, number: int, line: str) -> tuple[str, Mapping[str, str]]:
     """Text and fields of one line of JSON."""
     try:
@@ -63,9 +95,19 @@ def _row(path: Path, number: int, line: str) -> tuple[str, Mapping[str, str]]:
         text, fields = found["text"], found.get("fields") or {}
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise KdstError(f'{path}: line {number} is not {{"text": …, "fields": {{…}}}}') from e
+    odd = [k for k, v in found.items() if k not in ("text", "fields") and isinstance(v, dict)]
+    if odd:
+        raise KdstError(f"{path}: line {number}: named values go under fields, not under {odd[0]}")
     if not isinstance(text, str) or not isinstance(fields, dict):
         raise KdstError(f"{path}: line {number}: text must be a text, fields an object of texts")
-    return text, {str(k): str(v) for k, v in fields.items()}
+    if any("\ud800" <= c <= "\udfff" for c in text):
+        raise KdstError(
+            f"{path}: line {number}: the text holds half a character (a lone surrogate)"
+        )
+    wrong = [k for k, v in fields.items() if not isinstance(v, str | int | float | None)]
+    if wrong:
+        raise KdstError(f"{path}: line {number}: the field {wrong[0]} must be a text or a number")
+    return text, {str(k): str(v) for k, v in fields.items() if v is not None}
 
 
 def read_vectors(path: Path) -> "tuple[Tensor, Originals | None]":
@@ -100,7 +142,10 @@ def _npy(path: Path) -> "Tensor":
         what = f"{found.dtype} {found.shape}" if isinstance(found, np.ndarray) else "no array"
         raise KdstError(f"{path} holds {what}; give floats of shape (N, D)")
     if found.dtype != np.float32:
-        return torch.from_numpy(np.asarray(found, dtype=np.float32))
+        with np.errstate(
+            over="ignore"
+        ):  # what is too large becomes infinite, and is refused as such
+            return torch.from_numpy(np.asarray(found, dtype=np.float32))
     import warnings
 
     with warnings.catch_warnings():

@@ -214,3 +214,73 @@ def test_texts_and_key_follow_no_redirection(status: int) -> None:
         thread.join()
     assert seen == ["/v1/embeddings"]
     assert endpoint.calls == 0
+
+
+@pytest.mark.parametrize("shape", ["embeddings", "nested"])
+def test_further_shapes_of_answers_are_read(ask: Any, shape: str) -> None:
+    def answer(body: dict[str, Any]) -> Any:
+        if shape == "embeddings":
+            return {"embeddings": rows_of(body)}
+        return [{"index": i, "embedding": [row]} for i, row in enumerate(rows_of(body))]
+
+    assert ask(answer)[0](["a", "abc"]).tolist() == [[1.0, 1.0], [3.0, 1.0]]
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (422, "batch size 4 > maximum allowed batch size 2"),
+        (400, "too many inputs: 4, at most 2"),
+        (400, "The input array is too long"),
+    ],
+)
+def test_other_words_for_too_many_texts_are_understood(ask: Any, status: int, said: str) -> None:
+    def answer(body: dict[str, Any]) -> Any:
+        if len(body["input"]) > 2:
+            raise refused(status, said)
+        return rows_of(body)
+
+    endpoint, _ = ask(answer)
+    assert endpoint(["a", "bb", "ccc", "dddd"])[:, 0].tolist() == [1.0, 2.0, 3.0, 4.0]
+    assert endpoint.calls == 4
+
+
+def test_another_invalid_request_is_not_tried_in_parts(ask: Any) -> None:
+    def answer(body: dict[str, Any]) -> Any:
+        raise refused(400, "unknown model m")
+
+    endpoint, bodies = ask(answer)
+    with pytest.raises(KdstError, match="refuses: status 400 unknown model m"):
+        endpoint(["a", "bb"])
+    assert len(bodies) == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([{"index": 1, "embedding": [1.0, 2.0]}, {"embedding": [2.0, 1.0]}], "and some without"),
+        ([{"embedding": [0.0, 0.0]}, {"embedding": [2.0, 1.0]}], "a vector of zeros"),
+        ([{"embedding": [1e39, 0.0]}, {"embedding": [2.0, 1.0]}], "NaN or infinity"),
+    ],
+)
+def test_vectors_that_say_nothing_are_refused(ask: Any, rows: list[Any], said: str) -> None:
+    with pytest.raises(KdstError, match=said):
+        ask(lambda body: {"data": rows})[0](["a", "b"])
+
+
+def test_waits_in_thousandths_and_dates_without_a_zone_are_kept(
+    ask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+
+    def answer(body: dict[str, Any]) -> Any:
+        if not asked:
+            raise refused(429, "slow down", Retry_After_Ms="1500")
+        if len(asked) == 1:
+            raise refused(529, "overloaded", Retry_After="Thu, 01 Jan 1970 00:00:00 -0000")
+        return rows_of(body)
+
+    pause = Endpoint._pause
+    monkeypatch.setattr(Endpoint, "_pause", lambda *a: asked.append(pause(*a)) or 0.0)
+    assert len(ask(answer)[0](["a"])) == 1
+    assert asked == [1.5, 0.0]

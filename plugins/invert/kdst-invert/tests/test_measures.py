@@ -124,3 +124,10 @@ def test_pieces_are_the_whole_text_and_keep_signs_and_scripts() -> None:
     assert pieces("of -5.5 mg.") == ["of ", "-5.5 ", "mg", "."]
     assert pieces("王医生。") == ["王", "医", "生", "。"]
     assert pieces("रोगी को") == ["रोगी ", "को"]
+
+
+def test_width_of_characters_is_no_difference_and_a_wide_comma_parts_numbers() -> None:
+    assert measures.unit_f1("体温37.5", "体温３７．５") == 1
+    assert measures.unit_f1("カルテ", "ｶﾙﾃ") == 1
+    assert measures.unit_f1("ABC", "ＡＢＣ") == 1
+    assert units("1，2") == ["1", "2"]

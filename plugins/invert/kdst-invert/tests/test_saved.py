@@ -132,3 +132,19 @@ def test_a_directory_of_minilm_is_minilm(tmp_path: Path, whole: bool) -> None:
     found = encoder_of(tmp_path, inputs, "cpu", "float32")
     assert torch.equal(found(TEXTS), minilm(precision="float32")(TEXTS))
     assert found.normalised
+
+
+def test_the_length_is_read_from_files_of_other_kinds_of_encoder(bert: Path) -> None:
+    inputs = saved(bert, ["mean_tokens"], ["Transformer", "Pooling"], longest=4)
+    (bert / "sentence_bert_config.json").rename(bert / "sentence_xlm-roberta_config.json")
+    cut = choose(inputs, "cpu")
+    (bert / "sentence_xlm-roberta_config.json").unlink()
+    whole = choose(inputs, "cpu")
+    long = [TEXTS[2]]
+    assert not torch.allclose(cut(long), whole(long), atol=1e-4)
+
+
+def test_prompts_that_are_no_object_are_refused(bert: Path) -> None:
+    inputs = saved(bert, ["mean_tokens"], ["Transformer", "Pooling"], prompts=["query: "])
+    with pytest.raises(KdstError, match="prompts must be an object"):
+        choose(inputs, "cpu")

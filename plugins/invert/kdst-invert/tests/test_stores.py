@@ -210,3 +210,61 @@ def test_pickled_points_and_unknown_folders_are_refused(tmp_path: Path) -> None:
         open_store(tmp_path, Choice())
     with pytest.raises(KdstError, match="there is no store"):
         open_store(tmp_path / "nothing", Choice())
+
+
+def jsonl(path: Path, change: Any) -> Path:
+    """A store of JSON lines, each changed."""
+    rows = [
+        {"id": i, "embedding": [float(i), 1.0, 2.0], "text": f"this is the text number {i}"}
+        for i in range(4)
+    ]
+    path.write_text("".join(json.dumps(change(row)) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def test_vectors_with_names_are_columns(tmp_path: Path) -> None:
+    def named(row: dict[str, Any], *names: str) -> dict[str, Any]:
+        vector = row.pop("embedding")
+        payload = {"text": row.pop("text")}
+        return {**row, "vector": dict.fromkeys(names, vector), "payload": payload}
+
+    found = open_store(jsonl(tmp_path / "a.jsonl", lambda row: named(row, "dense")), Choice())
+    assert found.vectors.shape == (4, 3)
+    assert found.texts is not None
+    assert found.texts[3] == "this is the text number 3"
+    several = jsonl(tmp_path / "b.jsonl", lambda row: named(row, "title", "body"))
+    with pytest.raises(KdstError, match=r"several columns of vectors: vector\.title, vector\.body"):
+        open_store(several, Choice())
+    assert open_store(several, Choice(vector="vector.body")).vectors.shape == (4, 3)
+
+
+def test_two_usual_columns_of_vectors_are_not_chosen_between(tmp_path: Path) -> None:
+    store = jsonl(tmp_path / "a.jsonl", lambda row: {**row, "vector": row["embedding"]})
+    with pytest.raises(KdstError, match="several columns of vectors: embedding, vector"):
+        open_store(store, Choice())
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_cells_of_csv_may_be_parted_otherwise(tmp_path: Path, mark: str) -> None:
+    lines = [["id", "text", "embedding"], ["1", "hello there, friend", "[1,2,3]"]]
+    lines += [["2", "more; to read", "[1,2,4]"]]
+    content = "\n".join(mark.join(f'"{cell}"' for cell in line) for line in lines)
+    (tmp_path / "a.csv").write_text("\ufeff" + content + "\n", encoding="utf-8")
+    found = open_store(tmp_path / "a.csv", Choice())
+    assert found.texts == ["hello there, friend", "more; to read"]
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ("", "has no header: its first row holds a vector"),
+        ("text,text,embedding\n", "has the column text twice"),
+    ],
+)
+def test_a_header_that_does_not_name_the_columns_is_refused(
+    tmp_path: Path, header: str, said: str
+) -> None:
+    rows = 'a b c d,e f g h,"[1,2,3]"\ni j k l,m n o p,"[1,2,4]"\n'
+    (tmp_path / "a.csv").write_text(header + rows, encoding="utf-8")
+    with pytest.raises(KdstError, match=said):
+        open_store(tmp_path / "a.csv", Choice())

@@ -163,3 +163,49 @@ def test_two_columns_of_vectors_are_asked_about(tmp_path: Path) -> None:
     named = pa.table({"embedding": ["minilm", "minilm"], "vector": fixed})
     pq.write_table(named, tmp_path / "b.parquet")
     assert read_vectors(tmp_path / "b.parquet")[0].tolist() == vectors
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.csv", "id,text\n1,hello\n", "not .csv"),
+        ("a.TSV", "id\ttext\n", "not .tsv"),
+        ("a.json", '["a"]', "not .json"),
+        ("a.txt", "\u200b\nabc\n", "line 1 holds no text"),
+        ("a.txt", "abc\n\x00\n", "line 2 holds no text"),
+        ("a.jsonl", '{"text": "a\\ud800b"}\n', "half a character"),
+        ("a.jsonl", '{"text": "a", "feilds": {"name": "x"}}\n', "under fields, not under feilds"),
+        ("a.jsonl", '{"text": "a", "fields": {"name": {"x": 1}}}\n', "the field name must be"),
+    ],
+)
+def test_what_is_no_text_a_line_is_refused(
+    tmp_path: Path, name: str, content: str, said: str
+) -> None:
+    file = tmp_path / name
+    file.write_text(content, encoding="utf-8")
+    with pytest.raises(KdstError, match=said):
+        read_texts(file)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_another_encoding_is_named_with_what_to_do(tmp_path: Path, encoding: str) -> None:
+    file = tmp_path / "a.txt"
+    file.write_bytes("café\n".encode(encoding))
+    with pytest.raises(KdstError, match=r"not UTF-8[\s\S]*Save it as UTF-8"):
+        read_texts(file)
+
+
+def test_a_field_without_a_value_is_none(tmp_path: Path) -> None:
+    file = tmp_path / "a.JSONL"
+    line = '{"text": "Ana, 5", "fields": {"name": null, "age": 5}}\n'
+    file.write_text(line, encoding="utf-8")
+    assert read_texts(file).fields == [{"age": "5"}]
+
+
+def test_numbers_that_are_too_large_are_infinite_without_a_word(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    np.save(tmp_path / "v.npy", np.full((2, 3), 1e300))
+    vectors, _ = read_vectors(tmp_path / "v.npy")
+    assert bool(vectors.isinf().all())
+    assert not recwarn.list

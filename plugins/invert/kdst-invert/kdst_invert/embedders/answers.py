@@ -4,21 +4,30 @@ import base64
 import gzip
 import json
 import math
+import re
 import struct
 import time
 import urllib.error
 import zlib
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from kdst_core.errors import KdstError
 
-BUSY = (408, 409, 425, 429, 500, 502, 503, 504)
+BUSY = (408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529)
 """Statuses after which the same request may succeed."""
 TOO_LARGE = 413
 """Status of a service that takes fewer texts a request."""
-UNSURE = (408, 500, 502, 504)
+UNSURE = (408, 500, 502, 504, 520, 524)
 """Statuses that leave open whether the texts were embedded, so that they count as if they were."""
+INVALID = (400, 422)
+FEWER = re.compile(
+    r"batch.?size|too many (?:inputs|texts)|array.{0,40}too long|at most \d+ (?:inputs|texts)", re.I
+)
+"""Words with which services say under another status that they take fewer texts a request."""
+LARGEST = 3.4e38
+"""Largest number of a vector: above it there is no float32."""
 SPENT = ("insufficient_quota", "billing_hard_limit_reached")
 """Codes of an account without credit, for which waiting is of no use."""
 LONGEST_ASKED = 300.0
@@ -52,18 +61,24 @@ def refusal(error: urllib.error.HTTPError, address: str) -> Exception:
             f"the endpoint {address} says that the account's quota is spent: {said[:200]}\n"
             "Add credit; then continue with the same command and --out RUN --resume"
         )
-    if error.code == TOO_LARGE:
+    fewer = error.code in INVALID and FEWER.search(said)
+    if error.code == TOO_LARGE or fewer:
         return TooLarge(f"status {error.code} {said[:200]}")
     if 300 <= error.code < 400:
         return Refused(
             f"the endpoint {address} points to {error.headers.get('Location', 'another address')}, where"
             " neither texts nor key are sent unasked.\nGive that address with --endpoint if you trust it"
         )
-    after = _seconds(error.headers.get("Retry-After"))
+    after = _asked_to_wait(error.headers)
     if error.code in BUSY and after <= LONGEST_ASKED:
         return TryAgain(f"status {error.code}", after, error.code in UNSURE)
     wait = f"; it asks to wait {after:.0f} s" if after else ""
     return Refused(f"the endpoint {address} refuses: status {error.code} {said[:200]}{wait}")
+
+
+def _asked_to_wait(headers: Any) -> float:
+    """Seconds that the headers ask to wait, as some services say them in thousandths; 0 where none do."""
+    return _seconds(headers.get("Retry-After-Ms")) / 1000 or _seconds(headers.get("Retry-After"))
 
 
 def _seconds(value: str | None) -> float:
@@ -74,7 +89,9 @@ def _seconds(value: str | None) -> float:
         found = float(value)
     except ValueError:
         try:
-            found = parsedate_to_datetime(value).timestamp() - time.time()
+            date = parsedate_to_datetime(value)
+            date = date if date.tzinfo else date.replace(tzinfo=UTC)
+            found = date.timestamp() - time.time()
         except ValueError:
             return 0.0
     return max(found, 0.0) if math.isfinite(found) else 0.0
@@ -97,16 +114,23 @@ def plain(answer: Any, address: str) -> bytes:
 def vectors(content: bytes, count: int, address: str) -> list[list[float]]:
     """The vectors of an answer, in the order that was asked.
 
-    An object with `data` as that API answers, with or without `index`, numbers or base64; or a bare
-    list of vectors as text-embeddings-inference answers on its own route.
+    An object with `data` as that API answers, with or without `index`, numbers or base64; one with
+    `embeddings`; or a bare list of vectors as text-embeddings-inference answers on its own route.
     """
     try:
         answer = json.loads(content)
+        if isinstance(answer, dict) and isinstance(answer.get("embeddings"), list):
+            answer = answer["embeddings"]
         if isinstance(answer, dict) and "data" not in answer:
             said = json.dumps(answer.get("error", answer), ensure_ascii=False)[:200]
             raise KdstError(f"the endpoint {address} answered no embeddings but {said}")
         rows = answer["data"] if isinstance(answer, dict) else answer
-        if isinstance(answer, dict) and all("index" in row for row in rows):
+        indexed = sum(isinstance(row, dict) and "index" in row for row in rows)
+        if 0 < indexed < len(rows):
+            raise KdstError(
+                f"the endpoint {address} answered some vectors with an index and some without"
+            )
+        if indexed:
             rows = sorted(rows, key=lambda row: int(row["index"]))
             if [int(row["index"]) for row in rows] != list(range(len(rows))):
                 raise KdstError(f"the endpoint {address} answered an index twice or left one out")
@@ -119,7 +143,11 @@ def vectors(content: bytes, count: int, address: str) -> list[list[float]]:
     if len(lengths) != 1 or not lengths[0]:
         listed = " and ".join(map(str, lengths))
         raise KdstError(f"the endpoint {address} answered vectors of {listed} numbers")
-    if not all(math.isfinite(x) for v in found for x in v):
+    if not all(any(v) for v in found):
+        raise KdstError(
+            f"the endpoint {address} answered a vector of zeros, which says nothing of a text"
+        )
+    if not all(abs(x) <= LARGEST for v in found for x in v):
         raise KdstError(
             f"the endpoint {address} answered NaN or infinity in place of a number.\n"
             "Such vectors are not used; mend the service, then continue with --out RUN --resume"
@@ -128,8 +156,10 @@ def vectors(content: bytes, count: int, address: str) -> list[list[float]]:
 
 
 def _numbers(given: Any) -> list[float]:
-    """One vector: a list of numbers, or little-endian float32 in base64."""
+    """One vector: a list of numbers, alone or in a list of its own, or little-endian float32 in base64."""
     if isinstance(given, str):
         content = base64.b64decode(given, validate=True)
         return list(struct.unpack(f"<{len(content) // 4}f", content))
+    if len(given) == 1 and isinstance(given[0], list):
+        given = given[0]
     return [float(x) for x in given]

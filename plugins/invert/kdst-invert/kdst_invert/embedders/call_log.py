@@ -12,7 +12,7 @@ SENT = "sent"
 
 
 @define
-class Ledger:
+class CallLog:
     """Answers by digest of their texts, and the number of texts that the service may have embedded.
 
     Texts are counted in the file before they are sent: what is killed in between counts, since nobody

@@ -23,7 +23,7 @@ from kdst_invert.embedders.answers import (
     refusal,
     vectors,
 )
-from kdst_invert.embedders.call_log import Ledger
+from kdst_invert.embedders.call_log import CallLog
 
 ATTEMPTS = 6
 LONGEST_WAIT = 30.0
@@ -62,7 +62,7 @@ class Endpoint:
     dimensions: int | None = None
     prefix: str = ""
     wait: Callable[[Any], float] = field(factory=lambda: WAIT, repr=False)
-    ledger: Ledger = field(factory=Ledger, repr=False)
+    log: CallLog = field(factory=CallLog, repr=False)
 
     @classmethod
     def open(
@@ -91,7 +91,7 @@ class Endpoint:
     @property
     def calls(self) -> int:
         """Texts that the service may have embedded so far, in earlier sessions too."""
-        return self.ledger.calls
+        return self.log.calls
 
     @property
     def dimension(self) -> int:
@@ -107,9 +107,9 @@ class Endpoint:
 
     def _first(self) -> list[float]:
         """The first vector that was answered."""
-        if not self.ledger.known:
+        if not self.log.known:
             self._embed([self.prefix + PROBE])
-        return next(iter(self.ledger.known.values()))
+        return next(iter(self.log.known.values()))
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """Return (n, D) float32; KdstError when the budget is spent or the service stays silent."""
@@ -117,16 +117,16 @@ class Endpoint:
         if not texts:
             return torch.empty(0, self.dimension)
         self._embed(texts)
-        found = torch.tensor([self.ledger.vector(t) for t in texts], dtype=torch.float32)
+        found = torch.tensor([self.log.vector(t) for t in texts], dtype=torch.float32)
         return torch.nn.functional.normalize(found, dim=1) if self.normalised else found
 
     def keep_in(self, path: Path) -> None:
         """Keep calls and answers in a file from now on; those that it holds count."""
-        self.ledger.keep_in(path)
+        self.log.keep_in(path)
 
     def _embed(self, texts: Sequence[str]) -> None:
         """Ask for the texts that were not answered before."""
-        fresh = self.ledger.fresh(texts)
+        fresh = self.log.fresh(texts)
         self._afford(len(fresh))
         while fresh:
             part = fresh[: self.batch]
@@ -137,7 +137,7 @@ class Endpoint:
                     raise KdstError(f"the endpoint {self.address} refuses one text: {e}") from e
                 self.batch = min(self.batch, len(part)) // 2
                 continue
-            self.ledger.answered(part, answered)
+            self.log.answered(part, answered)
             fresh = fresh[len(part) :]
 
     def _afford(self, wanted: int) -> None:
@@ -173,15 +173,15 @@ class Endpoint:
     def _counted(self, texts: Sequence[str]) -> list[list[float]]:
         """One attempt, counted before it is made; what the service turned away counts no more."""
         self._afford(len(texts))
-        self.ledger.count(len(texts))
+        self.log.count(len(texts))
         try:
             return self._request(texts)
         except (Refused, TooLarge):
-            self.ledger.count(-len(texts))
+            self.log.count(-len(texts))
             raise
         except TryAgain as e:
             if not e.counts:
-                self.ledger.count(-len(texts))
+                self.log.count(-len(texts))
             raise
 
     def _body(self, texts: Sequence[str]) -> bytes:
@@ -212,7 +212,7 @@ class Endpoint:
 
     def _check_length(self, length: int) -> None:
         """Raise KdstError for vectors of another length than was asked for or answered before."""
-        known = next(iter(self.ledger.known.values()), None)
+        known = next(iter(self.log.known.values()), None)
         wanted = self.dimensions or (None if known is None else len(known))
         if wanted is not None and length != wanted:
             what = f"--dimensions {wanted}" if self.dimensions else f"{wanted} before"

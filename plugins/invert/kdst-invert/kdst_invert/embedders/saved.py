@@ -10,11 +10,12 @@ from attrs import field, frozen
 from kdst_core.errors import KdstError
 from kdst_invert.embedders.encoder import POOLINGS, Pooling
 
-MODULES, PROMPTS, LENGTH = (
-    "modules.json",
-    "config_sentence_transformers.json",
-    "sentence_bert_config.json",
+MODULES, PROMPTS = "modules.json", "config_sentence_transformers.json"
+LENGTHS = tuple(
+    f"sentence_{kind}_config.json"
+    for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
+"""Where the library keeps the length of a text: the first of these files that is there."""
 STANDARD = ("Transformer", "Pooling", "Normalize")
 LIBRARY = "sentence_transformers."
 """How the types of the library's own modules begin; others would be code of the directory's."""
@@ -94,17 +95,23 @@ def read_saved(directory: Path) -> Saved | None:
     names = [_last(t) for t in types]
     pooling = _object(paths["Pooling"] / "config.json") if "Pooling" in paths else {}
     prompts = _object(directory / PROMPTS)
-    length = _object(paths.get("Transformer", directory) / LENGTH)
+    encoder = paths.get("Transformer", directory)
+    length = _object(
+        next((f for n in LENGTHS if (f := encoder / n).is_file()), encoder / LENGTHS[0])
+    )
+    named = prompts.get("prompts") or {}
+    if not isinstance(named, dict):
+        raise KdstError(f"{directory / PROMPTS}: prompts must be an object, name to text")
     default = prompts.get("default_prompt_name")
     longest = length.get("max_seq_length")
     return Saved(
-        paths.get("Transformer", directory),
+        encoder,
         names,
         _poolings(directory, pooling),
         "Normalize" in names,
         longest if isinstance(longest, int) else None,
         bool(length.get("do_lower_case", False)),
-        {str(n): str(p or "") for n, p in (prompts.get("prompts") or {}).items()},
+        {str(n): str(p or "") for n, p in named.items()},
         None if default is None else str(default),
         names not in (list(STANDARD[:2]), list(STANDARD))
         or not pooling.get("include_prompt", True),

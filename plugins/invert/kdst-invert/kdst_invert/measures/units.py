@@ -27,6 +27,8 @@ SAME = str.maketrans(
     | dict.fromkeys(map(chr, (0xAD, 0x200B, 0x2060, 0xFEFF, *range(0xFE00, 0xFE10))), "")
 )
 """Marks that mean the same as others, and those that are not seen: soft hyphens, joins, variants."""
+WIDE = regex.compile(r"[\uff0e\uff10-\uff19\uff21-\uff3a\uff41-\uff5a\uff66-\uff9f]+")
+"""Digits, letters and point of full width, and kana of half width; a comma of full width parts numbers."""
 
 MONTH = (
     "Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|"
@@ -49,8 +51,13 @@ PART = regex.compile(r"[/:]\d")
 
 def units(text: str) -> list[str]:
     """The units of a text, without regard to case and to how characters are composed."""
-    plain = unicodedata.normalize("NFC", text).translate(SAME)
+    plain = WIDE.sub(_usual_width, unicodedata.normalize("NFC", text)).translate(SAME)
     return [_same(found) for found in UNIT.findall(plain)]
+
+
+def _usual_width(found: "regex.Match[str]") -> str:
+    """Return characters of full or half width as they are usually written."""
+    return unicodedata.normalize("NFKC", found.group())
 
 
 def breaks_words(text: str) -> bool:

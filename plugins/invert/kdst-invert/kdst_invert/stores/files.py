@@ -3,13 +3,13 @@
 import csv as table
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from kdst_core.errors import KdstError, first_line
-from kdst_invert.files import read_vectors
+from kdst_invert.files import COLUMNS, read_vectors
 from kdst_invert.stores.table import Choice, Columns, Store, store
 
 LARGEST_CELL = 1 << 24
@@ -48,7 +48,7 @@ def jsonl(path: Path, choice: Choice) -> Store:
                 raise KdstError(f"{path}: line {number} is not JSON") from e
             if not isinstance(row, dict):
                 raise KdstError(f"{path}: line {number} is not an object with a vector")
-            rows.append(_flat(row))
+            rows.append(_flat(dict(row)))
     return store("JSON lines", path, _columns(path, rows), choice)
 
 
@@ -57,11 +57,30 @@ def csv(path: Path, choice: Choice) -> Store:
     table.field_size_limit(LARGEST_CELL)
     try:
         with _opened(path) as file:
-            reader = table.DictReader(file, strict=True)
+            reader = table.DictReader(file, strict=True, delimiter=_delimiter(file))
+            _check_header(path, reader.fieldnames or ())
             rows = [{k: _cell(v) for k, v in row.items() if k is not None} for row in reader]
     except table.Error as e:
         raise KdstError(f"cannot read {path} as .csv: {e}") from e
     return store("pgvector (CSV)", path, _columns(path, rows), choice)
+
+
+def _delimiter(file: IO[str]) -> str:
+    """Return what parts the cells of a file's header, a comma where nothing does."""
+    header = file.readline()
+    file.seek(0)
+    return max(",;\t", key=header.count)
+
+
+def _check_header(path: Path, names: Sequence[str]) -> None:
+    """Raise KdstError for a first row that is none of names, or that has one twice."""
+    if any(isinstance(_cell(name), list) for name in names):
+        raise KdstError(
+            f"{path} has no header: its first row holds a vector.\nWrite it with CSV HEADER"
+        )
+    twice = [name for name in names if list(names).count(name) > 1]
+    if twice:
+        raise KdstError(f"{path} has the column {twice[0]} twice; rename one")
 
 
 @contextmanager
@@ -76,12 +95,18 @@ def _opened(path: Path) -> Iterator[IO[str]]:
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    """A row with the fields of its payload beside the others; those of the row win."""
+    """A row with the fields of its payload, and its vectors where they have names, beside the others;
+    those of the row win."""
     inner: dict[str, Any] = {}
     for name in ("payload", "metadata"):
         if isinstance(row.get(name), dict):
             inner |= row[name]
             row = {k: v for k, v in row.items() if k != name}
+    for name in COLUMNS["embedding"]:
+        if isinstance(row.get(name), dict):
+            vectors = row.pop(name)
+            alone = len(vectors) == 1
+            inner |= {name if alone else f"{name}.{one}": v for one, v in vectors.items()}
     return {**inner, **row}
 
 

@@ -106,7 +106,7 @@ def _vector_column(where: Any, columns: Columns, wanted: str | None) -> str:
         return _named(where, columns, wanted, "--vector-column")
     found = [name for name, values in columns.items() if _is_vector(_first(values))]
     usual = [name for name in COLUMNS["embedding"] if name in found]
-    if usual:
+    if len(usual) == 1:
         return usual[0]
     if len(found) == 1:
         return found[0]
