@@ -23,7 +23,7 @@ nox.options.reuse_existing_virtualenvs = True
 CONSTRAINTS = ("-c", "constraints.txt")
 PLUGINS = {p.parent.name: str(p.parent) for p in sorted(Path("plugins").glob("*/*/pyproject.toml"))}
 """Distribution to folder, every plugin of the repository."""
-TEST_TOOLS = ("pytest", "pytest-xdist", "hypothesis", "hatchling")
+TEST_TOOLS = ("pytest", "pytest-xdist", "hypothesis", "hatchling", "nbclient", "ipykernel")
 BUILD_TOOLS = ("editables",)
 SIDE_BY_SIDE = ("-n", "auto", "--dist", "loadfile")
 """As many processes as cores; the tests of a file share one."""

@@ -41,6 +41,12 @@ class Result:
         """The HTML report."""
         return self.directory / "report.html"
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows of the run: main figures, warnings, first pictures."""
+        from kdst_core.reports.notebook import fragment
+
+        return fragment(self.data, self.directory)
+
 
 def finite(value: Any) -> Any:
     """Return options as JSON can hold them: infinite numbers as the text that options take, `inf`."""
