@@ -94,6 +94,11 @@ class InvertInputs:
         "defence: what noise, rounding, dropping and rotation protect; search: steps x beam; length:"
         " 16 to 128 tokens; access: what asking the embedder is worth.",
     )
+    pairs: list[int] = option(
+        [0, 10, 100, 1000],
+        "study defence: numbers of known pairs for which the curve says what is read.",
+        min=0,
+    )
     executor: str = place.executor()
     jobs: int | None = place.jobs("one a CPU, at most 4, for 256 texts or more; else 1")
     address: str = place.address()

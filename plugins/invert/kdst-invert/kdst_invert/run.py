@@ -125,6 +125,7 @@ class PreparedInvert:
             job.seed,
             job.show,
             self.notes,
+            inputs.pairs,
         )
         return carry_out(subject, attacker, run)
 

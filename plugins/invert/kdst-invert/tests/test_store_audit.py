@@ -24,7 +24,7 @@ from kdst_invert.store_audit.inputs import AuditInputs
 from kdst_invert.store_audit.leakage import as_json, has, leak, leaks, main
 from kdst_invert.store_audit.report import content, squares
 from kdst_invert.store_audit.run import PreparedAudit
-from kdst_invert.store_audit.sentences import findings, least_area, untested
+from kdst_invert.store_audit.sentences import _membership, findings, least_area, untested
 from kdst_invert.stores.table import Store
 
 WHO = ["anna berg", "bodo lenz", "cora falk", "dirk mohn", "elsa rabe", "fred zorn"]
@@ -366,3 +366,33 @@ def test_squares_tell_how_much_and_not_what() -> None:
 def test_metrics_are_numbers(audit: Any) -> None:
     _, outcome, _ = audit(same=True)
     assert all(np.isfinite(v) for v in outcome.metrics.values())
+
+
+def test_known_texts_set_the_threshold_of_membership() -> None:
+    generator = torch.Generator().manual_seed(0)
+    store = torch.nn.functional.normalize(torch.randn(400, 24, generator=generator), dim=1)
+    asked = torch.cat([store[:60], torch.randn(60, 24, generator=generator)])
+    blurred = asked + 0.05 * torch.randn(120, 24, generator=generator)
+    known = range(100, 300)
+    e = store[100:300] + 0.05 * torch.randn(200, 24, generator=generator)
+    shadow = inference.Shadow(e, known)
+    found = inference.membership(blurred, store, 60, shadow)
+    assert found.shadow == 200
+    assert found.recognised.value > 0.9
+    assert found.alarms.value <= 0.05
+    alone = (e @ store.T).masked_fill(torch.eye(400)[list(known)] > 0, -2).amax(1)
+    assert float((alone / e.norm(dim=1) > shadow.limit(store)).float().mean()) <= 0.016
+    said = _membership(
+        {
+            "asks": True,
+            "auc": 1.0,
+            "members": 60,
+            "others": 60,
+            "recognised": [0.95, 0.9, 1.0],
+            "alarms": [0.02, 0.0, 0.09],
+            "shadow": 200,
+        }
+    )
+    assert (
+        "by a threshold that 200 known texts set, which takes 2% (0% to 9%) of 60 others" in said[0]
+    )

@@ -17,10 +17,13 @@ from kdst_core.runs.codecs import JsonCodec
 from kdst_invert import load as source
 from kdst_invert.attackers import baselines as controls
 from kdst_invert.attackers import slots
+from kdst_invert.defences.lossy import Dropping
+from kdst_invert.defences.rotation import Rotation
 from kdst_invert.inputs import InvertInputs
 from kdst_invert.report.page import content
 from kdst_invert.run import PreparedInvert
-from kdst_invert.studies import adaptive, defence, grammar, length
+from kdst_invert.studies import adaptive, curve, defence, grammar, length
+from kdst_invert.studies.adaptive import Known as KnownPairs
 from kdst_invert.studies.sentences import find, on_noise, protects
 
 
@@ -299,3 +302,27 @@ def test_a_study_without_texts_is_one_line(
     np.save(tmp_path / "v.npy", hash_embedder(["a b", "c d"]).numpy())
     with pytest.raises(KdstError, match="--study search needs the texts"):
         carried_out(prepared(embeddings=tmp_path / "v.npy", study="search"), tmp_path / "run")
+
+
+def test_the_curve_has_the_numbers_of_pairs_that_were_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def point(stage: Any, defence: Any, count: int, undoing: Any, own: int = 0) -> Any:
+        leakage = {"token_f1": [0.1 * count, 0.0, 1.0]}
+        kind = {"defence": defence.name, "strength": defence.strength}
+        return {**kind, "pairs": count, "own": own, "attacked": 2, "leakage": leakage}
+
+    monkeypatch.setattr(curve, "_point", point)
+    subject = SimpleNamespace(pairs=[5, 0, 5, 9])
+    stage: Any = SimpleNamespace(
+        subject=subject, run=make_run(tmp_path), undo=lambda defence, few: "a map"
+    )
+    known = KnownPairs(torch.randn(6, 4), torch.empty(0, 4))
+    points = curve.curve(stage, [Dropping(0.5), Rotation()], known)
+    assert [(p["defence"], p["pairs"]) for p in points] == [
+        *(("dropping", n) for n in (0, 5)),
+        *(("rotation", n) for n in (0, 5)),
+    ]
+    said = " ".join(curve.sentences(points, subject.pairs))
+    assert "From 0 to 5 known pairs token F1 rises most for" in said
+    assert "Attackers who know 9 pairs were not tried" in said

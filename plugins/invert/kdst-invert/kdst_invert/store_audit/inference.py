@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from attrs import frozen
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -22,17 +23,39 @@ FALSE_ALARM = 0.01
 
 
 @frozen
+class Shadow:
+    """Texts of the store that the attacker knows, with which he sets his threshold.
+
+    embeddings: (k, D), none made by a map that was learned from the text itself. rows: k rows of the store.
+    """
+
+    embeddings: Tensor
+    rows: Sequence[int]
+
+    def limit(self, store: Tensor) -> float:
+        """Return the cosine that one in a hundred of the texts would pass if its row were not there."""
+        likeness = normalize(self.embeddings, dim=1) @ normalize(store, dim=1).T
+        likeness[torch.arange(len(self.rows)), list(self.rows)] = -torch.inf
+        return highest(likeness.amax(1).double().numpy())
+
+
+@frozen
 class Membership:
-    """How well members are told from others: area under the ROC curve, and the share of members that
-    are recognised where one other in a hundred is taken for one."""
+    """How well members are told from others: area under the ROC curve, the share of members that are
+    recognised, and that of others that are taken for members by the same threshold. shadow: known texts
+    that set it; 0 where the others themselves did, so that at most one in a hundred passes."""
 
     auc: float
     recognised: Interval
+    alarms: Interval
     members: int
     others: int
+    shadow: int
 
 
-def membership(candidates: Tensor, store: Tensor, inside: int) -> Membership:
+def membership(
+    candidates: Tensor, store: Tensor, inside: int, shadow: Shadow | None = None
+) -> Membership:
     """Tell members by their highest cosine to the store.
 
     candidates: embeddings (n, D) of texts; the first `inside` have their row in `store` (N, D), the
@@ -41,9 +64,15 @@ def membership(candidates: Tensor, store: Tensor, inside: int) -> Membership:
     score = (normalize(candidates, dim=1) @ normalize(store, dim=1).T).amax(1).double().numpy()
     members, others = score[:inside], score[inside:]
     above = (members[:, None] > others[None]).mean() + (members[:, None] == others[None]).mean() / 2
-    limit = np.sort(others)[::-1][int(FALSE_ALARM * len(others))]
-    hits = (members > limit).astype(float)
-    return Membership(float(above), interval(hits), len(members), len(others))
+    limit = highest(others) if shadow is None else shadow.limit(store)
+    hits, alarms = (interval((s > limit).astype(float)) for s in (members, others))
+    known = 0 if shadow is None else len(shadow.rows)
+    return Membership(float(above), hits, alarms, len(members), len(others), known)
+
+
+def highest(scores: "NDArray[np.float64]") -> float:
+    """Return the score that one in a hundred passes, of fewer none."""
+    return float(np.sort(scores)[::-1][int(FALSE_ALARM * len(scores))])
 
 
 @frozen

@@ -1,6 +1,7 @@
 """One audit: a store that was read and recognised, attacked by all who may hold it, and reported."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,8 @@ from kdst_invert.store_audit.inputs import AuditInputs
 from kdst_invert.store_audit.sentences import summary
 from kdst_invert.stores.table import Store
 
+FEWEST_SHADOW, SHADOW = 50, 300
+"""Known texts from which on they set the threshold of membership, and the most that do."""
 FEWEST_PAIRS = 2
 """Pairs that a map can be learned from."""
 
@@ -179,14 +182,39 @@ class PreparedAudit:
         candidates = self._asked([self.texts[i] for i in rows], vectors, most)
         if candidates is None or len(rows) <= half:
             return None
-        found = inference.membership(candidates, vectors[kept], half)
+        place = (kept.cumsum(0) - 1).tolist()
+        often = Counter(self.texts)
+        single = [i for i in most if often[self.texts[i]] == 1][:SHADOW]
+        shadow = self._shadow(vectors, single, place)
+        found = inference.membership(candidates, vectors[kept], half, shadow)
         return {
             "auc": found.auc,
             "recognised": [found.recognised.value, found.recognised.low, found.recognised.high],
+            "alarms": [found.alarms.value, found.alarms.low, found.alarms.high],
+            "shadow": found.shadow,
             "members": found.members,
             "others": found.others,
             "asks": self.identity is not None,
         }
+
+    def _shadow(
+        self, vectors: Tensor, rows: Sequence[int], place: Sequence[int]
+    ) -> inference.Shadow | None:
+        """Known texts by which the threshold of membership is set, None where there are too few.
+
+        place: of each row in the store without the texts that are no members. Where a map takes texts
+        into the store's space, each half of them goes by a map that the other half taught.
+        """
+        if len(rows) < FEWEST_SHADOW:
+            return None
+        texts, half = [self.texts[i] for i in rows], len(rows) // 2
+        if self.identity is not None:
+            e = self._asked(texts, vectors, rows)
+        else:
+            parts = (texts[:half], rows[half:]), (texts[half:], rows[:half])
+            mapped = [self._asked(some, vectors, others) for some, others in parts]
+            e = torch.cat([part for part in mapped if part is not None])
+        return None if e is None else inference.Shadow(e, [place[i] for i in rows])
 
     def _asked(self, texts: Sequence[str], vectors: Tensor, most: Sequence[int]) -> Tensor | None:
         """Embeddings of texts in the store's space: the embedder's own, or mapped from another's."""

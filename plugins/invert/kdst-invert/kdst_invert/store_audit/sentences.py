@@ -95,9 +95,20 @@ def _membership(found: Mapping[str, Any] | None) -> list[str]:
     value, low, high = found["recognised"]
     return [
         f"Whoever {who} and has a text can tell whether it is in the store: {value:.0%}"
-        f" ({low:.0%} to {high:.0%}) of {found['members']} are recognised where at most 1 % of"
-        f" {found['others']} others are taken for members (area under the curve {found['auc']:.2f})."
+        f" ({low:.0%} to {high:.0%}) of {found['members']} are recognised {_threshold(found)} (area under"
+        f" the curve {found['auc']:.2f})."
     ]
+
+
+def _threshold(found: Mapping[str, Any]) -> str:
+    """What the threshold of membership costs in false alarms, and who set it."""
+    if not found.get("shadow"):
+        return f"where at most 1 % of {found['others']} others are taken for members"
+    value, low, high = found["alarms"]
+    return (
+        f"by a threshold that {found['shadow']} known texts set, which takes {value:.0%} ({low:.0%} to"
+        f" {high:.0%}) of {found['others']} others for members"
+    )
 
 
 def least_area(members: int, others: int) -> float:

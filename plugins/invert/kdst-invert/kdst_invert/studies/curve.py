@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from kdst_invert.studies.adaptive import Known, Undoing
     from kdst_invert.studies.stage import Stage
 
-PAIRS = (0, 10, 100, 1000)
 ATTACKED = 20
 """Texts of the curve; it needs many attacks."""
 BEAM, STEPS = 1, 1
@@ -30,7 +29,7 @@ def curve(stage: "Stage", defences: Sequence["Defence"], known: "Known") -> list
     rows = []
     with stage.run.progress(len(defences), "known pairs") as advance:
         for defence in defences:
-            for count in PAIRS:
+            for count in sorted(set(stage.subject.pairs)):
                 few = known.few(count)
                 undoing = stage.undo(defence, few) if few is not None and count else None
                 if count == 0 or undoing is not None:
@@ -81,12 +80,12 @@ def metrics(points: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, float]]:
             yield f"{point['defence']}.{strength}.pairs{point['pairs']}{own}.{name}", found[0]
 
 
-def sentences(points: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What the number of known pairs changes, and what was not tried."""
+def sentences(points: Sequence[Mapping[str, Any]], asked: Sequence[int]) -> list[str]:
+    """What the number of known pairs changes, and what was not tried of the numbers that were asked for."""
     helped = [point for point in points if point["own"]]
     points = [point for point in points if not point["own"]]
     tried = sorted({point["pairs"] for point in points})
-    missing = [count for count in PAIRS if count not in tried]
+    missing = [count for count in sorted(set(asked)) if count not in tried]
     found = []
     if len(tried) > 1:
         most = tried[-1]

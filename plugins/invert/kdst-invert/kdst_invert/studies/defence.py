@@ -86,7 +86,7 @@ def study(subject: "StudyTarget", attacker: Attacker, run: Run) -> Outcome:
         *on_noise(stage.rows),
         *by_grammar(stage.rows),
         *accounted(stage.vectors),
-        *curve.sentences(points),
+        *curve.sentences(points, subject.pairs),
     ]
     table = {
         "rows": stage.rows,

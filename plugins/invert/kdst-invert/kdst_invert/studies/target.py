@@ -21,7 +21,7 @@ class StudyTarget:
     """The vectors of a study and the embedder that made them, with the options of the run.
 
     study: its name. options: of the method. count: rows that are attacked, None for the study's own
-    number. said: warnings about the vectors.
+    number. said: warnings about the vectors. pairs: numbers of known pairs of the curve over them.
     """
 
     study: str
@@ -32,6 +32,7 @@ class StudyTarget:
     seed: int
     show: Mode
     said: Sequence[str] = ()
+    pairs: Sequence[int] = ()
 
 
 def originals_of(subject: "StudyTarget") -> Originals:
