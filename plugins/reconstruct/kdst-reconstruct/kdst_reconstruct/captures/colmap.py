@@ -3,7 +3,6 @@
 import codecs
 import os
 import re
-import struct
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from kdst_core.contracts import Capture
 from kdst_core.errors import KdstError, first_line
 from kdst_reconstruct.captures import photographs
+from kdst_reconstruct.captures.colmap_binary import check_whole
 from kdst_reconstruct.captures.named import matched
 from kdst_reconstruct.captures.photographs import View
 from kdst_reconstruct.inputs import ReconstructInputs
@@ -26,15 +26,35 @@ PARTS = ("cameras", "images", "points3D")
 def find(root: Path) -> Path | None:
     """Return the folder of a capture's sparse model, or None; KdstError for half a model.
 
-    One without points3D counts as whole: training can start from random points.
+    Of several in sparse/ it is that of the lowest number. One without points3D counts as whole: training
+    can start from random points.
     """
-    for folder in (root / "sparse" / "0", root / "sparse", root):
+    for folder in (*_numbered(root / "sparse"), root / "sparse", root):
         for suffix in (".bin", ".txt"):
             if (folder / f"cameras{suffix}").is_file():
                 if not (folder / f"images{suffix}").is_file():
                     raise KdstError(f"{folder} lacks images{suffix}; copy the whole COLMAP model")
                 return folder
     return None
+
+
+def _numbered(sparse: Path) -> list[Path]:
+    """Return the models that COLMAP's mapper wrote into a folder, in the order of their numbers."""
+    if not sparse.is_dir():
+        return []
+    folders = [f for f in sparse.iterdir() if f.name.isdecimal() and f.is_dir()]
+    return sorted(folders, key=lambda f: int(f.name))
+
+
+def others(folder: Path) -> list[str]:
+    """Return a sentence on the models beside the one that is used, if there are any."""
+    rest = [f.name for f in _numbered(folder.parent) if f != folder]
+    if not folder.name.isdecimal() or not rest:
+        return []
+    return [
+        f"{folder.parent} holds several models, which share no coordinates: {folder.name} is used, not"
+        f" {', '.join(rest[:8])}."
+    ]
 
 
 def load(
@@ -88,8 +108,8 @@ def _read_model(folder: Path) -> Any:
     points = [folder / f"points3D{suffix}" for suffix in (".bin", ".txt")]
     if not (folder / "cameras.bin").is_file() and _is_odd(folder):
         return _read_mended(folder)
-    if points[0].is_file():
-        _check_points(points[0])
+    if (folder / "cameras.bin").is_file():
+        check_whole(folder)
     try:
         with pycolmap.ostream():
             if any(path.is_file() for path in points):
@@ -174,19 +194,6 @@ def _read_without_points(folder: Path) -> Any:
         binary = (copy / "cameras.bin").is_file()
         (copy / ("points3D.bin" if binary else "points3D.txt")).write_bytes(bytes(8 * binary))
         return pycolmap.Reconstruction(copy)
-
-
-def _check_points(path: Path) -> None:
-    """Raise KdstError when points3D.bin ends early."""
-    data = path.read_bytes()
-    end = 8
-    count = struct.unpack_from("<Q", data)[0] if len(data) >= 8 else 1
-    for number in range(count):
-        if end + 51 > len(data):
-            raise KdstError(f"{path} is truncated: {number} of {count} points are there")
-        end += 51 + 8 * struct.unpack_from("<Q", data, end + 43)[0]
-    if end > len(data):
-        raise KdstError(f"{path} is truncated: the last of its {count} points is cut off")
 
 
 def _file(images: Path, name: str) -> Path:

@@ -194,6 +194,11 @@ def _photograph(view: View, inputs: ReconstructInputs) -> Photograph:
         raise KdstError(
             f"the camera of {view.name} has a value that is not finite; remove the view"
         )
+    if not (K[0, 0] > 0 and K[1, 1] > 0):
+        raise KdstError(
+            f"the camera of {view.name} has the focal lengths {K[0, 0]:g} and {K[1, 1]:g}; they must be"
+            " above 0"
+        )
     if turns and not early:
         K, viewmat = orientation.turn_camera(K, viewmat, (pixels.shape[1], pixels.shape[0]), turns)
         pixels = orientation.turn_pixels(pixels, turns)

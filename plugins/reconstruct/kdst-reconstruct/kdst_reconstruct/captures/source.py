@@ -59,6 +59,8 @@ def load(inputs: ReconstructInputs, progress: sfm.Progress) -> Source:
         scale = (inputs.width or solids.WIDTH // inputs.downscale) / solids.WIDTH
         size = (round(solids.WIDTH * scale), round(solids.HEIGHT * scale))
         return Source(solids.capture(width=size[0], height=size[1]), solids.ITERATIONS)
+    if not inputs.data.strip():
+        raise KdstError(f"--data is empty; give {KINDS}")
     root = Path(inputs.data).expanduser()
     if root.is_file() and root.suffix.lower() in video.SUFFIXES:
         frames = video.frames(root, inputs.video_frames, progress)
@@ -69,7 +71,7 @@ def load(inputs: ReconstructInputs, progress: sfm.Progress) -> Source:
     if model is not None:
         if not (root / "images").is_dir():
             raise KdstError(f"{root} has cameras but no images/ folder; put the photographs there")
-        said: list[str] = []
+        said = colmap.others(model)
         capture = colmap.load(root, root / "images", model, inputs, said)
         return Source(capture, said=tuple(said))
     if transforms.is_capture(root):
