@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from attrs import evolve, frozen
 
 from kdst_authors.testing import make_run
