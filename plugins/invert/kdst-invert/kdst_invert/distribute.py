@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
-from kdst_batch.executors.place import Place, here, place
-from kdst_batch.executors.records import Shard, read_records, run_records
+from kdst_batch.executors.place import Place, distribute, here, place
+from kdst_batch.executors.records import Shard, read_records
 from kdst_core.bench.contract import Job
 from kdst_core.bench.sealed import hidden
 from kdst_core.contracts import Inversion, InvertRequest
@@ -143,19 +143,14 @@ class Workers:
         ]
         rows_each = len(blocks[0]) if blocks else 0
         identity = self._identity(options, vectors)
-        executor = self.place.make()
-        try:
-            run_records(
-                executor,
-                factory,
-                shards,
-                directory,
-                identity=identity,
-                resources=self.place.resources,
-                advance=lambda done: advance(done * rows_each),
-            )
-        finally:
-            executor.close()
+        distribute(
+            self.place,
+            factory,
+            shards,
+            directory,
+            identity=identity,
+            advance=lambda done: advance(done * rows_each),
+        )
         yield from read_records(directory, identity)
 
     def _identity(self, options: Any, vectors: "Tensor") -> str:

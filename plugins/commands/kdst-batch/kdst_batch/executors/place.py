@@ -1,12 +1,17 @@
 """Where a run's records are worked on: options of a bench, and what a worker has in place of a run."""
 
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 from attrs import frozen
 
 from kdst_batch.executors import BUILT_IN, Executor, Resources
 from kdst_batch.executors.named import make
+from kdst_batch.executors.records import Shard, Worker, run_records
 from kdst_core.options import option
+from kdst_core.progress import Advance
 
 
 def executor() -> Any:
@@ -48,6 +53,21 @@ class Place:
     def make(self) -> Executor:
         """Return the executor; KdstError for one that is not installed."""
         return make(self.name, self.jobs, self.address)
+
+
+def distribute(
+    place: Place,
+    factory: Callable[[], Worker],
+    shards: Iterable[Shard],
+    directory: Path,
+    *,
+    identity: str,
+    advance: Advance,
+) -> None:
+    """Have every shard worked on at a place; arguments and errors are those of `run_records`."""
+    how: Any = {"identity": identity, "resources": place.resources, "advance": advance}
+    with closing(place.make()) as executor:
+        run_records(executor, factory, shards, directory, **how)
 
 
 def place(inputs: Any) -> Place | None:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from attrs import frozen
 
-from kdst_batch.executors.place import Place
-from kdst_batch.executors.records import Shard, read_records, run_records
+from kdst_batch.executors.place import Place, distribute
+from kdst_batch.executors.records import Shard, read_records
 from kdst_core.bench.libraries import silence_libraries
 from kdst_core.contracts import Document, ToolCall, ToolLearner, ToolsRequest
 from kdst_core.options import plain
@@ -110,20 +110,9 @@ class Workers:
         factory = attrs.evolve(self.factory, begun=begun, last=last)
         directory = one.directory / f"parts-{begun or 'none'}-{last}"
         label = f"round {one.number}: {self.place.jobs} workers"
-        executor = self.place.make()
-        try:
-            with one.run.progress(-(-one.corpus.count // one.shard), label) as advance:
-                run_records(
-                    executor,
-                    factory,
-                    _shards(one, begun),
-                    directory,
-                    identity=factory.identity,
-                    resources=self.place.resources,
-                    advance=advance,
-                )
-        finally:
-            executor.close()
+        with one.run.progress(-(-one.corpus.count // one.shard), label) as advance:
+            shards, key = _shards(one, begun), factory.identity
+            distribute(self.place, factory, shards, directory, identity=key, advance=advance)
         return Answers(directory, factory.identity)
 
 
