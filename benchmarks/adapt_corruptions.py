@@ -9,7 +9,8 @@ import time
 
 import numpy as np
 
-from kdst_adapt import corruptions
+from kdst_adapt.corruptions.corrupt import corrupt
+from kdst_adapt.corruptions.table import CORRUPTIONS
 
 SIDE = 224
 
@@ -20,7 +21,7 @@ def cost(name: str, severity: int, calls: int) -> float:
     times = []
     for index in range(calls + 1):
         begin = time.process_time()
-        corruptions.corrupt(x, name, severity, seed=0, index=index)
+        corrupt(x, name, severity, seed=0, index=index)
         times.append(1000 * (time.process_time() - begin))
     return float(np.median(times[1:]))
 
@@ -33,7 +34,7 @@ def main() -> None:
     given = parser.parse_args()
     print("| type, ms |" + "".join(f" {s} |" for s in given.severity))
     print("| --- |" + " --- |" * len(given.severity))
-    for name in corruptions.CORRUPTIONS:
+    for name in CORRUPTIONS:
         cells = (f" {cost(name, s, given.calls):.1f} |" for s in given.severity)
         print(f"| `{name}` |" + "".join(cells))
 

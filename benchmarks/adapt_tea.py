@@ -25,11 +25,11 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from kdst_adapt.memory import kept_memory
-from kdst_adapt.resnet import Block, ResNet
+from kdst_adapt.models.resnet import Block, ResNet
+from kdst_adapt.surroundings import kept_memory
 from kdst_core.contracts import AdaptRequest
-from kdst_tea import TeaOptions
-from kdst_tea.tea import Tea
+from kdst_tea import Options
+from kdst_tea.method import Tea
 
 SHAPE = (3, 32, 32)
 BUFFER = 10_000
@@ -76,7 +76,7 @@ class Plain:
     every step and of the logits it returns are retained.
     """
 
-    def __init__(self, model: nn.Module, options: TeaOptions, generator: Generator) -> None:
+    def __init__(self, model: nn.Module, options: Options, generator: Generator) -> None:
         self.model, self.options = written_plainly(model).requires_grad_(False), options
         self.generator = generator
         affine: list[nn.Parameter] = []
@@ -123,7 +123,7 @@ def network() -> nn.Module:
     return ResNet(3).eval()
 
 
-def contestant(name: str, model: nn.Module, options: TeaOptions) -> "Plain | Tea":
+def contestant(name: str, model: nn.Module, options: Options) -> "Plain | Tea":
     """Return the plain rendering or a profile of TEA, drawing from the same seed."""
     generator = Generator().manual_seed(0)
     if name == "plain":
@@ -131,15 +131,15 @@ def contestant(name: str, model: nn.Module, options: TeaOptions) -> "Plain | Tea
     return Tea(AdaptRequest(model, 10, SHAPE, generator), options)
 
 
-def options_of(name: str) -> TeaOptions:
+def options_of(name: str) -> Options:
     """Return the options of a contestant."""
-    return TeaOptions(profile="fast" if name == "fast" else "published", buffer_size=BUFFER)
+    return Options(profile="fast" if name == "fast" else "published", buffer_size=BUFFER)
 
 
 def check_equality() -> None:
     """Stop unless plain rendering and published profile agree within 1e-10 in float64."""
     model = network().double()
-    options = TeaOptions(profile="published", buffer_size=40, sgld_steps=5)
+    options = Options(profile="published", buffer_size=40, sgld_steps=5)
     plain, ours = (contestant(n, model, options) for n in ("plain", "published"))
     x = torch.rand(8, *SHAPE, dtype=torch.float64, generator=Generator().manual_seed(1))
     gap = max((plain.predict(x) - ours.predict(x)).abs().max().item() for _ in range(3))

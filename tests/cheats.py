@@ -77,7 +77,7 @@ ADAPT = [
     _in_update(
         "loads-the-test-set",
         WORKS,
-        "        from kdst_adapt.digits import data\n\n        x = x + data.load(train=False)[1].mean()\n",
+        "        from kdst_adapt.default import data\n\n        x = x + data.load(train=False)[1].mean()\n",
     ),
     Mutant(
         "hooks-the-users-model",

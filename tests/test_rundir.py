@@ -111,8 +111,8 @@ def test_a_bad_variable_breaks_the_run_and_not_the_help() -> None:
 AT_STEP = """
 import os, signal, sys
 from kdst_core.cli import main
-from kdst_core.runs.rundir import Run
-from kdst_adapt.protocol import Clock
+from kdst_core.rundir import Run
+from kdst_adapt.loop import Clock
 
 Clock.due = lambda self: True
 sign, step, log = int(sys.argv.pop(1)), int(sys.argv.pop(1)), Run.log

@@ -14,12 +14,15 @@ import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
-from kdst_adapt import data
-from kdst_authors.testing import GIVEN, given_only, make_run
-from kdst_authors.untouched import marks, touched
-from kdst_core.bench.contract import Check
+from kdst_adapt.default.data import table
+from kdst_adapt.streams.shift import Shift
+from kdst_core.bench import Check
 from kdst_core.contracts import AdaptRequest, OnlinePredictor
-from kdst_core.plugins.method import Method
+from kdst_core.method import Method
+from kdst_core.rundir import Run
+from kdst_core.sealed import hidden
+from kdst_core.testing import GIVEN, given_only, make_run
+from kdst_core.untouched import marks, touched
 
 CLASSES, TEN = 5, 10
 WINDOWS = 12
@@ -65,6 +68,18 @@ def small_network() -> nn.Module:
             nn.Linear(8, CLASSES),
         )
     return net.eval()
+
+
+def smoke(method: Method, options: object, run: Run) -> str:
+    """Adapt a small random network to three random batches; return a digest of the logits."""
+    digest = hashlib.sha256()
+    with hidden(filter(None, [table()])):
+        predictor = method.call(small_request(seed=run.seed), options, run)
+        for x in small_batches(3):
+            with method.working():
+                logits = predictor.predict(x)
+            digest.update(logits.contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def adapt_checks(method: Method) -> Iterator[Check]:
@@ -130,7 +145,7 @@ def _streamed(method: Method, number: int) -> str:
     """Adapt to a stream whose labels (24,) lie open, and return a digest of all that came of it."""
     labels = (np.arange(24) * 7 + 2 * number) % CLASSES
     images = torch.cat(small_batches(3)).permute(0, 2, 3, 1).numpy()
-    shift, targets = data.Shift("kit", 5, images, labels), torch.from_numpy(labels)
+    shift, targets = Shift("kit", 5, images, labels), torch.from_numpy(labels)
     digest, predictor = hashlib.sha256(), _predictor(method)
     for start in range(0, len(labels), 8):
         y = targets[start : start + 8]

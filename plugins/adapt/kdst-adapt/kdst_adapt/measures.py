@@ -1,17 +1,24 @@
-"""Accuracy, calibration and likelihood, computed from a few numbers kept for each image."""
+"""Accuracy, calibration and likelihood, computed from a few numbers kept for each image of a stream."""
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from attrs import frozen
+from attrs import define, field, frozen
 from torch import Tensor
 
+from kdst_core.sealed import SealedArray, seal_array
 from kdst_core.statistics import normal_interval
 
 BINS = 10
 """Equal-width bins of the calibration error, as in TEA's study of calibration."""
 CONFIDENCE, CORRECT, NLL, ENERGY, CLASS = range(5)
 """Columns of a record: confidence, 1 where right, nats, -logsumexp of the logits, predicted class."""
+READINGS = ("", "before_update.", "after_update.")
+"""Prefixes of metrics: the logits that the method returns, and both readings of them."""
+RARE = 1e-3
+"""Probability below which a useful network has so few hits."""
 
 
 def record(logits: Tensor, labels: Tensor) -> Tensor:
@@ -95,3 +102,71 @@ def paired_difference(
         variances = [g.var().item() / len(g) if len(g) > 1 else 0.25 for g in gaps]
         error = sum(variances) ** 0.5 / len(gaps)
     return mean, *normal_interval(mean, error)
+
+
+def _sealed(records: Sequence[Sequence[Tensor]]) -> list[list[SealedArray]]:
+    """Seal records by shift and batch: with the logits they tell the labels."""
+    return [[seal_array(r.numpy()) for r in batches] for batches in records]
+
+
+@define
+class Trace:
+    """What is kept of one method: records of every batch, times, and what it showed."""
+
+    _records: list[list[SealedArray]] = field(factory=list, converter=_sealed)
+    seconds: list[float] = field(factory=list)
+    updates: int = 0
+    images: dict[str, Tensor] = field(factory=dict)
+    scalars: dict[str, list[float]] = field(factory=dict)
+
+    @property
+    def records(self) -> list[list[Tensor]]:
+        """A list a shift, in it a tensor (B, 3, 5) a batch: readings by columns of `measures`."""
+        return [[torch.from_numpy(r.read()) for r in batches] for batches in self._records]
+
+    def begin(self) -> None:
+        """Go on to the next shift."""
+        self._records.append([])
+
+    def add(self, record: Tensor) -> None:
+        """Add the record (B, 3, 5) of a batch."""
+        self._records[-1].append(seal_array(record.numpy()))
+
+    def last(self) -> Tensor:
+        """Return the newest record (B, 3, 5)."""
+        return torch.from_numpy(self._records[-1][-1].read())
+
+    def shift(self, number: int, reading: int = 0) -> list[Tensor]:
+        """Return the records (B, 5) of a shift's batches under one reading."""
+        return [torch.from_numpy(r.read()[:, reading]) for r in self._records[number]]
+
+    def pooled(self, reading: int = 0) -> list[Tensor]:
+        """Return the records (N, 5) of every shift under one reading."""
+        return [torch.cat(self.shift(k, reading)) for k in range(len(self._records))]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything as tensors and plain values."""
+        return {
+            "records": self.records,
+            "seconds": self.seconds,
+            "updates": self.updates,
+            "images": self.images,
+            "scalars": self.scalars,
+        }
+
+
+def near_chance(hits: int, count: int, chance: float) -> bool:
+    """Return whether so many hits are in keeping with chance, and not with a network half as good as
+    a perfect one."""
+    if hits / count > chance + 2 * math.sqrt(chance * (1 - chance) / count):
+        return False
+    yes, no = math.log((1 + chance) / 2), math.log((1 - chance) / 2)
+    logs = (
+        math.lgamma(count + 1)
+        - math.lgamma(k + 1)
+        - math.lgamma(count - k + 1)
+        + k * yes
+        + (count - k) * no
+        for k in range(hits + 1)
+    )
+    return sum(map(math.exp, logs)) < RARE

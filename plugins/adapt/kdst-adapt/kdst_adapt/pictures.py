@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kdst_adapt.data import Shift
+from kdst_adapt.streams.shift import Shift
 from kdst_core.errors import KdstError
 
 COLUMNS = 10

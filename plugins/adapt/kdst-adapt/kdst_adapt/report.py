@@ -5,8 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kdst_adapt import audit, pictures, study
-from kdst_adapt.alarms import ONLY_UPDATE
+from kdst_adapt import pictures
+from kdst_adapt.audit import findings
+from kdst_adapt.outcome.alarms import ONLY_UPDATE
+from kdst_adapt.studies import study
+from kdst_core import charts
+from kdst_core.bench import Figure, ReportContent, Stat, Table
 from kdst_core.errors import KdstError
 from kdst_core.reports import charts
 from kdst_core.reports.blocks import Figure, ReportContent, Stat, Table
@@ -29,7 +33,7 @@ def content(result: Mapping[str, Any], directory: Path) -> ReportContent:
     blocks += _samples(result, directory)
     blocks.append(_table(result, curves["shifts"], names))
     if result.get("audit"):
-        blocks.append(audit.table(result["audit"]))
+        blocks.append(findings.table(result["audit"]))
     return ReportContent(_subtitle(result), _stats(result, names), blocks)
 
 

@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from kdst_adapt import models
 from kdst_adapt.checks import small_network
 from kdst_adapt.inputs import AdaptInputs
 from kdst_adapt.kit import OnlineAdapter
+from kdst_adapt.models import classifier
 from kdst_core.contracts import AdaptRequest
 
 SHAPE = (3, 8, 8)
@@ -90,7 +90,7 @@ def recorded_request(folder: Path, dtype: torch.dtype = torch.float32) -> AdaptR
     """A request with the ResNet-20 of the recorded runs, on one thread."""
     torch.set_num_threads(1)
     weights = folder / "data/cifar10-jpeg/resnet20-12fca82f.th"
-    model = models.load(AdaptInputs(model="resnet20", weights=weights)).to(dtype)
+    model = classifier.load(AdaptInputs(model="resnet20", weights=weights)).to(dtype)
     return AdaptRequest(model, 10, (3, 32, 32), torch.Generator())
 
 

@@ -1,33 +1,3 @@
-"""Options that every method which updates parameters has; imports nothing heavy."""
+"""`UpdateOptions` under the name by which methods written before `kdst_adapt.options` import it."""
 
-from typing import Literal
-
-from attrs import frozen
-
-from kdst_core.options import option
-
-
-@frozen
-class LayoutOptions:
-    """How images lie in memory."""
-
-    layout: Literal["auto", "standard"] = option(
-        "auto",
-        "Memory layout of images: auto, the one that computes fastest, or standard (NCHW), whose"
-        " float32 rounding is that of the authors' codes.",
-    )
-
-
-@frozen
-class UpdateOptions(LayoutOptions):
-    """What is updated, by which optimiser, how often. Methods inherit it and change defaults."""
-
-    params: Literal["norm-affine", "all"] = option(
-        "norm-affine",
-        "Parameters to update: weights and biases of BatchNorm, GroupNorm and LayerNorm, or all.",
-    )
-    optimizer: Literal["adam", "sgd"] = option("adam", "Optimiser: Adam, betas (.9, .999), or SGD.")
-    lr: float = option(1e-3, "Learning rate of the optimiser.", min=0)
-    momentum: float = option(0.9, "Momentum of SGD.", min=0, max=1)
-    steps: int = option(1, "Updates a batch.", min=1)
-    episodic: bool = option(False, "Reset before every batch.")
+from kdst_adapt.options import UpdateOptions as UpdateOptions

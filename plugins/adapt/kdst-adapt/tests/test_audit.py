@@ -9,9 +9,12 @@ import torch
 from torch import nn
 
 import kdst_core
-from kdst_adapt import alarms, audit, audit_source
-from kdst_adapt.data import Shift
-from kdst_adapt.protocol import Stream
+from kdst_adapt.audit import data as of_data
+from kdst_adapt.audit import source as audit_source
+from kdst_adapt.audit.findings import Finding
+from kdst_adapt.measures import near_chance
+from kdst_adapt.streams.shift import Shift
+from kdst_adapt.streams.stream import Stream
 
 
 def network(classes: int = 10) -> nn.Module:
@@ -28,28 +31,28 @@ def stream(labels: np.ndarray, order: str = "stored") -> Stream:
     return Stream([Shift("fog", 5, images, labels)], 10, order, "shift", 0)
 
 
-def order(found: list[audit.Finding]) -> audit.Finding:
+def order(found: list[Finding]) -> Finding:
     """The finding on the order of a stream."""
     return next(f for f in found if f.what == "order")
 
 
 def test_a_stream_in_class_order_is_named_and_a_shuffled_one_is_not() -> None:
     labels = np.repeat(np.arange(10), 20)
-    told = order(audit.of_stream(stream(labels), 10))
+    told = order(of_data.of_stream(stream(labels), 10))
     assert told.state == "warning"
     assert "fog.5 hold 1.0 of 10 classes" in told.sentence
-    assert order(audit.of_stream(stream(labels, "shuffled"), 10)).state == "ok"
+    assert order(of_data.of_stream(stream(labels, "shuffled"), 10)).state == "ok"
 
 
 @pytest.mark.parametrize("in_order", [True, False])
 def test_two_classes_in_order_are_named_too(in_order: bool) -> None:
     labels = np.arange(80) // 41 if in_order else np.random.default_rng(0).permutation(80) % 2
-    assert (order(audit.of_stream(stream(labels), 2)).state == "warning") is in_order
+    assert (order(of_data.of_stream(stream(labels), 2)).state == "warning") is in_order
 
 
 @pytest.mark.parametrize("classes", [1, 1000])
 def test_batches_that_cannot_hold_more_classes_are_no_fault(classes: int) -> None:
-    assert order(audit.of_stream(stream(np.arange(100) % classes), 1000)).state == "ok"
+    assert order(of_data.of_stream(stream(np.arange(100) % classes), 1000)).state == "ok"
 
 
 def test_audit_goes_into_result_warnings_and_report(tmp_path: Path) -> None:
@@ -93,7 +96,7 @@ def test_images_that_source_is_tried_on_are_called_what_they_are(
 def test_chance_is_told_from_as_few_images_as_can_tell_it(
     hits: int, count: int, classes: int, near: bool
 ) -> None:
-    assert alarms.near_chance(hits, count, 1 / classes) is near
+    assert near_chance(hits, count, 1 / classes) is near
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
@@ -101,7 +104,7 @@ def test_images_divided_twice_are_named(dtype: type) -> None:
     whole = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 3)).astype(np.uint8)
     dark = whole // 255 if dtype is np.uint8 else (whole / 255 / 255).astype(dtype)
     for images, state in ((whole, "ok"), (dark, "warning")):
-        (found,) = audit.of_pixels([Shift("clean", 0, images, np.arange(20) % 2)])
+        (found,) = of_data.of_pixels([Shift("clean", 0, images, np.arange(20) % 2)])
         assert found.state == state
     assert "nearly black" in found.sentence
 

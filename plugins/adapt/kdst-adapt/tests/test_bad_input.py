@@ -9,7 +9,7 @@ from PIL import Image
 from torch import nn
 
 import kdst_core
-from kdst_adapt.resnet import ResNet
+from kdst_adapt.models.resnet import ResNet
 from kdst_core.errors import KdstError
 
 

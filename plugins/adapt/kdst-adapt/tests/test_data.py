@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from kdst_adapt import corruptions, data
-from kdst_adapt.digits import data as digits
+from kdst_adapt.corruptions.corrupt import corrupt
+from kdst_adapt.corruptions.table import CORRUPTIONS, DIGITS
+from kdst_adapt.default import data as digits
 from kdst_adapt.inputs import AdaptInputs
+from kdst_adapt.streams import data
+from kdst_adapt.streams.sampling import cut, ordered
 
 
 def test_severity_blocks_of_the_published_layout_are_in_order(tmp_path: Path) -> None:
@@ -51,7 +54,7 @@ def test_a_folder_has_one_class_a_subfolder_in_alphabetical_order(tmp_path: Path
     assert shift.key == "clean.0"
 
 
-@pytest.mark.parametrize("name", corruptions.CORRUPTIONS)
+@pytest.mark.parametrize("name", CORRUPTIONS)
 def test_a_corruption_does_not_depend_on_the_batch_an_image_is_in(name: str) -> None:
     (shift,) = data.load(AdaptInputs(data="digits", corrupt=[f"{name}:3"]), seed=4)
     together, _ = shift.batch(np.array([5, 6, 7]))
@@ -83,7 +86,7 @@ def test_another_seed_gives_another_draw(name: str) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(
-    name=st.sampled_from(list(corruptions.CORRUPTIONS)),
+    name=st.sampled_from(list(CORRUPTIONS)),
     severity=st.integers(1, 5),
     height=st.integers(8, 40),
     width=st.integers(8, 40),
@@ -94,7 +97,7 @@ def test_corruptions_keep_shape_and_range(
     name: str, severity: int, height: int, width: int, channels: int, seed: int
 ) -> None:
     x = np.random.default_rng(seed).random((height, width, channels), dtype=np.float32)
-    out = corruptions.corrupt(x, name, severity, seed=seed, index=0)
+    out = corrupt(x, name, severity, seed=seed, index=0)
     assert out.shape == x.shape
     assert out.dtype == np.float32
     assert out.min() >= 0
@@ -102,17 +105,14 @@ def test_corruptions_keep_shape_and_range(
     assert np.allclose(out * 255, np.round(out * 255), atol=1e-3)
 
 
-@pytest.mark.parametrize("name", corruptions.DIGITS)
+@pytest.mark.parametrize("name", DIGITS)
 def test_severities_grow(name: str) -> None:
     clean, _ = data.load(AdaptInputs(corrupt=["contrast:1"]), 0)[0], None
     x = clean.images[:40]
-    table = corruptions.DIGITS[name]
+    table = DIGITS[name]
 
     def damage(severity: int) -> float:
-        out = [
-            corruptions.corrupt(i, name, severity, seed=0, index=k, table=table)
-            for k, i in enumerate(x)
-        ]
+        out = [corrupt(i, name, severity, seed=0, index=k, table=table) for k, i in enumerate(x)]
         return float(np.abs(np.stack(out) - x).mean())
 
     levels = [damage(s) for s in range(1, 6)]
@@ -131,9 +131,7 @@ def test_pixelate_and_contrast_match_the_published_images() -> None:
         shipped = np.load(Path(folder) / f"data/cifar10-jpeg-c/{name}.npy", mmap_mode="r")
         for severity in (1, 3, 5):
             theirs = shipped[(severity - 1) * 1000 :][:50].astype(int)
-            ours = np.stack(
-                [corruptions.corrupt(x, name, severity, seed=0, index=0) for x in clean]
-            )
+            ours = np.stack([corrupt(x, name, severity, seed=0, index=0) for x in clean])
             assert np.abs(np.round(ours * 255) - theirs).max() <= 2
 
 
@@ -142,26 +140,21 @@ def test_pixelate_and_contrast_match_the_published_images() -> None:
 def test_batches_cover_every_image_once_and_none_is_single(
     count: int, size: int, order: str
 ) -> None:
-    found = data.cut(data.ordered(count, order, 3), size)
+    found = cut(ordered(count, order, 3), size)
     assert sorted(np.concatenate(found).tolist()) == list(range(count))
     if size > 1 and count > 1:
         assert min(map(len, found)) > 1
     assert all(len(b) == size for b in found[:-1])
 
 
-@pytest.mark.parametrize("name", corruptions.CORRUPTIONS)
+@pytest.mark.parametrize("name", CORRUPTIONS)
 def test_published_severities_are_five_and_the_strongest_changes_most(name: str) -> None:
-    _, *tables = corruptions.CORRUPTIONS[name]
+    _, *tables = CORRUPTIONS[name]
     assert [len(t) for t in tables] == [5, 5, 5]
     y, x = np.mgrid[0:32, 0:32] / 31
     photo = np.stack([0.5 + 0.4 * np.sin(12 * x + 5 * y), x * y, 0.8 - 0.6 * y], 2)
     change = [
-        np.mean(
-            [
-                np.abs(corruptions.corrupt(photo, name, s, seed=0, index=k) - photo).mean()
-                for k in range(8)
-            ]
-        )
+        np.mean([np.abs(corrupt(photo, name, s, seed=0, index=k) - photo).mean() for k in range(8)])
         for s in (1, 5)
     ]
     assert change[0] > 0
@@ -170,7 +163,7 @@ def test_published_severities_are_five_and_the_strongest_changes_most(name: str)
 
 def test_all_names_every_corruption() -> None:
     shifts = data.load(AdaptInputs(corrupt=["all"]), seed=0)
-    assert [s.name for s in shifts] == list(corruptions.CORRUPTIONS)
+    assert [s.name for s in shifts] == list(CORRUPTIONS)
     assert len(shifts) == 15
 
 
@@ -185,6 +178,6 @@ def test_the_digits_are_those_of_scikit_learn(found: bool, monkeypatch: pytest.M
 
 
 def test_the_digits_are_read_without_importing_scikit_learn() -> None:
-    code = "import sys; from kdst_adapt.digits.data import load; load(True)"
+    code = "import sys; from kdst_adapt.default.data import load; load(True)"
     code += "; sys.exit('sklearn' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from kdst_adapt.data import Shift
-from kdst_adapt.files import Files
-from kdst_adapt.measures import CONFIDENCE
-from kdst_adapt.protocol import Trace, _batch
-from kdst_adapt.summarize import cost, equals_norm
-from kdst_core import run
-from kdst_core.bench import sealed
+from kdst_adapt.loop import _batch
+from kdst_adapt.measures import CONFIDENCE, Trace
+from kdst_adapt.outcome.metrics import cost, equals_norm
+from kdst_adapt.streams.files import Files
+from kdst_adapt.streams.shift import Shift
+from kdst_core import run, sealed
 from kdst_core.contracts import Diagnostics
 from kdst_core.plugins.method import load
 

@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import kdst_core
-from kdst_adapt import checkpoints, models, pretrained
 from kdst_adapt.inputs import AdaptInputs
 from kdst_adapt.kit import select_parameters
+from kdst_adapt.models import checkpoints, classifier, pretrained
 from kdst_core.errors import KdstError
 
 RNG = np.random.default_rng(3)
@@ -168,7 +168,7 @@ def test_checkpoints_of_training_scripts_are_read(
     torch.save({wrapper: state, "acc": 93.1, "epoch": 7}, tmp_path / "c.pth")
     blank = Net()
     nn.init.zeros_(blank.head.weight)
-    found = models.load(AdaptInputs(weights=tmp_path / "c.pth"), blank)
+    found = classifier.load(AdaptInputs(weights=tmp_path / "c.pth"), blank)
     assert torch.equal(found.get_parameter("head.weight"), Net().head.weight)
 
 
@@ -181,7 +181,7 @@ def test_what_lies_beside_the_weights_is_left_out_or_named(tmp_path: Path) -> No
         torch.save(content, tmp_path / "c.pth")
         blank = Net()
         nn.init.zeros_(blank.head.weight)
-        found = models.load(AdaptInputs(weights=tmp_path / "c.pth"), blank)
+        found = classifier.load(AdaptInputs(weights=tmp_path / "c.pth"), blank)
         assert torch.equal(found.get_parameter("head.weight"), Net().head.weight)
     told = run(tmp_path, "source", Net(), weights=tmp_path / "c.pth").warnings
     assert any("left aside: model_ema beside model" in w for w in told)
@@ -240,9 +240,9 @@ def test_weights_in_whole_numbers_are_refused_and_safetensors_known_by_their_con
     state = nn.Linear(3, 2).state_dict()
     torch.save({k: v.to(torch.int8) for k, v in state.items()}, tmp_path / "a.pt")
     with pytest.raises(KdstError, match="weight is int8, the model has float32"):
-        models.load(AdaptInputs(weights=tmp_path / "a.pt"), nn.Linear(3, 2))
+        classifier.load(AdaptInputs(weights=tmp_path / "a.pt"), nn.Linear(3, 2))
     save_file(state, tmp_path / "b.bin")
-    found = models.load(AdaptInputs(weights=tmp_path / "b.bin"), nn.Linear(3, 2))
+    found = classifier.load(AdaptInputs(weights=tmp_path / "b.bin"), nn.Linear(3, 2))
     assert torch.equal(found.weight, state["weight"])
 
 

@@ -14,10 +14,13 @@ import torch
 from torch import Tensor, nn
 
 import kdst_core
-from kdst_adapt import alarms, audit_model, forwards, models
+from kdst_adapt.audit import forwards
+from kdst_adapt.audit import model as audit_model
 from kdst_adapt.inputs import AdaptInputs
-from kdst_adapt.kit import adaptable_copy
-from kdst_adapt.protocol import Trace
+from kdst_adapt.measures import Trace
+from kdst_adapt.models import classifier
+from kdst_adapt.models.norms import adaptable_copy
+from kdst_adapt.outcome import alarms
 from kdst_core.errors import KdstError
 
 RNG = np.random.default_rng(9)
@@ -133,7 +136,7 @@ def test_a_forward_put_on_from_outside_is_refused(tmp_path: Path, method: str) -
 
 def test_weights_without_values_are_refused() -> None:
     with pytest.raises(KdstError, match="device meta"):
-        models.load(AdaptInputs(), Net().to("meta"))
+        classifier.load(AdaptInputs(), Net().to("meta"))
 
 
 class ByName(nn.Module):
@@ -212,13 +215,13 @@ def test_permuted_labels_are_noticed_where_there_are_no_clean_images(tmp_path: P
     assert not any("near chance" in w for w in good.warnings)
     place = tmp_path / "c"
     place.mkdir()
-    from kdst_adapt.digits import data as digits_data
+    from kdst_adapt.default import data as digits_data
 
     images, labels = digits_data.load(train=False)
     np.save(place / "fog.npy", np.repeat(np.round(images[:200] * 255).astype(np.uint8), 5, 0))
     shifted = np.repeat((labels[:200] + 1) % 10, 5)
     np.save(place / "labels.npy", shifted)
-    from kdst_adapt.digits.model import load
+    from kdst_adapt.default.model import load
 
     found = kdst_core.run(
         "norm",
@@ -246,11 +249,13 @@ def test_a_model_stored_by_name_brings_its_normalisation(
     (tmp_path / "hub" / "models--some--net" / "refs" / "main").write_text("1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("transformers.utils.hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    model = models.load(AdaptInputs(model="transformers:some/net"))
+    model = classifier.load(AdaptInputs(model="transformers:some/net"))
     assert math.isclose(float(model.mean.flatten()[0]), 0.3, rel_tol=1e-6)
     assert not audit_model._is_bare(model)
     shutil.copytree(place, tmp_path / "bare", ignore=lambda *_: ["preprocessor_config.json"])
-    assert audit_model._is_bare(models.load(AdaptInputs(model=f"transformers:{tmp_path / 'bare'}")))
+    assert audit_model._is_bare(
+        classifier.load(AdaptInputs(model=f"transformers:{tmp_path / 'bare'}"))
+    )
 
 
 class Spy(nn.Module):

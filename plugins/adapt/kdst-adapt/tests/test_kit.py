@@ -8,7 +8,7 @@ from torch import Tensor
 
 from kdst_adapt.checks import small_network
 from kdst_adapt.kit import OnlineAdapter, entropy
-from kdst_adapt.update import UpdateOptions
+from kdst_adapt.options import UpdateOptions
 from kdst_core.contracts import AdaptRequest
 
 

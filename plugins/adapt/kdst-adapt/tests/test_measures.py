@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from kdst_adapt import alarms, measures, summarize
-from kdst_adapt.data import Shift
-from kdst_adapt.protocol import Trace
+from kdst_adapt import measures
+from kdst_adapt.measures import Trace
+from kdst_adapt.outcome import alarms, terminal
+from kdst_adapt.streams.shift import Shift
 
 USUAL = {"updates": True, "batch_norm": True, "largest": 50}
 
@@ -91,6 +92,6 @@ def test_columns_of_long_names_stay_apart() -> None:
     keys = [f"accuracy.{shifts[0].key}", "accuracy.mean", "ece.mean", "nll.mean", "cost_x_source"]
     found = {f"{p}{k}": 0.5 for p in ("baseline.norm.", "") for k in keys}
     found |= {f"difference.norm.accuracy.{k}": 0.0 for k in ("mean", "low", "high")}
-    table = summarize.lines(found, shifts, names)
+    table = terminal.lines(found, shifts, names)
     assert table[0].split() == ["accuracy,", "%", *names]
     assert len({len(line) for line in table[:-1]}) == 1

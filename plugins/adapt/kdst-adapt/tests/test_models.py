@@ -11,12 +11,12 @@ from PIL import Image
 from torch import nn
 
 import kdst_core
-from kdst_adapt import models
 from kdst_adapt.checks import small_batches, small_network, small_request
-from kdst_adapt.imagenet_resnet import LAYERS, ImageNetResNet
 from kdst_adapt.inputs import AdaptInputs
-from kdst_adapt.wideresnet import WideResNet
-from kdst_authors.testing import make_run
+from kdst_adapt.models import classifier
+from kdst_adapt.models.imagenet_resnet import LAYERS, ImageNetResNet
+from kdst_adapt.models.wideresnet import WideResNet
+from kdst_core import registry
 from kdst_core.contracts import AdaptRequest
 from kdst_core.errors import KdstError
 from kdst_core.plugins import registry
@@ -74,7 +74,7 @@ def test_every_method_adapts_group_and_layer_norm(name: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_adapts_a_vision_transformer(name: str, tmp_path: Path) -> None:
-    adapts(name, models.load(AdaptInputs(model=vit(tmp_path / "vit"))), tmp_path / "run")
+    adapts(name, classifier.load(AdaptInputs(model=vit(tmp_path / "vit"))), tmp_path / "run")
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -109,12 +109,12 @@ def _resident() -> int:
 
 
 def test_a_transformers_directory_brings_its_normalisation(tmp_path: Path) -> None:
-    model = models.load(AdaptInputs(model=vit(tmp_path)))
+    model = classifier.load(AdaptInputs(model=vit(tmp_path)))
     x = torch.rand(2, 3, 8, 8)
     expected = model.net.net(pixel_values=(x - 0.5) / 0.25).logits
     assert torch.allclose(model(x), expected, atol=1e-6)
     with pytest.raises(KdstError, match="cannot be read"):
-        models.load(AdaptInputs(model=f"transformers:{tmp_path / 'none'}"))
+        classifier.load(AdaptInputs(model=f"transformers:{tmp_path / 'none'}"))
 
 
 def test_wrn_28_10_has_the_published_size_and_layout(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_wrn_28_10_has_the_published_size_and_layout(tmp_path: Path) -> None:
     small = WideResNet(10, 1, 7).eval()
     assert small(torch.rand(2, 3, 32, 32)).shape == (2, 7)
     with pytest.raises(KdstError, match="needs --weights"):
-        models.load(AdaptInputs(model="wrn-28-10"))
+        classifier.load(AdaptInputs(model="wrn-28-10"))
 
 
 @pytest.mark.parametrize(("name", "size"), [("resnet18", 11_689_512), ("resnet50", 25_557_032)])
@@ -175,16 +175,16 @@ def test_robustbench_weights_bring_their_normalisation(tmp_path: Path) -> None:
     scale = {"mu": torch.full((1, 3, 1, 1), 0.5), "sigma": torch.full((1, 3, 1, 1), 0.25)}
     state = {f"module.{k}": v for k, v in {**net.state_dict(), **scale}.items()}
     torch.save({"state_dict": state}, tmp_path / "w.pt")
-    model = models.load(AdaptInputs(model="wrn-16-1", weights=tmp_path / "w.pt"))
+    model = classifier.load(AdaptInputs(model="wrn-16-1", weights=tmp_path / "w.pt"))
     x = torch.rand(2, 3, 32, 32)
     assert torch.allclose(model(x), net((x - 0.5) / 0.25))
     plain = {f"model.{k}": v for k, v in net.state_dict().items()}
     wrapped = {f"normalize.{k}": torch.full((3,), v) for k, v in (("mean", 0.5), ("std", 0.25))}
     torch.save({**plain, **wrapped}, tmp_path / "n.pt")
-    model = models.load(AdaptInputs(model="wrn-16-1", weights=tmp_path / "n.pt"))
+    model = classifier.load(AdaptInputs(model="wrn-16-1", weights=tmp_path / "n.pt"))
     assert torch.allclose(model(x), net((x - 0.5) / 0.25))
     with pytest.raises(KdstError, match="depth must be"):
-        models.load(AdaptInputs(model="wrn-17-1", weights=tmp_path / "w.pt"))
+        classifier.load(AdaptInputs(model="wrn-17-1", weights=tmp_path / "w.pt"))
 
 
 def test_the_imagenet_c_layout_is_read_file_by_file(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_the_imagenet_c_layout_is_read_file_by_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_the_parameter_free_shortcut_is_slicing_and_zeros(layout: torch.memory_format) -> None:
-    from kdst_adapt.resnet import Block
+    from kdst_adapt.models.resnet import Block
 
     x = torch.rand(2, 4, 8, 6).contiguous(memory_format=layout).requires_grad_()
     same, out = Block(4, 8, 2)._fork(x)

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from kdst_adapt import normrelu
-from kdst_adapt.kit import use_batch_statistics
-from kdst_adapt.normrelu import norm_relu, twin
-from kdst_adapt.resnet import ResNet
+from kdst_adapt.models import normrelu
+from kdst_adapt.models.normrelu import norm_relu, twin
+from kdst_adapt.models.norms import use_batch_statistics
+from kdst_adapt.models.resnet import ResNet
 
 
 @pytest.fixture(autouse=True)
@@ -188,7 +188,7 @@ def curvature(net: nn.Module, x: Tensor) -> list[Tensor]:
 def test_second_derivatives_are_those_of_plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     net, x = built_in()
     ours = curvature(net, x)
-    monkeypatch.setattr("kdst_adapt.normrelu.SMALLEST", 1 << 60)
+    monkeypatch.setattr("kdst_adapt.models.normrelu.SMALLEST", 1 << 60)
     for mine, plain in zip(ours, curvature(net, x), strict=True):
         torch.testing.assert_close(mine, plain, rtol=1e-8, atol=1e-10)
 

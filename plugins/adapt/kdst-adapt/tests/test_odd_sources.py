@@ -12,8 +12,10 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from kdst_adapt import audit, classes, data
+from kdst_adapt.audit import data as of_data
 from kdst_adapt.inputs import AdaptInputs
+from kdst_adapt.streams import classes, data
+from kdst_adapt.streams.shift import Shift
 from kdst_core.errors import KdstError
 
 X, Y = torch.rand(8, 3, 5, 5), torch.arange(8) % 4
@@ -27,7 +29,7 @@ def tree(place: Path, names: list[str]) -> Path:
     return place
 
 
-def load(place: Path) -> data.Shift:
+def load(place: Path) -> Shift:
     """The stream of a folder."""
     return data.load(AdaptInputs(data=f"folder:{place}"), 0)[0]
 
@@ -192,7 +194,7 @@ def test_severities_are_plain_numbers(severity: str) -> None:
 
 def test_sixteen_grey_levels_are_nearly_black() -> None:
     images = np.random.default_rng(0).integers(0, 17, (9, 6, 6, 1), np.uint8)
-    (finding,) = audit.of_pixels(data.load(AdaptInputs(), 0, (images, np.arange(9))))
+    (finding,) = of_data.of_pixels(data.load(AdaptInputs(), 0, (images, np.arange(9))))
     assert finding.state == "warning"
 
 

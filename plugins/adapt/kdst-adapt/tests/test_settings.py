@@ -10,13 +10,15 @@ from hypothesis import strategies as st
 from torch import nn
 
 import kdst_core
-from kdst_adapt import baselines
-from kdst_adapt import settings as stream_settings
-from kdst_adapt.alarms import warnings
-from kdst_adapt.bench import largest_batch
+from kdst_adapt.audit.batches import largest_batch
+from kdst_adapt.baselines import fixed
 from kdst_adapt.checks import small_batches, small_network
-from kdst_adapt.data import Shift
-from kdst_adapt.protocol import Stream, Trace
+from kdst_adapt.measures import Trace
+from kdst_adapt.outcome.alarms import warnings
+from kdst_adapt.streams import settings as stream_settings
+from kdst_adapt.streams.shift import Shift
+from kdst_adapt.streams.stream import Stream
+from kdst_adapt.streams.window import Windowed
 from kdst_core.errors import KdstError
 
 
@@ -97,9 +99,9 @@ def test_streams_depend_on_the_seed_and_on_nothing_else(setting: dict[str, float
 
 def test_a_window_gives_single_images_the_statistics_of_those_before() -> None:
     model, x = small_network(), torch.cat(small_batches(2))
-    windowed = stream_settings.Windowed(baselines.norm(model, "cpu"), 8)
+    windowed = Windowed(fixed.norm(model, "cpu"), 8)
     logits = torch.cat([windowed.predict(image[None]) for image in x])
-    norm = baselines.norm(model, "cpu")
+    norm = fixed.norm(model, "cpu")
     for k in range(8, 16):
         assert torch.allclose(logits[k], norm.predict(x[k - 7 : k + 1])[-1], atol=1e-6)
     assert windowed.diagnostics.before_update.shape == (1, 5)
@@ -109,7 +111,7 @@ def test_a_window_gives_single_images_the_statistics_of_those_before() -> None:
 
 def test_a_window_continues_from_its_state() -> None:
     model, x = small_network(), torch.cat(small_batches(2))
-    first, second = (stream_settings.Windowed(baselines.norm(model, "cpu"), 6) for _ in range(2))
+    first, second = (Windowed(fixed.norm(model, "cpu"), 6) for _ in range(2))
     for image in x[:9]:
         first.predict(image[None])
     second.load_state_dict(first.state_dict())

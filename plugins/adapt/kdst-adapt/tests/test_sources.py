@@ -10,8 +10,10 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from kdst_adapt import classes, corrupted, data, folders
+from kdst_adapt.corruptions import blur, digital, kept
 from kdst_adapt.inputs import AdaptInputs
+from kdst_adapt.streams import classes, data, folders
+from kdst_adapt.streams.shift import Shift
 from kdst_core.errors import KdstError
 
 
@@ -24,12 +26,12 @@ def tree(place: Path, names: list[str], each: int = 2, side: int = 6) -> Path:
     return place
 
 
-def load(place: Path, **options: object) -> data.Shift:
+def load(place: Path, **options: object) -> Shift:
     """The stream of a folder."""
     return data.load(AdaptInputs(data=f"folder:{place}", **options), 0)[0]
 
 
-def labels(shift: data.Shift, count: int, model: nn.Module | None = None, file: object = None):
+def labels(shift: Shift, count: int, model: nn.Module | None = None, file: object = None):
     """The set of logits that the classes get."""
     (found,), how, doubt = classes.assign([shift], count, model or nn.Identity(), file)
     return list(dict.fromkeys(found.labels.tolist())), how, doubt
@@ -230,16 +232,16 @@ def test_a_large_image_is_corrupted_once(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("KDST_CACHE", str(tmp_path))
     x = np.random.default_rng(0).random((2, 128, 130, 3), np.float32)
     how = {"seed": 3, "places": np.array([0, 4]), "table": None}
-    first = corrupted.batch(x, "fog", 3, **how)
-    assert corrupted.KEPT.line().startswith("corrupted images: 2 made, 0 from an earlier run")
-    monkeypatch.setattr(corrupted, "KEPT", corrupted.Kept())
-    monkeypatch.delattr(corrupted.corruptions, "corrupt")
-    assert np.array_equal(corrupted.batch(x, "fog", 3, **how), first)
-    assert "0 made, 2 from an earlier run; the cache in " in corrupted.KEPT.line()
+    first = kept.batch(x, "fog", 3, **how)
+    assert kept.KEPT.line().startswith("corrupted images: 2 made, 0 from an earlier run")
+    monkeypatch.setattr(kept, "KEPT", kept.Kept())
+    monkeypatch.delattr(kept.corrupt, "corrupt")
+    assert np.array_equal(kept.batch(x, "fog", 3, **how), first)
+    assert "0 made, 2 from an earlier run; the cache in " in kept.KEPT.line()
 
 
 def test_sixty_four_pixels_have_their_own_parameters() -> None:
-    tables = [corrupted.corruptions.severities("gaussian_noise", (s, s, 3)) for s in (32, 64, 224)]
+    tables = [kept.corrupt.severities("gaussian_noise", (s, s, 3)) for s in (32, 64, 224)]
     assert [t[4] for t in tables] == [(0.1,), (0.18,), (0.38,)]
 
 
@@ -251,16 +253,13 @@ def test_hidden_names() -> None:
 def test_smearing_and_enlarging_equal_interpolation_point_by_point() -> None:
     from scipy.ndimage import map_coordinates, shift
 
-    from kdst_adapt import corruption_effects as effects
-    from kdst_adapt.enlarge import enlarged as enlarge
+    from kdst_adapt.corruptions.enlarge import enlarged as enlarge
 
     x = np.random.default_rng(0).random((30, 21, 2))
     weights = np.exp(-(np.arange(9) ** 2) / 18)
     parts = [shift(x, (0.6 * k, 0.8 * k, 0), order=1, mode="nearest") for k in range(9)]
     wanted = np.tensordot(weights / weights.sum(), np.stack(parts), 1)
-    assert np.allclose(
-        effects._smear(x, 4, 3, np.rad2deg(np.arctan2(0.6, 0.8))), wanted, atol=1e-12
-    )
+    assert np.allclose(blur.smear(x, 4, 3, np.rad2deg(np.arctan2(0.6, 0.8))), wanted, atol=1e-12)
     axes = [(np.arange(n) - (n - 1) / 2) / 1.7 + (n - 1) / 2 for n in (30, 21)]
     grid = np.meshgrid(*axes, indexing="ij")
     enlarged = map_coordinates(x[..., 0], grid, order=1, mode="nearest")
@@ -270,14 +269,12 @@ def test_smearing_and_enlarging_equal_interpolation_point_by_point() -> None:
 def test_wide_disks_and_wide_smoothing_equal_the_direct_sums() -> None:
     from scipy.ndimage import convolve, gaussian_filter
 
-    from kdst_adapt import corruption_effects as effects
-
     x = np.random.default_rng(0).random((40, 33, 3))
-    disk = corrupted.corruptions._disk(8, 0.5)
+    disk = blur._disk(8, 0.5)
     wanted = convolve(x, disk[:, :, None], mode="mirror")
-    assert np.allclose(corrupted.corruptions.defocus_blur(x, (8, 0.5), None), wanted, atol=1e-12)
+    assert np.allclose(blur.defocus_blur(x, (8, 0.5), None), wanted, atol=1e-12)
     smooth = gaussian_filter(x[..., 0], 20, mode="reflect", truncate=3)
-    assert np.allclose(effects._smooth(x[..., 0], 20), smooth, atol=1e-12)
+    assert np.allclose(digital._smooth(x[..., 0], 20), smooth, atol=1e-12)
 
 
 def test_imagenet_c_is_found_below_further_folders_and_beside_other_files(tmp_path: Path) -> None:

@@ -10,15 +10,14 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 import kdst_core
-from kdst_adapt import generation
-from kdst_adapt.baselines import norm
+from kdst_adapt.baselines.fixed import norm
 from kdst_adapt.checks import small_network, small_request
-from kdst_adapt.data import Shift
-from kdst_adapt.kit import use_batch_statistics
-from kdst_adapt.protocol import Stream
-from kdst_adapt.separation import Separation, auroc
-from kdst_adapt.study import correlation
-from kdst_authors.testing import make_run
+from kdst_adapt.models.norms import use_batch_statistics
+from kdst_adapt.streams.shift import Shift
+from kdst_adapt.streams.stream import Stream
+from kdst_adapt.studies import generation
+from kdst_adapt.studies.separation import Separation, auroc
+from kdst_adapt.studies.study import correlation
 from kdst_core.errors import KdstError
 from kdst_core.plugins.method import load
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Literal
 
 from attrs import frozen
 
-from kdst_adapt.update import UpdateOptions
+from kdst_adapt.options import UpdateOptions
 from kdst_core import Description, hookimpl, option
 
 if TYPE_CHECKING:

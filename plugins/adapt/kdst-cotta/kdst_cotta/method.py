@@ -2,21 +2,23 @@
 
 import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from kdst_adapt.kit import OnlineAdapter
 from kdst_core.contracts import AdaptRequest
-from kdst_cotta import Options
 from kdst_cotta.augment import augment
 
+if TYPE_CHECKING:
+    from kdst_cotta import Options
 
-class Cotta(OnlineAdapter[Options]):
+
+class Cotta(OnlineAdapter["Options"]):
     """A student learns from the teacher that averages its weights; returns the teacher's logits."""
 
-    def __init__(self, request: AdaptRequest, options: Options, device: str = "cpu") -> None:
+    def __init__(self, request: AdaptRequest, options: "Options", device: str = "cpu") -> None:
         super().__init__(request, options, device)
         self.source = copy.deepcopy(self.model).requires_grad_(False)
 

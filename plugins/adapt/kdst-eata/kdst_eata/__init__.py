@@ -4,7 +4,7 @@ from typing import Literal
 
 from attrs import frozen
 
-from kdst_adapt.update import UpdateOptions
+from kdst_adapt.options import UpdateOptions
 from kdst_core import option
 
 PAPER = "Niu et al., Efficient Test-Time Model Adaptation without Forgetting, ICML 2022"

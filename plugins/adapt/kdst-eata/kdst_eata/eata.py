@@ -28,6 +28,6 @@ def describe() -> Description:
 @hookimpl
 def adapt(request: "AdaptRequest", options: EataOptions, run: "RunServices") -> "OnlinePredictor":
     """Return a predictor that adapts by EATA."""
-    from kdst_eata.algorithm import Eata
+    from kdst_eata.method import Eata
 
     return Eata(request, options, run.device)

@@ -28,6 +28,6 @@ def describe() -> Description:
 @hookimpl
 def adapt(request: "AdaptRequest", options: EtaOptions, run: "RunServices") -> "OnlinePredictor":
     """Return a predictor that adapts by ETA."""
-    from kdst_eata.algorithm import Eta
+    from kdst_eata.method import Eta
 
     return Eta(request, options, run.device)

@@ -7,7 +7,7 @@ import pytest
 
 from kdst_adapt.testing import error, follow, recorded, recorded_request
 from kdst_eata import EtaOptions
-from kdst_eata.algorithm import Eta
+from kdst_eata.method import Eta
 
 
 @pytest.fixture

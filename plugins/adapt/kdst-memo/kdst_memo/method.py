@@ -1,7 +1,7 @@
 """The algorithm of MEMO (Zhang et al., NeurIPS 2022, algorithm 1)."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -9,9 +9,11 @@ from torch import Tensor
 from kdst_adapt.kit import adaptable_copy, entropy
 from kdst_adapt.surroundings import gradients
 from kdst_core.contracts import AdaptRequest, Diagnostics
-from kdst_memo import Options
 from kdst_memo.augment import augment
 from kdst_memo.norm import mix_statistics
+
+if TYPE_CHECKING:
+    from kdst_memo import Options
 
 
 class Memo:
@@ -20,7 +22,7 @@ class Memo:
     by_image = True
     """Images before the new ones change nothing, so a window would only repeat work."""
 
-    def __init__(self, request: AdaptRequest, options: Options, device: str = "cpu") -> None:
+    def __init__(self, request: AdaptRequest, options: "Options", device: str = "cpu") -> None:
         self.options, self.device = options, device
         model = adaptable_copy(request.model, device, batch_statistics=False)
         self.model = mix_statistics(model, options.prior).requires_grad_(True)

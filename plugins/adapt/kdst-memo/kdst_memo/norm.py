@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from kdst_adapt.kit import BATCH_NORMS
-from kdst_adapt.wiring import first_input
+from kdst_adapt.models.wiring import first_input
 
 
 class MixStatistics:

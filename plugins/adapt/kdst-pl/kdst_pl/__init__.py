@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Literal
 
 from attrs import frozen
 
-from kdst_adapt.update import UpdateOptions
+from kdst_adapt.options import UpdateOptions
 from kdst_core import Description, hookimpl, option
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ CITATION = """
 
 
 @frozen
-class PlOptions(UpdateOptions):
+class Options(UpdateOptions):
     """Options of pseudo-labelling, with the defaults of the comparison in TEA's paper."""
 
     profile: Literal["corrected", "published"] = option(
@@ -46,7 +46,7 @@ def describe() -> Description:
     return Description(
         summary="Pseudo-labelling: one step a batch of cross-entropy to the predicted class of confident"
         " images, updating all parameters.",
-        options=PlOptions,
+        options=Options,
         paper="Lee, Pseudo-Label, ICML Workshop on Challenges in Representation Learning 2013",
         url="https://arxiv.org/abs/2311.14402",
         citation=CITATION,
@@ -57,8 +57,8 @@ def describe() -> Description:
 
 
 @hookimpl
-def adapt(request: "AdaptRequest", options: PlOptions, run: "RunServices") -> "OnlinePredictor":
+def adapt(request: "AdaptRequest", options: Options, run: "RunServices") -> "OnlinePredictor":
     """Return a predictor that adapts by pseudo-labelling."""
-    from kdst_pl.pl import Pl
+    from kdst_pl.method import Pl
 
     return Pl(request, options, run.device)

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from kdst_adapt.testing import batches, network, prepare, request
-from kdst_authors.testing import check_plugin, make_run
-from kdst_pl import PlOptions, adapt
+from kdst_core.testing import check_plugin, make_run
+from kdst_pl import Options, adapt
 
 
 def plain_pl(model: nn.Module, data: list[Tensor], published: bool) -> list[Tensor]:
@@ -31,7 +31,7 @@ def plain_pl(model: nn.Module, data: list[Tensor], published: bool) -> list[Tens
 @pytest.mark.parametrize("profile", ["published", "corrected"])
 def test_pl_equals_a_plain_rendering_in_float64(tmp_path: Path, profile: str) -> None:
     model, data = network(batch=profile == "corrected"), batches(4)
-    options = PlOptions(profile=profile, threshold=0.6, lr=1e-2)  # type: ignore[arg-type]
+    options = Options(profile=profile, threshold=0.6, lr=1e-2)  # type: ignore[arg-type]
     pl = adapt(request(model), options, make_run(tmp_path))
     expected = plain_pl(model, data, profile == "published")
     assert (expected[-1] - plain_pl(model, data[-1:], profile == "published")[0]).abs().max() > 1e-6
@@ -40,7 +40,7 @@ def test_pl_equals_a_plain_rendering_in_float64(tmp_path: Path, profile: str) ->
 
 
 def test_corrected_pl_takes_no_step_without_a_confident_image(tmp_path: Path) -> None:
-    pl = adapt(request(network()), PlOptions(threshold=1.0), make_run(tmp_path))
+    pl = adapt(request(network()), Options(threshold=1.0), make_run(tmp_path))
     before = [p.detach().clone() for p in pl.parameters]
     pl.predict(batches(1)[0])
     assert all(torch.equal(a, b) for a, b in zip(before, pl.parameters, strict=True))

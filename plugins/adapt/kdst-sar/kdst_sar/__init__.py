@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Literal
 
 from attrs import frozen
 
-from kdst_adapt.update import UpdateOptions
+from kdst_adapt.options import UpdateOptions
 from kdst_core import Description, hookimpl, option
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ CITATION = """
 
 
 @frozen
-class SarOptions(UpdateOptions):
+class Options(UpdateOptions):
     """SAR's options, with the defaults of the comparison in TEA's paper."""
 
     profile: Literal["corrected", "published"] = option(
@@ -51,7 +51,7 @@ def describe() -> Description:
     return Description(
         summary="Sharpness-aware entropy minimisation on reliable images, with a reset when the model"
         " is about to collapse; updates normalisation layers but the last block's.",
-        options=SarOptions,
+        options=Options,
         paper="Niu et al., Towards Stable Test-Time Adaptation in Dynamic Wild World, ICLR 2023",
         url="https://arxiv.org/abs/2302.12400",
         citation=CITATION,
@@ -62,8 +62,8 @@ def describe() -> Description:
 
 
 @hookimpl
-def adapt(request: "AdaptRequest", options: SarOptions, run: "RunServices") -> "OnlinePredictor":
+def adapt(request: "AdaptRequest", options: Options, run: "RunServices") -> "OnlinePredictor":
     """Return a predictor that adapts by SAR."""
-    from kdst_sar.sar import Sar
+    from kdst_sar.method import Sar
 
     return Sar(request, options, run.device)

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kdst_adapt.imagenet_resnet import ImageNetResNet
-from kdst_adapt.resnet import ResNet
+from kdst_adapt.models.imagenet_resnet import ImageNetResNet
+from kdst_adapt.models.resnet import ResNet
+from kdst_adapt.models.wideresnet import WideResNet
 from kdst_adapt.testing import batches, entropies, network, prepare, request
-from kdst_adapt.wideresnet import WideResNet
-from kdst_authors.testing import check_plugin, make_run
-from kdst_sar import SarOptions, adapt
+from kdst_core.testing import check_plugin, make_run
+from kdst_sar import Options, adapt
 from kdst_sar.depth import late_parameters
 
 
@@ -52,7 +52,7 @@ def plain_sar(model: nn.Module, data: list[Tensor], margin: float, floor: float)
 @pytest.mark.parametrize("floor", [0.0, 0.9])
 def test_sar_equals_a_plain_rendering_in_float64(tmp_path: Path, floor: float) -> None:
     model, data = network(), batches(4)
-    options = SarOptions(profile="published", margin=0.15, reset_below=floor)
+    options = Options(profile="published", margin=0.15, reset_below=floor)
     sar = adapt(request(model), options, make_run(tmp_path))
     expected = plain_sar(model, data, 0.15 * math.log(1000), floor)
     for x, logits in zip(data, expected, strict=True):
@@ -64,14 +64,14 @@ def test_sar_equals_a_plain_rendering_in_float64(tmp_path: Path, floor: float) -
 def test_corrected_sar_equals_published_sar_at_the_same_margin(tmp_path: Path) -> None:
     share = 0.9
     expected = plain_sar(network(), batches(4), share * math.log(5), 0.0)
-    sar = adapt(request(network()), SarOptions(margin=share), make_run(tmp_path))
+    sar = adapt(request(network()), Options(margin=share), make_run(tmp_path))
     for x, logits in zip(batches(4), expected, strict=True):
         assert (sar.predict(x) - logits).abs().max() < 1e-10
 
 
 def test_only_published_sar_keeps_resetting_after_a_collapse(tmp_path: Path) -> None:
     for profile, again in (("published", True), ("corrected", False)):
-        options = SarOptions(profile=profile, margin=1.0)  # type: ignore[arg-type]
+        options = Options(profile=profile, margin=1.0)  # type: ignore[arg-type]
         sar = adapt(request(network()), options, make_run(tmp_path / profile))
         sar.floor = 0.3 * entropies(sar.logits(batches(1)[0])).mean().item()
         sar.load_own_state({"running": 1e-4})

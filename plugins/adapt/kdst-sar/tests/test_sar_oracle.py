@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from kdst_adapt.testing import follow, recorded, recorded_request
-from kdst_sar import SarOptions
-from kdst_sar.sar import Sar
+from kdst_sar import Options
+from kdst_sar.method import Sar
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ KINKS = {(32, 133354): True, (46, 201581): True}
 def test_sar_reproduces_the_published_run(
     shared: Path, dtype: torch.dtype, tolerance: float
 ) -> None:
-    options = SarOptions(
+    options = Options(
         profile="published", margin=0.4 * np.log(10) / np.log(1000), layout="standard"
     )
     method = Sar(recorded_request(shared, dtype), options)

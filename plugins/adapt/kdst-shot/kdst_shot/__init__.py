@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Literal
 
 from attrs import frozen
 
-from kdst_adapt.update import UpdateOptions
+from kdst_adapt.options import UpdateOptions
 from kdst_core import Description, hookimpl, option
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ CITATION = """
 
 
 @frozen
-class ShotOptions(UpdateOptions):
+class Options(UpdateOptions):
     """SHOT's options, with the defaults of the comparison in TEA's paper."""
 
     profile: Literal["corrected", "published"] = option(
@@ -42,7 +42,7 @@ def describe() -> Description:
     return Description(
         summary="Information maximisation: confident predictions for each image, balanced classes over the"
         " batch, and pseudo-labels, updating normalisation layers.",
-        options=ShotOptions,
+        options=Options,
         paper="Liang et al., Do We Really Need to Access the Source Data?, ICML 2020",
         url="https://arxiv.org/abs/2002.08546",
         citation=CITATION,
@@ -53,8 +53,8 @@ def describe() -> Description:
 
 
 @hookimpl
-def adapt(request: "AdaptRequest", options: ShotOptions, run: "RunServices") -> "OnlinePredictor":
+def adapt(request: "AdaptRequest", options: Options, run: "RunServices") -> "OnlinePredictor":
     """Return a predictor that adapts by SHOT."""
-    from kdst_shot.shot import Shot
+    from kdst_shot.method import Shot
 
     return Shot(request, options, run.device)

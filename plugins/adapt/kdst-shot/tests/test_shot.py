@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from kdst_adapt.testing import batches, entropies, network, prepare, request
-from kdst_authors.testing import check_plugin, make_run
-from kdst_shot import ShotOptions, adapt
+from kdst_core.testing import check_plugin, make_run
+from kdst_shot import Options, adapt
 
 
 def plain_shot(model: nn.Module, data: list[Tensor], threshold: float) -> list[Tensor]:
@@ -37,7 +37,7 @@ def test_shot_equals_a_plain_rendering_in_float64(
     tmp_path: Path, profile: str, threshold: float
 ) -> None:
     model, data = network(), batches(4)
-    options = ShotOptions(profile=profile, threshold=threshold)  # type: ignore[arg-type]
+    options = Options(profile=profile, threshold=threshold)  # type: ignore[arg-type]
     shot = adapt(request(model), options, make_run(tmp_path))
     for x, expected in zip(data, plain_shot(model, data, threshold), strict=True):
         assert (shot.predict(x) - expected).abs().max() < 1e-10
@@ -45,7 +45,7 @@ def test_shot_equals_a_plain_rendering_in_float64(
 
 def test_only_the_published_loss_is_nan_without_a_confident_image(tmp_path: Path) -> None:
     for profile in ("published", "corrected"):
-        options = ShotOptions(profile=profile, threshold=1.0)  # type: ignore[arg-type]
+        options = Options(profile=profile, threshold=1.0)  # type: ignore[arg-type]
         shot = adapt(request(network()), options, make_run(tmp_path / profile))
         shot.predict(batches(1)[0])
         assert math.isnan(shot.diagnostics.scalars["loss"]) == (profile == "published")

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from kdst_adapt.testing import follow, recorded, recorded_request
-from kdst_shot import ShotOptions
-from kdst_shot.shot import Shot
+from kdst_shot import Options
+from kdst_shot.method import Shot
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ KINKS = {(28, 331403): True, (33, 180794): False}
 def test_shot_reproduces_the_published_run(
     shared: Path, dtype: torch.dtype, tolerance: float
 ) -> None:
-    options = ShotOptions(profile="published", layout="standard")
+    options = Options(profile="published", layout="standard")
     method = Shot(recorded_request(shared, dtype), options)
     with np.load(shared / "oracles/adapt/shot.npz") as run:
         assert list(follow(method, run, KINKS, tolerance)) == [0, 1]

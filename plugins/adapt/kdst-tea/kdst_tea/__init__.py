@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Literal
 
 from attrs import frozen
 
-from kdst_adapt.update import UpdateOptions
+from kdst_adapt.options import UpdateOptions
 from kdst_core import Description, hookimpl, option
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ CITATION = """
 
 
 @frozen
-class TeaOptions(UpdateOptions):
+class Options(UpdateOptions):
     """TEA's options, with the defaults of the paper's CIFAR-10 experiments."""
 
     profile: Literal["corrected", "published", "fast"] = option(
@@ -69,7 +69,7 @@ def describe() -> Description:
     return Description(
         summary="Test-time energy adaptation: raises the model's density of the test data by"
         " contrastive divergence, updating normalisation layers only.",
-        options=TeaOptions,
+        options=Options,
         paper="Yuan et al., TEA: Test-time Energy Adaptation, CVPR 2024",
         url="https://arxiv.org/abs/2311.14402",
         citation=CITATION,
@@ -79,8 +79,8 @@ def describe() -> Description:
 
 
 @hookimpl
-def adapt(request: "AdaptRequest", options: TeaOptions, run: "RunServices") -> "OnlinePredictor":
+def adapt(request: "AdaptRequest", options: Options, run: "RunServices") -> "OnlinePredictor":
     """Return a predictor that adapts by TEA."""
-    from kdst_tea.tea import Tea
+    from kdst_tea.method import Tea
 
     return Tea(request, options, run.device)

@@ -14,7 +14,8 @@ from kdst_adapt.checks import small_network
 from kdst_authors.testing import check_plugin, make_run
 from kdst_core.contracts import AdaptRequest
 from kdst_core.errors import KdstError
-from kdst_tea import TeaOptions, adapt
+from kdst_core.testing import check_plugin, make_run
+from kdst_tea import Options, adapt
 
 SHAPE = (3, 8, 8)
 
@@ -24,7 +25,7 @@ def batches(count: int, size: int, dtype: torch.dtype = torch.float64) -> list[T
     return [torch.rand(size, *SHAPE, generator=generator, dtype=dtype) for _ in range(count)]
 
 
-def plain_tea(model: nn.Module, data: list[Tensor], seed: int, options: TeaOptions) -> list[Tensor]:
+def plain_tea(model: nn.Module, data: list[Tensor], seed: int, options: Options) -> list[Tensor]:
     """The algorithm in the plainest form: train-mode BatchNorm without running statistics, Adam."""
     model = copy.deepcopy(model).requires_grad_(False)
     affine = []
@@ -61,7 +62,7 @@ def plain_tea(model: nn.Module, data: list[Tensor], seed: int, options: TeaOptio
 
 def test_tea_equals_a_plain_rendering_of_the_algorithm_in_float64(tmp_path: Path) -> None:
     model, data = small_network().double(), batches(3, 6)
-    options = TeaOptions(buffer_size=20, sgld_steps=5, reinit=0.3)
+    options = Options(buffer_size=20, sgld_steps=5, reinit=0.3)
     request = AdaptRequest(model, 5, SHAPE, torch.Generator().manual_seed(3))
     tea = adapt(request, options, make_run(tmp_path))
     for x, expected in zip(data, plain_tea(model, data, 3, options), strict=True):
@@ -70,7 +71,7 @@ def test_tea_equals_a_plain_rendering_of_the_algorithm_in_float64(tmp_path: Path
 
 def test_no_more_than_one_graph_is_held_at_a_time(tmp_path: Path) -> None:
     request = AdaptRequest(small_network(), 5, SHAPE, torch.Generator().manual_seed(3))
-    tea = adapt(request, TeaOptions(buffer_size=20, sgld_steps=1), make_run(tmp_path))
+    tea = adapt(request, Options(buffer_size=20, sgld_steps=1), make_run(tmp_path))
     alive: weakref.WeakSet[nn.Identity] = weakref.WeakSet()
     held: list[int] = []
 
@@ -94,7 +95,7 @@ def test_no_more_than_one_graph_is_held_at_a_time(tmp_path: Path) -> None:
 def test_corrected_reset_replays_a_fresh_run_bit_for_bit(tmp_path: Path) -> None:
     data = batches(3, 6, torch.float32)
     request = AdaptRequest(small_network(), 5, SHAPE, torch.Generator().manual_seed(3))
-    tea = adapt(request, TeaOptions(buffer_size=20, sgld_steps=3), make_run(tmp_path))
+    tea = adapt(request, Options(buffer_size=20, sgld_steps=3), make_run(tmp_path))
     first = [tea.predict(x).clone() for x in data]
     tea.reset()
     assert all(torch.equal(a, tea.predict(x)) for a, x in zip(first, data, strict=True))
@@ -103,7 +104,7 @@ def test_corrected_reset_replays_a_fresh_run_bit_for_bit(tmp_path: Path) -> None
 def test_published_reset_keeps_buffer_and_random_state(tmp_path: Path) -> None:
     data = batches(2, 6, torch.float32)
     request = AdaptRequest(small_network(), 5, SHAPE, torch.Generator().manual_seed(3))
-    options = TeaOptions(buffer_size=20, sgld_steps=3, profile="published")
+    options = Options(buffer_size=20, sgld_steps=3, profile="published")
     tea = adapt(request, options, make_run(tmp_path))
     start = [p.detach().clone() for p in tea.parameters]
     first = tea.predict(data[0]).clone()
@@ -120,7 +121,7 @@ def test_the_users_model_is_unchanged(tmp_path: Path, profile: str) -> None:
     model = small_network().train()
     before = copy.deepcopy(model.state_dict())
     request = AdaptRequest(model, 5, SHAPE, torch.Generator().manual_seed(3))
-    options = TeaOptions(buffer_size=20, sgld_steps=3, profile=profile)  # type: ignore[arg-type]
+    options = Options(buffer_size=20, sgld_steps=3, profile=profile)  # type: ignore[arg-type]
     tea = adapt(request, options, make_run(tmp_path))
     tea.predict(batches(1, 6, torch.float32)[0])
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
@@ -133,7 +134,7 @@ def test_group_and_layer_norm_are_adapted_too(tmp_path: Path) -> None:
         nn.Linear(256, 5),
     )  # fmt: skip
     request = AdaptRequest(model, 5, SHAPE, torch.Generator().manual_seed(3))
-    tea = adapt(request, TeaOptions(buffer_size=20, sgld_steps=2), make_run(tmp_path))
+    tea = adapt(request, Options(buffer_size=20, sgld_steps=2), make_run(tmp_path))
     before = [p.detach().clone() for p in tea.parameters]
     tea.predict(batches(1, 4, torch.float32)[0])
     assert len(before) == 4
@@ -145,7 +146,7 @@ def test_a_model_without_norms_is_refused_with_a_way_out(tmp_path: Path) -> None
         nn.Sequential(nn.Flatten(), nn.Linear(192, 5)), 5, SHAPE, torch.Generator()
     )
     with pytest.raises(KdstError, match=r"nothing to adapt.*\n.*--params all"):
-        adapt(request, TeaOptions(), make_run(tmp_path))
+        adapt(request, Options(), make_run(tmp_path))
 
 
 @settings(max_examples=15, deadline=None)
@@ -161,7 +162,7 @@ def test_a_model_without_norms_is_refused_with_a_way_out(tmp_path: Path) -> None
 def test_every_combination_of_options_gives_finite_logits(
     tmp_path_factory: pytest.TempPathFactory, size: int, **chosen: object
 ) -> None:
-    options = TeaOptions(buffer_size=9, sgld_steps=2, **chosen)  # type: ignore[arg-type]
+    options = Options(buffer_size=9, sgld_steps=2, **chosen)  # type: ignore[arg-type]
     request = AdaptRequest(small_network(), 5, SHAPE, torch.Generator().manual_seed(3))
     tea = adapt(request, options, make_run(tmp_path_factory.mktemp("run")))
     x = batches(1, size, torch.float32)[0]
@@ -178,8 +179,8 @@ def test_tea_conforms() -> None:
 
 
 def test_the_fast_profile_goes_the_same_distance_in_fewer_steps() -> None:
-    slow, fast = TeaOptions(), TeaOptions(profile="fast")
+    slow, fast = Options(), Options(profile="fast")
     assert slow.schedule == (20, 0.1)
     assert fast.schedule == (2, 1.0)
     assert (fast.sgld_steps, fast.sgld_lr) == fast.schedule
-    assert TeaOptions(profile="fast", sgld_steps=7, sgld_lr=0.0).schedule == (7, 0.0)
+    assert Options(profile="fast", sgld_steps=7, sgld_lr=0.0).schedule == (7, 0.0)

@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from kdst_adapt import baselines, models
+from kdst_adapt.baselines import fixed
 from kdst_adapt.inputs import AdaptInputs
+from kdst_adapt.models import classifier
 from kdst_core.contracts import AdaptRequest
-from kdst_tea import TeaOptions
-from kdst_tea.tea import Tea
+from kdst_tea import Options
+from kdst_tea.method import Tea
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def shared() -> Path:
 
 def resnet20(shared: Path) -> torch.nn.Module:
     weights = shared / "data/cifar10-jpeg/resnet20-12fca82f.th"
-    return models.load(AdaptInputs(model="resnet20", weights=weights))
+    return classifier.load(AdaptInputs(model="resnet20", weights=weights))
 
 
 class Recorded:
@@ -77,7 +78,7 @@ def test_tea_reproduces_the_published_run_in_float64(shared: Path) -> None:
         ReplayedTea.recorded = Recorded(file, 2)
         size = len(file["b0/logits"])
         request = AdaptRequest(resnet20(shared).double(), 10, (3, 32, 32), torch.Generator())
-        tea = ReplayedTea(request, TeaOptions(buffer_size=len(file["buffer_before"])))
+        tea = ReplayedTea(request, Options(buffer_size=len(file["buffer_before"])))
         names = [n for n, p in tea.model.named_parameters() if p.requires_grad]
         for b in range(2):
             logits = tea.predict(x[b * size : (b + 1) * size])
@@ -92,12 +93,12 @@ def test_tea_reproduces_the_published_run_in_float64(shared: Path) -> None:
 def test_norm_reproduces_the_published_run(shared: Path) -> None:
     with np.load(shared / "oracles/adapt/norm.npz") as file:
         x = torch.from_numpy(file["x"])
-        norm = baselines.norm(resnet20(shared), "cpu")
+        norm = fixed.norm(resnet20(shared), "cpu")
         size = len(file["b0/logits"])
         for b in range(2):
             expected = file[f"b{b}/logits"]
             logits = norm.predict(x[b * size : (b + 1) * size]).numpy()
             assert np.linalg.norm(logits - expected) / np.linalg.norm(expected) < 1e-6
-            double = baselines.norm(resnet20(shared).double(), "cpu")
+            double = fixed.norm(resnet20(shared).double(), "cpu")
             exact = double.predict(x[b * size : (b + 1) * size].double()).numpy()
             assert np.linalg.norm(exact - expected) / np.linalg.norm(expected) < 1e-6

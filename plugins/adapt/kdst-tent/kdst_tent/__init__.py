@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Literal
 
 from attrs import frozen
 
-from kdst_adapt.update import UpdateOptions
+from kdst_adapt.options import UpdateOptions
 from kdst_core import Description, hookimpl, option
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ CITATION = """
 
 
 @frozen
-class TentOptions(UpdateOptions):
+class Options(UpdateOptions):
     """Tent's options, with the defaults of its CIFAR-10 experiments."""
 
     profile: Literal["corrected", "published"] = option(
@@ -36,7 +36,7 @@ def describe() -> Description:
     return Description(
         summary="Entropy minimisation: one step a batch on the mean entropy of the predictions, updating"
         " normalisation layers only.",
-        options=TentOptions,
+        options=Options,
         paper="Wang et al., Tent: Fully Test-Time Adaptation by Entropy Minimization, ICLR 2021",
         url="https://arxiv.org/abs/2006.10726",
         citation=CITATION,
@@ -50,8 +50,8 @@ def describe() -> Description:
 
 
 @hookimpl
-def adapt(request: "AdaptRequest", options: TentOptions, run: "RunServices") -> "OnlinePredictor":
+def adapt(request: "AdaptRequest", options: Options, run: "RunServices") -> "OnlinePredictor":
     """Return a predictor that adapts by Tent."""
-    from kdst_tent.tent import Tent
+    from kdst_tent.method import Tent
 
     return Tent(request, options, run.device)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from kdst_adapt.testing import follow, recorded, recorded_request
-from kdst_tent import TentOptions
-from kdst_tent.tent import Tent
+from kdst_tent import Options
+from kdst_tent.method import Tent
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def shared() -> Path:
 
 
 def test_tent_reproduces_the_published_run(shared: Path) -> None:
-    options = TentOptions(profile="published", layout="standard")
+    options = Options(profile="published", layout="standard")
     method = Tent(recorded_request(shared), options)
     with np.load(shared / "oracles/adapt/tent.npz") as run:
         assert list(follow(method, run)) == [0, 1]

@@ -168,7 +168,7 @@ def test_methods_that_draw_nothing_run_once_on_data_that_draw_nothing(tmp_path: 
     images = np.random.default_rng(0).random((40, 32, 32, 1)).astype(np.float32)
     np.savez(tmp_path / "d.npz", images=images, labels=np.arange(40) % 10)
     (tmp_path / "net.py").write_text(
-        "from kdst_adapt.digits.model import load\ndef digits():\n    return load()\n"
+        "from kdst_adapt.default.model import load\ndef digits():\n    return load()\n"
     )
     words = ["compare", "norm", "tea", "--sgld-steps", "1", "--seeds", "0-2", "--data", "npz:d.npz"]
     words += ["--model", "net:digits", "--batch-size", "20"]

@@ -1,0 +1,1 @@
+"""What is looked at before any work, and mended, warned of or refused."""

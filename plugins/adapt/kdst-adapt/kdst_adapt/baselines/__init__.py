@@ -1,0 +1,1 @@
+"""The two baselines of every run, each a method of its own."""

@@ -1,0 +1,1 @@
+"""The fifteen common corruptions, applied on the fly and kept."""

@@ -1,0 +1,214 @@
+"""From the options of a run to its target: device, streams, classifier and source data, all checked."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from attrs import evolve, frozen
+from torch import Tensor, nn
+
+from kdst_adapt.audit import batches, model, source
+from kdst_adapt.audit import data as of_data
+from kdst_adapt.audit.findings import Finding
+from kdst_adapt.inputs import AdaptInputs
+from kdst_adapt.kit import select_parameters
+from kdst_adapt.models import classifier, norms
+from kdst_adapt.options import UpdateOptions
+from kdst_adapt.streams import classes, data, settings, source_data
+from kdst_adapt.streams.sampling import cut
+from kdst_adapt.streams.shift import Shift
+from kdst_adapt.streams.stream import Stream
+from kdst_adapt.studies import study
+from kdst_adapt.studies.probe import Probe
+from kdst_adapt.surroundings import own_surroundings
+from kdst_core.bench import Job
+from kdst_core.device import has_cuda, usable
+from kdst_core.errors import KdstError
+from kdst_core.method import Method
+
+
+@frozen
+class Target:
+    """What a run works on, loaded and checked.
+
+    source: batches (images, labels) of the training distribution, or None. example: images
+    (2, C, H, W). single: BatchNorm layers that one image alone gives no statistics, where a batch holds
+    one. live: whether the data came from Python. threads: of torch, None for its own number.
+    """
+
+    job: Job
+    device: str
+    model: nn.Module
+    num_classes: int
+    stream: Stream
+    source: Sequence[tuple[Tensor, Tensor]] | None
+    probe: Probe
+    findings: list[Finding]
+    example: Tensor
+    single: Sequence[str]
+    live: bool = False
+    threads: int | None = None
+
+
+@frozen
+class Loaded:
+    """A classifier, the first images that it will see, and what was mended for it."""
+
+    model: nn.Module
+    example: Tensor
+    classes: int
+    mended: list[Finding]
+
+
+def load(job: Job) -> Target:
+    """Return the target of a run; KdstError for anything wrong with what it was given."""
+    with own_surroundings(threads_of(job.inputs), job.seed):
+        return _load(job)
+
+
+def _load(job: Job) -> Target:
+    """Do the work of `load`, with gradients and threads as a run has them."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads thrash a busy machine
+    device = usable(job.device if job.device != "auto" else "cuda" if has_cuda() else "cpu")
+    shifts = data.load(job.inputs, job.seed, job.objects.get("data"))
+    loaded = _classifier(job, shifts[0], device)
+    shifts, named, doubt = classes.assign(shifts, loaded.classes, loaded.model, job.inputs.classes)
+    findings = [*of_data.of_pixels(shifts), *of_data.of_files(shifts, named, doubt)]
+    stream = _stream(job, shifts, loaded.classes)
+    single = _single(stream, loaded, device)
+    if isinstance(job.options, UpdateOptions):
+        select_parameters(loaded.model, job.options.params)
+    probe = study.probe(job.inputs, stream, loaded.classes)
+    findings = _audit(job, loaded, stream, device, findings)
+    if single:
+        norms.keep_statistics_of_training(loaded.model, single)
+        findings.append(batches.of_single(single))
+    training = _source(job, stream, loaded)
+    if training is not None:
+        findings += of_data.of_pixels([training.shift], "source data")
+    return Target(
+        *(_without_data(job), device, loaded.model, loaded.classes, stream, training, probe),
+        *(findings, loaded.example[:2], single, "data" in job.objects),
+        threads_of(job.inputs),
+    )
+
+
+def _classifier(job: Job, shift: Shift, device: str) -> Loaded:
+    """Return the classifier that a run adapts, tried on the first images of a stream."""
+    inputs: AdaptInputs = job.inputs
+    if inputs.model == "embedded" and inputs.data != "digits":
+        raise KdstError(
+            "the embedded model knows only the embedded digits.\n"
+            "Give --model resnet20|32|44|56 with --weights FILE, or --model module.path:factory"
+        )
+    net = classifier.load(inputs, job.objects.get("model"))
+    example = shift.pictures(cut(np.arange(len(shift.labels)), 2)[0])
+    check_channels(inputs, example.shape[1])
+    net, several = classifier.with_logits_only(net, example, device)
+    count = classifier.num_classes(net, example, device)
+    mended = model.mend_forward(net, example)
+    return Loaded(net, example, count, [*mended, *([model.of_outputs()] if several else [])])
+
+
+def _stream(job: Job, shifts: Sequence[Shift], count: int) -> Stream:
+    """Return the protocol of a run over shifts whose labels are logits."""
+    inputs: AdaptInputs = job.inputs
+    shifts = settings.arrange(shifts, inputs.setting)
+    study.check(inputs.study, shifts, job.method.name)
+    study.check_images(inputs)
+    for shift in shifts:
+        check_labels(shift.labels, count, shift.key)
+    return Stream(
+        shifts,
+        inputs.batch_size or (50 if inputs.data == "digits" else 200),
+        data.order(inputs, live="data" in job.objects),
+        inputs.reset,
+        job.seed,
+        inputs.dirichlet,
+        inputs.imbalance,
+    )
+
+
+def _single(stream: Stream, loaded: Loaded, device: str) -> list[str]:
+    """Return the layers that one image gives no statistics, where a batch of the stream holds one."""
+    if not batches.has_single(stream):
+        return []
+    return batches.single_values(loaded.model, loaded.example, device)
+
+
+def _audit(
+    job: Job, loaded: Loaded, stream: Stream, device: str, of_files: Sequence[Finding]
+) -> list[Finding]:
+    """Return what the audit finds of stream, model and source's predictions, in the report's order."""
+    gradients = "gradients" in job.method.description.needs
+    net, example = loaded.model, loaded.example
+    return [
+        *of_data.of_stream(stream, loaded.classes),
+        *of_data.of_window(job.inputs.window, stream.batch_size),
+        *of_files,
+        *model.examine(net, example, device, job.options, gradients=gradients),
+        *source.of_source(net, device, stream.shifts),
+        *loaded.mended,
+    ]
+
+
+def _source(job: Job, stream: Stream, loaded: Loaded) -> source_data.Batches | None:
+    """Return source batches, or None; KdstError when the method needs them and has none."""
+    from kdst_adapt.default import data as digits
+
+    inputs: AdaptInputs = job.inputs
+    live: Any = job.objects.get("source")
+    if live is None and not inputs.source:
+        if "source" not in job.method.description.needs:
+            return None
+        if inputs.data != "digits" or "data" in job.objects:
+            raise needs_source(job.method.name)
+        live = digits.load(train=True)
+    shape = stream.shifts[0].input_shape
+    shift = source_data.load(inputs, live, job.seed, loaded.model, loaded.classes, shape)
+    check_labels(shift.labels, loaded.classes, "--source")
+    shuffled = source_data.in_folders(inputs, live)
+    return source_data.Batches(shift, stream.batch_size, job.seed, shuffled=shuffled)
+
+
+def _without_data(job: Job) -> Job:
+    """Return a job that no longer holds labelled data from Python, which the streams hold."""
+    return evolve(job, objects={k: v for k, v in job.objects.items() if k != "data"})
+
+
+def refuse(method: Method, inputs: AdaptInputs) -> None:
+    """Raise KdstError, before anything is loaded, for inputs that a method cannot run on."""
+    study.check_method(inputs.study, method.name)
+    study.check_images(inputs)
+    if "source" in method.description.needs and not inputs.source and inputs.data != "digits":
+        raise needs_source(method.name)
+
+
+def needs_source(method: str) -> KdstError:
+    """Return the error of a method that learns from source data where there are none."""
+    return KdstError(f"{method} needs source data: --source npz:FILE or folder:DIR")
+
+
+def threads_of(inputs: AdaptInputs) -> int | None:
+    """Return the number of CPU threads that the options say, None for torch's own."""
+    return inputs.threads or (1 if inputs.model == "embedded" else None)
+
+
+def check_labels(labels: Any, classes: int, where: str) -> None:
+    """Raise KdstError when a label has no logit."""
+    top = int(labels.max())
+    if top >= classes:
+        raise KdstError(
+            f"the data has label {top} ({where}), the model has {classes} classes (labels 0 to"
+            f" {classes - 1}).\nCheck that weights and data belong together"
+        )
+
+
+def check_channels(inputs: AdaptInputs, channels: int) -> None:
+    """Raise KdstError for --mean and --std of another number of channels than the images have."""
+    if len(inputs.mean) not in (0, 1, channels):
+        raise KdstError(
+            f"--mean and --std have {len(inputs.mean)} numbers, the images {channels} channels.\n"
+            "Give one number a channel, or one for all"
+        )

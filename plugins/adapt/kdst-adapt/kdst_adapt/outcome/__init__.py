@@ -1,0 +1,1 @@
+"""What a run comes to: metrics, artifacts, alarms, lines of the terminal."""

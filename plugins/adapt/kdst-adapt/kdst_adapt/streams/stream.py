@@ -1,0 +1,48 @@
+"""The protocol of one run: its shifts, and the rows of every batch."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from attrs import define
+
+from kdst_adapt.streams import settings
+from kdst_adapt.streams.sampling import cut, ordered
+from kdst_adapt.streams.shift import Shift
+
+
+@define
+class Stream:
+    """The protocol of one run over a list of shifts."""
+
+    shifts: Sequence[Shift]
+    batch_size: int
+    order: str
+    reset: str
+    seed: int
+    dirichlet: float | None = None
+    imbalance: float | None = None
+
+    def rows(self, shift: Shift) -> list[Any]:
+        """Return the rows of each batch of a shift; the same seed gives the same for every shift."""
+        rng = np.random.default_rng([self.seed, 1])
+        order = "shuffled" if isinstance(shift, settings.Mixed) else self.order
+        rows = ordered(len(shift.labels), order, self.seed)
+        if self.imbalance is not None:
+            rows = settings.imbalanced(shift.labels, rows, self.imbalance, rng)
+        if self.dirichlet is not None:
+            rows = settings.correlated(shift.labels, rows, self.dirichlet, rng)
+        return cut(rows, self.batch_size)
+
+    def begins(self, number: int) -> bool:
+        """Return whether the method is reset before a shift: the way up to the way down is no new one."""
+        if self.reset != "shift" or number == 0:
+            return False
+        before, now = self.shifts[number - 1], self.shifts[number]
+        gradual = any(s.name.endswith("-down") for s in self.shifts)
+        return not gradual or settings.kind(before) != settings.kind(now)
+
+    @property
+    def total(self) -> int:
+        """Number of batches of all shifts."""
+        return sum(len(self.rows(s)) for s in self.shifts)

@@ -1,0 +1,1 @@
+"""The studies of TEA's paper: energy, generation, calibration."""
