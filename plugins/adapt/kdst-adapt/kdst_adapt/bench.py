@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdst_adapt.inputs import AdaptInputs
-from kdst_core.bench import Check, Column, Contender, Figure, Job, ReportContent, Stat
-from kdst_core.codecs import TorchCodec
-from kdst_core.library import Library
-from kdst_core.method import Method
-from kdst_core.rundir import Run
+from kdst_core.bench.compare import Column, Contender
+from kdst_core.bench.contract import Check, Job
+from kdst_core.bench.library import Library
+from kdst_core.plugins.method import Method
+from kdst_core.reports.blocks import Figure, ReportContent, Stat
+from kdst_core.runs.codecs import TorchCodec
+from kdst_core.runs.rundir import Run
 
 if TYPE_CHECKING:
     from kdst_adapt.outcome.result import Prepared

@@ -16,13 +16,13 @@ from torch import Generator, Tensor, nn
 
 from kdst_adapt.default.data import table
 from kdst_adapt.streams.shift import Shift
-from kdst_core.bench import Check
+from kdst_authors.testing import GIVEN, given_only, make_run
+from kdst_authors.untouched import marks, touched
+from kdst_core.bench.contract import Check
+from kdst_core.bench.sealed import hidden
 from kdst_core.contracts import AdaptRequest, OnlinePredictor
-from kdst_core.method import Method
-from kdst_core.rundir import Run
-from kdst_core.sealed import hidden
-from kdst_core.testing import GIVEN, given_only, make_run
-from kdst_core.untouched import marks, touched
+from kdst_core.plugins.method import Method
+from kdst_core.runs.rundir import Run
 
 CLASSES, TEN = 5, 10
 WINDOWS = 12

@@ -12,12 +12,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from kdst_adapt.models.norms import NORMS, adaptable_copy
+from kdst_adapt.models.norms import BATCH_NORMS, NORMS, adaptable_copy
 from kdst_adapt.models.wiring import in_layout, sample, try_out
 from kdst_adapt.options import UpdateOptions
 from kdst_adapt.surroundings import gradients
 from kdst_core.contracts import AdaptRequest, Diagnostics
 from kdst_core.errors import KdstError
+
+__all__ = [
+    "BATCH_NORMS",
+    "NORMS",
+    "OnlineAdapter",
+    "adaptable_copy",
+    "entropy",
+    "make_optimizer",
+    "reached_by_output",
+    "select_parameters",
+]
 
 Options = TypeVar("Options", bound=UpdateOptions)
 

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from kdst_adapt.models.outputs import Picked, logits_of
+from kdst_core.bench.device import usable
+from kdst_core.bench.library import Bound
 from kdst_core.contracts import AdaptRequest, Diagnostics, OnlinePredictor
 from kdst_core.errors import KdstError, typed_line
 

@@ -22,10 +22,10 @@ from kdst_adapt.streams.stream import Stream
 from kdst_adapt.studies import study
 from kdst_adapt.studies.probe import Probe
 from kdst_adapt.surroundings import own_surroundings
-from kdst_core.bench import Job
-from kdst_core.device import has_cuda, usable
+from kdst_core.bench.contract import Job
+from kdst_core.bench.device import choose
 from kdst_core.errors import KdstError
-from kdst_core.method import Method
+from kdst_core.plugins.method import Method
 
 
 @frozen
@@ -70,7 +70,7 @@ def load(job: Job) -> Target:
 def _load(job: Job) -> Target:
     """Do the work of `load`, with gradients and threads as a run has them."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads thrash a busy machine
-    device = usable(job.device if job.device != "auto" else "cuda" if has_cuda() else "cpu")
+    device = choose(job.device, job.method.description.needs)
     shifts = data.load(job.inputs, job.seed, job.objects.get("data"))
     loaded = _classifier(job, shifts[0], device)
     shifts, named, doubt = classes.assign(shifts, loaded.classes, loaded.model, job.inputs.classes)

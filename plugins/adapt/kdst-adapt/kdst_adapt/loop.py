@@ -20,16 +20,19 @@ from kdst_adapt.streams.stream import Stream
 from kdst_adapt.streams.window import Windowed
 from kdst_adapt.studies.probe import Probe
 from kdst_adapt.surroundings import kept_memory, own_surroundings
+from kdst_core.bench.pacing import Pace
+from kdst_core.bench.sealed import hidden
 from kdst_core.contracts import AdaptRequest, OnlinePredictor
 from kdst_core.errors import KdstError
-from kdst_core.method import Method, load_baseline
-from kdst_core.rundir import EVENTS, Run
-from kdst_core.sealed import hidden
+from kdst_core.plugins.method import Method, load_baseline
+from kdst_core.runs.rundir import EVENTS, Run
 
 if TYPE_CHECKING:
     from kdst_adapt.load import Target
 
 BASELINES = ("source", "norm")
+SECONDS = 2.0
+"""Between two checkpoints at least."""
 SHOWN = 16
 """Images kept of what a method shows."""
 
@@ -106,7 +109,7 @@ def run_stream(
     traces = {name: Trace() for name in predictors}
     done = _restore(run, identity, traces, predictors, probe)
     main = list(methods)[-1]
-    clock = Clock()
+    pace = Pace(SECONDS)
     step = 0
     with run.progress(stream.total, main) as advance:
         advance(done)
@@ -125,8 +128,8 @@ def run_stream(
                 if index == len(batches) - 1:
                     probe.measure(number, predictors)
                 advance(1)
-                if clock.due():
-                    clock.spend(
+                if pace.due():
+                    pace.write(
                         lambda at=step: run.checkpoint(
                             _state(at, identity, traces, predictors, probe)
                         )
@@ -201,24 +204,6 @@ def _synchronize(device: str) -> None:
     """Wait for the GPU, so that times are those of the work."""
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)
-
-
-class Clock:
-    """Decides when a checkpoint is due: every two seconds, or twenty times what one costs."""
-
-    def __init__(self) -> None:
-        self.last, self.cost = time.perf_counter(), 0.0
-
-    def due(self) -> bool:
-        """Return whether it is time."""
-        return time.perf_counter() - self.last > max(2.0, 20 * self.cost)
-
-    def spend(self, write: Any) -> None:
-        """Write a checkpoint and remember what it cost."""
-        started = time.perf_counter()
-        write()
-        self.last = time.perf_counter()
-        self.cost = self.last - started
 
 
 def _state(

@@ -8,7 +8,7 @@ import torch
 from attrs import define, field, frozen
 from torch import Tensor
 
-from kdst_core.sealed import SealedArray, seal_array
+from kdst_core.bench.sealed import SealedArray, seal_array
 from kdst_core.statistics import normal_interval
 
 BINS = 10

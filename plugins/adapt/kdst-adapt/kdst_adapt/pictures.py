@@ -2,14 +2,12 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from kdst_adapt.streams.shift import Shift
-from kdst_core.errors import KdstError
 
 COLUMNS = 10
 SIDE = 32
@@ -24,15 +22,6 @@ def inputs(shifts: Sequence[Shift]) -> bytes:
 def rows(images: Mapping[str, Tensor]) -> bytes | None:
     """Return a grid of named images (n, C, H, W), one row a name, or None when there are none."""
     return grid([i[:COLUMNS] for i in images.values()]) if images else None
-
-
-def read(directory: Path, name: str) -> bytes:
-    """Return a picture of a run; KdstError when it is gone."""
-    path = directory / "artifacts" / name
-    try:
-        return path.read_bytes()
-    except OSError as e:
-        raise KdstError(f"cannot read {path}, which the report needs: {e.strerror}") from e
 
 
 def grid(lines: Sequence[Tensor]) -> bytes:

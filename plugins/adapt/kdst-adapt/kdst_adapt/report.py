@@ -1,17 +1,14 @@
 """The report of a run: headline numbers, charts and pictures."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kdst_adapt import pictures
 from kdst_adapt.audit import findings
+from kdst_adapt.compare.pairing import stream_label
 from kdst_adapt.outcome.alarms import ONLY_UPDATE
 from kdst_adapt.studies import study
-from kdst_core import charts
-from kdst_core.bench import Figure, ReportContent, Stat, Table
-from kdst_core.errors import KdstError
+from kdst_core.bench.artifacts import Artifacts
 from kdst_core.reports import charts
 from kdst_core.reports.blocks import Figure, ReportContent, Stat, Table
 
@@ -20,31 +17,22 @@ LABELS = {"source": "as trained", "norm": "batch statistics"}
 
 def content(result: Mapping[str, Any], directory: Path) -> ReportContent:
     """Return the content of a report from a result and the artifacts beside it."""
-    curves = _read_curves(directory)
+    artifacts = Artifacts(result, directory)
+    curves = artifacts.json("curves.json")
     names = list(curves["methods"])
     blocks: list[Figure | Table] = [
         _bars(result, curves["shifts"], names),
         _stream(curves, names),
         _reliability(curves, names),
         _energy(result, curves, names),
-        _inputs(result, directory),
+        _inputs(result, artifacts),
     ]
-    blocks += study.figures(result, curves["shifts"], directory)
-    blocks += _samples(result, directory)
+    blocks += study.figures(result, curves["shifts"], artifacts)
+    blocks += _samples(artifacts)
     blocks.append(_table(result, curves["shifts"], names))
     if result.get("audit"):
         blocks.append(findings.table(result["audit"]))
     return ReportContent(_subtitle(result), _stats(result, names), blocks)
-
-
-def _read_curves(directory: Path) -> dict[str, Any]:
-    """Return the curves of a run; KdstError when they are gone."""
-    path = directory / "artifacts" / "curves.json"
-    try:
-        curves: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:
-        raise KdstError(f"cannot read {path}, which the report needs: {e}") from e
-    return curves
 
 
 def _prefix(result: Mapping[str, Any], name: str) -> str:
@@ -97,12 +85,6 @@ def _stats(result: Mapping[str, Any], names: Sequence[str]) -> list[Stat]:
     return stats
 
 
-def _label(shift: str) -> str:
-    """Return a shift as people read it, `gaussian noise 5`."""
-    name, _, severity = shift.rpartition(".")
-    return name.replace("_", " ") + (f" {severity}" if severity != "0" else "")
-
-
 def _bars(result: Mapping[str, Any], shifts: Sequence[str], names: Sequence[str]) -> Figure:
     """Accuracy by corruption: horizontal bars with numbers."""
     rows = [*shifts, "mean"]
@@ -117,7 +99,7 @@ def _bars(result: Mapping[str, Any], shifts: Sequence[str], names: Sequence[str]
         centre = (len(names) - 1) / 2
         axes.set_yticks(
             [k * (len(names) + 0.9) + centre for k in range(len(rows))],
-            [_label(r) if r != "mean" else "mean" for r in rows],
+            [stream_label(r) if r != "mean" else "mean" for r in rows],
         )
         axes.invert_yaxis()
         axes.set_xlim(0, 108)
@@ -200,7 +182,7 @@ def _energy(result: Mapping[str, Any], curves: Mapping[str, Any], names: Sequenc
             first.append(a)
             last.append(b)
         if len(last) <= 15:
-            _annotate(axes, [_label(s) for s in curves["shifts"]], last)
+            _annotate(axes, [stream_label(s) for s in curves["shifts"]], last)
         axes.scatter(*zip(*first, strict=True), color=colours[before], s=26, label=before, zorder=2)
         after = charts.SERIES[len(names) - 1]
         axes.scatter(*zip(*last, strict=True), color=after, s=26, label=names[-1], zorder=3)
@@ -224,27 +206,27 @@ def _annotate(axes: Any, labels: Sequence[str], points: Sequence[tuple[float, fl
         axes.annotate(label, (x, floor), (-7, floor), fontsize=9, **place)
 
 
-def _inputs(result: Mapping[str, Any], directory: Path) -> Figure:
+def _inputs(result: Mapping[str, Any], artifacts: Artifacts) -> Figure:
     """Thumbnails of the corrupted inputs."""
-    rows = ", ".join(map(_label, result["input"]["shifts"]))
+    rows = ", ".join(map(stream_label, result["input"]["shifts"]))
     return Figure(
         "What the model sees",
         f"First images of each stream, one row a stream: {rows}.",
-        png=pictures.read(directory, "inputs.png"),
+        png=artifacts.bytes("inputs.png"),
         pixelated=True,
     )
 
 
-def _samples(result: Mapping[str, Any], directory: Path) -> list[Figure]:
+def _samples(artifacts: Artifacts) -> list[Figure]:
     """What the method showed: a row of pictures each."""
-    if "samples.png" not in result["artifacts"]:
+    if "samples.png" not in artifacts:
         return []
-    names = json.loads((directory / "artifacts" / "samples.json").read_text(encoding="utf-8"))
+    names = artifacts.json("samples.json")
     return [
         Figure(
             "Samples of the model before and after adaptation",
             f"Rows: {'; '.join(names)}. First batch: the model before any update; last batch: adapted.",
-            png=pictures.read(directory, "samples.png"),
+            png=artifacts.bytes("samples.png"),
             pixelated=True,
         )
     ]
@@ -275,7 +257,7 @@ def _table(result: Mapping[str, Any], shifts: Sequence[str], names: Sequence[str
                 f"{found['nll']:.3f}",
             ]
         )
-    header = ["", *map(_label, shifts), "mean", "ECE pooled", "ECE by batch", "NLL"]
+    header = ["", *map(stream_label, shifts), "mean", "ECE pooled", "ECE by batch", "NLL"]
     caption = (
         "Accuracy and expected calibration error (10 bins) in %, negative log-likelihood in nats."
         " Published methods differ in whether they return logits before or after their update;"

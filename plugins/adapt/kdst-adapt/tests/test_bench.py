@@ -18,6 +18,7 @@ from kdst_adapt.default import model as digits
 from kdst_adapt.inputs import AdaptInputs
 from kdst_adapt.models import classifier
 from kdst_adapt.models.resnet import DEPTHS, ResNet
+from kdst_authors.testing import check_plugin, make_run
 from kdst_core.errors import KdstError
 
 
@@ -182,7 +183,6 @@ def test_tea_is_above_source_and_not_below_norm_over_three_seeds(tmp_path: Path)
 def test_a_run_refuses_to_continue_with_another_model(tmp_path: Path) -> None:
     from kdst_adapt.loop import run_stream
     from kdst_adapt.streams.stream import Stream
-    from kdst_core.testing import make_run
 
     stream = Stream([], 50, "stored", "shift", 0)
     run = make_run(tmp_path)

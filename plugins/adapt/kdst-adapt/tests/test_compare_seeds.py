@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kdst_adapt.compare.pairing import unpack
-from kdst_core.compare import compare
+from kdst_batch.compare import compare
 from kdst_core.errors import KdstError
 
 

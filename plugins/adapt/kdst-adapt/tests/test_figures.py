@@ -14,7 +14,8 @@ from kdst_adapt.measures import CONFIDENCE, Trace
 from kdst_adapt.outcome.metrics import cost, equals_norm
 from kdst_adapt.streams.files import Files
 from kdst_adapt.streams.shift import Shift
-from kdst_core import run, sealed
+from kdst_core import run
+from kdst_core.bench import sealed
 from kdst_core.contracts import Diagnostics
 from kdst_core.plugins.method import load
 

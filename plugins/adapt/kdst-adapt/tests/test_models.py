@@ -16,7 +16,7 @@ from kdst_adapt.inputs import AdaptInputs
 from kdst_adapt.models import classifier
 from kdst_adapt.models.imagenet_resnet import LAYERS, ImageNetResNet
 from kdst_adapt.models.wideresnet import WideResNet
-from kdst_core import registry
+from kdst_authors.testing import make_run
 from kdst_core.contracts import AdaptRequest
 from kdst_core.errors import KdstError
 from kdst_core.plugins import registry

@@ -18,6 +18,7 @@ from kdst_adapt.streams.stream import Stream
 from kdst_adapt.studies import generation
 from kdst_adapt.studies.separation import Separation, auroc
 from kdst_adapt.studies.study import correlation
+from kdst_authors.testing import make_run
 from kdst_core.errors import KdstError
 from kdst_core.plugins.method import load
 

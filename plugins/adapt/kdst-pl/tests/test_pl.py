@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from kdst_adapt.testing import batches, network, prepare, request
-from kdst_core.testing import check_plugin, make_run
+from kdst_authors.testing import check_plugin, make_run
 from kdst_pl import Options, adapt
 
 

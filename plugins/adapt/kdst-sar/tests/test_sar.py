@@ -11,7 +11,7 @@ from kdst_adapt.models.imagenet_resnet import ImageNetResNet
 from kdst_adapt.models.resnet import ResNet
 from kdst_adapt.models.wideresnet import WideResNet
 from kdst_adapt.testing import batches, entropies, network, prepare, request
-from kdst_core.testing import check_plugin, make_run
+from kdst_authors.testing import check_plugin, make_run
 from kdst_sar import Options, adapt
 from kdst_sar.depth import late_parameters
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from kdst_adapt.testing import batches, entropies, network, prepare, request
-from kdst_core.testing import check_plugin, make_run
+from kdst_authors.testing import check_plugin, make_run
 from kdst_shot import Options, adapt
 
 

@@ -14,7 +14,6 @@ from kdst_adapt.checks import small_network
 from kdst_authors.testing import check_plugin, make_run
 from kdst_core.contracts import AdaptRequest
 from kdst_core.errors import KdstError
-from kdst_core.testing import check_plugin, make_run
 from kdst_tea import Options, adapt
 
 SHAPE = (3, 8, 8)

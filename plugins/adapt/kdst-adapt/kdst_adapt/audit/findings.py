@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from attrs import asdict, frozen
 
-from kdst_core.bench import Table
+from kdst_core.reports.blocks import Table
 
 
 @frozen

@@ -5,9 +5,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kdst_adapt.compare.pairing import label
-from kdst_core import charts
-from kdst_core.bench import Contender, Figure, Stat
+from kdst_adapt.compare.pairing import stream_label
+from kdst_core.bench.compare import Contender
 from kdst_core.errors import KdstError
 from kdst_core.reports import charts
 from kdst_core.reports.blocks import Figure, Stat
@@ -177,7 +176,11 @@ def _heat_map(contenders: Sequence[Contender]) -> Figure:
     shifts = contenders[0].results[0]["input"]["shifts"]
     severities = {s.rpartition(".")[2] for s in shifts}
     for shift in shifts:
-        name = label(shift) if len(severities) == 1 else shift.rpartition(".")[0].replace("_", " ")
+        name = (
+            stream_label(shift)
+            if len(severities) == 1
+            else shift.rpartition(".")[0].replace("_", " ")
+        )
         types.setdefault(name, []).append(shift)
     values = [
         [

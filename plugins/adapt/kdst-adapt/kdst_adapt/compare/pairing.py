@@ -12,7 +12,7 @@ from kdst_adapt.inputs import AdaptInputs
 from kdst_adapt.measures import CORRECT, Trace
 from kdst_adapt.streams.data import order
 from kdst_adapt.streams.stream import Stream
-from kdst_core.bench import Column, Contender
+from kdst_core.bench.compare import Column, Contender
 from kdst_core.errors import KdstError
 
 PROTOCOL = (
@@ -62,7 +62,7 @@ def columns(result: Mapping[str, Any]) -> list[Column]:
     """Return the columns: mean accuracy, each stream, both readings, calibration, likelihood, cost."""
     shifts = result["input"]["shifts"]
     few = len(shifts) <= FEW
-    each = [Column(f"accuracy.{s}", label(s), 100, short=few) for s in shifts]
+    each = [Column(f"accuracy.{s}", stream_label(s), 100, short=few) for s in shifts]
     return [
         Column("accuracy.mean", "accuracy, %", 100),
         *each,
@@ -75,7 +75,7 @@ def columns(result: Mapping[str, Any]) -> list[Column]:
     ]
 
 
-def label(shift: str) -> str:
+def stream_label(shift: str) -> str:
     """Return a stream as people read it, `gaussian noise 5`."""
     name, _, severity = shift.rpartition(".")
     return name.replace("_", " ") + (f" {severity}" if severity != "0" else "")

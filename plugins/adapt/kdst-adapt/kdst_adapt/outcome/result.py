@@ -18,9 +18,9 @@ from kdst_adapt.outcome import alarms, metrics, terminal
 from kdst_adapt.streams.data import parse_severities
 from kdst_adapt.streams.shift import Shift
 from kdst_adapt.studies import generation, study
-from kdst_core.bench import Outcome
+from kdst_core.bench.contract import Outcome
 from kdst_core.files import write_atomically
-from kdst_core.rundir import Run
+from kdst_core.runs.rundir import Run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,7 @@ from torch import Tensor
 from kdst_adapt.corruptions import kept
 from kdst_adapt.corruptions.types import Severities
 from kdst_adapt.streams.pixels import Array
-from kdst_core.sealed import SealedArray, seal_array
+from kdst_core.bench.sealed import SealedArray, seal_array
 
 
 def put_away(labels: Any) -> SealedArray:

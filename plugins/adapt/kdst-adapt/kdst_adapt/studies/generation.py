@@ -12,8 +12,6 @@ from torch import Generator, Tensor, nn
 
 from kdst_adapt import pictures
 from kdst_adapt.studies.probe import NetworkProbe, energies, network, place
-from kdst_core import charts
-from kdst_core.bench import Figure
 from kdst_core.contracts import OnlinePredictor
 from kdst_core.reports import charts
 from kdst_core.reports.blocks import Figure

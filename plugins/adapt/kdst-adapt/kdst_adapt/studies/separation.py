@@ -20,8 +20,6 @@ from kdst_adapt.streams.sampling import cut
 from kdst_adapt.streams.shift import Shift
 from kdst_adapt.streams.stream import Stream
 from kdst_adapt.studies.probe import NetworkProbe, energies, network
-from kdst_core import charts
-from kdst_core.bench import Figure
 from kdst_core.contracts import OnlinePredictor
 from kdst_core.errors import KdstError
 from kdst_core.reports import charts

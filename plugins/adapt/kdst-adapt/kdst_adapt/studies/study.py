@@ -2,20 +2,18 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from kdst_adapt import measures, pictures
+from kdst_adapt import measures
 from kdst_adapt.inputs import AdaptInputs
 from kdst_adapt.measures import Trace
 from kdst_adapt.streams.shift import Shift
 from kdst_adapt.streams.stream import Stream
 from kdst_adapt.studies import generation, separation
 from kdst_adapt.studies.probe import Probe
-from kdst_core import charts
-from kdst_core.bench import Figure
+from kdst_core.bench.artifacts import Artifacts
 from kdst_core.errors import KdstError
 from kdst_core.reports import charts
 from kdst_core.reports.blocks import Figure
@@ -142,11 +140,11 @@ def lines(study: str, found: Mapping[str, float], shifts: Sequence[Shift]) -> li
     return []
 
 
-def figures(result: Mapping[str, Any], shifts: Sequence[str], directory: Path) -> list[Figure]:
+def figures(result: Mapping[str, Any], shifts: Sequence[str], artifacts: Artifacts) -> list[Figure]:
     """Return the pictures of a study; calibration is in the reliability diagram."""
     study = result["input"].get("study")
     if study == "generation":
-        png = pictures.read(directory, "generation.png")
+        png = artifacts.bytes("generation.png")
         classes = result["input"]["num_classes"]
         return generation.figures(result["metrics"], shifts, classes, png)
     if study != "energy":
