@@ -22,7 +22,7 @@ from kdst_authors.testing import check_plugin, make_run
 from kdst_core.errors import KdstError
 
 
-def test_part() -> tuple[torch.Tensor, torch.Tensor]:
+def digits_part() -> tuple[torch.Tensor, torch.Tensor]:
     """Images (797, 1, 32, 32) and labels (797,) of the digits."""
     images, labels = digits_data.load(train=False)
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(labels)
@@ -33,7 +33,7 @@ def test_the_shipped_weights_have_their_recorded_accuracy() -> None:
 
     with safe_open(digits.weights_path(), "pt") as file:
         recorded = float(file.metadata()["accuracy.test"])
-    x, y = test_part()
+    x, y = digits_part()
     with torch.no_grad():
         right = (digits.load()(x).argmax(1) == y).float().mean().item()
     assert right == pytest.approx(recorded, abs=2e-3)
@@ -61,7 +61,7 @@ def test_baselines_run_in_the_layout_of_methods_which_cost_relative_to_them(
 
 def test_source_is_the_model_in_evaluation_mode(tmp_path: Path) -> None:
     result = kdst_core.run("source", out=tmp_path / "r", corrupt=["contrast:2"], images=100)
-    x, y = test_part()
+    x, y = digits_part()
     from kdst_adapt.corruptions.corrupt import corrupt
 
     images = [corrupt(i.permute(1, 2, 0).numpy(), "contrast", 2, seed=0, index=0) for i in x[:100]]
@@ -75,7 +75,7 @@ def test_source_is_the_model_in_evaluation_mode(tmp_path: Path) -> None:
 def test_a_live_model_and_live_data_run_like_named_ones(tmp_path: Path) -> None:
     model = digits.load().train()
     before = copy.deepcopy(model.state_dict())
-    x, y = test_part()
+    x, y = digits_part()
     result = kdst_core.run(
         "tea", model=model, data=(x[:60], y[:60]), out=tmp_path / "r", sgld_steps=2, buffer_size=50
     )
@@ -89,7 +89,7 @@ def test_a_factory_with_prefixed_weights_loads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "my_nets.py").write_text(
-        "from kdst_adapt.resnet import ResNet\ndef small():\n    return ResNet(1, 7)\n"
+        "from kdst_adapt.models.resnet import ResNet\ndef small():\n    return ResNet(1, 7)\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     net = ResNet(1, 7)
@@ -143,7 +143,7 @@ def test_never_resetting_differs_from_resetting(tmp_path: Path) -> None:
 def test_the_report_escapes_text_and_fetches_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "d"
     folder.mkdir()
-    x, y = test_part()
+    x, y = digits_part()
     block = (x[:20].permute(0, 2, 3, 1).repeat(5, 1, 1, 3).numpy() * 255).astype(np.uint8)
     np.save(folder / "<script>alert(1)<&>.npy", block)
     np.save(folder / "labels.npy", y[:20].numpy())
@@ -192,7 +192,7 @@ def test_a_run_refuses_to_continue_with_another_model(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_resumed_with_other_data_or_another_model_is_refused(tmp_path: Path) -> None:
-    x, y = (tensor[:8] for tensor in test_part())
+    x, y = (tensor[:8] for tensor in digits_part())
     run = partial(kdst_core.run, "norm", batch_size=4, out=tmp_path / "r")
     run(model=digits.load(), data=(x, y))
     run(model=digits.load(), data=(x.clone(), y), resume=True)

@@ -11,7 +11,7 @@ COUNT = """
 import resource
 import torch
 from contextlib import nullcontext
-from kdst_adapt.memory import kept_memory
+from kdst_adapt.surroundings import kept_memory
 
 for context in (nullcontext(), kept_memory()):
     with context:
@@ -33,7 +33,7 @@ def test_freed_memory_is_taken_again_without_the_system() -> None:
 AFTERWARDS = """
 import ctypes
 import os
-from kdst_adapt.memory import kept_memory
+from kdst_adapt.surroundings import kept_memory
 
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
