@@ -219,3 +219,16 @@ def test_the_calls_of_the_examples_give_what_their_texts_say() -> None:
 def test_parts_that_could_mean_several_things_are_refused(text):
     with pytest.raises(ValueError, match=r"cannot read|ends too early"):
         evaluate(text)
+
+
+@pytest.mark.parametrize(
+    ("asked", "wanted"),
+    [("1 000 000 / 4", "250000"), ("12 500 + 1 250.5", "13750.5"), ("3 * 1 000", "3000")],
+)
+def test_spaces_between_thousands_are_read(asked, wanted):
+    assert calculator(asked) == wanted
+
+
+@pytest.mark.parametrize("asked", ["12 34", "1 0000", "1.5 000", "1,000 000", "1 000 00"])
+def test_other_spaces_between_digits_are_refused(asked):
+    assert calculator(asked).startswith("error:")

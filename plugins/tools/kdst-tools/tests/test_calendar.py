@@ -109,3 +109,34 @@ def test_the_calls_of_the_examples_give_what_their_texts_say() -> None:
 def test_it_takes_no_argument() -> None:
     with pytest.raises(KdstError, match="takes no argument"):
         make("x")
+
+
+@pytest.mark.parametrize(
+    ("asked", "wanted"),
+    [
+        ("1 May to 24 June 2024", "54 days"),
+        ("between 20 December and 5 January 2025", "16 days"),
+        ("24 June 2024 - 1 May", "54 days"),
+        ("days until 25 March 2024", "10 days"),
+        ("how many days to 16 March 2024?", "1 day"),
+        ("days since 1 March 2024", "14 days"),
+        ("the day after tomorrow", "Sunday 17 March 2024"),
+        ("the day before yesterday", "Wednesday 13 March 2024"),
+        ("day after 28 February 2024", "Thursday 29 February 2024"),
+        ("what day is 3 March 2031?", "Monday 3 March 2031"),
+        ("Which weekday was 9 November 1989", "Thursday 9 November 1989"),
+        ("day of the week of 2031-03-03", "Monday 3 March 2031"),
+        ("2024-03-05T10:00:00Z", "Tuesday 5 March 2024"),
+        ("2024-03-05T23:59 + 1 day", "Wednesday 6 March 2024"),
+    ],
+)
+def test_questions_and_spans_are_read_as_people_write_them(asked, wanted):
+    assert answer(asked, date(2024, 3, 15)) == wanted
+
+
+@pytest.mark.parametrize(
+    "asked", ["31 June to 2 July 2024", "May to June 2024", "days until", "1 May"]
+)
+def test_spans_that_name_no_day_are_refused(asked):
+    with pytest.raises(ValueError, match="date"):
+        answer(asked, date(2024, 3, 15))

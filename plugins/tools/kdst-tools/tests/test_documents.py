@@ -216,3 +216,19 @@ def test_dates_and_ids_as_tables_write_them_are_read_and_others_are_named(tmp_pa
     assert found == [("a", datetime.date(2024, 3, 5)), ("b", None), ("e", None)]
     assert [d.id for d in corpus][1:] == [Document("b").id, "7"]
     assert corpus.skipped == ["line 3", "line 4", "line 6"]
+
+
+def test_json_lines_without_the_field_of_texts_name_those_that_they_have(tmp_path):
+    path = tmp_path / "texts.jsonl"
+    path.write_text('{"body": "a", "id": 1}\n{"body": "b"}\n')
+    with pytest.raises(KdstError, match=r"has no field text; it has body, id\.\n.*--text-field"):
+        from_file(path)
+    assert [d.text for d in from_file(path, "body")] == ["a", "b"]
+
+
+def test_one_row_with_the_field_of_texts_is_enough(tmp_path):
+    path = tmp_path / "texts.jsonl"
+    path.write_text('{"body": "a"}\n{"text": "b"}\n')
+    found = from_file(path)
+    assert [d.text for d in found] == ["b"]
+    assert found.skipped == ["line 1"]

@@ -276,3 +276,23 @@ def test_lists_and_mixed_choices_of_hints_are_checked():
     assert tool("[1, 3], 2", HERE) == "3 2"
     with pytest.raises(ValueError, match=r"scores\[0\]"):
         tool('["x"], most', HERE)
+
+
+def test_a_decimal_comma_does_not_become_another_argument():
+    def convert(amount: float, unit: str = "km") -> str:
+        """Convert."""
+        return f"{amount} {unit}"
+
+    tool = from_function(convert)
+    with pytest.raises(ValueError, match="the value '5' has no name"):
+        tool("amount=3,5", Document(""))
+    assert tool("3.5, unit=mi", Document("")) == "3.5 mi"
+
+
+def test_what_may_be_left_out_is_asked_for_by_what_it_should_be():
+    def count(words: list[str] | None = None) -> str:
+        """Count."""
+        return str(len(words or []))
+
+    with pytest.raises(ValueError, match="words must be a list"):
+        from_function(count)("words=a", Document(""))

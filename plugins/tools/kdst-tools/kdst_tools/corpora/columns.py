@@ -78,10 +78,10 @@ def _never_closed(lines: list[str], separator: str) -> bool:
     return False
 
 
-def no_column(path: Path, text_field: str, names: list[str]) -> str:
-    """What to say of a table without the column that holds the texts."""
+def no_column(path: Path, text_field: str, names: list[str], what: str = "column") -> str:
+    """Return what to say of a table, or lines of objects, without what holds the texts."""
     return (
-        f"{path} has no column {text_field}; it has {', '.join(filter(None, names)) or 'none'}.\n"
+        f"{path} has no {what} {text_field}; it has {', '.join(filter(None, names)) or 'none'}.\n"
         "Name the one that holds the texts: --text-field NAME"
     )
 

@@ -4,12 +4,13 @@ import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from attrs import evolve, field, mutable
 
 from kdst_core.contracts import Document
 from kdst_core.errors import KdstError, first_line
-from kdst_tools.corpora.columns import from_csv, from_parquet
+from kdst_tools.corpora.columns import from_csv, from_parquet, no_column
 from kdst_tools.corpora.lines import document_of, numbered_lines, unpacked
 
 TEXT = "text"
@@ -140,23 +141,34 @@ def _folder(
 
 
 def _jsonl(path: Path, text_field: str, skipped: list[str]) -> Iterator[Document]:
-    """One object a line: text, and optionally id and date (YYYY-MM-DD)."""
+    """One object a line: text, and optionally id and date (YYYY-MM-DD).
+
+    KdstError where there are objects and none has the field that holds the texts.
+    """
+    fields: list[str] = []
+    held = False
     for number, line in numbered_lines(path, skipped):
-        if line.strip():
-            document = _record(line, text_field)
-            if document is None:
-                skipped.append(f"line {number}")
-            else:
-                yield document
+        if not line.strip():
+            continue
+        content = _object(line)
+        held = held or text_field in content
+        fields = fields or list(content)
+        document = document_of(content, text_field)
+        if document is None:
+            skipped.append(f"line {number}")
+        else:
+            yield document
+    if fields and not held:
+        raise KdstError(no_column(path, text_field, fields[:20], "field"))
 
 
-def _record(line: str, text_field: str) -> Document | None:
-    """Return the document of a JSON line, or None where it holds none."""
+def _object(line: str) -> dict[str, Any]:
+    """Return the object of a JSON line, an empty one where it holds none."""
     try:
         content = json.loads(line)
     except (ValueError, RecursionError):
-        return None
-    return document_of(content, text_field) if isinstance(content, dict) else None
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _txt(path: Path, skipped: list[str]) -> Iterator[Document]:

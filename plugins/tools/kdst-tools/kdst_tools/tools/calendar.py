@@ -43,6 +43,10 @@ _STEP = re.compile(
 _AND = re.compile(r"(?<=[a-z])\s+and\s+(?=\d+\s*(?:day|week|month|year))")
 _COUNTED = r"((?:\d+|[a-z]+)\s+(?:day|week|month|year)s?)"
 _PHRASES = (
+    (re.compile(r"(?:how many\s+)?days\s+(?:until|till|to)\s+(.+)"), r"\1 - today"),
+    (re.compile(r"(?:how many\s+)?days\s+since\s+(.+)"), r"today - \1"),
+    (re.compile(r"(?:the\s+)?day\s+after\s+(.+)"), r"\1 + 1 day"),
+    (re.compile(r"(?:the\s+)?day\s+before\s+(.+)"), r"\1 - 1 day"),
     (re.compile(rf"(?:in\s+)?{_COUNTED}\s+(?:after|from|since)\s+(.+)"), r"\2 + \1"),
     (re.compile(rf"{_COUNTED}\s+before\s+(.+)"), r"\2 - \1"),
     (re.compile(rf"{_COUNTED}\s+ago"), r"today - \1"),
@@ -55,6 +59,12 @@ _PHRASES = (
     (re.compile(r"(.+)\s+(?:to|until)\s+(.+)"), r"\2 - \1"),
 )
 """Wordings, and the same with a sign."""
+_ASKED = re.compile(
+    r"^(?:(?:what|which)\s+(?:week)?day(?:\s+of\s+the\s+week)?\s+(?:is|was|will\s+be)"
+    r"|(?:the\s+)?(?:weekday|day\s+of\s+the\s+week)\s+(?:of|on|for))\s+"
+)
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d)t\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:z|[-+]\d\d:?\d\d)?")
+"""The time of day behind an ISO date, which says nothing of the day."""
 _NUMBERS = {
     word: number
     for number, word in enumerate(
@@ -110,16 +120,26 @@ def answer(asked: str, today: date | None) -> str:
 
     asked: `3 March 2031`, `March 3, 2031`, `2031-03-03` or `3.3.2031`, alone, followed by `+ 14 days`, or
     minus another date; `today` or nothing is the document's date. So are `14 days after 3 March 2031`,
-    `2 weeks ago`, `3 March 2031 to 5 May 2031`. Where day and month could be either (`5/9/2024`) none is.
+    `2 weeks ago`, `3 March 2031 to 5 May 2031`, of which the first needs no year, `days until 1 May
+    2031`, and `what day is 3 March 2031`. Where day and month could be either (`5/9/2024`) none is.
     """
     text = _spelt(asked)
     if _STEP.fullmatch(text):
         return written(_moment(text, today))
     left, minus, right = text.partition(" - ")
     if minus:
-        days = (_moment(left, today) - _moment(right, today)).days
+        days = (_moment(left, today) - _moment(_with_year(right, left), today)).days
         return f"{days} day" if abs(days) == 1 else f"{days} days"
     return written(_day(text, today))
+
+
+def _with_year(start: str, end: str) -> str:
+    """Return the start of a span with the year of its end, or the one before, where it names none."""
+    year = re.search(r"\d{4}", end)
+    if year is None or re.search(r"\d{4}", start) or not re.search(r"\d", start):
+        return start
+    dates = [f"{start} {int(year[0]) - back}" for back in (0, 1)]
+    return dates[_moment(dates[0], None) > _moment(end, None)]
 
 
 def _spelt(asked: str) -> str:
@@ -129,6 +149,7 @@ def _spelt(asked: str) -> str:
     shown = "".join(c for c in unicodedata.normalize("NFKC", asked) if c.isspace() or not obeyed(c))
     text = " ".join(re.sub("[−–—]", "-", shown).lower().split())
     text = re.sub(r"\s*[=?]\s*$", "", text)
+    text = _ASKED.sub("", _TIME.sub(r"\1", text))
     text = re.sub(r"\bplus\b", "+", re.sub(r"\bminus\b", "-", text))
     for wording, sum_ in _PHRASES:
         if wording.fullmatch(text):

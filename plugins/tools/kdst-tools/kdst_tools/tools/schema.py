@@ -57,12 +57,15 @@ def _whole(text: str, known: Mapping[str, Any]) -> dict[str, Any] | None:
 def _listed(text: str, known: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of a list of values and of names with values."""
     found: dict[str, Any] = {}
-    order = list(known)
+    order, behind_name = list(known), False
     for place, part in enumerate(split(text)):
         named = _NAMED.fullmatch(part)
         name = named[1] if named and named[1] in known else None
         if name is None and place >= len(order):
             raise ValueError(f"takes {len(order)} values, not {len(split(text))}")
+        if name is None and behind_name:
+            raise ValueError(f"the value {part[:20]!r} has no name, and stands behind one that has")
+        behind_name = behind_name or name is not None
         key = name or order[place]
         if key in found:
             raise ValueError(f"gives {key} twice")

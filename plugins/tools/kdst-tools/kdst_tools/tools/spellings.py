@@ -39,6 +39,7 @@ _PERCENT = re.compile(r"(?<=[0-9)])\s*\bper\s?cent\b", re.IGNORECASE)
 _HEXADECIMAL = re.compile(r"\b0x[0-9a-f]", re.IGNORECASE)
 _ASKED = re.compile(r"\s*=\s*\??\s*$|^\s*=")
 _THOUSANDS = re.compile(r"(?<=[0-9])[\u00a0\u2009\u202f'’_](?=[0-9]{3}(?![0-9]))")
+_GROUPS = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?: [0-9]{3})+(?![0-9])")
 _MIXED = re.compile(r"([0-9]+)\s?([¼-¾⅐-⅞])")
 _RAISED = re.compile(r"(?<=[0-9)])[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
 
@@ -54,6 +55,7 @@ def spelt(expression: str) -> str:
     text = _MIXED.sub(r"(\1+\2)", _RAISED.sub(_power, expression))
     text = _THOUSANDS.sub("", text)
     text = "".join(map(_character, text)).translate(_SIGNS)
+    text = _GROUPS.sub(lambda found: found[0].replace(" ", ""), text)
     text = _ASKED.sub("", text)
     if found := _HEXADECIMAL.search(text):
         raise ValueError(f"cannot read {found[0]!r}")

@@ -78,13 +78,13 @@ def _inside(value: Any, schema: Mapping[str, Any], name: str) -> Any:
 
 
 def _any_of(given: Any, choices: Sequence[Mapping[str, Any]], name: str) -> Any:
-    """The value of the first choice that takes it, texts last."""
+    """The value of the first choice that takes it, texts last; ValueError of one that is not null."""
     reasons = []
     for choice in sorted(choices, key=lambda c: c.get("type") == "string"):
         try:
             return value_of(given, choice, name)
         except ValueError as error:
-            reasons.append(str(error))
+            reasons.insert(0 if choice.get("type") == "null" else len(reasons), str(error))
     raise ValueError(reasons[-1] if reasons else f"{name} cannot be read")
 
 
