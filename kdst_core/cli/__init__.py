@@ -26,6 +26,8 @@ COMMANDS = {
     "runs": "List the runs of a folder: state, method, main figures, age.",
 }
 
+WITH = "--with"
+"""Names a package that the command is carried out with, in an environment of its own."""
 
 _called: list[str] = []
 """The command of a package that this process carries out, if any."""
@@ -124,7 +126,7 @@ def main() -> None:
     debug = "--debug" in sys.argv[1:]
     heed_termination()
     try:
-        code: Any = cli.main(standalone_mode=False)
+        code: Any = cli.main(with_first(sys.argv[1:]), standalone_mode=False)
     except KdstError as e:
         code = _fail(str(e), e, debug, e.exit_code)
     except click.UsageError as e:
@@ -144,6 +146,25 @@ def main() -> None:
     except Exception as e:
         code = _fail(_unforeseen(e), e, debug, 1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def with_first(words: list[str]) -> list[str]:
+    """Return a command line whose `--with PACKAGE` come first: `kdst with PACKAGE… -- run tea`.
+
+    So the command is looked up where the packages are.
+    """
+    packages: list[str] = []
+    rest: list[str] = []
+    left = iter(words)
+    for word in left:
+        name, equals, value = word.partition("=")
+        if name != WITH or not rest:
+            rest.append(word)
+        elif (package := value if equals else next(left, "")) and not package.startswith("-"):
+            packages.append(package)
+        else:
+            raise click.UsageError(f"{WITH} needs a package: a published name, a folder or a wheel")
+    return ["with", *packages, "--", *rest] if packages else words
 
 
 def _unforeseen(error: Exception) -> str:

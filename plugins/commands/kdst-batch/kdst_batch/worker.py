@@ -1,7 +1,10 @@
 """One case, carried out in a worker from plain values."""
 
+import json
 import os
 import shutil
+import subprocess
+import threading
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -14,6 +17,7 @@ from kdst_batch.executors.processes import last_lines
 from kdst_batch.plan import Case
 from kdst_core.errors import BusyError, CheckpointError, KdstError, MethodError
 from kdst_core.options import Given
+from kdst_core.plugins.elsewhere import place_of
 from kdst_core.runs import execute
 from kdst_core.runs.rundir import CONFIG
 from kdst_core.runs.setup import Setup, setup_of
@@ -43,8 +47,11 @@ def message(case: Case, marks: Path | None = None) -> dict[str, Any]:
         flag: {"value": _plain(g.value), "origin": g.origin, "base_dir": str(g.base_dir)}
         for flag, g in case.given.items()
     }
+    plugin = case.entrant.setup.method.plugin
+    place = place_of(plugin.package)
     return {
-        "method": case.entrant.setup.method.plugin.qualified,
+        "method": plugin.qualified,
+        "python": place.python if place else "",
         "given": values,
         "directory": str(case.directory.resolve()),
         "cwd": str(Path.cwd()),
@@ -60,7 +67,45 @@ def _plain(value: Any) -> Any:
 def run(message: Mapping[str, Any]) -> End:
     """Carry out one case in a worker, with its mark beside the others while it runs."""
     with _marked(Path(message["mark"])) if message["mark"] else nullcontext():
-        return _run(message)
+        return elsewhere(message) if message["python"] else _run(message)
+
+
+def elsewhere(message: Mapping[str, Any]) -> End:
+    """Carry out one case by the interpreter of an environment of its own."""
+    words = [message["python"], "-m", __name__]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdin.write(json.dumps(message).encode() + b"\n")
+        child.stdin.flush()  # it stays open: the child ends with this process
+        answer = child.stdout.read()
+    try:
+        return End(**json.loads(answer))
+    except (ValueError, TypeError):
+        return End(
+            f"its process ended without an answer (exit code {child.returncode})", again=True
+        )
+
+
+def main() -> None:
+    """Carry out the case of one line of JSON from stdin, and answer by one line."""
+    answer = os.dup(1)
+    os.dup2(2, 1)  # what a method prints is no answer
+    line = b""
+    while not line.endswith(b"\n"):
+        line += os.read(0, 1 << 16)
+    message = json.loads(line)
+    threading.Thread(target=_end_with_caller, daemon=True).start()
+    end = _run(message)
+    with open(answer, "w", encoding="utf-8") as file:
+        json.dump({"error": end.error, "again": end.again}, file)
+
+
+def _end_with_caller() -> None:
+    """End this process at once when its caller is no more."""
+    while os.read(0, 1):
+        pass
+    os._exit(1)
 
 
 @contextmanager
@@ -103,3 +148,7 @@ def _execute(setup: Setup, given: Mapping[str, Given], directory: Path) -> None:
     """Carry out a run, or continue it."""
     resume = (directory / CONFIG).exists()
     execute.execute(setup, given, {}, out=directory, resume=resume, config=None, show="quiet")
+
+
+if __name__ == "__main__":
+    main()
