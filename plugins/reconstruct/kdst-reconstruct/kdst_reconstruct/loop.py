@@ -6,6 +6,7 @@ from typing import Any
 
 from attrs import asdict, define, field
 
+from kdst_core.bench.pacing import Pace
 from kdst_core.contracts import Reconstruction, Scene
 from kdst_core.errors import KdstError
 from kdst_core.plugins.method import Method
@@ -98,8 +99,7 @@ class _Loop:
     every: int
     identity: str
     state: FitState
-    saved: float = field(factory=time.perf_counter)
-    cost: float = 0.0
+    pace: Pace = field(factory=lambda: Pace(SECONDS_BETWEEN_CHECKPOINTS))
 
     def step(self) -> bool:
         """Carry out one iteration; return whether there was one left."""
@@ -112,19 +112,16 @@ class _Loop:
         last = state.done >= self.reconstruction.iterations
         if state.done % self.every == 0 or last:
             _record(self.method, state, scene, self.heldout, self.run)
-        started = time.perf_counter()
-        if started - self.saved > max(SECONDS_BETWEEN_CHECKPOINTS, 20 * self.cost) or last:
-            self.run.checkpoint(_state(state, self.reconstruction, self.identity))
-            if not last:
-                self._show(scene)
-            self.saved = time.perf_counter()
-            self.cost = self.saved - started
+        if self.pace.due() or last:
+            self.pace.write(lambda: self._save(scene, last=last))
         return True
 
-    def _show(self, scene: Scene) -> None:
-        """Save the scene where `kdst view` finds it while the fit goes on, in one step."""
-        with self.method.working(), suppress(KdstError):
-            scene.save(self.run.dir / SCENE)
+    def _save(self, scene: Scene, *, last: bool) -> None:
+        """Write a checkpoint, and the scene where `kdst view` finds it while the fit goes on."""
+        self.run.checkpoint(_state(self.state, self.reconstruction, self.identity))
+        if not last:
+            with self.method.working(), suppress(KdstError):
+                scene.save(self.run.dir / SCENE)
 
 
 def _next(method: Method, reconstruction: Reconstruction) -> tuple[tuple[int, Scene] | None, float]:

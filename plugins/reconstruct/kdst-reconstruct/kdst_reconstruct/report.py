@@ -1,11 +1,10 @@
 """The report of a run: headline numbers, held-out views, curves."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kdst_core.errors import KdstError
+from kdst_core.bench.artifacts import Artifacts
 from kdst_core.reports import charts
 from kdst_core.reports.blocks import Figure, ReportContent, Stat, Table
 
@@ -15,23 +14,16 @@ SHOWN = 6
 
 def content(result: Mapping[str, Any], directory: Path) -> ReportContent:
     """Return the content of a report from a result and the artifacts beside it."""
-    trace = json.loads(_read(directory / "artifacts" / "trace.json"))
+    artifacts = Artifacts(result, directory)
+    trace = artifacts.json("trace.json")
     blocks: list[Figure | Table] = []
     if result["input"]["held_out"]:
-        blocks += [_views(result, directory), _view_scores(trace)]
-    blocks += _flight(result, directory)
+        blocks += [_views(artifacts), _view_scores(trace)]
+    blocks += _flight(artifacts)
     blocks += [_psnr(trace)] if trace["psnr"] else []
     blocks += [_gaussians(trace), _table(trace)]
     blocks += [_priors(result["priors"])] if result.get("priors") else []
     return ReportContent(_subtitle(result), _stats(result), blocks)
-
-
-def _read(path: Path) -> bytes:
-    """Return a file of the run; KdstError when it is gone."""
-    try:
-        return path.read_bytes()
-    except OSError as e:
-        raise KdstError(f"cannot read {path}, which the report needs: {e.strerror}") from e
 
 
 def _subtitle(result: Mapping[str, Any]) -> str:
@@ -68,12 +60,12 @@ def _lpips_note(result: Mapping[str, Any]) -> str:
     return f"held-out views; LPIPS {m['lpips.holdout']:.3f} ({result['input']['lpips_net']})"
 
 
-def _views(result: Mapping[str, Any], directory: Path) -> Figure:
+def _views(artifacts: Artifacts) -> Figure:
     """Held-out views beside the photographs with error maps."""
     from kdst_reconstruct import pictures
 
-    names = [n for n in result["artifacts"] if n.startswith("holdout/")]
-    shown = [_read(directory / result["artifacts"][n]) for n in names[:SHOWN]]
+    names = [n for n in artifacts.result["artifacts"] if n.startswith("holdout/")]
+    shown = [artifacts.bytes(name) for name in names[:SHOWN]]
     rest = f" The first {SHOWN} of {len(names)}; all are in artifacts." * (len(names) > SHOWN)
     caption = (
         "Photograph, render, absolute error (black: none, white:"
@@ -82,16 +74,16 @@ def _views(result: Mapping[str, Any], directory: Path) -> Figure:
     return Figure("Held-out views", caption, png=pictures.stack(shown), wide=True)
 
 
-def _flight(result: Mapping[str, Any], directory: Path) -> list[Figure]:
+def _flight(artifacts: Artifacts) -> list[Figure]:
     """The flight along the path of the cameras."""
-    if "flight.mp4" not in result["artifacts"]:
+    if "flight.mp4" not in artifacts:
         return []
     caption = (
         "Rendered from an orbit around what the photographs show."
-        if result["input"]["flight"] == "orbit"
+        if artifacts.result["input"]["flight"] == "orbit"
         else "Rendered from a smooth path through all cameras, those of held-out views included."
     )
-    video = _read(directory / result["artifacts"]["flight.mp4"])
+    video = artifacts.bytes("flight.mp4")
     return [Figure("Flight", caption, mp4=video, wide=True)]
 
 
