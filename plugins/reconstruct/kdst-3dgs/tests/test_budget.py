@@ -175,6 +175,56 @@ def test_a_run_ends_earlier_where_others_slow_down_what_comes_after() -> None:
     assert deadline.left() == pytest.approx(60)
 
 
+class Machine:
+    """A clock that work moves on, as many times slower as others use the machine by then."""
+
+    def __init__(self, loads: list[tuple[float, float]]) -> None:
+        self.loads, self.now, self.worked = loads, 0.0, 0.0
+
+    def work(self, seconds: float) -> None:
+        """Do what takes so long on a machine at rest."""
+        load = next(load for until, load in self.loads if self.now < until)
+        self.now += load * seconds
+        self.worked += seconds
+
+
+@pytest.mark.parametrize(
+    "loads",
+    [
+        [(1e9, 1.0)],
+        [(40.0, 1.0), (1e9, 4.0)],
+        [(40.0, 4.0), (1e9, 1.0)],
+        [(30.0, 1.0), (90.0, 5.0), (1e9, 2.0)],
+        [(110.0, 1.0), (1e9, 3.0)],
+    ],
+)
+def test_the_whole_run_ends_in_time_while_the_load_changes(
+    loads: list[tuple[float, float]],
+) -> None:
+    """Fit, then pictures: 120 s, of which 12 are set aside on a machine at rest."""
+    machine, minutes, after, count, side = Machine(loads), 2.0, 12.0, 5000, 900
+    deadline = expected.Deadline(60 * minutes, after, lambda: machine.now, lambda: machine.worked)
+    fixed, by_pixels = 0.01, 0.2
+    chosen = budget.plan(60 * minutes - after, fixed, by_pixels, count, side, 10**6)
+    clock = budget.Clock(60 * minutes - after, lambda: machine.now)
+    pace, shares = budget.Pace(fixed, by_pixels, count), [chosen.share]
+    while clock.gone < 1:
+        size, before = clock.size(shares[-1]), machine.now
+        machine.work(fixed + by_pixels * size**2)
+        pace.took(machine.now - before, size, count)
+        anew = pace.plan_anew(clock, count, side, chosen.gaussians)
+        shares += [] if anew is None else [anew.share]
+        left = deadline.left()
+        if left is not None:
+            clock.end_in(left)
+    machine.work(after)
+    assert machine.now < 1.05 * 60 * minutes
+    changes = [until for until, _ in loads[:-1]]
+    assert (len(shares) > 1) == any(until < 100 for until in changes), "chosen anew by the pace"
+    if not changes:
+        assert machine.now > 0.95 * 60 * minutes
+
+
 def test_a_fit_that_is_told_to_end_sooner_does() -> None:
     capture = solids.capture(views=6, width=80, height=60, points=400)
     generator = torch.Generator().manual_seed(0)
@@ -220,6 +270,9 @@ def test_what_was_chosen_is_said_in_advance(capsys: pytest.CaptureFixture[str]) 
     camera = SimpleNamespace(width=1000, height=1000)
     plain = expected.seconds_after([camera], [], 0)
     assert expected.seconds_after([camera], [1, 2], 100) == pytest.approx(plain + 12 + 4)
+    with_lpips = expected.seconds_after([camera], [1, 2], 100, lpips=1e-5)
+    assert with_lpips == pytest.approx(plain + 12 + 4 + 20)
+    assert expected.seconds_after([camera], [], 0, exports=2) == pytest.approx(plain + 6)
 
 
 def test_a_method_that_knows_no_clock_is_refused() -> None:

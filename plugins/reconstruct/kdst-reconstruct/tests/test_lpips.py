@@ -152,3 +152,11 @@ def test_weights_that_run_code_or_do_not_fit_are_refused(
     torch.save(backbone | {"features.3.weight": torch.zeros(1)}, tmp_path / "alexnet.pth")
     with pytest.raises(KdstError, match=r"features.3.weight is of shape \(1,\)"):
         lpips.find(str(tmp_path), 100)
+
+
+def test_the_time_of_a_distance_is_taken_by_a_small_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, _, backbone, heads = net("alex")
+    measure = lpips.Lpips("alex", backbone, heads)
+    ticks = iter([10.0, 10.5])
+    monkeypatch.setattr(lpips.time, "perf_counter", lambda: next(ticks))
+    assert measure.seconds_a_pixel() == pytest.approx(0.5 / 64**2)
