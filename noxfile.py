@@ -73,8 +73,8 @@ RELEASES = subprocess.run(
 """Tags of the core's releases."""
 AGAINST = ["source", "oldest"] if RELEASES else ["source"]
 """Which core plugins are tested with: this one and, once there is a release, the oldest they claim."""
-FIRST = ("kdst-adapt", "kdst-tea")
-"""What the README's first command installs beside the core."""
+FIRST = "plugins/adapt/requirements.txt"
+"""What the README's first command installs."""
 MANY, AUTHORS = "kdst-batch", "kdst-authors"
 """The packages of commands: comparing and sweeping; beginning and checking a method."""
 CORE_SMOKE = "core_alone faults habits installed metadata options received registry"
@@ -254,12 +254,12 @@ def future(session: nox.Session) -> None:
     """On the newest Python of the machine: the README's first command, and a choice of tests."""
     if NEWEST is None:
         session.skip("no Python newer than this one on the path or in pyenv")
-    install(session, *FIRST, tools=())
+    session.install("-r", FIRST)
     session.run("python", "--version")
     out = Path(session.create_tmp(), "run")
     shutil.rmtree(out, ignore_errors=True)
     session.run("kdst", "run", "tea", "--out", str(out))
-    install(session, *FIRST, MANY, AUTHORS)
+    session.install(*CONSTRAINTS, *TEST_TOOLS)
     chosen = ("-m", "not plugins and not slow and not browser")
     session.run("pytest", "-q", *chosen, *SIDE_BY_SIDE, *SMOKE, *session.posargs, env=ONE_THREAD)
 
