@@ -217,6 +217,14 @@ def test_damaged_lines_are_skipped_and_named(tmp_path: Path):
     assert [s.partition(" (")[0] for s in skipped] == ["line 2", "line 3", "line 4"]
 
 
+def test_the_older_form_of_calls_is_refused_by_name_not_read_as_no_call():
+    said = {"role": "assistant", "function_call": {"name": "f", "arguments": "{}"}}
+    row = {"messages": [{"role": "user", "content": "x"}, said]}
+    assert chat.fault(row) == "message 2 has a function_call; write tool_calls and the role tool"
+    said["function_call"] = None
+    assert chat.fault(row) == ""
+
+
 @pytest.mark.parametrize("stage", ["warm", "shipped"])
 def test_planted_calls_are_found_among_200_conversations(stage: str):
     rows = list(planted(200, 100))

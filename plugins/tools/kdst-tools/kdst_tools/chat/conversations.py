@@ -100,6 +100,8 @@ def fault(row: Any) -> str:
             return f"message {number} has no role of {', '.join(ROLES)}"
         if not _is_text(message.get("content")):
             return f"the content of message {number} is no text"
+        if message.get("function_call"):
+            return f"message {number} has a function_call; write tool_calls and the role tool"
         calls = message.get("tool_calls") or []
         if not isinstance(calls, list) or not all(map(_is_call, calls)):
             return f"message {number} has a call without a name"

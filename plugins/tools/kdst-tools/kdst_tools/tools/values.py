@@ -79,7 +79,7 @@ def _inside(value: Any, schema: Mapping[str, Any], name: str) -> Any:
 
 def _any_of(given: Any, choices: Sequence[Mapping[str, Any]], name: str) -> Any:
     """The value of the first choice that takes it, texts last; ValueError of one that is not null."""
-    reasons = []
+    reasons = list[str]()
     for choice in sorted(choices, key=lambda c: c.get("type") == "string"):
         try:
             return value_of(given, choice, name)

@@ -70,7 +70,7 @@ class Session:
             message = self._process.receive(deadline)
             if "method" in message:
                 self._refuse(message, deadline)
-            elif message.get("id") == number:
+            elif message.get("id") in (number, str(number)):
                 return _result(message)
             if time.monotonic() > deadline:
                 raise TimeoutError
