@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -129,11 +130,8 @@ def run_stream(
                     probe.measure(number, predictors)
                 advance(1)
                 if pace.due():
-                    pace.write(
-                        lambda at=step: run.checkpoint(
-                            _state(at, identity, traces, predictors, probe)
-                        )
-                    )
+                    state = (step, identity, traces, predictors, probe)
+                    pace.write(partial(_save, run, *state))
     return traces
 
 
@@ -204,6 +202,11 @@ def _synchronize(device: str) -> None:
     """Wait for the GPU, so that times are those of the work."""
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)
+
+
+def _save(run: Run, *state: Any) -> None:
+    """Write a checkpoint; state: the arguments of `_state`."""
+    run.checkpoint(_state(*state))
 
 
 def _state(
