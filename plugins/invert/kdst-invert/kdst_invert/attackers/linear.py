@@ -4,6 +4,8 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
+FEWEST_PAIRS = 2
+"""Pairs that a map can be learned from."""
 PENALTIES = tuple(10.0**k for k in range(-5, 4))
 """Ridge penalties that are tried, relative to the mean squared length of the centred inputs."""
 

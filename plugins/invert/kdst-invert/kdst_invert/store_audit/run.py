@@ -1,7 +1,6 @@
 """One audit: a store that was read and recognised, attacked by all who may hold it, and reported."""
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from kdst_core.bench.contract import Job, Outcome
 from kdst_core.contracts import Embedder
 from kdst_core.files import write_atomically
 from kdst_core.runs.rundir import Run
-from kdst_invert.attackers.linear import ridge
+from kdst_invert.attackers.linear import FEWEST_PAIRS, ridge
 from kdst_invert.attackers.words import read_nearest, read_words
 from kdst_invert.embedders.batches import embedded
 from kdst_invert.loop import Attacker
@@ -23,13 +22,10 @@ from kdst_invert.private import private
 from kdst_invert.store_audit import inference, leakage, protection
 from kdst_invert.store_audit.identify import Identity
 from kdst_invert.store_audit.inputs import AuditInputs
+from kdst_invert.store_audit.membership import Question
+from kdst_invert.store_audit.outcome import metrics
 from kdst_invert.store_audit.sentences import summary
 from kdst_invert.stores.table import Store
-
-FEWEST_SHADOW, SHADOW = 50, 300
-"""Known texts from which on they set the threshold of membership, and the most that do."""
-FEWEST_PAIRS = 2
-"""Pairs that a map can be learned from."""
 
 
 @frozen
@@ -97,7 +93,9 @@ class PreparedAudit:
             "identity": None if self.identity is None else self.identity.sentence,
             "same_embedder": self._same(),
             "leaks": rows,
-            "membership": self._membership(vectors, attacked, most),
+            "membership": Question(self.texts, self.identity, self.own).membership(
+                vectors, attacked, most
+            ),
             "attributes": self._attributes(vectors, attacked, most),
             "protection": protection.table(
                 vectors, self.texts, attacked, most, torch.Generator().manual_seed(run.seed + 1)
@@ -108,7 +106,7 @@ class PreparedAudit:
         }
         write_atomically(run.artifacts / "audit.json", json.dumps(table))
         return Outcome(
-            _metrics(table),
+            metrics(table),
             {"audit.json": "artifacts/audit.json"},
             self._protocol(vectors),
             warnings=[*self.store.said, *self.notes],
@@ -170,62 +168,6 @@ class PreparedAudit:
         attacked = inverter.invert(f"known-{k}", seen, options, label)
         return final_texts(attacked.file, attacked.rows)
 
-    def _membership(
-        self, vectors: Tensor, attacked: Sequence[int], most: Sequence[int]
-    ) -> dict[str, Any] | None:
-        """Whether a text is in the store, told from its embedding or from one that is mapped there."""
-        half = len(attacked) // 2
-        kept = torch.ones(len(vectors), dtype=torch.bool)
-        kept[attacked[half:]] = False
-        inside = {self.texts[i] for i in kept.nonzero()[:, 0].tolist()}
-        rows = [*attacked[:half], *(i for i in attacked[half:] if self.texts[i] not in inside)]
-        candidates = self._asked([self.texts[i] for i in rows], vectors, most)
-        if candidates is None or len(rows) <= half:
-            return None
-        place = (kept.cumsum(0) - 1).tolist()
-        often = Counter(self.texts)
-        single = [i for i in most if often[self.texts[i]] == 1][:SHADOW]
-        shadow = self._shadow(vectors, single, place)
-        found = inference.membership(candidates, vectors[kept], half, shadow)
-        return {
-            "auc": found.auc,
-            "recognised": [found.recognised.value, found.recognised.low, found.recognised.high],
-            "alarms": [found.alarms.value, found.alarms.low, found.alarms.high],
-            "shadow": found.shadow,
-            "members": found.members,
-            "others": found.others,
-            "asks": self.identity is not None,
-        }
-
-    def _shadow(
-        self, vectors: Tensor, rows: Sequence[int], place: Sequence[int]
-    ) -> inference.Shadow | None:
-        """Known texts by which the threshold of membership is set, None where there are too few.
-
-        place: of each row in the store without the texts that are no members. Where a map takes texts
-        into the store's space, each half of them goes by a map that the other half taught.
-        """
-        if len(rows) < FEWEST_SHADOW:
-            return None
-        texts, half = [self.texts[i] for i in rows], len(rows) // 2
-        if self.identity is not None:
-            e = self._asked(texts, vectors, rows)
-        else:
-            parts = (texts[:half], rows[half:]), (texts[half:], rows[:half])
-            mapped = [self._asked(some, vectors, others) for some, others in parts]
-            e = torch.cat([part for part in mapped if part is not None])
-        return None if e is None else inference.Shadow(e, [place[i] for i in rows])
-
-    def _asked(self, texts: Sequence[str], vectors: Tensor, most: Sequence[int]) -> Tensor | None:
-        """Embeddings of texts in the store's space: the embedder's own, or mapped from another's."""
-        if self.identity is not None:
-            prefixed = [self.identity.prefix + text for text in texts]
-            return embedded(self.identity.embedder, prefixed)
-        if len(most) < FEWEST_PAIRS:
-            return None
-        known = embedded(self.own, [self.texts[i] for i in most])
-        return ridge(known, vectors[list(most)])(embedded(self.own, texts))
-
     def _attributes(
         self, vectors: Tensor, attacked: Sequence[int], most: Sequence[int]
     ) -> list[dict[str, Any]]:
@@ -267,24 +209,3 @@ class PreparedAudit:
 def _kinds(audit: PreparedAudit) -> list[str]:
     """Kinds of personal data in the store."""
     return list(dict.fromkeys(k for row in audit.values for k in row))
-
-
-def _metrics(table: Mapping[str, Any]) -> dict[str, float | None]:
-    """Flat metrics of the table."""
-    found: dict[str, float | None] = {"rows": table["rows"], "attacked": table["attacked"]}
-    for row in table["leaks"]:
-        for kind, leak in row["leaks"].items():
-            name = f"k{row['known']}.{row['attacker']}.{kind.replace(' ', '_')}"
-            found[name], found[f"{name}.chance"] = leak["value"], leak["chance"]
-            found[f"{name}.low"], found[f"{name}.high"] = leak["low"], leak["high"]
-    if table["membership"] is not None:
-        found["membership.auc"] = table["membership"]["auc"]
-        found["membership.recognised"] = table["membership"]["recognised"][0]
-    for row in table["attributes"]:
-        found[f"attribute.{row['column']}"] = row["right"]
-        found[f"attribute.{row['column']}.usual"] = row["usual"]
-    for row in table["protection"]:
-        name = f"{row['defence']}.{row['strength']}".replace(" ", "")
-        found[f"{name}.{row['measure']}"] = row["leak"]["value"]
-        found[f"{name}.overlap"] = row["overlap"]
-    return found
