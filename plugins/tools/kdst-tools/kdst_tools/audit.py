@@ -6,14 +6,14 @@ from typing import Any
 from kdst_core.errors import KdstError
 
 
-def require_whole(told: Mapping[str, Any], name: str) -> None:
+def require_whole(loading: Mapping[str, Any], name: str) -> None:
     """Raise KdstError where weights were made up, since the files lack them or have them in another shape.
 
-    told: what `from_pretrained(…, output_loading_info=True)` says besides the model. name: as the user
+    loading: what `from_pretrained(…, output_loading_info=True)` says besides the model. name: as the user
     gave it.
     """
-    missing = sorted(map(str, told.get("missing_keys") or ()))
-    other = sorted(str(key[0]) for key in told.get("mismatched_keys") or ())
+    missing = sorted(map(str, loading.get("missing_keys") or ()))
+    other = sorted(str(key[0]) for key in loading.get("mismatched_keys") or ())
     if not missing and not other:
         return
     what, which = ("lack", missing) if missing else ("have in another shape", other)

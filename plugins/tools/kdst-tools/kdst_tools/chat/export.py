@@ -24,8 +24,8 @@ def conversations(run: Path) -> Iterator[Row]:
         raise KdstError(
             f"{run} holds no annotated texts; give the folder of a run that came to the stage filter"
         )
-    told = run / "artifacts" / "tools.json"
-    descriptions = json.loads(told.read_text(encoding="utf-8")) if told.is_file() else {}
+    tools = run / "artifacts" / "tools.json"
+    descriptions = json.loads(tools.read_text(encoding="utf-8")) if tools.is_file() else {}
     with annotated.open(encoding="utf-8") as file:
         for line in file:
             found = conversation(json.loads(line)["annotated"], descriptions)

@@ -65,7 +65,7 @@ class Continuing:
                     self.run.checkpoint({**done, "refused": list(self.refused)})
                 advance(len(group))
         self.state.files.append(FILE)
-        self._told(prompts, path)
+        self._conclude(prompts, path)
 
     def _continued(self, group: Sequence[Document]) -> Iterator[Generation]:
         """The continuations of a group; where a prompt cannot be continued, those of the others."""
@@ -79,7 +79,7 @@ class Continuing:
         for prompt in group:
             yield from self._continued([prompt])
 
-    def _told(self, prompts: "Corpus", path: Path) -> None:
+    def _conclude(self, prompts: "Corpus", path: Path) -> None:
         """Count what was written, and show the first few."""
         calls = failed = tokens = count = 0
         for row in rows(path):

@@ -78,7 +78,7 @@ class Round:
         self.dropped += stream.dropped
         source = iter(self.stream(before)) if before else None
         work = self._work(stage) if answers is None else answers.stage(stage)
-        own, told = iter(stream), self._told(stage)
+        own, logged = iter(stream), self._logged(stage)
         label = f"round {self.number}: {stage}"
         with self.run.progress(self.corpus.count, label) as advance:
             done = 0
@@ -86,7 +86,7 @@ class Round:
                 given = [c for _, calls in _take(source, len(shard)) for c in calls]
                 if all(document.id in stream.done for document in shard):
                     calls = [c for _, found in _take(own, len(shard)) for c in found]
-                    if done >= told:
+                    if done >= logged:
                         self._count(stage, calls, done)
                 else:
                     calls = work(shard, given)
@@ -96,7 +96,7 @@ class Round:
                 done += len(shard)
                 advance(len(shard))
 
-    def _told(self, stage: str) -> int:
+    def _logged(self, stage: str) -> int:
         """Documents of a stage that were logged before the checkpoint; a kill between the records of a
         shard and its checkpoint leaves the records, and drops what was logged of them."""
         place = (self.number, STAGES.index(stage))

@@ -106,8 +106,8 @@ def _read(file: Path) -> tuple[Any, Any]:
         found: Any = AutoModelForCausalLM.from_pretrained(
             **where, dtype=dtype, output_loading_info=True
         )
-        model, told = found
-        require_whole(told, str(file))
+        model, loading = found
+        require_whole(loading, str(file))
     except KdstError:
         raise
     except Exception as e:

@@ -53,8 +53,8 @@ def _pretrained(name: str, device: str, as_saved: bool) -> Pair:
             " causal language model and its tokenizer were saved in, a .gguf file, or a hub id"
             " (owner/name)"
         ) from e
-    model, told = found
-    require_whole(told, f"--model {given}")
+    model, loading = found
+    require_whole(loading, f"--model {given}")
     return check(model.to(device).eval(), tokenizer, given)
 
 
