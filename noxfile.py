@@ -396,6 +396,13 @@ def mutants(session: nox.Session) -> None:
 
 
 @nox.session
+def cuda(session: nox.Session) -> None:
+    """Run the smallest real case of each capability on a CUDA device and on the CPU."""
+    install(session, *PLUGINS)
+    session.run("python", "benchmarks/devices.py", *session.posargs)
+
+
+@nox.session
 def browser(session: nox.Session) -> None:
     """Open reports in the system's Chromium."""
     if not (shutil.which("chromium") and shutil.which("chromedriver")):

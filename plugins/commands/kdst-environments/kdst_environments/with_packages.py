@@ -12,6 +12,7 @@ import click
 from kdst_core.errors import KdstError
 from kdst_core.plugins import elsewhere
 from kdst_core.plugins.catalogue import packages_by_name
+from kdst_core.plugins.registry import load_command
 from kdst_environments import installing, overlay
 
 PLANNED_HERE = ("compare", "sweep")
@@ -38,9 +39,7 @@ def command(words: tuple[str, ...]) -> None:
     made = [_environment(package) for package in packages]
     if rest[0] in PLANNED_HERE:
         _look_there(made)
-        from kdst_core.cli import cli
-
-        cli.main(rest, prog_name="kdst", standalone_mode=False)
+        load_command(rest[0]).main(rest[1:], prog_name=f"kdst {rest[0]}", standalone_mode=False)
         return
     if len(made) > 1:
         raise KdstError(
