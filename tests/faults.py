@@ -56,7 +56,6 @@ RUNS: dict[str, tuple[str, ...]] = {
 """Every method's run on the embedded default, shortened to seconds."""
 EAGER = (
     ("kdst_core.bench.pacing", "Pace.due", lambda *_: True),
-    ("kdst_reconstruct.protocol", "SECONDS_BETWEEN_CHECKPOINTS", -1e9),
     ("kdst_textual_inversion.learn", "KEEP_EVERY", -1.0),
     ("kdst_tools.loop.pace", "SECONDS", -1.0),
 )
