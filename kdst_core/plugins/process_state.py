@@ -26,7 +26,7 @@ OWN = (
     *("kdst_adapt", "kdst_reconstruct", "kdst_edit", "kdst_tools", "kdst_invert"),
 )
 """Packages that carry methods out or measure them."""
-MEASURES = ("measures", "outcome", "loop", "run", "measured", "scores", "protocol", "prepared")
+MEASURES = ("measures", "outcome", "loop", "run", "evaluation")
 """Modules and folders of benches that carry methods out and measure."""
 
 
