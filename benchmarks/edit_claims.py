@@ -23,7 +23,7 @@ from torch import Tensor
 from kdst_core.bench.libraries import silence_libraries
 from kdst_core.contracts import EditRequest
 from kdst_edit import measures
-from kdst_edit.control.rules import Rule
+from kdst_edit.control.session import Rule
 from kdst_edit.inversion.invert import invert
 from kdst_edit.inversion.settings import InversionSettings
 from kdst_edit.kit import resets, source_branch

@@ -21,7 +21,7 @@ import torch
 
 from kdst_core.bench.libraries import silence_libraries
 from kdst_core.contracts import EditRequest
-from kdst_edit.control.rules import Rule
+from kdst_edit.control.session import Rule
 from kdst_edit.kit import attention_of, resets, source_branch, target_branches, word_maps
 from kdst_edit.models.latents import native_size
 from kdst_edit.models.layouts import build

@@ -4,10 +4,10 @@ import dataclasses
 
 import torch
 
-from kdst_edit.shapes.analyse import object_mask, read_object
+from kdst_edit.shapes.analyse import MIN_FIT, object_mask, read_object
 from kdst_edit.shapes.render import object_masks, render
 from kdst_edit.shapes.scene import Mix, sample_scenes
-from recipes.edit.evaluate import MIN_FIT, score_analyser, score_single
+from recipes.edit.evaluate import score_analyser, score_single
 
 
 def test_real_renders_are_read_right_at_least_98_times_in_100() -> None:

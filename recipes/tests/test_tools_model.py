@@ -14,6 +14,7 @@ from kdst_tools.default.texts import documents
 from recipes.tools.__main__ import main
 from recipes.tools.model import build_model
 from recipes.tools.tokenizer import train_tokenizer
+from recipes.tools.trainer import Trainer
 
 STAGES = ("base", "warm", "shipped")
 QUICK = ["--base-steps", "6", "--warm-steps", "3", "--demonstrations", "20"]
@@ -58,16 +59,16 @@ def test_a_stopped_training_goes_on_to_the_same_weights(
     monkeypatch.setattr(train, "scores", lambda *_: {})
     monkeypatch.setattr(train, "tokenizer_texts", lambda _: _few_texts())
     assert main([str(tmp_path / "whole"), *QUICK]) == 0
-    real, steps = train.Trainer._train, iter(range(5))
+    real, steps = Trainer._train, iter(range(5))
 
-    def stopping(self: train.Trainer, batch: torch.Tensor) -> float:
+    def stopping(self: Trainer, batch: torch.Tensor) -> float:
         if next(steps, None) is None:
             raise KeyboardInterrupt
         return real(self, batch)
 
-    monkeypatch.setattr(train.Trainer, "_train", stopping)
+    monkeypatch.setattr(Trainer, "_train", stopping)
     assert main([str(tmp_path / "cut"), *QUICK]) == 130
-    monkeypatch.setattr(train.Trainer, "_train", real)
+    monkeypatch.setattr(Trainer, "_train", real)
     assert main([str(tmp_path / "cut"), *QUICK]) == 0
     for stage in ("base", "warm"):
         whole, cut = (tmp_path / name / stage / "model.safetensors" for name in ("whole", "cut"))

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from kdst_core.contracts import Edit, EditedImage, EditRequest, RunServices
 from kdst_edit.control.layers import Layers, map_factor
-from kdst_edit.control.rules import Confine, Rule, SourceReset, StoreMaps
+from kdst_edit.control.rules import Confine, SourceReset, StoreMaps
+from kdst_edit.control.session import Rule
 from kdst_edit.models.latents import decode
 from kdst_edit.sampling.sample import Branch, sample
 from kdst_edit.words import unique_words

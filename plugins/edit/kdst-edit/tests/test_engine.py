@@ -14,11 +14,10 @@ from kdst_edit.control.rules import (
     CopyQK,
     EditCrossMap,
     MapWeights,
-    Rule,
     SourceReset,
     StoreMaps,
 )
-from kdst_edit.control.session import Control, Row, RuleError
+from kdst_edit.control.session import Control, Row, Rule, RuleError
 from kdst_edit.models.layouts import build
 from kdst_edit.sampling.sample import Branch, branch_rows, sample
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from kdst_core.contracts import EditRequest
 from kdst_edit.control.layers import Layer, Layers, find_layers
-from kdst_edit.control.rules import CopyQK, EditCrossMap, Rule
+from kdst_edit.control.rules import CopyQK, EditCrossMap
+from kdst_edit.control.session import Rule
 from kdst_edit.kit import carried_out, word_layers
 from kdst_p2p.alignment import refine_mapper, replace_mapper
 from kdst_p2p.options import Options

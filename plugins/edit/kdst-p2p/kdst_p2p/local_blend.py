@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kdst_core.contracts import EditRequest
-from kdst_edit.control.rules import Rule, StoreMaps
-from kdst_edit.control.session import Control
+from kdst_edit.control.rules import StoreMaps
+from kdst_edit.control.session import Control, Rule
 from kdst_edit.kit import carried_out, shares, word_layers
 from kdst_edit.words import split
 from kdst_p2p.alignment import word_indices

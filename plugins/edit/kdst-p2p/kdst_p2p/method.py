@@ -8,7 +8,8 @@ from torch import Tensor
 
 from kdst_core.contracts import Edit, EditRequest, RunServices
 from kdst_edit.control.layers import Layers, factors_of
-from kdst_edit.control.rules import CopyQK, Rule
+from kdst_edit.control.rules import CopyQK
+from kdst_edit.control.session import Rule
 from kdst_edit.kit import aligned_branch, carried_out, edit_with, shares, target_branches
 from kdst_p2p.control import cross_rules
 from kdst_p2p.explain import alignments, explanation, no_effect

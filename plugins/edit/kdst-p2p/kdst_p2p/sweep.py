@@ -6,7 +6,7 @@ import attrs
 
 from kdst_core.contracts import ContactSheet, EditRequest, RunServices
 from kdst_core.errors import KdstError
-from kdst_edit.control.rules import Rule
+from kdst_edit.control.session import Rule
 from kdst_edit.kit import aligned_branch, resets, sample_request
 from kdst_edit.models.latents import decode
 from kdst_edit.sampling.sample import Branch

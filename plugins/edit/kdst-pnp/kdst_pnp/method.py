@@ -13,7 +13,8 @@ from attrs import frozen
 from kdst_core.contracts import Edit, EditRequest, RunServices
 from kdst_core.errors import KdstError
 from kdst_edit.control.layers import Layer, Layers, Place, factors_of
-from kdst_edit.control.rules import CopyFeature, CopyQK, Rule
+from kdst_edit.control.rules import CopyFeature, CopyQK
+from kdst_edit.control.session import Rule
 from kdst_edit.kit import edit_with, shares
 
 if TYPE_CHECKING:

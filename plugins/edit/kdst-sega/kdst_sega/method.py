@@ -13,7 +13,7 @@ from attrs import define, field
 from torch import Tensor
 
 from kdst_core.contracts import Edit, EditedImage, EditRequest, RunServices
-from kdst_edit.control.rules import Rule
+from kdst_edit.control.session import Rule
 from kdst_edit.kit import (
     attention_of,
     carried_out,

@@ -1,7 +1,6 @@
 """The rules that methods are made of: what the edits take from the source, where and when."""
 
-import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import ClassVar, Literal
 
@@ -11,51 +10,7 @@ from torch import Tensor, nn
 
 from kdst_edit.control.layers import Kind, Layer
 from kdst_edit.control.maps import MapEdit, MapProcessor, MapWeights
-from kdst_edit.control.session import Call, Control, Row
-
-Choice = Callable[[Layer], bool]
-
-
-def nowhere(layer: Layer) -> bool:
-    """Choose no layer: for rules that act on latents alone."""
-    return False
-
-
-ALWAYS = range(sys.maxsize)
-"""Every step."""
-
-
-@define(eq=False, kw_only=True)
-class Rule:
-    """One change to what the UNet computes, or to the latents between steps.
-
-    layers: which layers, usually a `Layers`. steps: at which steps, from 0, usually a `range`.
-    branches: which edits, from 1; None for all. fired: how often it acted. order: rules with a lower
-    one change the latents earlier in a step; among equals, those given first.
-    """
-
-    order: ClassVar[int] = 0
-
-    layers: Choice = nowhere
-    steps: Collection[int] = ALWAYS
-    branches: Collection[int] | None = None
-    fired: int = field(default=0, init=False)
-
-    @property
-    def title(self) -> str:
-        """How messages name the rule."""
-        return f"{type(self).__name__}({getattr(self.layers, '__name__', self.layers)})"
-
-    def attach(self, control: Control) -> None:
-        """Take hold of the layers; called on entering a `Control`."""
-
-    def after_step(self, step: int, latents: Tensor) -> Tensor:
-        """Return the branches' latents (B, C, h, w) as they should be after a step."""
-        return latents
-
-    def changes(self, branch: int) -> bool:
-        """Whether the rule is about an edit's branch."""
-        return branch > 0 and (self.branches is None or branch in self.branches)
+from kdst_edit.control.session import Call, Control, Row, Rule
 
 
 @define(eq=False, kw_only=True)

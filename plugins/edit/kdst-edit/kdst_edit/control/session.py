@@ -1,17 +1,15 @@
 """Attention control: rules act on a UNet while it runs, and everything is restored afterwards."""
 
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections.abc import Callable, Collection, Iterable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 from torch import Tensor, nn
 
 from kdst_core.errors import KdstError
 from kdst_edit.control.layers import Kind, Layer, find_layers
-
-if TYPE_CHECKING:
-    from kdst_edit.control.rules import Rule
 
 
 class RuleError(KdstError):
@@ -54,6 +52,51 @@ class Processor(Protocol):
 P = TypeVar("P", bound=Processor)
 
 
+Choice = Callable[[Layer], bool]
+
+
+def nowhere(layer: Layer) -> bool:
+    """Choose no layer: for rules that act on latents alone."""
+    return False
+
+
+ALWAYS = range(sys.maxsize)
+"""Every step."""
+
+
+@define(eq=False, kw_only=True)
+class Rule:
+    """One change to what the UNet computes, or to the latents between steps.
+
+    layers: which layers, usually a `Layers`. steps: at which steps, from 0, usually a `range`.
+    branches: which edits, from 1; None for all. fired: how often it acted. order: rules with a lower
+    one change the latents earlier in a step; among equals, those given first.
+    """
+
+    order: ClassVar[int] = 0
+
+    layers: Choice = nowhere
+    steps: Collection[int] = ALWAYS
+    branches: Collection[int] | None = None
+    fired: int = field(default=0, init=False)
+
+    @property
+    def title(self) -> str:
+        """How messages name the rule."""
+        return f"{type(self).__name__}({getattr(self.layers, '__name__', self.layers)})"
+
+    def attach(self, control: "Control") -> None:
+        """Take hold of the layers; called on entering a `Control`."""
+
+    def after_step(self, step: int, latents: Tensor) -> Tensor:
+        """Return the branches' latents (B, C, h, w) as they should be after a step."""
+        return latents
+
+    def changes(self, branch: int) -> bool:
+        """Whether the rule is about an edit's branch."""
+        return branch > 0 and (self.branches is None or branch in self.branches)
+
+
 class Control:
     """Context manager in which `rules` act on `unet`.
 
@@ -65,7 +108,7 @@ class Control:
     unless another exception is under way, when a rule never acted.
     """
 
-    def __init__(self, unet: nn.Module, rules: Iterable["Rule"], latent: tuple[int, int]) -> None:
+    def __init__(self, unet: nn.Module, rules: Iterable[Rule], latent: tuple[int, int]) -> None:
         self.unet, self.rules, self.latent = unet, list(rules), latent
         self.layers: list[Layer] = []
         self.call: Call | None = None
@@ -119,7 +162,7 @@ class Control:
             latents = rule.after_step(step, latents)
         return latents
 
-    def select(self, rule: "Rule", *kinds: Kind) -> list[Layer]:
+    def select(self, rule: Rule, *kinds: Kind) -> list[Layer]:
         """The layers of some kinds that a rule chooses; RuleError when there are none."""
         chosen = [x for x in self.layers if rule.layers(x) and x.kind in kinds]
         if not chosen:

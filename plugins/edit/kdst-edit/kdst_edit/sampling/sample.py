@@ -16,7 +16,7 @@ from kdst_edit.sampling.schedule import MIN_SIGMA, Schedule, set_steps
 from kdst_edit.sampling.schedulers import noise_arguments, ready
 
 if TYPE_CHECKING:
-    from kdst_edit.control.rules import Rule
+    from kdst_edit.control.session import Rule
 
 
 @frozen

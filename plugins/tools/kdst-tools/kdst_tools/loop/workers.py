@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import attrs
 from attrs import frozen
@@ -18,10 +18,10 @@ from kdst_core.contracts import Document, ToolCall, ToolLearner, ToolsRequest
 from kdst_core.options import plain
 from kdst_core.plugins.method import Method
 from kdst_core.runs.aside import Aside
+from kdst_core.runs.rundir import Run
+from kdst_tools.calls.records import CallStream
+from kdst_tools.corpora.documents import Corpus
 from kdst_tools.inputs import ToolsInputs
-
-if TYPE_CHECKING:
-    from kdst_tools.loop.rounds import Round
 
 ORDER = ("sample", "execute", "filter")
 
@@ -95,6 +95,19 @@ class Annotating:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
+class RoundOfTexts(Protocol):
+    """What workers need of a round: its number, its texts, and the streams of its stages."""
+
+    number: int
+    directory: Path
+    corpus: Corpus
+    shard: int
+    run: Run
+
+    def stream(self, stage: str) -> CallStream:
+        """Return the records of a stage."""
+
+
 @frozen
 class Workers:
     """Sends the shards of a round to workers, and answers with their calls stage by stage."""
@@ -102,7 +115,7 @@ class Workers:
     place: Place
     factory: Annotating
 
-    def annotate(self, one: "Round", last: str) -> "Answers | None":
+    def annotate(self, one: RoundOfTexts, last: str) -> "Answers | None":
         """Return the calls of the stages up to `last`, None where the round has all of them."""
         begun = _begun(one, last)
         if not _between(begun, last):
@@ -151,7 +164,7 @@ def _between(begun: str, last: str) -> Sequence[str]:
     return ORDER[first : ORDER.index(last) + 1]
 
 
-def _begun(one: "Round", last: str) -> str:
+def _begun(one: RoundOfTexts, last: str) -> str:
     """The last stage that has the calls of every document, empty where there is none; that of parts
     which an earlier session left, whose calls may be on their way into the round's files."""
     for left in one.directory.glob(f"parts-*-{last}"):
@@ -178,7 +191,7 @@ def carry_out(
         return learner.execute(shard, calls) if stage == "execute" else learner.filter(shard, calls)
 
 
-def _shards(one: "Round", begun: str) -> Iterator[Shard]:
+def _shards(one: RoundOfTexts, begun: str) -> Iterator[Shard]:
     """The documents of a round, with the calls of the stage that is done."""
     known: Iterator[tuple[str, Iterable[ToolCall]]] = iter(one.stream(begun) if begun else ())
     for number, shard in enumerate(one.corpus.shards(one.shard)):
