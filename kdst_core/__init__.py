@@ -3,6 +3,7 @@
 Everything public is imported on first use, so that `import kdst_core` costs almost nothing.
 """
 
+import zlib as _zlib  # noqa: F401  before pycolmap, which would replace functions of it
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kdst_core.bench.compression import refuse_broken_zlib
 from kdst_core.bench.contract import Extends, Job, Outcome, Prepared
 from kdst_core.bench.sealed import loading
 from kdst_core.errors import KdstError, MethodError, did_you_mean
@@ -83,6 +84,7 @@ def execute(
 ) -> Result:
     """Resolve the options, prepare, run, and write report and result."""
     method, bench = setup.method, setup.bench
+    refuse_broken_zlib(bench)
     method.attach(observe)
     merged = merge(setup, given, config)
     with loading():

@@ -5,7 +5,10 @@ from typing import Any
 
 import numba
 
+from kdst_core.bench.compression import name_kernels_without_zlib
+
 _numba: Any = numba  # its type hints are too few to check against
+name_kernels_without_zlib()
 
 
 def compiled(function: Callable[..., Any]) -> Any:

@@ -15,7 +15,10 @@ import numba.core.typing.templates
 import numba.extending
 from llvmlite import ir  # type: ignore[import-untyped]
 
+from kdst_core.bench.compression import name_kernels_without_zlib
+
 _numba: Any = numba  # its type hints are too few to check against
+name_kernels_without_zlib()
 types, cgutils = _numba.core.types, _numba.core.cgutils
 _templates, _extending = _numba.core.typing.templates, _numba.extending
 _Type: Any = types.Type

@@ -22,6 +22,7 @@ class ReconstructBench:
 
     capability = "reconstruct"
     package = "kdst-reconstruct"
+    spares_zlib = True
     inputs = ReconstructInputs
     live = frozenset({"data"})
     codec = TorchCodec()

@@ -1,8 +1,6 @@
 """Pictures of held-out views: photograph, render, error map.
 
-pycolmap's extension holds some functions of zlib under zlib's own names. Where it is imported before
-anything else that needs zlib, the system's zlib calls these, and compressing corrupts memory. Then
-a process of its own, without pycolmap, compresses the pictures.
+Where pycolmap has broken zlib, a process of its own compresses them.
 """
 
 import io
@@ -13,6 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from kdst_core.bench.compression import zlib_is_broken
 
 GAP = 4
 LARGE = 500_000
@@ -68,7 +68,7 @@ def _bytes(image: Tensor) -> Any:
 
 def png(image: Any) -> bytes:
     """Return PNG bytes of a PIL image."""
-    if _zlib_is_broken():
+    if zlib_is_broken():
         return _png_elsewhere(image)
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", compress_level=_level(image))
@@ -79,15 +79,6 @@ def _level(image: Any) -> int:
     """Return zlib's level: 9, or for large pictures 3, which takes a fifth of the time and 1 % more
     room."""
     return 9 if image.width * image.height <= LARGE else 3
-
-
-def _zlib_is_broken() -> bool:
-    """Return whether pycolmap was imported before all that loads the system's zlib."""
-    if "pycolmap" not in sys.modules:
-        return False
-    order = list(sys.modules)
-    before = order[: order.index("pycolmap")]
-    return "zlib" not in before and "PIL._imaging" not in before
 
 
 def _png_elsewhere(image: Any) -> bytes:

@@ -1,6 +1,7 @@
 """kdst beside pycolmap, whose extension holds half of a zlib."""
 
 import io
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,26 @@ def test_large_pictures_are_compressed_quickly_and_stay_whole(
         monkeypatch.setattr(pictures, "LARGE", largest)
         assert pictures._level(image) == level
         for broken in (True, False):
-            monkeypatch.setattr(pictures, "_zlib_is_broken", lambda broken=broken: broken)
+            monkeypatch.setattr(pictures, "zlib_is_broken", lambda broken=broken: broken)
             with Image.open(io.BytesIO(pictures.png(image))) as found:
                 assert np.array_equal(np.array(found), pixels)
+
+
+KERNELS = """
+import pycolmap
+import kdst_core
+
+result = kdst_core.run("3dgs", data="solids", iterations=2, width=48, flight_frames=0, threads=1, out="run")
+print("whole", flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_kernels_are_compiled_after_pycolmap_came_first(tmp_path: Path) -> None:
+    place = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "kernels")}
+    words = [sys.executable, "-c", KERNELS]
+    done = subprocess.run(
+        words, cwd=tmp_path, env=place, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.stdout == "whole\n", done.stderr[-800:]
+    assert "Compiling the CPU kernels" in done.stderr
