@@ -42,4 +42,4 @@ def name_kernels_without_zlib() -> None:
     def digest(self: Any) -> str:
         return hashlib.sha256(self.summary().encode()).hexdigest()
 
-    TargetConfig.get_mangle_string = digest
+    TargetConfig.get_mangle_string = digest  # type: ignore[method-assign]
