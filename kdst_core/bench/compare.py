@@ -1,6 +1,7 @@
 """What a bench adds, so that runs of its methods can be compared."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -61,3 +62,51 @@ class Comparable(Protocol):
         self, contenders: Sequence[Contender]
     ) -> tuple[Sequence[Stat], Sequence[Figure]]:
         """Return headline numbers and figures of the report, contenders in the order given."""
+
+
+class ComparedByModule:
+    """What a bench inherits to be `Comparable` by its module `compare`, imported when it is asked for.
+
+    The module has the five functions of `Comparable`.
+    """
+
+    package: str
+
+    def _module(self) -> Any:
+        return import_module(f"{self.package.replace('-', '_')}.compare")
+
+    def seeded(self, inputs: Any) -> bool:
+        """Return whether the seed changes what a method is fed."""
+        return bool(self._module().seeded(inputs))
+
+    def columns(self, result: Mapping[str, Any]) -> Sequence[Column]:
+        """Return the columns of the table; the first is the one that methods are ranked by."""
+        columns: Sequence[Column] = self._module().columns(result)
+        return columns
+
+    def mismatch(self, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
+        """Return how the protocols of two results differ, '' where they can be compared."""
+        return str(self._module().mismatch(ours, theirs))
+
+    def paired(self, ours: Contender, theirs: Contender) -> tuple[float, float]:
+        """Return the difference in the first column's metric, and its standard error."""
+        difference, error = self._module().paired(ours, theirs)
+        return difference, error
+
+    def comparison(
+        self, contenders: Sequence[Contender]
+    ) -> tuple[Sequence[Stat], Sequence[Figure]]:
+        """Return headline numbers and figures of the report, contenders in the order given."""
+        stats, figures = self._module().comparison(contenders)
+        return stats, figures
+
+
+def first_difference(
+    ours: Mapping[str, Any], theirs: Mapping[str, Any], keys: Iterable[str]
+) -> str:
+    """Return the first part of the protocol in which two results differ, '' where they agree."""
+    for key in keys:
+        a, b = ours["input"].get(key), theirs["input"].get(key)
+        if a != b:
+            return f"{key} is {a} in one and {b} in the other"
+    return ""

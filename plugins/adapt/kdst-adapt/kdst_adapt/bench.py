@@ -1,15 +1,15 @@
 """The bench of `adapt`: the object that the entry point names; each of its methods forwards."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdst_adapt.inputs import AdaptInputs
-from kdst_core.bench.compare import Column, Contender
+from kdst_core.bench.compare import Column, ComparedByModule
 from kdst_core.bench.contract import Check, Job
 from kdst_core.bench.library import Library
 from kdst_core.plugins.method import Method
-from kdst_core.reports.blocks import Figure, ReportContent, Stat
+from kdst_core.reports.blocks import ReportContent
 from kdst_core.runs.codecs import TorchCodec
 from kdst_core.runs.rundir import Run
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kdst_adapt.outcome.result import Prepared
 
 
-class AdaptBench:
+class AdaptBench(ComparedByModule):
     """The bench that the entry point `adapt` of the group `kdst.benches` names."""
 
     capability, package, inputs = "adapt", "kdst-adapt", AdaptInputs
@@ -49,36 +49,6 @@ class AdaptBench:
         from kdst_adapt.load import refuse
 
         refuse(method, inputs)
-
-    def seeded(self, inputs: AdaptInputs) -> bool:
-        """Return whether the seed changes the stream: corruptions on the fly, shuffling, sampling."""
-        from kdst_adapt.compare.pairing import seeded
-
-        return seeded(inputs)
-
-    def columns(self, result: Mapping[str, Any]) -> Sequence[Column]:
-        """Return the columns of a comparison: mean accuracy first."""
-        from kdst_adapt.compare.pairing import columns
-
-        return columns(result)
-
-    def mismatch(self, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
-        """Return how the protocols of two results differ, '' where they can be compared."""
-        from kdst_adapt.compare.pairing import mismatch
-
-        return mismatch(ours, theirs)
-
-    def paired(self, ours: Contender, theirs: Contender) -> tuple[float, float]:
-        """Return the difference of mean accuracy on the same images, and its standard error."""
-        from kdst_adapt.compare.pairing import paired
-
-        return paired(ours, theirs)
-
-    def comparison(self, runs: Sequence[Contender]) -> tuple[Sequence[Stat], Sequence[Figure]]:
-        """Return headline numbers and figures of a comparison's report."""
-        from kdst_adapt.compare.figures import figures, stats
-
-        return stats(runs), figures(runs)
 
     def smoke(self, method: Method, options: Any, run: Run) -> str:
         """Adapt a small random network to three random batches; return a digest of the logits."""

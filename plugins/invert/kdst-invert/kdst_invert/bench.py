@@ -1,14 +1,14 @@
 """The bench of `invert`; it forwards to the modules that do the work."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdst_core.bench.compare import Column, Contender
+from kdst_core.bench.compare import Column, ComparedByModule
 from kdst_core.bench.contract import Check, Job
 from kdst_core.bench.library import Library
 from kdst_core.plugins.method import Method
-from kdst_core.reports.blocks import Figure, ReportContent, Stat
+from kdst_core.reports.blocks import ReportContent
 from kdst_core.runs.codecs import Codec, JsonCodec
 from kdst_core.runs.rundir import Run
 from kdst_invert.inputs import InvertInputs
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kdst_invert.run import Planned
 
 
-class InvertBench:
+class InvertBench(ComparedByModule):
     """The bench that the entry point `invert` of the group `kdst.benches` names."""
 
     capability = "invert"
@@ -53,36 +53,6 @@ class InvertBench:
         from kdst_invert.compare import refuse
 
         refuse(inputs)
-
-    def seeded(self, inputs: Any) -> bool:
-        """Return whether the seed changes what a method is fed."""
-        from kdst_invert.compare import seeded
-
-        return seeded(inputs)
-
-    def columns(self, result: Mapping[str, Any]) -> Sequence[Column]:
-        """Return the columns of a comparison's table."""
-        from kdst_invert.compare import columns
-
-        return columns(result)
-
-    def mismatch(self, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
-        """Return how the protocols of two results differ, '' where they can be compared."""
-        from kdst_invert.compare import mismatch
-
-        return mismatch(ours, theirs)
-
-    def paired(self, ours: Contender, theirs: Contender) -> tuple[float, float]:
-        """Return the difference of the first column on the same texts, and its standard error."""
-        from kdst_invert.compare import paired
-
-        return paired(ours, theirs)
-
-    def comparison(self, contenders: Sequence[Contender]) -> tuple[list[Stat], list[Figure]]:
-        """Return headline numbers and figures of a comparison's report."""
-        from kdst_invert.compare import comparison
-
-        return comparison(contenders)
 
     def smoke(self, method: Method, options: Any, run: Run) -> str:
         """Invert a few notes in two steps; return a digest of the texts."""

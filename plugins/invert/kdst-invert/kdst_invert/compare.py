@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdst_core.bench.artifacts import Artifacts
-from kdst_core.bench.compare import Column, Contender
+from kdst_core.bench.compare import Column, Contender, first_difference
 from kdst_core.errors import KdstError
 from kdst_core.reports import charts
 from kdst_core.reports.blocks import Figure, Stat
@@ -93,11 +93,7 @@ def columns(result: Mapping[str, Any]) -> list[Column]:
 
 def mismatch(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
     """Return the first part of the protocol in which two results differ, '' where they agree."""
-    for key in PROTOCOL:
-        a, b = ours["input"].get(key), theirs["input"].get(key)
-        if a != b:
-            return f"{key} is {a} in one and {b} in the other"
-    return ""
+    return first_difference(ours, theirs, PROTOCOL)
 
 
 def paired(ours: Contender, theirs: Contender) -> tuple[float, float]:

@@ -1,15 +1,15 @@
 """The bench of `reconstruct`: it forwards what the core asks to the module that does it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kdst_core.bench.compare import Column, Contender
+from kdst_core.bench.compare import Column, ComparedByModule
 from kdst_core.bench.contract import Check, Job
 from kdst_core.bench.library import Library
 from kdst_core.plugins.method import Method
-from kdst_core.reports.blocks import Figure, ReportContent, Stat
+from kdst_core.reports.blocks import ReportContent
 from kdst_core.runs.codecs import TorchCodec
 from kdst_core.runs.rundir import Run
 from kdst_reconstruct.inputs import ReconstructInputs, extends
@@ -17,7 +17,7 @@ from kdst_reconstruct.load import automatic, load, without_capture
 from kdst_reconstruct.run import PreparedReconstruct
 
 
-class ReconstructBench:
+class ReconstructBench(ComparedByModule):
     """The bench that the entry point `reconstruct` of the group `kdst.benches` names."""
 
     capability = "reconstruct"
@@ -49,36 +49,6 @@ class ReconstructBench:
         from kdst_reconstruct.report import content
 
         return content(result, directory)
-
-    def seeded(self, inputs: ReconstructInputs) -> bool:
-        """Return whether the seed changes what a method is fed: the capture is the same for all."""
-        return False
-
-    def columns(self, result: Mapping[str, Any]) -> Sequence[Column]:
-        """Return the columns of a comparison."""
-        from kdst_reconstruct.compare import COLUMNS
-
-        return COLUMNS
-
-    def mismatch(self, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
-        """Return how the protocols of two results differ, '' where they can be compared."""
-        from kdst_reconstruct.compare import mismatch
-
-        return mismatch(ours, theirs)
-
-    def paired(self, ours: Contender, theirs: Contender) -> tuple[float, float]:
-        """Return the difference in PSNR on the same held-out views, and its standard error."""
-        from kdst_reconstruct.compare import paired
-
-        return paired(ours, theirs)
-
-    def comparison(
-        self, contenders: Sequence[Contender]
-    ) -> tuple[Sequence[Stat], Sequence[Figure]]:
-        """Return headline numbers and figures of a comparison's report."""
-        from kdst_reconstruct.compare import figures, stats
-
-        return stats(contenders), figures(contenders)
 
     def smoke(self, method: Method, options: Any, run: Run) -> str:
         """Fit a small capture for 20 iterations; return a digest of a rendered view."""

@@ -37,6 +37,16 @@ PROTOCOL = {
 """What must be equal in the inputs of results that are compared, and its name."""
 
 
+def seeded(inputs: Any) -> bool:
+    """Return whether the seed changes what a method is fed: the capture is the same for all."""
+    return False
+
+
+def columns(result: Mapping[str, Any]) -> Sequence[Column]:
+    """Return the columns of a comparison."""
+    return COLUMNS
+
+
 def mismatch(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
     """Return how the protocols of two results differ, '' where they can be compared."""
     mine, other = ours["input"], theirs["input"]
@@ -168,3 +178,10 @@ def _along_the_fit(contenders: Sequence[Contender]) -> Figure:
         axes.legend()
         picture = charts.svg(fig, "psnr-along-fits")
     return Figure("PSNR along the fits", "First seed of each method.", svg=picture)
+
+
+def comparison(
+    contenders: Sequence[Contender],
+) -> tuple[Sequence[Stat], Sequence[Figure]]:
+    """Return headline numbers and figures of a comparison's report."""
+    return stats(contenders), figures(contenders)
