@@ -40,7 +40,7 @@ def bump(root: Path, version: str) -> list[Path]:
 
     All are read and checked before the first is written. ValueError: no version of three numbers.
     """
-    if not re.fullmatch(r"\d+\.\d+\.\d+", version):
+    if not re.fullmatch(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*)){2}", version):
         raise ValueError(f"{version!r} is no version; allowed: three numbers, such as 0.2.0")
     new = {file: changed(file.read_text(encoding="utf-8"), version) for file in projects(root)}
     home = root / "kdst_core" / "__init__.py"
@@ -56,13 +56,23 @@ def bump(root: Path, version: str) -> list[Path]:
 
 def headed(log: str, version: str) -> str:
     """Return the changelog with a heading for a version above the others, once."""
-    heading = f"## {version}\n"
-    return log if heading in log else log.replace("\n## ", f"\n{heading}\n## ", 1)
+    heading = f"\n## {version}\n"
+    if heading in log:
+        return log
+    if "\n## " not in log:
+        raise ValueError("the changelog has no heading of a version")
+    return log.replace("\n## ", f"{heading}\n## ", 1)
 
 
 def sums(folder: Path) -> Path:
-    """Write `SHA256SUMS` beside the built files, in the form that `sha256sum -c` reads."""
-    built = sorted(f for f in folder.iterdir() if f.suffix in (".whl", ".gz"))
+    """Write `SHA256SUMS` beside the built files, in the form that `sha256sum -c` reads.
+
+    ValueError where nothing is built.
+    """
+    there = folder.iterdir() if folder.is_dir() else ()
+    built = sorted(f for f in there if f.suffix in (".whl", ".gz"))
+    if not built:
+        raise ValueError(f"{folder} holds nothing that was built")
     lines = [f"{hashlib.sha256(f.read_bytes()).hexdigest()}  {f.name}\n" for f in built]
     written = folder / "SHA256SUMS"
     written.write_text("".join(lines), encoding="utf-8")
@@ -71,19 +81,17 @@ def sums(folder: Path) -> Path:
 
 def main(words: list[str]) -> int:
     """Carry out one of the two words; return the exit code."""
-    match words:
-        case ["bump", version]:
-            try:
-                files = bump(Path.cwd(), version)
-            except ValueError as e:
-                print(f"Error: {e}", file=sys.stderr)
-                return 2
-            print(f"{version}: {len(files)} files changed")
-        case ["sums", folder]:
-            print(sums(Path(folder)))
-        case _:
-            print(__doc__, file=sys.stderr)
-            return 2
+    try:
+        match words:
+            case ["bump", version]:
+                print(f"{version}: {len(bump(Path.cwd(), version))} files changed")
+            case ["sums", folder]:
+                print(sums(Path(folder)))
+            case _:
+                raise ValueError(__doc__)
+    except (OSError, ValueError) as e:
+        print(f"Error: {e}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -3,15 +3,21 @@
 import os
 from pathlib import Path
 
+from kdst_core.errors import KdstError
+
 
 def user_cache(name: str) -> Path:
     """Return the folder `name` of kdst's cache; it need not exist.
 
     It lies in `$KDST_CACHE`, else in `kdst` below `$XDG_CACHE_HOME`, which counts only where it is
-    absolute, else below `~/.cache`.
+    absolute, else below `~/.cache`. A relative `$KDST_CACHE` counts from the current directory;
+    KdstError where it names a home that there is not.
     """
     if given := os.environ.get("KDST_CACHE"):
-        return Path(given).expanduser() / name
+        try:
+            return Path(given).expanduser().absolute() / name
+        except RuntimeError as e:
+            raise KdstError(f"KDST_CACHE is {given!r}: {e}") from e
     base = os.environ.get("XDG_CACHE_HOME", "")
     home = Path(base) if os.path.isabs(base) else Path.home() / ".cache"
     return home / "kdst" / name

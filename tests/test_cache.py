@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from kdst_core.cache import user_cache
+from kdst_core.errors import KdstError
 
 
 @pytest.mark.parametrize(
@@ -25,3 +26,17 @@ def test_kdst_cache_beats_xdg_and_a_relative_xdg_does_not_count(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert user_cache("x") == Path(wanted)
+
+
+def test_a_relative_cache_is_where_the_command_began(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KDST_CACHE", "kept")
+    monkeypatch.chdir(tmp_path)
+    assert user_cache("x") == tmp_path / "kept/x"
+
+
+def test_a_cache_in_the_home_of_nobody_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KDST_CACHE", "~nobody-of-this-name/x")
+    with pytest.raises(KdstError, match="KDST_CACHE is '~nobody-of-this-name/x'"):
+        user_cache("x")

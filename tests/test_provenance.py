@@ -1,6 +1,7 @@
 """What a run records of the packages that were installed, and how reports show it."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,15 @@ def test_a_record_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text(json.dumps({"installed": provenance.as_json(found)}))
     (tmp_path / "env.json").symlink_to(tmp_path / "other.json")
     assert "kdst-a" not in report.render(RESULT, tmp_path, Bench())  # type: ignore[arg-type]
+
+
+def test_a_package_that_cannot_be_told_harms_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "kdst_odd")
+    write(tmp_path, "kdst_long", "x = 1" * 100)
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/kdst_odd/\xff.txt")).touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(provenance, "MOST_BYTES", 100)
+    assert provenance.content({"kdst_odd"})
+    assert provenance.content({"kdst_long"}) == ""

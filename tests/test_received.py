@@ -174,3 +174,20 @@ def test_a_run_that_goes_on_writes_to_files_of_its_own(
     with pytest.raises(KdstError, match="hard link" if kind == "hard link" else "is a link or no"):
         run.open({"m": {}}, resume=True, extended=True)
     assert victim.read_text() == "three weeks of notes"
+
+
+def test_a_notebook_shows_the_reason_where_a_run_cannot_be_shown(received: Path) -> None:
+    write(received, {**RESULT, "warnings": ["<script>"]})
+    shown = load_result(received)._repr_html_()
+    assert shown.startswith("<p>")
+    assert "does not fit" in shown
+
+
+def test_what_a_notebook_is_told_is_escaped(
+    received: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(capability: str) -> Any:
+        raise KdstError(f"no bench for {capability} is <b>installed</b>")
+
+    monkeypatch.setattr("kdst_core.plugins.registry.load_bench", load)
+    assert "&lt;b&gt;" in load_result(received)._repr_html_()

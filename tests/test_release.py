@@ -124,3 +124,19 @@ def test_every_distribution_brings_its_licence_and_says_what_it_is(release: Modu
         assert (file.parent / "LICENSE").read_bytes() == licence, file
         assert (file.parent / table["readme"]).is_file(), file
         assert "Typing :: Typed" in table["classifiers"], file
+
+
+def test_what_cannot_be_done_is_an_error_of_one_line(
+    release: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in (tmp_path, tmp_path / "absent"):
+        assert release.main(["sums", str(folder)]) == 2
+        assert "holds nothing that was built" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_heading_is_a_line_of_its_own(release: ModuleType) -> None:
+    log = "# Changes\n\n## 0.1.0\n\n### 1.0.0\n"
+    assert "\n## 1.0.0\n\n## 0.1.0\n" in release.headed(log, "1.0.0")
+    with pytest.raises(ValueError, match="no heading of a version"):
+        release.headed("# Changes\n", "1.0.0")

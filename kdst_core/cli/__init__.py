@@ -151,20 +151,28 @@ def main() -> None:
 def with_first(words: list[str]) -> list[str]:
     """Return a command line whose `--with PACKAGE` come first: `kdst with PACKAGE… -- run tea`.
 
-    So the command is looked up where the packages are.
+    So the command is looked up where the packages are. Flags of kdst itself stay first; what follows a
+    `--` is the command's own.
     """
     packages: list[str] = []
+    flags: list[str] = []
     rest: list[str] = []
     left = iter(words)
     for word in left:
         name, equals, value = word.partition("=")
-        if name != WITH or not rest:
-            rest.append(word)
+        if word == "--":
+            rest += [word, *left]
+        elif name != WITH or not rest:
+            (rest if rest or not word.startswith("-") else flags).append(word)
         elif (package := value if equals else next(left, "")) and not package.startswith("-"):
             packages.append(package)
         else:
             raise click.UsageError(f"{WITH} needs a package: a published name, a folder or a wheel")
-    return ["with", *packages, "--", *rest] if packages else words
+    if not packages:
+        return words
+    if rest[0] == "with":
+        return [*flags, "with", *packages, *rest[1:]]
+    return [*flags, "with", *packages, "--", *rest]
 
 
 def _unforeseen(error: Exception) -> str:

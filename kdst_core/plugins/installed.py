@@ -116,11 +116,20 @@ def packages() -> dict[str, Package]:
     """Return every installed package by its normal name; the first of two installations counts."""
     found: dict[str, Package] = {}
     for dist in distributions():
-        file = str(getattr(getattr(dist, "_path", None), "name", ""))
-        folder = file.rpartition(".")[0].partition("-")[0].replace("_", "-")
-        package = Package(folder, dist)
-        found.setdefault(normal(folder or package.name), package)
+        package = package_of(dist)
+        found.setdefault(normal(package.folder or package.name), package)
     return found
+
+
+def package_of(dist: Distribution) -> Package:
+    """Return a distribution as a package, whatever its metadata hold."""
+    file = str(getattr(getattr(dist, "_path", None), "name", ""))
+    return Package(file.rpartition(".")[0].partition("-")[0].replace("_", "-"), dist)
+
+
+def owner(entry: EntryPoint) -> str:
+    """Return the package of an entry point, its module where that is not known."""
+    return package_of(entry.dist).name if entry.dist else entry.value
 
 
 def normal(name: str) -> str:

@@ -121,8 +121,7 @@ def _load(plugin: Plugin) -> Method:
     """Import a plugin and hold it to the hook specifications."""
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
-    if (specified := specification(plugin.capability)) is not None:
-        manager.add_hookspecs(specified)
+    _specify(manager, plugin.capability)
     for name, module in registry.observers():
         _register(manager, module, name)
     with suppress(KdstError):
@@ -147,6 +146,23 @@ def _load(plugin: Plugin) -> Method:
         trace(manager)
     with loading():
         return Method(plugin, _describe(plugin, manager), manager)
+
+
+def _specify(manager: pluggy.PluginManager, capability: str) -> None:
+    """Add the hook of a capability that a package adds; KdstError where it cannot be called."""
+    if (specified := specification(capability)) is None:
+        return
+    try:
+        manager.add_hookspecs(specified)
+        spec = getattr(manager.hook, capability).spec
+        fits = spec.opts["firstresult"] and {*spec.argnames} <= {"request", "options", "run"}
+    except Exception as e:  # a fault of that package
+        raise KdstError(f"the capability {capability!r} has no such hooks: {typed_line(e)}") from e
+    if not fits:
+        raise KdstError(
+            f"the hook of the capability {capability!r} must be marked by hookspec(firstresult=True)"
+            " and take request, options and run"
+        )
 
 
 def _described(module: Any) -> Any:

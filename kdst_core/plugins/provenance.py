@@ -1,6 +1,7 @@
 """What is installed when a run begins: every package of kdst and every plugin, by version and content."""
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,20 +11,25 @@ from attrs import frozen
 
 from kdst_core.plugins.entries import find_source
 from kdst_core.plugins.installed import Package, packages
+from kdst_core.regular import regular
 
 CORE = "kdst-core"
 DIGITS = 16
 """Hexadecimal digits of a digest that are recorded."""
 MOST_FILES = 10_000
 """Files of a package that are read."""
+MOST_BYTES = 1 << 28
+"""Bytes of a package that are read; where it has more, nothing is said of its content."""
+NAME, VERSION = r"[A-Za-z0-9][\w.-]{0,99}", r"[\w.+!-]{0,99}"
+"""What a package and its version may look like in a record that somebody may have sent."""
 
 
 @frozen
 class Installed:
     """A package as it was when a run began.
 
-    sha256: the first digits of a digest of its files; empty where they were not found. adds: what its
-    entry points add, such as `adapt tea`.
+    sha256: the first digits of a digest of its files; empty where they were not found or are too long.
+    adds: what its entry points add, such as `adapt tea`.
     """
 
     version: str
@@ -54,18 +60,25 @@ def _told(package: Package) -> str:
 
 
 def content(modules: set[str]) -> str:
-    """Return a digest of the files of top-level modules, whatever their place; '' where one is not found."""
-    hasher = hashlib.sha256()
+    """Return a digest of the files of top-level modules, whatever their place.
+
+    '' where one is not found or cannot be read, or they have more than MOST_BYTES.
+    """
+    hasher, left = hashlib.sha256(), MOST_BYTES
     for module in sorted(modules):
         source = find_source(module)
         if source is None:
             return ""
-        for name, path in _files(source):
-            hasher.update(f"{module} {name} ".encode())
-            try:
-                hasher.update(hashlib.sha256(path.read_bytes()).digest())
-            except OSError:
+        try:
+            files = list(_files(source))
+            left -= sum(path.stat().st_size for _, path in files)
+            if left < 0:
                 return ""
+            for name, path in files:
+                hasher.update(os.fsencode(f"{module} {name} "))
+                hasher.update(hashlib.sha256(regular(path, MOST_BYTES)).digest())
+        except OSError:
+            return ""
     return hasher.hexdigest()[:DIGITS]
 
 
@@ -92,15 +105,15 @@ def from_json(value: Any) -> dict[str, Installed]:
     """Return what an `env.json` holds, which somebody may have sent: lines of another form are left out."""
     found: dict[str, Installed] = {}
     for name, line in value.items() if isinstance(value, dict) else ():
-        if not isinstance(line, dict) or not _plain(name, r"[A-Za-z0-9][\w.-]{0,99}"):
+        if not isinstance(line, dict) or not plain(name, NAME):
             continue
         version, sha256, adds = line.get("version"), line.get("sha256"), line.get("adds")
-        fits = _plain(version, r"[\w.+!-]{0,99}") and _plain(sha256, r"[0-9a-f]{0,64}")
-        if fits and isinstance(adds, list) and all(_plain(a, r"[\w. -]{1,200}") for a in adds):
+        fits = plain(version, VERSION) and plain(sha256, r"[0-9a-f]{0,64}")
+        if fits and isinstance(adds, list) and all(plain(a, r"[\w. -]{1,200}") for a in adds):
             found[name] = Installed(str(version), str(sha256), tuple(adds))
     return found
 
 
-def _plain(value: Any, pattern: str) -> bool:
+def plain(value: Any, pattern: str) -> bool:
     """Return whether a value is a text of a form."""
     return isinstance(value, str) and re.fullmatch(pattern, value, re.ASCII) is not None

@@ -12,7 +12,7 @@ from attrs import evolve, field, frozen
 from kdst_core import __version__
 from kdst_core.errors import KdstError, did_you_mean, typed_line
 from kdst_core.plugins import survival
-from kdst_core.plugins.capabilities import GROUPS, OWN, added
+from kdst_core.plugins.capabilities import ADDED, GROUPS, OWN, added, faults
 from kdst_core.plugins.catalogue import published
 from kdst_core.plugins.entries import COMMANDS, docstring_line
 from kdst_core.plugins.entries import find_source as find_source
@@ -23,6 +23,7 @@ from kdst_core.plugins.installed import (
     misfits,
     module_problem,
     normal,
+    owner,
     packages,
     why,
 )
@@ -70,6 +71,7 @@ def survey(*, disabled_too: bool = False) -> tuple[list[Plugin], list[str]]:
         except OSError as e:
             unread.append(why(package, e))
     capabilities = (*OWN, *added(entry for _, entry, fault in entries if not fault))
+    unread += faults((entry, fault) for _, entry, fault in entries if entry.group == ADDED)
     for package, entry, fault in entries:
         if (group := entry.group.removeprefix(GROUP)) in capabilities:
             found.append(_plugin(entry, fault, package, known))
@@ -219,8 +221,10 @@ def _imported(entry: EntryPoint) -> Any:
 def bench_package(capability: str) -> str:
     """Return the package that holds the bench of a capability; of an added one that which brings it."""
     if capability not in OWN:
-        owners = [e.dist.name for e in entry_points(BENCHES, capability) if e.dist]
-        return owners[0] if owners else ""
+        owners = list(dict.fromkeys(map(owner, entry_points(BENCHES, capability))))
+        adding = [name for name in map(owner, entry_points(ADDED, capability)) if name in owners]
+        chosen = adding or owners
+        return chosen[0] if len(chosen) == 1 else ""
     return f"kdst-{capability.removeprefix('augment_with_')}"
 
 
@@ -234,11 +238,11 @@ def load_bench(capability: str) -> Any:
 
 def load_command(name: str) -> Any:
     """Return the click command that a package adds under a name; KdstError when none does."""
-    owner = published("commands").get(name, "")
+    home = published("commands").get(name, "")
     missing = f"no command {name!r} is installed."
-    if owner:
-        missing += f"\nInstall it: pip install {owner}"
-    return _load_only(COMMANDS, name, f"the command {name!r}", missing, owner)
+    if home:
+        missing += f"\nInstall it: pip install {home}"
+    return _load_only(COMMANDS, name, f"the command {name!r}", missing, home)
 
 
 def load_executor(name: str) -> Any:
@@ -259,29 +263,24 @@ def _missing(kind: str, name: str, catalogue: Mapping[str, str], known: Iterable
     return f"no {kind} {name!r} is installed.{did_you_mean(name, known)}"
 
 
-def _load_only(group: str, name: str, what: str, missing: str, owner: str = "") -> Any:
+def _load_only(group: str, name: str, what: str, missing: str, home: str = "") -> Any:
     """Import the one entry point of a group with that name; KdstError when none or several are.
 
-    owner: the package that is published under the name; no other one can take its place or spoil it.
+    home: the package that is published under the name; no other one can take its place or spoil it.
     """
     listed = list(entry_points(group=group, name=name))
     there = [entry for entry in listed if not module_problem(entry)] or listed
-    found = [entry for entry in there if normal(_package(entry)) == owner] or there
+    found = [entry for entry in there if home and normal(owner(entry)) == normal(home)] or there
     if not found:
         raise KdstError(missing)
-    packages = sorted({_package(entry) for entry in found})
+    packages = sorted(set(map(owner, found)))
     if len(packages) > 1:
         raise KdstError(
             f"{what} is registered by {' and '.join(packages)}.\n"
             f"Uninstall the one that you do not need: pip uninstall {' or '.join(packages)}"
         )
-    load = load_published if normal(packages[0]) == owner else load_object
+    load = load_published if normal(packages[0]) == home else load_object
     return load(found[0], packages[0])
-
-
-def _package(entry: EntryPoint) -> str:
-    """Return the package of an entry point, its module where that is not known."""
-    return entry.dist.name if entry.dist else entry.value
 
 
 def observers(names: Iterable[str] = ()) -> Iterator[tuple[str, Any]]:

@@ -10,7 +10,7 @@ from attrs import frozen
 from kdst_core import __version__
 from kdst_core.bench.contract import Outcome
 from kdst_core.errors import KdstError
-from kdst_core.runs.received import check_artifacts, parse_result
+from kdst_core.runs.received import check_artifacts, misfit, parse_result
 from kdst_core.runs.rundir import CONFIG, RESULT, Run
 from kdst_core.runs.setup import Setup, reproduce
 
@@ -42,10 +42,19 @@ class Result:
         return self.directory / "report.html"
 
     def _repr_html_(self) -> str:
-        """Return what a notebook shows of the run: main figures, warnings, first pictures."""
+        """Return what a notebook shows of the run: main figures, warnings, first pictures.
+
+        Where they cannot be shown, the reason: the bench is not here, or a file that somebody sent is odd.
+        """
+        from html import escape
+
         from kdst_core.reports.notebook import fragment
 
-        return fragment(self.data, self.directory)
+        try:
+            return fragment(self.data, self.directory)
+        except Exception as e:
+            reason = e if isinstance(e, KdstError) else misfit(str(self.directory), e)
+            return f"<p>{escape(str(reason))}</p>"
 
 
 def finite(value: Any) -> Any:

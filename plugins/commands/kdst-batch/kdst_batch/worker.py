@@ -7,7 +7,7 @@ import subprocess
 import threading
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,13 +72,18 @@ def run(message: Mapping[str, Any]) -> End:
 
 def elsewhere(message: Mapping[str, Any]) -> End:
     """Carry out one case by the interpreter of an environment of its own."""
-    words = [message["python"], "-m", __name__]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
-        assert child.stdin is not None
-        assert child.stdout is not None
-        child.stdin.write(json.dumps(message).encode() + b"\n")
-        child.stdin.flush()  # it stays open: the child ends with this process
-        answer = child.stdout.read()
+    words = [message["python"], "-P", "-m", __name__]
+    answer = b""
+    try:
+        pipes = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        with suppress(BrokenPipeError), pipes as child:  # one that has ended already reads nothing
+            assert child.stdin is not None
+            assert child.stdout is not None
+            child.stdin.write(json.dumps(message).encode() + b"\n")
+            child.stdin.flush()  # it stays open: the child ends with this process
+            answer = child.stdout.read()
+    except OSError as e:
+        return End(f"{words[0]} cannot be started: {e.strerror}")
     try:
         return End(**json.loads(answer))
     except (ValueError, TypeError):
@@ -93,7 +98,9 @@ def main() -> None:
     os.dup2(2, 1)  # what a method prints is no answer
     line = b""
     while not line.endswith(b"\n"):
-        line += os.read(0, 1 << 16)
+        if not (more := os.read(0, 1 << 16)):  # the caller is no more
+            return
+        line += more
     message = json.loads(line)
     threading.Thread(target=_end_with_caller, daemon=True).start()
     end = _run(message)

@@ -57,7 +57,7 @@ def command(
 
 def _ask() -> None:
     """Ask whether to go on; KdstError where nobody can answer or the answer is no."""
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise KdstError("nobody can be asked here; nothing was changed.\nTo install: add --yes")
     if not click.confirm("Go on?"):
         raise KdstError("nothing was changed")

@@ -11,7 +11,7 @@ from typing import Any
 from attrs import frozen
 
 from kdst_core.errors import KdstError
-from kdst_core.plugins.provenance import Installed, from_json, installed
+from kdst_core.plugins.provenance import NAME, VERSION, Installed, from_json, installed, plain
 from kdst_core.regular import regular
 from kdst_core.reports.report import LONGEST_RECORD
 from kdst_core.runs.rundir import ENVIRONMENT
@@ -20,6 +20,8 @@ TIMED = re.compile(r"seconds|per_second|cost_x_|memory|cpu_")
 """Metrics of time and memory, which no two runs have in common."""
 LIVE = re.compile(r"<[\w.]+( [0-9a-f]{12})?>")
 """A live object as a configuration names it."""
+MOST_PACKAGES = 1000
+"""Packages in a record of an environment; kdst writes a dozen."""
 
 
 @frozen
@@ -62,13 +64,24 @@ def recorded(directory: Path) -> Record:
     path = directory / ENVIRONMENT
     if not path.exists():
         return Record({}, {})
+    if path.is_symlink():
+        raise KdstError(f"{path} is a link; a run holds its own files only")
     try:
         found = json.loads(regular(path, LONGEST_RECORD))
-        packages = {str(k): str(v) for k, v in dict(found["packages"]).items()}
-        versions = {"python": str(found["python"]), **packages}
+        versions = _versions({"python": found["python"], **found["packages"]})
         return Record(versions, from_json(found.get("installed")))
     except (ValueError, KeyError, TypeError, OSError, RecursionError) as e:
         raise KdstError(f"{path} is no record of an environment ({type(e).__name__})") from e
+
+
+def _versions(found: Mapping[str, Any]) -> dict[str, str]:
+    """Return versions by package, empty for one that was not installed; ValueError at another form."""
+    versions = {name: "" if was is None else was for name, was in found.items()}
+    if len(versions) > MOST_PACKAGES:
+        raise ValueError("too many packages")
+    if not all(plain(k, NAME) and plain(v, VERSION) for k, v in versions.items()):
+        raise ValueError("no version")
+    return versions
 
 
 def changes(record: Record, python: str, used: Collection[str]) -> list[str]:
@@ -80,7 +93,7 @@ def changes(record: Record, python: str, used: Collection[str]) -> list[str]:
     for name, was in record.versions.items():
         now = python if name == "python" else _version(name)
         if now != was:
-            lines.append(f"{name} {was} then, {now or 'not installed'} now")
+            lines.append(f"{name} {was or 'not installed'} then, {now or 'not installed'} now")
     here = installed()
     for name in sorted(record.installed.keys() & here.keys() & set(used)):
         then, now_ = record.installed[name], here[name]
@@ -92,7 +105,7 @@ def changes(record: Record, python: str, used: Collection[str]) -> list[str]:
 def _version(name: str) -> str:
     """Return an installed version, empty where there is none."""
     try:
-        return version(name)
+        return version(name) or ""
     except (PackageNotFoundError, ValueError):
         return ""
 

@@ -12,6 +12,7 @@ import click
 from kdst_core.errors import KdstError
 from kdst_core.plugins import elsewhere
 from kdst_core.plugins.catalogue import packages_by_name
+from kdst_core.plugins.installed import package_of
 from kdst_core.plugins.registry import load_command
 from kdst_environments import installing, overlay
 
@@ -24,7 +25,8 @@ PLANNED_HERE = ("compare", "sweep")
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
 )
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)
-def command(words: tuple[str, ...]) -> None:
+@click.pass_context
+def command(ctx: click.Context, words: tuple[str, ...]) -> None:
     """Carry out a command of kdst with packages in environments of their own.
 
     kdst run METHOD --with PACKAGE means the same as kdst with PACKAGE -- run METHOD. PACKAGE is a
@@ -36,37 +38,42 @@ def command(words: tuple[str, ...]) -> None:
     packages, rest = words[:cut], list(words[cut + 1 :])
     if not packages or not rest:
         raise KdstError("which packages and which command? kdst with PACKAGE… -- run METHOD")
-    made = [_environment(package) for package in packages]
-    if rest[0] in PLANNED_HERE:
-        _look_there(made)
-        load_command(rest[0]).main(rest[1:], prog_name=f"kdst {rest[0]}", standalone_mode=False)
-        return
-    if len(made) > 1:
+    packages = tuple(dict.fromkeys(packages))
+    if len(packages) > 1 and rest[0] not in PLANNED_HERE:
         raise KdstError(
             f"kdst {rest[0]} takes one --with; kdst compare and kdst sweep take several"
         )
-    place = made[0][1]
+    made = [_environment(package) for package in packages]
+    if rest[0] in PLANNED_HERE:
+        _look_there(made)
+        planned = load_command(rest[0])
+        code = planned.main(rest[1:], prog_name=f"kdst {rest[0]}", standalone_mode=False)
+        ctx.exit(code if isinstance(code, int) else 0)
+    flags = ["--debug"] if ctx.meta.get("kdst.debug") else []
     sys.stdout.flush()
-    sys.exit(_passed_on([place.python, "-m", "kdst_core", *rest]))
+    sys.exit(_passed_on([made[0][1].python, "-P", "-m", "kdst_core", *flags, *rest]))
 
 
 def _environment(package: str) -> tuple[Path, elsewhere.Place]:
-    """Return the environment of a package; what it is taken from is said where it is made."""
-    path = Path(package)
-    if path.exists():
+    """Return the environment of a package; a published name is never that of a folder beside it."""
+    path, catalogue = Path(package), packages_by_name()
+    if package not in {*catalogue, *catalogue.values()} and path.exists():
         requirement = installing.local(path)
     else:
-        (requirement,) = installing.packages_of([package], packages_by_name())
+        (requirement,) = installing.packages_of([package], catalogue)
     return overlay.environment(requirement)
 
 
 def _look_there(made: list[tuple[Path, elsewhere.Place]]) -> None:
-    """Let methods of environments be found from here, and have them carried out there."""
+    """Let methods of environments be found from here, and have them carried out there.
+
+    A package that several environments hold is that of the first, whose files are found first.
+    """
     for folder, place in made:
         found = overlay.packages_in(folder)
-        for dist in distributions(path=found):
-            if any(e.group.startswith("kdst.") for e in dist.entry_points):
-                elsewhere.put(dist.metadata["Name"], place)
+        for package in map(package_of, distributions(path=found)):
+            if package.readable() and elsewhere.place_of(package.name) is None:
+                elsewhere.put(package.name, place)
         sys.path += [p for p in found if p not in sys.path]
     importlib.invalidate_caches()
 

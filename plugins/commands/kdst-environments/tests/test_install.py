@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import os
 import subprocess
 import sys
 import zipfile
@@ -173,3 +174,70 @@ def test_only_what_holds_now_can_break(line: str, broken: bool) -> None:
 def test_a_package_that_is_replaced_keeps_nobody_back() -> None:
     installed = [Said("old", "1.0", "shared<2"), Said("shared", "1.5")]
     assert installing.clashes({"shared": "2.0", "old": "1.1"}, installed) == []
+
+
+def test_a_package_whose_metadata_cannot_be_read_keeps_nobody_back(tmp_path: Path) -> None:
+    for name, needs in (("faulty", b"\xff"), ("odd", b"shared<2; extra <= 3")):
+        info = tmp_path / f"{name}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_bytes(b"Name: " + name.encode() + b"\nRequires-Dist: " + needs)
+    os.mkfifo(tmp_path / "waits-1.0.egg-info")
+    installed = [Said("shared", "1.5"), *distributions(path=[str(tmp_path)])]
+    assert installing.clashes({"shared": "2.0"}, installed) == []
+
+
+def test_uv_is_told_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installing, "find_spec", lambda _: None)
+    monkeypatch.setattr(installing.shutil, "which", lambda name: f"/bin/{name}")
+    assert installing.installer().command(["kdst-tea"], None) == [
+        "/bin/uv",
+        "pip",
+        "install",
+        "--python",
+        sys.executable,
+        "kdst-tea",
+    ]
+
+
+@pip
+@pytest.mark.parametrize("name", ["a [b]; c", "a #b@c", "100%25"])
+def test_a_path_of_any_name_is_a_path(environment: Environment, tmp_path: Path, name: str) -> None:
+    built = wheel(tmp_path / name, "first", "1.0")
+    environment.wheels.mkdir()
+    assert environment.install(installing.local(built)) == {"first": "1.0"}
+
+
+def test_nothing_of_the_current_directory_is_carried_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pip").mkdir()
+    (tmp_path / "pip/__main__.py").write_text("print('from here')")
+    monkeypatch.chdir(tmp_path)
+    said = installing.asked([*installing.pip_of(sys.executable).words, "--version"])
+    assert "from here" not in said.stdout
+
+
+def test_what_an_installer_says_is_read_whatever_it_is() -> None:
+    code = "import os, sys; os.write(2, bytes([255, 27]) + b'[2J'); sys.exit(1)"
+    said = installing.asked([sys.executable, "-c", code])
+    assert installing.reason(said.stderr) == "\ufffd\\x1b[2J"
+
+
+def test_a_build_that_fails_is_told_by_its_own_error() -> None:
+    said = (
+        "  error: subprocess-exited-with-error\n  x Getting requirements failed\n"
+        "      ValueError: no files\n      [end of output]\n  note: of a subprocess\n"
+    )
+    assert installing.reason(said) == "ValueError: no files"
+
+
+def test_an_installer_without_an_answer_is_a_line(tmp_path: Path) -> None:
+    silent = installing.Installer((sys.executable, "-c", ""), True)
+    with pytest.raises(KdstError, match="does not say what it would do"):
+        installing.planned(silent, silent.command(["first"], None))
+
+
+def test_without_a_terminal_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(KdstError, match="add --yes"):
+        install._ask()

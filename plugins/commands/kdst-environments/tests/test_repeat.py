@@ -93,11 +93,37 @@ def test_a_directory_that_lacks_a_file_is_refused(again: Path, tmp_path: Path, n
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", '{"packages": 3, "python": "3"}', "\x00"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "{}",
+        '{"packages": 3, "python": "3"}',
+        "\x00",
+        '{"packages": {"torch\\u001b[2J": "1"}, "python": "3"}',
+        '{"packages": {"torch": "1\\u001b[2J"}, "python": "3"}',
+        '{"packages": {"torch": 1}, "python": "3"}',
+        json.dumps({"packages": {f"p{i}": "1" for i in range(2000)}, "python": "3"}),
+    ],
+)
 def test_a_record_that_is_none_is_refused(again: Path, text: str) -> None:
     (again / "env.json").write_text(text)
     with pytest.raises(KdstError, match="no record of an environment"):
         repeating.recorded(again)
+
+
+def test_a_record_that_is_a_link_is_refused(again: Path, finished: Path) -> None:
+    (again / "env.json").unlink()
+    (again / "env.json").symlink_to(finished / "env.json")
+    with pytest.raises(KdstError, match="is a link"):
+        repeating.recorded(again)
+
+
+def test_what_was_not_installed_then_or_now_is_no_change(again: Path) -> None:
+    change(again / "env.json", "packages", absent_package=None, click=None)
+    record = repeating.recorded(again)
+    lines = repeating.changes(record, record.versions["python"], ())
+    assert [line.partition(",")[0] for line in lines] == ["click not installed then"]
 
 
 def test_times_are_not_compared_and_nothing_equals_nothing() -> None:

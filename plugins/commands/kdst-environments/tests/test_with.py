@@ -165,6 +165,10 @@ def test_an_environment_is_named_by_what_decides_it(tmp_path: Path) -> None:
         ("run a --with p --lr 1", "with p -- run a --lr 1"),
         ("compare a b --with p --with=q --seeds 0", "with p q -- compare a b --seeds 0"),
         ("--with p run a", "--with p run a"),
+        ("--debug run a --with p", "--debug with p -- run a"),
+        ("with p -- run a --with q", "with p -- run a --with q"),
+        ("with p --with q -- run a", "with q p -- run a"),
+        ("other a -- --with", "other a -- --with"),
     ],
 )
 def test_packages_come_before_the_command(words: str, first: str) -> None:
