@@ -10,8 +10,7 @@ def user_cache(name: str) -> Path:
     """Return the folder `name` of kdst's cache; it need not exist.
 
     It lies in `$KDST_CACHE`, else in `kdst` below `$XDG_CACHE_HOME`, which counts only where it is
-    absolute, else below `~/.cache`. A relative `$KDST_CACHE` counts from the current directory;
-    KdstError where it names a home that there is not.
+    absolute, else below `~/.cache`. KdstError where there is no such home.
     """
     if given := os.environ.get("KDST_CACHE"):
         try:

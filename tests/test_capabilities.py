@@ -47,12 +47,20 @@ POINTS = "[kdst.capabilities]\nfade = {}\n"
 @pytest.mark.parametrize(
     ("name", "code", "reason"),
     [
-        ("fading_a", "import no_such_module", "cannot be imported: ModuleNotFoundError"),
-        ("fading_b", "class E(BaseException): pass\nraise E('x')", "cannot be imported: E: x"),
+        ("fading_a", "import no_such_module", "importing fading_a failed with ModuleNotFoundError"),
+        (
+            "fading_b",
+            "class E(BaseException): pass\nraise E('x')",
+            "importing fading_b failed with E: x",
+        ),
         ("fading_c", "def __getattr__(name): raise ValueError(name)", "specifies no hook"),
-        ("fading_d", RIGHT.replace("def fade", "def adapt") + RIGHT, "has no such hooks"),
+        ("fading_d", RIGHT.replace("def fade", "def adapt") + RIGHT, "none of the core's"),
         ("fading_e", SPEC.format(marks="", arguments="request, options, run"), "firstresult=True"),
-        ("fading_f", SPEC.format(marks="firstresult=True", arguments="signal"), "take request"),
+        (
+            "fading_f",
+            SPEC.format(marks="firstresult=True", arguments="signal"),
+            "of request, options and run",
+        ),
     ],
 )
 def test_a_faulty_specification_is_a_line_of_its_methods(
@@ -70,7 +78,7 @@ def test_a_specification_that_ends_the_process_is_a_line(tmp_path: Path) -> None
     add(tmp_path, "fake-fading", POINTS.format("fading"), fading="import os\nos._exit(0)")
     done = kdst("info", "fader", path=tmp_path)
     assert done.returncode == 2
-    assert "importing the capability 'fade' ended the process" in done.stderr
+    assert "importing fading of fake-fading ended the process" in done.stderr
 
 
 def test_one_of_two_that_does_not_exist_takes_nothing_away(site: Path) -> None:
@@ -88,7 +96,6 @@ def test_two_that_exist_are_told_with_what_to_do(site: Path) -> None:
     add(site, "fake-other", POINTS.format("fading_two"), fading_two=RIGHT, metadata="")
     with pytest.raises(KdstError, match="pip uninstall fake-fading or fake-other"):
         load("fader")
-    assert any("is added by fake-fading and fake-other" in line for line in registry.survey()[1])
 
 
 def test_names_that_add_nothing_are_told(site: Path) -> None:

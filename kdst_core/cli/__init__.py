@@ -168,11 +168,8 @@ def with_first(words: list[str]) -> list[str]:
             packages.append(package)
         else:
             raise click.UsageError(f"{WITH} needs a package: a published name, a folder or a wheel")
-    if not packages:
-        return words
-    if rest[0] == "with":
-        return [*flags, "with", *packages, *rest[1:]]
-    return [*flags, "with", *packages, "--", *rest]
+    after = rest[1:] if rest[:1] == ["with"] else ["--", *rest]
+    return [*flags, "with", *packages, *after] if packages else words
 
 
 def _unforeseen(error: Exception) -> str:

@@ -15,14 +15,5 @@ class Place:
     digest: str
 
 
-_places: dict[str, Place] = {}
-
-
-def put(package: str, place: Place) -> None:
-    """Have a package's methods carried out elsewhere, for as long as this process lives."""
-    _places[package] = place
-
-
-def place_of(package: str) -> Place | None:
-    """Return where a package's methods are carried out, None where it is here."""
-    return _places.get(package)
+PLACES: dict[str, Place] = {}
+"""Where methods of packages are carried out that is not here, for as long as this process lives."""

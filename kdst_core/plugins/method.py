@@ -12,7 +12,7 @@ from kdst_core.bench.sealed import closed, loading
 from kdst_core.contracts import Description, Listener
 from kdst_core.errors import KdstError, MethodError, did_you_mean, typed_line
 from kdst_core.plugins import hookspecs, registry
-from kdst_core.plugins.capabilities import OWN, specification
+from kdst_core.plugins.capabilities import OWN
 from kdst_core.plugins.harmless import harmless
 from kdst_core.plugins.left import Threads
 from kdst_core.plugins.registry import Plugin
@@ -150,19 +150,17 @@ def _load(plugin: Plugin) -> Method:
 
 def _specify(manager: pluggy.PluginManager, capability: str) -> None:
     """Add the hook of a capability that a package adds; KdstError where it cannot be called."""
-    if (specified := specification(capability)) is None:
+    if (specified := registry.load_specification(capability)) is None:
         return
-    try:
+    with suppress(Exception):  # a fault of that package
         manager.add_hookspecs(specified)
         spec = getattr(manager.hook, capability).spec
-        fits = spec.opts["firstresult"] and {*spec.argnames} <= {"request", "options", "run"}
-    except Exception as e:  # a fault of that package
-        raise KdstError(f"the capability {capability!r} has no such hooks: {typed_line(e)}") from e
-    if not fits:
-        raise KdstError(
-            f"the hook of the capability {capability!r} must be marked by hookspec(firstresult=True)"
-            " and take request, options and run"
-        )
+        if spec.opts["firstresult"] and {*spec.argnames} <= {"request", "options", "run"}:
+            return
+    raise KdstError(
+        f"what adds the capability {capability!r} specifies no hook of that name that can be called:"
+        "\nmarked by hookspec(firstresult=True), of request, options and run, and none of the core's"
+    )
 
 
 def _described(module: Any) -> Any:

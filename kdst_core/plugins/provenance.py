@@ -10,7 +10,7 @@ from typing import Any
 from attrs import frozen
 
 from kdst_core.plugins.entries import find_source
-from kdst_core.plugins.installed import Package, packages
+from kdst_core.plugins.installed import packages
 from kdst_core.regular import regular
 
 CORE = "kdst-core"
@@ -47,23 +47,12 @@ def installed() -> dict[str, Installed]:
         adds = sorted({f"{e.group.removeprefix('kdst.')} {e.name}" for e in entries})
         modules = {e.value.partition(".")[0].partition(":")[0].strip() for e in entries}
         digest = content(modules or {"kdst_core"})
-        found[name] = Installed(_told(package), digest, tuple(adds))
+        found[name] = Installed(package.version, digest, tuple(adds))
     return found
 
 
-def _told(package: Package) -> str:
-    """Return a package's version, empty where its metadata cannot be read."""
-    try:
-        return package.version
-    except Exception:  # a fault of that package
-        return ""
-
-
 def content(modules: set[str]) -> str:
-    """Return a digest of the files of top-level modules, whatever their place.
-
-    '' where one is not found or cannot be read, or they have more than MOST_BYTES.
-    """
+    """Return a digest of the files of top-level modules, '' where one is not found or they are too long."""
     hasher, left = hashlib.sha256(), MOST_BYTES
     for module in sorted(modules):
         source = find_source(module)
@@ -71,8 +60,7 @@ def content(modules: set[str]) -> str:
             return ""
         try:
             files = list(_files(source))
-            left -= sum(path.stat().st_size for _, path in files)
-            if left < 0:
+            if (left := left - sum(path.stat().st_size for _, path in files)) < 0:
                 return ""
             for name, path in files:
                 hasher.update(os.fsencode(f"{module} {name} "))

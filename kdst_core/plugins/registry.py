@@ -12,7 +12,7 @@ from attrs import evolve, field, frozen
 from kdst_core import __version__
 from kdst_core.errors import KdstError, did_you_mean, typed_line
 from kdst_core.plugins import survival
-from kdst_core.plugins.capabilities import ADDED, GROUPS, OWN, added, faults
+from kdst_core.plugins.capabilities import ADDED, GROUPS, OWN, added, unusable
 from kdst_core.plugins.catalogue import published
 from kdst_core.plugins.entries import COMMANDS, docstring_line
 from kdst_core.plugins.entries import find_source as find_source
@@ -71,8 +71,9 @@ def survey(*, disabled_too: bool = False) -> tuple[list[Plugin], list[str]]:
         except OSError as e:
             unread.append(why(package, e))
     capabilities = (*OWN, *added(entry for _, entry, fault in entries if not fault))
-    unread += faults((entry, fault) for _, entry, fault in entries if entry.group == ADDED)
     for package, entry, fault in entries:
+        if entry.group == ADDED and (reason := fault or unusable(entry)):
+            unread.append(f"{package.name}: it adds no capability {entry.name!r}: {reason}")
         if (group := entry.group.removeprefix(GROUP)) in capabilities:
             found.append(_plugin(entry, fault, package, known))
         elif hint := _misspelt(group, capabilities):
@@ -228,6 +229,14 @@ def bench_package(capability: str) -> str:
     return f"kdst-{capability.removeprefix('augment_with_')}"
 
 
+def load_specification(capability: str) -> Any | None:
+    """Return the module that specifies the hook of an added capability, None for one of the core's."""
+    if capability in OWN:
+        return None
+    what = f"the capability {capability!r}"
+    return _load_only(ADDED, capability, what, f"no package adds {what}.")
+
+
 def load_bench(capability: str) -> Any:
     """Return the bench of a capability: the object its entry point names."""
     package = bench_package(capability)
@@ -239,9 +248,8 @@ def load_bench(capability: str) -> Any:
 def load_command(name: str) -> Any:
     """Return the click command that a package adds under a name; KdstError when none does."""
     home = published("commands").get(name, "")
-    missing = f"no command {name!r} is installed."
-    if home:
-        missing += f"\nInstall it: pip install {home}"
+    install = f"\nInstall it: pip install {home}" if home else ""
+    missing = f"no command {name!r} is installed.{install}"
     return _load_only(COMMANDS, name, f"the command {name!r}", missing, home)
 
 
@@ -268,7 +276,7 @@ def _load_only(group: str, name: str, what: str, missing: str, home: str = "") -
 
     home: the package that is published under the name; no other one can take its place or spoil it.
     """
-    listed = list(entry_points(group=group, name=name))
+    listed = entry_points(group, name)
     there = [entry for entry in listed if not module_problem(entry)] or listed
     found = [entry for entry in there if home and normal(owner(entry)) == normal(home)] or there
     if not found:

@@ -42,10 +42,7 @@ class Result:
         return self.directory / "report.html"
 
     def _repr_html_(self) -> str:
-        """Return what a notebook shows of the run: main figures, warnings, first pictures.
-
-        Where they cannot be shown, the reason: the bench is not here, or a file that somebody sent is odd.
-        """
+        """Return what a notebook shows of the run: main figures and first pictures, or why it cannot."""
         from html import escape
 
         from kdst_core.reports.notebook import fragment

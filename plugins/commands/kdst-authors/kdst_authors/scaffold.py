@@ -16,7 +16,7 @@ from attrs import frozen
 from kdst_core import __version__
 from kdst_core.errors import KdstError, did_you_mean
 from kdst_core.plugins import registry
-from kdst_core.plugins.capabilities import capabilities, specification
+from kdst_core.plugins.capabilities import capabilities
 from kdst_core.plugins.catalogue import published
 
 LICENCES = ("Apache-2.0", "MIT", "BSD-3-Clause")
@@ -119,7 +119,7 @@ def plan(
 
 def _summary(capability: str) -> str:
     """Return what the method does that a package begins with; KdstError where a capability brings none."""
-    specified = specification(capability)
+    specified = registry.load_specification(capability)
     if specified is None:
         return SUMMARIES[capability]
     if not hasattr(specified, "TEMPLATES"):
@@ -183,7 +183,7 @@ def _render(template: str, chosen: Plan) -> str:
     from jinja2 import ChoiceLoader, Environment, PackageLoader, PrefixLoader, StrictUndefined
 
     loaders: list[Any] = [PackageLoader("kdst_authors")]
-    if (specified := specification(chosen.capability)) is not None:
+    if (specified := registry.load_specification(chosen.capability)) is not None:
         package = specified.__name__.partition(".")[0]
         brought = PackageLoader(package, specified.TEMPLATES)
         loaders.append(PrefixLoader({chosen.capability: brought}))

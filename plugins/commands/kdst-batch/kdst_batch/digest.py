@@ -11,7 +11,7 @@ from typing import Any
 from kdst_core import __version__
 from kdst_core.options import Given, build, plain
 from kdst_core.plugins import registry
-from kdst_core.plugins.elsewhere import place_of
+from kdst_core.plugins.elsewhere import PLACES
 from kdst_core.runs.setup import Setup
 
 MOST = 100_000
@@ -25,7 +25,7 @@ def digest(setup: Setup, merged: Mapping[str, Given]) -> str:
     plugin = setup.method.plugin
     sections = {s.table: plain(build(s, merged)) for s in setup.sections}
     bench = _version(setup.bench.package)
-    place = place_of(plugin.package)
+    place = PLACES.get(plugin.package)
     text = json.dumps(
         {
             "versions": [

@@ -17,7 +17,7 @@ from kdst_batch.executors.processes import last_lines
 from kdst_batch.plan import Case
 from kdst_core.errors import BusyError, CheckpointError, KdstError, MethodError
 from kdst_core.options import Given
-from kdst_core.plugins.elsewhere import place_of
+from kdst_core.plugins.elsewhere import PLACES
 from kdst_core.runs import execute
 from kdst_core.runs.rundir import CONFIG
 from kdst_core.runs.setup import Setup, setup_of
@@ -48,7 +48,7 @@ def message(case: Case, marks: Path | None = None) -> dict[str, Any]:
         for flag, g in case.given.items()
     }
     plugin = case.entrant.setup.method.plugin
-    place = place_of(plugin.package)
+    place = PLACES.get(plugin.package)
     return {
         "method": plugin.qualified,
         "python": place.python if place else "",

@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 
 from kdst_core.errors import KdstError
-from kdst_core.plugins import elsewhere
 from kdst_core.plugins.catalogue import packages_by_name
+from kdst_core.plugins.elsewhere import PLACES, Place
 from kdst_core.plugins.installed import package_of
 from kdst_core.plugins.registry import load_command
 from kdst_environments import installing, overlay
@@ -54,7 +54,7 @@ def command(ctx: click.Context, words: tuple[str, ...]) -> None:
     sys.exit(_passed_on([made[0][1].python, "-P", "-m", "kdst_core", *flags, *rest]))
 
 
-def _environment(package: str) -> tuple[Path, elsewhere.Place]:
+def _environment(package: str) -> tuple[Path, Place]:
     """Return the environment of a package; a published name is never that of a folder beside it."""
     path, catalogue = Path(package), packages_by_name()
     if package not in {*catalogue, *catalogue.values()} and path.exists():
@@ -64,7 +64,7 @@ def _environment(package: str) -> tuple[Path, elsewhere.Place]:
     return overlay.environment(requirement)
 
 
-def _look_there(made: list[tuple[Path, elsewhere.Place]]) -> None:
+def _look_there(made: list[tuple[Path, Place]]) -> None:
     """Let methods of environments be found from here, and have them carried out there.
 
     A package that several environments hold is that of the first, whose files are found first.
@@ -72,8 +72,8 @@ def _look_there(made: list[tuple[Path, elsewhere.Place]]) -> None:
     for folder, place in made:
         found = overlay.packages_in(folder)
         for package in map(package_of, distributions(path=found)):
-            if package.readable() and elsewhere.place_of(package.name) is None:
-                elsewhere.put(package.name, place)
+            if package.readable():
+                PLACES.setdefault(package.name, place)
         sys.path += [p for p in found if p not in sys.path]
     importlib.invalidate_caches()
 

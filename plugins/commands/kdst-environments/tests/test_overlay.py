@@ -11,7 +11,6 @@ import pytest
 from click.testing import CliRunner
 
 from kdst_core.errors import KdstError
-from kdst_core.plugins import elsewhere
 from kdst_core.plugins.elsewhere import Place
 from kdst_environments import installing, overlay, with_packages
 
@@ -160,7 +159,7 @@ def test_a_package_in_two_environments_is_carried_out_in_the_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.path", list(__import__("sys").path))
-    monkeypatch.setattr(elsewhere, "_places", {})
+    monkeypatch.setattr(with_packages, "PLACES", places := {})
     made = []
     for name in ("first", "second"):
         info = tmp_path / name / "lib/python3/site-packages/fake_twice-1.0.dist-info"
@@ -171,5 +170,5 @@ def test_a_package_in_two_environments_is_carried_out_in_the_first(
         (info.with_name("nameless-1.0.dist-info") / "METADATA").write_bytes(b"Name: \xff")
         made.append((tmp_path / name, Place(f"/{name}/python", "")))
     with_packages._look_there(made)
-    assert elsewhere.place_of("fake-twice") == made[0][1]
-    assert elsewhere.place_of("nameless") == made[0][1]
+    assert places["fake-twice"] == made[0][1]
+    assert places["nameless"] == made[0][1]
