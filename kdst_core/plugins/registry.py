@@ -276,7 +276,7 @@ def _load_only(group: str, name: str, what: str, missing: str, home: str = "") -
 
     home: the package that is published under the name; no other one can take its place or spoil it.
     """
-    listed = entry_points(group, name)
+    listed = entry_points(group=group, name=name)
     there = [entry for entry in listed if not module_problem(entry)] or listed
     found = [entry for entry in there if home and normal(owner(entry)) == normal(home)] or there
     if not found:
