@@ -274,7 +274,7 @@ def slow(session: nox.Session) -> None:
 @nox.session
 def core(session: nox.Session) -> None:
     """Run the tests of the core and its commands without any method, so without torch."""
-    install(session, MANY, AUTHORS)
+    install(session, *(name for name in PLUGINS if capability(name) == "commands"))
     session.run("pytest", "-q", *SIDE_BY_SIDE, "tests", "plugins/commands", *session.posargs)
 
 

@@ -176,6 +176,7 @@ def test_a_run_that_goes_on_writes_to_files_of_its_own(
     assert victim.read_text() == "three weeks of notes"
 
 
+@pytest.mark.plugins
 def test_a_notebook_shows_the_reason_where_a_run_cannot_be_shown(received: Path) -> None:
     write(received, {**RESULT, "warnings": ["<script>"]})
     shown = load_result(received)._repr_html_()

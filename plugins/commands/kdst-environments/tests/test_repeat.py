@@ -1,6 +1,7 @@
 """`kdst repeat`: the same metrics once more, and what is said where they are not."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ from click.testing import CliRunner, Result
 import kdst_core
 from kdst_core.errors import KdstError
 from kdst_environments import repeat, repeating
+
+if not find_spec("kdst_adapt"):
+    pytest.skip("needs the bench kdst-adapt", allow_module_level=True)
 
 
 @pytest.fixture(scope="module")

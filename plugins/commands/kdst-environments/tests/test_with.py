@@ -14,6 +14,8 @@ from kdst_core.errors import KdstError
 from kdst_environments import overlay
 
 pytestmark = pytest.mark.skipif(not find_spec("pip"), reason="this environment has no pip")
+if not find_spec("kdst_adapt"):
+    pytest.skip("needs the bench kdst-adapt", allow_module_level=True)
 
 METHOD = '''
 """Predicts as the model does, if a library has the right version."""
