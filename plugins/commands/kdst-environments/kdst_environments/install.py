@@ -1,4 +1,4 @@
-"""`kdst install`: published methods and other packages, into the running environment."""
+"""Install published methods, or packages of your own."""
 
 import shlex
 import sys

@@ -1,4 +1,4 @@
-"""`kdst repeat RUN`: a finished run once more, and whether its metrics come out the same."""
+"""Carry a finished run out once more and compare the metrics."""
 
 import platform
 from pathlib import Path

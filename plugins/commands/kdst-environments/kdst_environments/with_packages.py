@@ -1,4 +1,4 @@
-"""`kdst with PACKAGE… -- COMMAND`: a command with packages that clash with what is installed."""
+"""Carry out a command with packages that clash with what is here."""
 
 import importlib
 import os
