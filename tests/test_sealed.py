@@ -126,7 +126,7 @@ def test_a_thread_that_a_call_leaves_ends_the_run(
 def test_a_worker_of_a_pool_that_goes_on_ends_the_run_and_one_that_waits_does_not(
     method: Method, monkeypatch: pytest.MonkeyPatch, earlier: bool, chain: bool
 ) -> None:
-    monkeypatch.setattr(left, "PATIENCE", 0.05)
+    monkeypatch.setattr(left, "PATIENCE", 0.3)
     stop = threading.Event()
 
     def work() -> None:
@@ -145,6 +145,30 @@ def test_a_worker_of_a_pool_that_goes_on_ends_the_run_and_one_that_waits_does_no
                 pool.submit(work)
         finally:
             stop.set()  # else the pool waits for ever
+
+
+def test_a_worker_that_sleeps_and_is_not_counted_as_idle_is_no_work(
+    method: Method, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(left, "PATIENCE", 0.3)
+    with ThreadPoolExecutor(2, thread_name_prefix="kdst-pool") as pool:
+        both = threading.Barrier(2)
+        for job in [pool.submit(both.wait) for _ in range(2)]:
+            job.result()
+        with method.working():
+            pool.submit(int).result()
+            pool._idle_semaphore.acquire()  # as where a busy worker takes what a sleeping one was counted for
+        started = time.monotonic()
+        for _ in range(20):
+            with method.working():
+                pool.submit(int).result()
+        assert time.monotonic() - started < 20 * left.PATIENCE / 2
+        stop = threading.Event()
+        try:
+            with pytest.raises(MethodError, match="leaves the thread kdst-pool"), method.working():
+                pool.submit(stop.wait)
+        finally:
+            stop.set()
 
 
 @pytest.mark.parametrize("kind", ["fork", "spawn"])

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from kdst_core.plugins.process_state import is_kdst
@@ -17,6 +17,9 @@ PATIENCE = 1.0
 POOLS = "concurrent.futures.thread"
 SOONEST, LATEST = 0.0005, 0.02
 """Seconds between looks at what runs, of which each is twice the one before."""
+_uncounted: "weakref.WeakKeyDictionary[Any, int]" = weakref.WeakKeyDictionary()
+"""How many idle workers a pool does not count: a busy worker may take what was given while the count of
+one that stays asleep goes down, and it never comes back."""
 
 
 def of_library(thread: threading.Thread) -> bool:
@@ -43,14 +46,26 @@ def waiting() -> set[threading.Thread]:
     was handed to a worker that has not woken up: the pool counts those that are idle, and from Python
     3.13 on its queue is empty by then. Of a pool that counts fewer than seem to wait, none is taken.
     """
+    return {t for pool, some in _by_pool().items() if len(some) <= _idle(pool) for t in some}
+
+
+def _by_pool(*, waits: bool = True) -> dict[Any, list[threading.Thread]]:
+    """Return the workers that seem to wait, or those that do not, by their pool."""
     frames = sys._current_frames()
     by_pool: dict[Any, list[threading.Thread]] = {}
     for thread in filter(_of_pool, threading.enumerate()):
         arguments = vars(thread).get("_args", ())
-        if _seems_to_wait(thread, frames, arguments):
+        if _seems_to_wait(thread, frames, arguments) == waits:
             pool = next((p() for p in arguments if isinstance(p, weakref.ref)), None)
             by_pool.setdefault(pool, []).append(thread)
-    return {t for pool, some in by_pool.items() if len(some) <= _idle(pool) for t in some}
+    return by_pool
+
+
+def _count_sleepers(busy: Collection[Any]) -> None:
+    """Keep how many workers of each pool sleep uncounted, but for pools that were seen at work."""
+    for pool, some in _by_pool().items():
+        if len(some) > _idle(pool) and pool not in busy:
+            _uncounted[pool] = _uncounted.get(pool, 0) + len(some) - int(_idle(pool))
 
 
 def _seems_to_wait(thread: threading.Thread, frames: Mapping[int, Any], given: Any) -> bool:
@@ -62,9 +77,9 @@ def _seems_to_wait(thread: threading.Thread, frames: Mapping[int, Any], given: A
 
 
 def _idle(pool: Any) -> float:
-    """Return how many workers a pool counts as idle; any number for one that is gone."""
+    """Return how many workers of a pool are idle; any number for one that is gone."""
     idle: float = getattr(getattr(pool, "_idle_semaphore", None), "_value", math.inf)
-    return idle
+    return idle + (_uncounted.get(pool, 0) if pool is not None else 0)
 
 
 class Threads:
@@ -86,7 +101,18 @@ class Threads:
             return seen
         if _thread._count() <= self.count and not any(map(_of_pool, threading.enumerate())):
             return []
-        return once_quiet(self._left)
+        busy: set[Any] = set()
+        half = time.monotonic() + PATIENCE / 2
+
+        def look() -> list[str]:
+            if time.monotonic() > half:
+                busy.update(_by_pool(waits=False))
+            return self._left()
+
+        if left := once_quiet(look):
+            _count_sleepers(busy)  # who was given work has had time to wake up
+            left = self._left()
+        return left
 
     def _left(self) -> list[str]:
         """Return what works now and did not before, also threads that `threading` does not know."""
