@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from kdst_adapt.augment import augment
 from kdst_adapt.kit import OnlineAdapter
 from kdst_core.contracts import AdaptRequest
-from kdst_cotta.augment import augment
 
 if TYPE_CHECKING:
     from kdst_cotta import Options

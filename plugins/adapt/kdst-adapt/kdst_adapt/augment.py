@@ -1,4 +1,4 @@
-"""CoTTA's augmentations of a batch: colour, position, blur and noise, drawn once a call."""
+"""Augmentations of a batch, those of CoTTA: colour, position, blur and noise, drawn once a call."""
 
 import math
 from collections.abc import Callable
@@ -13,11 +13,20 @@ MOVE = 1 / 8
 """Largest shift in shares of the sides: the authors' 1/16 is one of images padded to twice their side."""
 
 
-def augment(x: Tensor, generator: Generator, *, flip: bool = False) -> Tensor:
+def augment(
+    x: Tensor,
+    generator: Generator,
+    *,
+    flip: bool = False,
+    soften: bool = True,
+    reflect: bool = False,
+) -> Tensor:
     """Return images (B, C, H, W) in [0, 1] in one random variation, the same for all of them.
 
-    Ranges are those of the authors for CIFAR. Saturation and hue act on three channels only; hue turns
-    in the plane of chroma (YIQ), not in HSV.
+    flip: mirror half of the calls. soften: blur, and add noise. reflect: mirror the images at their
+    borders where they move away from them, else repeat the border. Ranges are those of CoTTA's authors
+    for CIFAR (Wang et al., CVPR 2022). Saturation and hue act on three channels only; hue turns in the
+    plane of chroma (YIQ), not in HSV.
     """
 
     def draw(low: float, high: float) -> float:
@@ -33,10 +42,14 @@ def augment(x: Tensor, generator: Generator, *, flip: bool = False) -> Tensor:
     for number in torch.randperm(len(colours), generator=generator).tolist():
         x = colours[number](x).clamp(0, 1)
     move = (draw(-MOVE, MOVE), draw(-MOVE, MOVE))
-    x = _affine(x, math.radians(draw(-15, 15)), draw(0.9, 1.1), move)
-    x = _blur(x, draw(0.001, 0.5))
+    beyond = "reflection" if reflect else "border"
+    x = _affine(x, math.radians(draw(-15, 15)), draw(0.9, 1.1), move, beyond)
+    if soften:
+        x = _blur(x, draw(0.001, 0.5))
     if flip and draw(0, 1) < 0.5:
         x = x.flip(-1)
+    if not soften:
+        return x.clamp(0, 1)
     noise = torch.randn(x.shape, generator=generator, dtype=torch.float64)
     return (x + 0.005 * noise.to(x)).clamp(0, 1)
 
@@ -70,13 +83,15 @@ def _turn_hue(x: Tensor, turns: float) -> Tensor:
     return torch.einsum("ij,bjhw->bihw", matrix, x)
 
 
-def _affine(x: Tensor, angle: float, scale: float, move: tuple[float, float]) -> Tensor:
-    """Turn, scale and move by shares of the sides; the border repeats, bilinear."""
+def _affine(
+    x: Tensor, angle: float, scale: float, move: tuple[float, float], beyond: str
+) -> Tensor:
+    """Turn, scale and move by shares of the sides, bilinear; beyond: `padding_mode` of grid_sample."""
     cos, sin = math.cos(angle) / scale, math.sin(angle) / scale
     rows = [[cos, sin, 2 * move[0]], [-sin, cos, 2 * move[1]]]
     theta = x.new_tensor(rows).expand(len(x), 2, 3)
     grid = functional.affine_grid(theta, list(x.shape), align_corners=False)
-    return functional.grid_sample(x, grid, padding_mode="border", align_corners=False)
+    return functional.grid_sample(x, grid, padding_mode=beyond, align_corners=False)
 
 
 def _blur(x: Tensor, sigma: float) -> Tensor:
