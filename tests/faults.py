@@ -38,7 +38,8 @@ RUNS: dict[str, tuple[str, ...]] = {
     "sar": ADAPT,
     "memo": (*ADAPT[:1], "20", *ADAPT[2:]),
     "cotta": ADAPT,
-    "deyo": (*ADAPT, "--tau-ent", "1", "--tau-plpd", "0"),
+    "rdumb": ADAPT,
+    "lame": ADAPT,
     "3dgs": (
         *("--width", "48", "--iterations", "40", "--threads", "1", "--flight-frames", "0"),
         *("--score-every", "10"),
