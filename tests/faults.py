@@ -38,6 +38,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "sar": ADAPT,
     "memo": (*ADAPT[:1], "20", *ADAPT[2:]),
     "cotta": ADAPT,
+    "deyo": (*ADAPT, "--tau-ent", "1", "--tau-plpd", "0"),
     "rdumb": ADAPT,
     "lame": ADAPT,
     "3dgs": (

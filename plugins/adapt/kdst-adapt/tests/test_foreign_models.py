@@ -82,7 +82,7 @@ KINDS = {
 }
 METHODS = [
     name
-    for name in ("tent", "sar", "eta", "shot", "pl", "cotta", "memo", "rdumb", "tea")
+    for name in ("tent", "sar", "eta", "shot", "pl", "cotta", "memo", "deyo", "rdumb", "tea")
     if find_spec("kdst_eata" if name == "eta" else f"kdst_{name}")
 ]
 """Those that are installed."""

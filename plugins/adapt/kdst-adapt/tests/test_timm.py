@@ -42,6 +42,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "tea": {"profile": "fast", "buffer_size": 8},
     "memo": {"augmentations": 2, "prior": float("inf")},
     "cotta": {"augmentations": 1, "threshold": 0.0},
+    "deyo": {"tau_ent": 2.0, "tau_plpd": -1.0},
     "rdumb": {"margin": 2.0},
 }
 METHODS = [m for m in OPTIONS if find_spec("kdst_eata" if m == "eta" else f"kdst_{m}")]

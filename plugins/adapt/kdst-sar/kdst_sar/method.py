@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from kdst_adapt.kit import OnlineAdapter, entropy
+from kdst_adapt.models.depth import late_parameters
 from kdst_core.contracts import AdaptRequest
-from kdst_sar.depth import late_parameters
 
 if TYPE_CHECKING:
     from kdst_sar import Options

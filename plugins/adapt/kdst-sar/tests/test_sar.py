@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from kdst_adapt.models.depth import late_parameters
 from kdst_adapt.models.imagenet_resnet import ImageNetResNet
 from kdst_adapt.models.resnet import ResNet
 from kdst_adapt.models.wideresnet import WideResNet
 from kdst_adapt.testing import batches, entropies, network, prepare, request
 from kdst_authors.testing import check_plugin, make_run
 from kdst_sar import Options, adapt
-from kdst_sar.depth import late_parameters
 
 
 def plain_sar(model: nn.Module, data: list[Tensor], margin: float, floor: float) -> list[Tensor]:
