@@ -28,8 +28,9 @@ class AdaptInputs:
     model: str = option(
         "embedded",
         "embedded (for digits); resnet20, 32, 44 or 56 for CIFAR; resnet18, 34, 50, 101 or 152 for"
-        " ImageNet; wrn-DEPTH-WIDTH such as wrn-28-10; transformers:DIR (an image classifier with"
-        " safetensors); or module.path:factory, a function without arguments that returns an nn.Module.",
+        " ImageNet; wrn-DEPTH-WIDTH such as wrn-28-10; efficientnet-lite0 (ImageNet, with its weights, from"
+        " packages); timm:NAME; transformers:DIR (an image classifier with safetensors); or"
+        " module.path:factory, a function without arguments that returns an nn.Module.",
     )
     weights: Path | None = option(
         None, "State dict of the model: safetensors, or a file for torch.load(weights_only=True)."
@@ -62,11 +63,13 @@ class AdaptInputs:
     resize: int | None = option(
         None,
         "Shorter side in pixels to which images of folder: and imagenet-c: are resized (bilinear)."
-        " Default: as they are.",
+        " Default: as they are; for efficientnet-lite0 and timm:NAME as the network takes them.",
         min=1,
     )
     crop: int | None = option(
-        None, "Side of the square cut from their middle, after --resize. Default: none.", min=1
+        None,
+        "Side of the square cut from their middle, after --resize. Default: as --resize.",
+        min=1,
     )
     classes: Path | None = option(
         None,

@@ -13,7 +13,7 @@ from kdst_adapt.audit import data as of_data
 from kdst_adapt.audit.findings import Finding
 from kdst_adapt.inputs import AdaptInputs
 from kdst_adapt.kit import select_parameters
-from kdst_adapt.models import classifier, norms
+from kdst_adapt.models import classifier, norms, packaged
 from kdst_adapt.options import UpdateOptions
 from kdst_adapt.streams import classes, data, settings, source_data
 from kdst_adapt.streams.sampling import cut
@@ -71,10 +71,12 @@ def _load(job: Job) -> Target:
     """Do the work of `load`, with gradients and threads as a run has them."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads thrash a busy machine
     device = choose(job.device, job.method.description.needs)
+    inputs, of_size = packaged.sized(job.inputs, live=bool({"model", "data"} & job.objects.keys()))
+    job = evolve(job, inputs=inputs)
     shifts = data.load(job.inputs, job.seed, job.objects.get("data"))
     loaded = _classifier(job, shifts[0], device)
     shifts, named, doubt = classes.assign(shifts, loaded.classes, loaded.model, job.inputs.classes)
-    findings = [*of_data.of_pixels(shifts), *of_data.of_files(shifts, named, doubt)]
+    findings = [*of_size, *of_data.of_pixels(shifts), *of_data.of_files(shifts, named, doubt)]
     stream = _stream(job, shifts, loaded.classes)
     single = _single(stream, loaded, device)
     if isinstance(job.options, UpdateOptions):

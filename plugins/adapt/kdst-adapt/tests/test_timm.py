@@ -10,9 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 import kdst_core
+from kdst_adapt.inputs import AdaptInputs
+from kdst_adapt.models import classifier, packaged
+from kdst_core.errors import KdstError
 
 try:
     import timm
@@ -90,3 +94,29 @@ def test_methods_of_learning_rate_zero_equal_their_baseline(tmp_path: Path, name
         found = {f["what"]: f["sentence"] for f in result.data["audit"]}
         assert "BatchNormAct2d" in found["normalisation"]
         assert "AuxLogits" in found["parameters"]
+
+
+def test_a_network_by_name_has_its_weights_its_classes_and_its_normalisation(
+    tmp_path: Path,
+) -> None:
+    net = timm.create_model("test_resnet", num_classes=7)
+    save_file(net.state_dict(), tmp_path / "weights.safetensors")
+    ours = classifier.load(
+        AdaptInputs(model="timm:test_resnet", weights=tmp_path / "weights.safetensors")
+    )
+    config = timm.get_pretrained_cfg("test_resnet")
+    x = torch.rand(2, 3, 32, 32)
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (config.mean, config.std))
+    torch.testing.assert_close(ours(x), net.eval()((x - mean) / std))
+    frame = packaged.frame("timm:test_resnet")
+    assert frame is not None
+    assert frame.crop == config.input_size[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("test_resnet", "needs --weights FILE"), ("test_resnot", "did you mean .*test_resnet")],
+)
+def test_a_network_that_has_no_weights_or_is_none_is_refused(name: str, message: str) -> None:
+    with pytest.raises(KdstError, match=f"(?i){message}"):
+        classifier.load(AdaptInputs(model=f"timm:{name}"))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from kdst_adapt.inputs import AdaptInputs
-from kdst_adapt.models import checkpoints, outputs, pretrained
+from kdst_adapt.models import checkpoints, outputs, packaged, pretrained
 from kdst_adapt.models.checkpoints import load_into, mismatch, reason
 from kdst_adapt.models.imagenet_resnet import LAYERS, ImageNetResNet
 from kdst_adapt.models.norms import single_precision
@@ -52,15 +52,18 @@ def _load(inputs: AdaptInputs, live: Any) -> nn.Module:
     if inputs.model in (*DEPTHS, *LAYERS) or WIDE.fullmatch(inputs.model):
         net, own_mean, own_std = _built_in(inputs)
         return _normalised(net, mean or own_mean, std or own_std)
+    if packaged.knows(inputs.model):
+        net, own_mean, own_std = packaged.load(inputs.model, inputs.weights)
+        return _normalised(net, mean or own_mean, std or own_std)
     if inputs.model.startswith("transformers:"):
         net, own_mean, own_std = pretrained.load(inputs.model.partition(":")[2])
         return _normalised(_with_weights(net, inputs.weights), mean or own_mean, std or own_std)
     if ":" in inputs.model:
         return _normalised(_with_weights(_factory(inputs.model), inputs.weights), mean, std)
-    known = ["embedded", *DEPTHS, *LAYERS, "wrn-28-10"]
+    known = ["embedded", *DEPTHS, *LAYERS, "wrn-28-10", packaged.LITE]
     raise KdstError(
         f"no model {inputs.model!r}.{did_you_mean(inputs.model, known)}\n"
-        f"Give {', '.join(known)}, transformers:DIR or module.path:factory"
+        f"Give {', '.join(known)}, transformers:DIR, timm:NAME or module.path:factory"
     )
 
 
