@@ -92,13 +92,18 @@ def _both(wanted: Tensor, readings: tuple[Reading, Reading], name: str) -> Tenso
     return (torch.stack([getattr(r, name) for r in readings], 1) == wanted).all(1)
 
 
+def prompt_scenes(count: int, seed: int) -> tuple[Scenes, Scenes]:
+    """`count` fresh single objects and half as many pairs, to be asked for by their captions."""
+    generator = torch.Generator().manual_seed(seed)
+    single = sample_scenes(count, generator, Mix(pair=0.0), fresh=True)
+    return single, sample_scenes(max(count // 2, 1), generator, Mix(pair=1.0), fresh=True)
+
+
 def score_prompts(
     pipeline: StableDiffusionPipeline, count: int, how: Sampling
 ) -> dict[str, Measured]:
     """Scores on `count` fresh single-object prompts and half as many pairs."""
-    generator = torch.Generator().manual_seed(how.seed)
-    single = sample_scenes(count, generator, Mix(pair=0.0), fresh=True)
-    pair = sample_scenes(max(count // 2, 1), generator, Mix(pair=1.0), fresh=True)
+    single, pair = prompt_scenes(count, how.seed)
     images, maps = sample(pipeline, captions(single), how)
     scores = {name: rate(right) for name, right in score_single(single, images).items()}
     mask = F.avg_pool2d(read_object(images).mask[:, None].float(), 2).flatten(1) >= 0.5

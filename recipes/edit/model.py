@@ -24,15 +24,17 @@ CHANNELS = (16, 48, 96)
 HEADS = (1, 2, 4)
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
+def build_tokenizer(
+    tokens: tuple[str, ...] = ("<pad>", "<start>", "<end>", "<unk>", *VOCABULARY),
+) -> PreTrainedTokenizerFast:
     """One token a word, padded with `<pad>` to 16 tokens; unknown words become `<unk>`."""
-    special = ("<pad>", "<start>", "<end>", "<unk>")
-    ids = {word: i for i, word in enumerate((*special, *VOCABULARY))}
+    ids = {token: i for i, token in enumerate(tokens)}
     words = Tokenizer(WordLevel(ids, unk_token="<unk>"))
     words.normalizer = Lowercase()
     words.pre_tokenizer = Whitespace()
     words.post_processor = TemplateProcessing(
-        single="<start> $A <end>", special_tokens=[("<start>", 1), ("<end>", 2)]
+        single="<start> $A <end>",
+        special_tokens=[(token, ids[token]) for token in ("<start>", "<end>")],
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=words,

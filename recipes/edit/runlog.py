@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from kdst_core.files import write_atomically
-from recipes.edit.trainer import Recipe
+from recipes.edit.training import Course
 
 
 class RecipeChanged(Exception):
     """A run was continued with options that differ from those it began with."""
 
 
-def check_recipe(path: Path, recipe: Recipe, step: int, *, amend: bool) -> None:
+def check_recipe(path: Path, recipe: Course, step: int, *, amend: bool) -> None:
     """Keep in `path` which recipe holds from which step on.
 
     A first run writes it. A changed recipe raises `RecipeChanged`, unless `amend` adds it.
