@@ -13,8 +13,9 @@ from torch.nn import functional as F
 class CountedAttention:
     """Joint attention whose last text token counts as `count` equal tokens.
 
-    Without a T5 the pipeline appends up to 256 rows of zeros to a caption. They stay equal to each
-    other in every block, so one of them whose key weighs `count` times gives the same outputs.
+    With a silent T5, or none, the pipeline appends up to 256 rows of zeros to a caption. They stay
+    equal to each other in every block, so one of them whose key weighs `count` times gives the
+    same outputs.
     """
 
     def __init__(self) -> None:

@@ -19,7 +19,7 @@ from recipes.edit.intervals import Measured, rate
 
 @dataclass(frozen=True)
 class Sampling(evaluate.Sampling):
-    """How images are sampled; `zeros` rows follow a caption in place of a T5's."""
+    """How images are sampled; `zeros` rows of the silent T5 follow a caption."""
 
     zeros: int = 256
 

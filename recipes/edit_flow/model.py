@@ -1,4 +1,4 @@
-"""Build the stock `StableDiffusion3Pipeline`, untrained: two text encoders and an MM-DiT."""
+"""Build the stock `StableDiffusion3Pipeline`, untrained: an MM-DiT and its text encoders."""
 
 # mypy: disable-error-code="attr-defined, no-untyped-call, operator"
 # diffusers and transformers set these attributes at run time or leave them untyped
@@ -15,7 +15,7 @@ from diffusers import (
     StableDiffusion3Pipeline,
 )
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+from transformers import CLIPTextConfig, CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
 from kdst_edit.shapes.scene import VOCABULARY
 from recipes.edit.autoencoder import identity_autoencoder
@@ -60,6 +60,27 @@ def build_text_encoder(width: int, layers: int) -> CLIPTextModelWithProjection:
     return encoder
 
 
+@torch.no_grad()
+def silent_t5() -> T5EncoderModel:
+    """A T5 that answers every token with zeros, as the pipeline does for an absent one.
+
+    Without any, `from_pretrained` would ask for one to be named.
+    """
+    config = T5Config(
+        vocab_size=len(TOKENS),
+        d_model=sum(TEXT_WIDTHS),
+        d_kv=8,
+        d_ff=8,
+        num_layers=1,
+        num_heads=1,
+        pad_token_id=0,
+        eos_token_id=len(TOKENS) - 1,
+    )
+    encoder = T5EncoderModel(config)
+    encoder.encoder.final_layer_norm.weight.zero_()
+    return encoder
+
+
 def build_transformer(size: Size) -> SD3Transformer2DModel:
     """Joint blocks that begin as the identity, over 32×32 pixels in patches.
 
@@ -96,7 +117,7 @@ def build_autoencoder() -> AutoencoderKL:
 
 
 def build_pipeline(seed: int, size: Size | None = None) -> StableDiffusion3Pipeline:
-    """An untrained pipeline whose weights depend on `seed` and `size` alone; it has no T5."""
+    """An untrained pipeline whose weights depend on `seed` and `size` alone."""
     tokenizer = build_tokenizer(TOKENS)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -105,6 +126,7 @@ def build_pipeline(seed: int, size: Size | None = None) -> StableDiffusion3Pipel
             for width, layers in zip(TEXT_WIDTHS, TEXT_LAYERS, strict=True)
         ]
         transformer = build_transformer(size or Size())
+        silent = silent_t5()
     return StableDiffusion3Pipeline(
         transformer=transformer,
         scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0),
@@ -113,8 +135,8 @@ def build_pipeline(seed: int, size: Size | None = None) -> StableDiffusion3Pipel
         tokenizer=tokenizer,
         text_encoder_2=encoders[1],
         tokenizer_2=tokenizer,
-        text_encoder_3=None,
-        tokenizer_3=None,
+        text_encoder_3=silent,
+        tokenizer_3=tokenizer,
     )
 
 
@@ -125,5 +147,3 @@ def encode(
     read = [encoder(tokens, output_hidden_states=True) for encoder in encoders]
     words = torch.cat([output.hidden_states[-2] for output in read], -1)
     return words, torch.cat([output.text_embeds for output in read], -1)
-
-

@@ -64,7 +64,7 @@ def flow_errors(
     """Mean squared error of v = noise − image at (1 − t) image + t noise, a value a sample (B,).
 
     Liu et al., Flow Straight and Fast (2023), equation 1. `words` (B, 16, D) are followed by the
-    row of zeros that stands for those of an absent T5; `pooled` is (B, D).
+    row of zeros that stands for those of the silent T5; `pooled` is (B, D).
     """
     t = batch.times[:, None, None, None]
     noisy = torch.lerp(batch.images, batch.noise, t)
