@@ -38,6 +38,8 @@ RUNS: dict[str, tuple[str, ...]] = {
     "sar": ADAPT,
     "memo": (*ADAPT[:1], "20", *ADAPT[2:]),
     "cotta": ADAPT,
+    "roid": ADAPT,
+    "cmf": ADAPT,
     "deyo": (*ADAPT, "--tau-ent", "1", "--tau-plpd", "0"),
     "rdumb": ADAPT,
     "lame": ADAPT,

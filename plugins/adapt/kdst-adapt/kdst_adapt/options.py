@@ -31,3 +31,27 @@ class UpdateOptions(LayoutOptions):
     momentum: float = option(0.9, "Momentum of SGD.", min=0, max=1)
     steps: int = option(1, "Updates a batch.", min=1)
     episodic: bool = option(False, "Reset before every batch.")
+
+
+@frozen
+class SelfTrainingOptions(UpdateOptions):
+    """What ROID, and methods that keep its losses, have in common; defaults of Marsden et al. (2023)."""
+
+    profile: Literal["corrected", "published"] = option(
+        "corrected",
+        "corrected: the prior correction multiplies probabilities by the smoothed class prior, as Bayes'"
+        " rule has it. published: it multiplies logits, as the authors' code does, so that a frequent"
+        " class with a negative logit loses.",
+    )
+    temperature: float = option(1 / 3, "Temperature of the weights of images (τ).", above=0)
+    momentum_probs: float = option(
+        0.9,
+        "Share of the old mean in the running mean of predictions, from which images must differ (β).",
+        min=0,
+        max=1,
+    )
+    flip: bool = option(
+        False,
+        "Mirror half of the augmented batches. Off, a departure from the paper, whose photographs"
+        " may be mirrored: the digits that kdst brings may not.",
+    )
