@@ -9,15 +9,7 @@ import tempfile
 import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Generic,
-    Literal,
-    TypeVar,
-    get_origin,
-    overload,
-)
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_origin, overload
 
 from attrs import field, frozen
 

@@ -14,7 +14,7 @@ from kdst_core.contracts.edit import (
     TokenAlignment,
 )
 from kdst_core.contracts.invert import Embedder, Inversion, InvertRequest, Training
-from kdst_core.contracts.method import Description, Listener, RunServices
+from kdst_core.contracts.method import Claim, Description, Listener, RunServices
 from kdst_core.contracts.reconstruct import (
     Camera,
     Capture,
@@ -40,6 +40,7 @@ __all__ = [
     "AdaptRequest",
     "Camera",
     "Capture",
+    "Claim",
     "ContactSheet",
     "Description",
     "Diagnostics",

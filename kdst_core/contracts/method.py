@@ -1,6 +1,6 @@
 """What a method says of itself, and the services that a run gives it."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -11,6 +11,31 @@ Need = Literal["gradients", "source", "cuda"]
 
 
 @frozen(kw_only=True)
+class Claim:
+    """What a paper says of its method, and the runs that try it; options are as on the command line.
+
+    source: section, table or figure. measure: a metric, or `a - b` for the difference of two of one run;
+    with `*` all that fit, paired one by one. run: options of the method's own run. against: those of the
+    run to do better than, with `method` where it is another; None to try the measure itself. least: the
+    smallest effect that counts, above 0 for the better. quick, full: further options of every run, with
+    `seeds`, how many. known_against: what speaks against it. known_to_fail: why it does not hold here.
+    """
+
+    name: str
+    sentence: str
+    source: str
+    measure: str
+    run: Mapping[str, Any] = field(factory=dict)
+    against: Mapping[str, Any] | None = None
+    better: Literal["higher", "lower"] = "higher"
+    least: float = 0.0
+    quick: Mapping[str, Any] = field(factory=dict)
+    full: Mapping[str, Any] = field(factory=dict)
+    known_against: str = ""
+    known_to_fail: str = ""
+
+
+@frozen(kw_only=True)
 class Description:
     """What `describe` returns: enough to list a method, build its options and cite it.
 
@@ -18,6 +43,7 @@ class Description:
     cannot do without: gradients of the model, source data, a CUDA device. `random` says whether the
     method draws random numbers; one that draws none is run once for all seeds of a comparison.
     `expected_failures` names conformance checks that cannot hold for the method, each with the reason.
+    `claims` are those of its paper.
     """
 
     summary: str
@@ -29,6 +55,7 @@ class Description:
     needs: Collection[Need] = ()
     random: bool = True
     expected_failures: Mapping[str, str] = field(factory=dict)
+    claims: Sequence[Claim] = ()
 
 
 class RunServices(Protocol):

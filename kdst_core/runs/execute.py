@@ -11,11 +11,7 @@ from kdst_core.bench.sealed import loading
 from kdst_core.errors import KdstError, MethodError, did_you_mean
 from kdst_core.files import write_atomically
 from kdst_core.live import describe
-from kdst_core.options import (
-    Given,
-    build,
-    plain,
-)
+from kdst_core.options import Given, build, plain
 from kdst_core.plugins import process_state
 from kdst_core.plugins.method import Method, failure
 from kdst_core.plugins.survival import exits_refused
@@ -60,14 +56,7 @@ def run(
         for (name, value), flag in zip(options.items(), flags, strict=True)
     }
     return execute(
-        setup,
-        given,
-        objects,
-        out=out,
-        resume=resume,
-        config=config,
-        show=show,
-        observe=observe,
+        setup, given, objects, out=out, resume=resume, config=config, show=show, observe=observe
     )
 
 

@@ -1,0 +1,1 @@
+"""`kdst claims`: what papers say of their methods, tried here and now, each with a verdict."""
