@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from attrs import frozen
 
 from kdst_core.plugins.method import Method
-from kdst_core.reports.blocks import Figure, Stat
+from kdst_core.reports.blocks import Figure, Stat, Table
 
 
 @frozen
@@ -60,8 +60,8 @@ class Comparable(Protocol):
 
     def comparison(
         self, contenders: Sequence[Contender]
-    ) -> tuple[Sequence[Stat], Sequence[Figure]]:
-        """Return headline numbers and figures of the report, contenders in the order given."""
+    ) -> tuple[Sequence[Stat], Sequence[Figure | Table]]:
+        """Return headline numbers, figures and tables of the report, contenders in the order given."""
 
 
 class ComparedByModule:
@@ -95,8 +95,8 @@ class ComparedByModule:
 
     def comparison(
         self, contenders: Sequence[Contender]
-    ) -> tuple[Sequence[Stat], Sequence[Figure]]:
-        """Return headline numbers and figures of the report, contenders in the order given."""
+    ) -> tuple[Sequence[Stat], Sequence[Figure | Table]]:
+        """Return headline numbers, figures and tables of the report, contenders in the order given."""
         stats, figures = self._module().comparison(contenders)
         return stats, figures
 

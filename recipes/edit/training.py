@@ -8,10 +8,9 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from diffusers import DiffusionPipeline
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -82,6 +81,10 @@ class Networks(nn.Module):
         for name, part in parts.items():
             self.add_module(name, part)
 
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+
     def tensors(self) -> list[Tensor]:
         """All parameters, in a fixed order."""
         return list(self.parameters())
@@ -121,8 +124,8 @@ class Training:
             self.master.parameters(), betas=(0.9, 0.99), weight_decay=0.01, fused=True
         )
 
-    def build(self) -> DiffusionPipeline:
-        """An untrained pipeline of the course's seed."""
+    def build(self) -> Any:
+        """An untrained diffusers pipeline of the course's seed."""
         raise NotImplementedError
 
     def errors(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -153,8 +156,8 @@ class Training:
         torch._foreach_lerp_(self.average.tensors(), masters, 1 - decay)
         torch._foreach_copy_(workers, masters)
 
-    def averaged(self) -> DiffusionPipeline:
-        """A pipeline with the averaged weights, on the CPU and free to be changed."""
+    def averaged(self) -> Any:
+        """A diffusers pipeline with the averaged weights, on the CPU and free to be changed."""
         pipeline = self.build()
         for name, trained in self.average.named_children():
             part = getattr(pipeline, name)

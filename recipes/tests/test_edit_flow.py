@@ -82,12 +82,12 @@ def test_captions_are_pooled_where_all_of_them_has_been_read() -> None:
 
 @torch.no_grad()
 def test_the_error_is_that_of_noise_minus_image_on_the_straight_path() -> None:
-    pipeline, seen = build_pipeline(0, TINY), {}
+    pipeline, seen = build_pipeline(0, TINY), dict[str, torch.Tensor]()
     batch = draw_batch(8, torch.Generator().manual_seed(0), pipeline.tokenizer, Mix(), 0.5)
     words, pooled = encode((pipeline.text_encoder, pipeline.text_encoder_2), batch.tokens)
 
-    def forward(noisy: torch.Tensor, *_: object) -> object:
-        seen["noisy"], seen["levels"] = noisy, _[-1]
+    def forward(noisy: torch.Tensor, *given: torch.Tensor) -> object:
+        seen["noisy"], seen["levels"] = noisy, given[-1]
         return type("Output", (), {"sample": torch.full_like(noisy, 0.25)})
 
     pipeline.transformer.forward = forward

@@ -1,5 +1,6 @@
 """Methods are compared by what they keep on the same targets and noise."""
 
+import io
 import json
 import math
 from pathlib import Path
@@ -7,12 +8,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from kdst_core.bench.compare import Comparable, Contender
 from kdst_core.errors import KdstError
 from kdst_edit import compare
 from kdst_edit.bench import bench
+from kdst_edit.compare import kinds, sheet
+from kdst_edit.compare.frontier import Point, Share, picture, points, unbeaten
 from kdst_edit.inputs import EditInputs
+from kdst_edit.pictures.drawing import image_png
+
+PROMPT = "a red disc on a white background"
 
 
 def run(folder: Path, kept: list[float], success: float = 1.0, **given: Any) -> Any:
@@ -91,6 +99,101 @@ def test_who_keeps_most_and_who_does_what_was_asked_are_named(tmp_path: Path) ->
     stats, (figure,) = bench.comparison([a, b])
     assert [(s.label, s.value) for s in stats] == [("kept most", "a"), ("highest success, %", "b")]
     assert "without control" in figure.svg
+
+
+def measured(folder: Path, label: str, *edits: tuple[float, float], shade: float = 0.5) -> Any:
+    """A method with runs of one target each, their measures and pictures."""
+    runs = []
+    for seed, (kept, success) in enumerate(edits):
+        place = folder / f"{label}{seed}"
+        result, _ = run(place, [kept], success, source=PROMPT, seed=seed)
+        result["seed"], target = seed, PROMPT.replace("red", "blue")
+        scores = [{"background_psnr": kept, "success": success}]
+        table = {"edit": scores, "plain": [], "targets": [target]}
+        (place / "artifacts" / "scores.json").write_text(json.dumps(table))
+        for name, level in (("source", 0.1 * seed), ("edit", shade)):
+            picture = image_png(torch.full((3, 8, 8), level))
+            (place / "artifacts" / f"{name}.png").write_bytes(picture)
+        runs.append((result, place))
+    return contender(label, *runs)
+
+
+def test_points_carry_intervals_over_seeds_and_targets(tmp_path: Path) -> None:
+    kept, success = [30.0, 34.0, 29.0], [1.0, 0.0, 1.0]
+    who = measured(tmp_path, "a", *zip(kept, success, strict=True))
+    who.results[0]["metrics"].pop("plain.success")
+    for result, k, s in zip(who.results, kept, success, strict=True):
+        result["metrics"] |= {"background_psnr": k, "success": s}
+    (point,) = points([who], "success")
+    assert (point.kept.mean, point.done.mean) == pytest.approx((31.0, 2 / 3))
+    error = 1.959963984540054 * np.std(kept, ddof=1) / math.sqrt(3)
+    assert (point.kept.low, point.kept.high) == pytest.approx((31 - error, 31 + error))
+    assert (point.done.low, point.done.high) == pytest.approx((0.2077, 0.9385), abs=1e-4)
+
+
+def test_a_single_edit_has_a_success_interval_and_no_other(tmp_path: Path) -> None:
+    who = measured(tmp_path, "a", (30.0, 1.0))
+    who.results[0]["metrics"].pop("plain.success")
+    (point,) = points([who], "success")
+    assert math.isnan(point.kept.low)
+    assert point.done.high == 1.0
+    assert 0 < point.done.low < 1
+    picture([point], "success")
+
+
+def test_the_frontier_is_of_methods_that_none_beats_in_both() -> None:
+    def at(label: str, kept: float, done: float) -> Point:
+        return Point(label, Share(kept), Share(done))
+
+    found = [at("strong", 20, 1.0), at("beaten", 19, 0.9), at("twin", 20, 1.0), at("weak", 40, 0.1)]
+    assert [p.label for p in unbeaten(found)] == ["strong", "twin", "weak"]
+    assert [p.label for p in unbeaten([at("untold", math.nan, 1.0), found[1]])] == ["beaten"]
+
+
+def test_the_contact_sheet_begins_with_what_most_methods_failed_at(tmp_path: Path) -> None:
+    a = measured(tmp_path, "a", (30.0, 1.0), (30.0, 0.0), (20.0, 0.0))
+    b = measured(tmp_path, "b", (30.0, 1.0), (30.0, 0.0), (20.0, 1.0), shade=0.9)
+    assert [[e.seed for e in row] for row in sheet.rows([a, b])] == [[1, 1], [2, 2], [0, 0]]
+    figure = sheet.contact_sheet([a, b])
+    assert figure is not None
+    assert "1. “a blue disc on a white background” (seed 1)" in figure.caption
+    with Image.open(io.BytesIO(figure.png)) as opened:
+        pixels = np.asarray(opened.convert("RGB"))
+    wide, (height, width, _) = pixels[..., 0], pixels.shape
+    columns = [width // 6, width // 2, 5 * width // 6]
+    first = [int(wide[height // 6, x]) for x in columns]
+    assert first == [round(255 * v) for v in (0.1, 0.5, 0.9)]
+    (tmp_path / "b0" / "artifacts" / "edit.png").unlink()
+    assert sheet.contact_sheet([b]) is not None
+    (tmp_path / "b1" / "artifacts" / "edit.png").unlink()
+    (tmp_path / "b2" / "artifacts" / "edit.png").unlink()
+    assert sheet.contact_sheet([b]) is None
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [
+        (PROMPT.replace("red", "blue"), "change colour"),
+        (PROMPT.replace("disc", "ring"), "change object"),
+        (PROMPT.replace("white", "pink"), "change background"),
+        (PROMPT.replace("red", "striped red"), "change material"),
+        ("a blue ring on a white background", "several at once"),
+        ("a red disc above a blue bar on a white background", "add object"),
+        ("a photograph of a cat", None),
+        (PROMPT, None),
+    ],
+)
+def test_prompts_tell_the_kind_of_an_edit(target: str, name: str | None) -> None:
+    assert kinds.kind(PROMPT, target) == name
+
+
+def test_methods_stand_in_rows_and_kinds_of_edit_in_columns(tmp_path: Path) -> None:
+    a = measured(tmp_path, "a", (30.0, 1.0), (20.0, 0.0))
+    table = kinds.table([a])
+    assert table is not None
+    assert list(table.header) == ["method", "change colour"]
+    assert [list(row) for row in table.rows] == [["a", "50%, 25.0 dB (2)"]]
+    assert kinds.table([contender("b", run(tmp_path / "other", [30.0]))]) is None
 
 
 @pytest.mark.parametrize("seeds", [[0], [0, 1]])
