@@ -43,6 +43,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "deyo": (*ADAPT, "--tau-ent", "1", "--tau-plpd", "0"),
     "rdumb": ADAPT,
     "lame": ADAPT,
+    "rotta": (*ADAPT, "--update-frequency", "20"),
     "3dgs": (
         *("--width", "48", "--iterations", "40", "--threads", "1", "--flight-frames", "0"),
         *("--score-every", "10"),

@@ -192,12 +192,11 @@ class OnlineAdapter(ABC, Generic[Options]):
         logits: Tensor = self.model(x)
         return logits
 
-    def report(self, *, samples: int | None = None, updated: bool = True) -> None:
-        """Correct what the diagnostics say of this update: images used, whether a step was taken."""
+    def report(self, *, samples: int | None = None, updated: bool | int = True) -> None:
+        """Correct what the diagnostics say of this update: images used, how many steps were taken."""
         if samples is not None:
             self._last["samples"] = samples
-        if not updated:
-            self._last["updates"] -= 1
+        self._last["updates"] += int(updated) - 1
 
     def record(self, name: str, value: float | Tensor) -> None:
         """Add a number (kept as a scalar) or pictures (n, C, H, W) to the diagnostics."""

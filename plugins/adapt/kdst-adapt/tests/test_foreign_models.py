@@ -82,7 +82,19 @@ KINDS = {
 }
 METHODS = [
     name
-    for name in ("tent", "sar", "eta", "shot", "pl", "cotta", "memo", "deyo", "rdumb", "tea")
+    for name in (
+        "tent",
+        "sar",
+        "eta",
+        "shot",
+        "pl",
+        "cotta",
+        "memo",
+        "deyo",
+        "rdumb",
+        "rotta",
+        "tea",
+    )
     if find_spec("kdst_eata" if name == "eta" else f"kdst_{name}")
 ]
 """Those that are installed."""
@@ -94,11 +106,12 @@ def test_methods_of_learning_rate_zero_equal_their_baseline(tmp_path: Path, kind
         options: dict[str, Any] = {"lr": 0.0}
         options |= {"cotta": {"augmentations": 2, "threshold": 0.0}}.get(name, {})
         options |= {"memo": {"augmentations": 2, "prior": float("inf")}}.get(name, {})
+        options |= {"rotta": {"alpha": 0.0, "update_frequency": 10}}.get(name, {})
         options |= {"tea": {"profile": "fast", "buffer_size": 20}, "sar": {"rho": 5.0}}.get(
             name, {}
         )
         result = run(tmp_path, name, KINDS[kind](), **options)
-        baseline = "source" if name == "memo" else "norm"
+        baseline = "source" if name in ("memo", "rotta") else "norm"
         assert nll(result) == pytest.approx(nll(result, f"baseline.{baseline}."), abs=1e-5), name
 
 

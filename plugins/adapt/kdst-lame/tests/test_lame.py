@@ -19,7 +19,7 @@ from kdst_lame.method import energy
 def plain_affinity(f: Tensor, kind: str, k: int, published: bool) -> Tensor:
     """Affinities of each two images, of features of length 1."""
     n = len(f)
-    d = torch.tensor([[(f[i] - f[j]).norm() for j in range(n)] for i in range(n)]).double()
+    d = torch.stack([torch.stack([(f[i] - f[j]).norm() for j in range(n)]) for i in range(n)])
     w = torch.zeros(n, n, dtype=torch.float64)
     if kind == "linear":
         return f @ f.T
