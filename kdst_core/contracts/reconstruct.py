@@ -115,8 +115,10 @@ class Reconstruction(Protocol):
 
     It may have `notes`, sentences that a user should read beside the figures; `priors`, what it
     assumed of the scene or tried to, each with `name`, `kept`, `gain` (dB or None) and `said`, a
-    sentence; and `foreseen()`, how many times longer an iteration takes on the average than at
-    first, and the bytes that memory still grows by.
+    sentence; `foreseen()`, how many times longer an iteration takes on the average than at
+    first, and the bytes that memory still grows by; and `alignment`, what it learns for each
+    photograph, so that the scene does not tell it of a new view (`colour`, `pose` or both): held-out
+    views are then also scored after it was fitted to one half of each.
 
     A scene is the live one: render or save it before asking for the next iteration.
     """

@@ -22,7 +22,11 @@ class Exposures:
         matrix = self.matrices[index]
         return rgb @ matrix[:, :3].T + matrix[:, 3]
 
-    def step(self) -> None:
+    def forget(self) -> None:
+        """Leave the gradients that were not learnt from."""
+        self.matrices.grad = None
+
+    def step(self, progress: float) -> None:
         """Learn from the gradients, and take the drift of the mean out."""
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from kdst_3dgs import budget, cameras
 from kdst_3dgs.adam import VisibleAdam
+from kdst_3dgs.appearance import appearance_of
 from kdst_3dgs.density import GradientControl, McmcControl
-from kdst_3dgs.exposure import Exposures
 from kdst_3dgs.loss import MIN_SIDE
 from kdst_3dgs.objective import Drawn, Objective, Target
 from kdst_3dgs.options import Options
@@ -71,7 +71,8 @@ class Trainer:
         self.iteration = 0
         self._queue: list[int] = []
         self._install(start.parameters)
-        self.exposures = Exposures(len(self.views), self.options.exposure_lr, device)
+        shown = (len(self.views), device, self.scene.rendering_threads)
+        self.appearance = appearance_of(self.options, *shown)
         self.control = self._new_control()
         self.cameras: cameras.Refinement | None = None
         self.placing = self.options.refine_cameras
@@ -126,7 +127,7 @@ class Trainer:
         torch.autograd.backward(self._objective(view, drawn, photograph, self.placing))
         for optimizer in self.optimizers.values():
             optimizer.zero_grad(set_to_none=True)
-        self.exposures.matrices.grad = None
+        self.appearance.forget()
 
     def _install(self, parameters: Parameters) -> None:
         """Make `parameters` the scene's, with a fresh optimiser each."""
@@ -216,8 +217,7 @@ class Trainer:
         for optimizer in self.optimizers.values():
             optimizer.step(drawn.info["visible"])
             optimizer.zero_grad(set_to_none=True)
-        if o.exposure:
-            self.exposures.step()
+        self.appearance.step(progress)
         if not self.placing:
             self._refine(drawn.info, lr)
 
@@ -252,7 +252,7 @@ class Trainer:
     @property
     def _objective(self) -> Objective:
         """What is made small, by the options of now."""
-        return Objective(self.options, self.scene, self.exposures)
+        return Objective(self.options, self.scene, self.appearance)
 
     def _refine_camera(self, view: View, K: Tensor, info: dict[str, Any], progress: float) -> None:
         """Move the camera of the view just drawn, by the gradients of the scene."""
@@ -311,7 +311,7 @@ class Trainer:
             "gone": self.clock.gone if self.plan else 0.0,
             "placing": self.placing,
             "cameras": self.cameras.state_dict() if self.cameras else {},
-            **self.exposures.state_dict(),
+            **self.appearance.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -327,7 +327,7 @@ class Trainer:
             }
         )
         self.scene.background = state.get("background", self.scene.background).clone()
-        self.exposures.load_state_dict(state)
+        self.appearance.load_state_dict(state)
         if self.cameras and state.get("cameras"):
             self.cameras.load_state_dict(state["cameras"])
             self.placing = bool(state.get("placing", False))

@@ -6,8 +6,8 @@ import attrs
 import torch
 from torch import Tensor
 
+from kdst_3dgs.appearance import Appearance
 from kdst_3dgs.cameras import DSSIM
-from kdst_3dgs.exposure import Exposures
 from kdst_3dgs.loss import photometric_loss
 from kdst_3dgs.scene import Scene, apply_gain
 from kdst_3dgs.views import View
@@ -39,7 +39,7 @@ class Objective:
 
     options: Any
     scene: Scene
-    exposures: Exposures
+    appearance: Appearance
 
     def __call__(self, view: View, drawn: Drawn, target: Target, placing: bool) -> Tensor:
         """Return the loss of one view; placing: while cameras are placed, structure counts more."""
@@ -57,12 +57,12 @@ class Objective:
     def _as_photographed(
         self, view: View, drawn: Drawn, image: Tensor, background: Tensor
     ) -> Tensor:
-        """Return the render (H, W, 3) with the photograph's exposure."""
+        """Return the render (H, W, 3) as the photograph shows it."""
         rgb = drawn.rgb
         if view.gain != 1:
             rgb = apply_gain(rgb, drawn.alpha, background, view.gain)
             rgb = torch.where((rgb > 1) & (image >= SATURATED), image, rgb)
-        return self.exposures.applied(rgb, view.index) if self.options.exposure else rgb
+        return self.appearance.applied(rgb, view.index)
 
     def _regularised(self, loss: Tensor, view: View, drawn: Drawn, K: Tensor) -> Tensor:
         """Return the loss with the weights of opacity, size and depth."""

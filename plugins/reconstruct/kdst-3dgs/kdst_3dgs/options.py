@@ -125,6 +125,21 @@ class Options(FitOptions):
     )
     exposure: bool = option(False, "Learn an affine colour change for each training view.")
     exposure_lr: float = option(1e-3, "Learning rate of the exposures.", above=0)
+    appearance: Literal["none", "exposure", "bilateral"] = option(
+        "none",
+        "Learn how each training view changes the colours: not at all; exposure, one affine change, as"
+        " --exposure; or bilateral, a grid of them by place and luminance (Wang et al. 2024). New views"
+        " are rendered without.",
+    )
+    bilateral_lr: float | None = option(
+        None,
+        "Learning rate of the bilateral grids; it rises for a fifth of the fit and falls to a tenth."
+        " Default: .001, the published one, or 3 / iterations where that is more, at most .01.",
+        above=0,
+    )
+    bilateral_tv: float = option(
+        10.0, "Weight of the bilateral grids' total variation in the loss.", min=0
+    )
 
     refine_cameras: bool = option(
         False,
@@ -148,6 +163,11 @@ class Options(FitOptions):
     threads: int = option(0, "CPU threads; 0 for all there are.", min=0)
 
     @property
+    def appears(self) -> str:
+        """What is learnt of each photograph's colours: none, exposure or bilateral."""
+        return "exposure" if self.exposure else self.appearance
+
+    @property
     def density_control_end(self) -> int:
         """Iteration at which density control stops."""
         stop = self.refine_stop_iter
@@ -163,6 +183,7 @@ class Options(FitOptions):
         published = PUBLISHED[self.strategy == "mcmc"] | {
             "refine_start_iter": min(500, max(1, self.iterations // 3)),
             "refine_every": max(1, min(100, self.iterations // 9)),
+            "bilateral_lr": min(0.01, max(0.001, 3 / self.iterations)),
         }
         left_open = {n: v for n, v in published.items() if getattr(self, n) is None}
         return attrs.evolve(self, **left_open) if left_open else self
@@ -191,8 +212,11 @@ class Options(FitOptions):
             reasons |= dict.fromkeys(
                 ("free_depth", "depth_weight"), "the capture has no points of structure from motion"
             )
-        if not self.exposure:
+        if self.appears != "exposure":
             reasons["exposure_lr"] = "it is for --exposure"
+        if self.appears != "bilateral":
+            grids = ("bilateral_lr", "bilateral_tv")
+            reasons |= dict.fromkeys(grids, "it is for --appearance bilateral")
         if not self.refine_cameras:
             reasons["camera_lr"] = "it is for --refine-cameras"
         if not self.num_downscales:
@@ -218,3 +242,7 @@ class Options(FitOptions):
     def __attrs_post_init__(self) -> None:
         if self.init not in ("sfm", "random") and not self.init.lower().endswith(".ply"):
             raise ValueError(f"init {self.init}: give sfm, random or the path of a .ply")
+        if self.exposure and self.appearance == "bilateral":
+            raise ValueError(
+                "exposure and appearance bilateral exclude each other: give one of them"
+            )

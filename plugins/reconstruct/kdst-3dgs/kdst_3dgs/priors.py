@@ -221,6 +221,7 @@ def trial_options(options: Options) -> Options:
         sh_degree=0,
         num_downscales=0,
         exposure=False,
+        appearance="none",
         refine_cameras=False,
         refine_start_iter=None,
         refine_stop_iter=None,

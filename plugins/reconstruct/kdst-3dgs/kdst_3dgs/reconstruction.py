@@ -19,6 +19,10 @@ from kdst_reconstruct.options import PAPER_ITERATIONS
 
 GROWTH = 3.0
 """Gaussians at the end, of those at the start, as captures at hand have it."""
+KEPT = (
+    "--appearance {}: what was learnt of each photograph's colours is kept in the checkpoint and in no"
+    " scene file; renders are without it."
+)
 SLOWED = 0.2
 """What a Gaussian more adds to the time of an iteration, of that of one at the start."""
 
@@ -106,9 +110,18 @@ class GaussianReconstruction:
 
     @property
     def notes(self) -> list[str]:
-        """Sentences on settings that never act, and on cameras that were moved."""
+        """Sentences on settings that never act, on cameras that were moved, and on learnt colours."""
         moved = [self.trainer.cameras.said()] if self.trainer.cameras else []
-        return [*self._unused, *moved]
+        learnt = self.trainer.options.appearance
+        kept = [] if learnt == "none" else [KEPT.format(learnt)]
+        return [*self._unused, *moved, *kept]
+
+    @property
+    def alignment(self) -> tuple[str, ...]:
+        """What of a view the scene does not tell, since it is learnt for each photograph."""
+        options = self.trainer.options
+        colour = ("colour",) if options.appears != "none" else ()
+        return (*colour, *(("pose",) if options.refine_cameras else ()))
 
     @property
     def plan(self) -> str:

@@ -15,7 +15,7 @@ from kdst_3dgs.options import Options
 from kdst_3dgs.ply import Parameters
 from kdst_3dgs.scene import Scene, exposure_gain
 from kdst_3dgs.views import Frame, prepare_views
-from kdst_3dgs.warmup import compile_kernels
+from kdst_3dgs.warmup import compile_grids, compile_kernels
 
 BACKGROUNDS = {"black": 0.0, "white": 1.0}
 
@@ -119,6 +119,8 @@ def begin(
     memory = _room(parameters, frame, options.cap_max)
     if torch.device(device).type == "cpu":
         compile_kernels()
+        if options.appears == "bilateral":
+            compile_grids()
     scene = _empty_scene(options, frame, photographs)
     return Start(options, frame, found, scene, parameters, anew, filled, memory)
 

@@ -33,6 +33,8 @@ def test_density_control_fits_into_a_short_run(iterations: int) -> None:
         ({"strategy": "mcmc", "grow_grad2d": 1e-3}, "--grow-grad2d"),
         ({"init_num_points": 7}, "--init-num-points"),
         ({"exposure_lr": 0.1}, "--exposure-lr"),
+        ({"exposure_lr": 0.1, "appearance": "bilateral"}, "--exposure-lr"),
+        ({"bilateral_tv": 1.0, "exposure": True}, "--bilateral-tv"),
         ({"resolution_schedule": 10}, "--resolution-schedule"),
         ({"sh_degree": 2, "iterations": 900}, "--sh-degree"),
         ({"reset_every": 2500}, "--reset-every"),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 COLUMNS = (
     Column("psnr.holdout", "PSNR, dB"),
     Column("ssim.holdout", "SSIM", digits=4),
+    Column("psnr.aligned", "PSNR aligned, dB"),
     Column("lpips.holdout", "LPIPS", digits=4, better="lower"),
     Column("gaussians", "Gaussians", digits=0, better="lower", short=False),
     Column("iterations_per_second", "iterations / s", digits=1, short=False),

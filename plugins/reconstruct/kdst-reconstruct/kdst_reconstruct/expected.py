@@ -19,6 +19,8 @@ SECONDS_A_FRAME, SECONDS_A_VIEW = 1.2e-7, 2e-6
 """A pixel: of rendering and encoding one frame, and of scoring and picturing one held-out view."""
 EXPORT = 3.0
 """Seconds of writing a scene in one more format."""
+POSES = 4.0
+"""Seconds of fitting the pose of one held-out view, twice."""
 
 
 WINDOW, SLOWEST = 3.0, 10.0
@@ -106,14 +108,22 @@ def seconds_after(
     frames: int,
     lpips: float = 0.0,
     exports: int = 0,
+    align: str = "none",
 ) -> float:
     """Return about how long scores, pictures, video and report take after a fit, in seconds.
 
     lpips: seconds a pixel of LPIPS, 0 where it is not measured. exports: files besides scene.ply.
+    align: what of held-out views is fitted, as --align names it.
     """
     pixels = max(camera.width * camera.height for camera in cameras)
     a_view = SECONDS_A_VIEW + lpips
-    return AFTER + exports * EXPORT + pixels * (frames * SECONDS_A_FRAME + len(holdout) * a_view)
+    poses = POSES * len(holdout) * (align in ("pose", "both"))
+    return (
+        AFTER
+        + poses
+        + exports * EXPORT
+        + pixels * (frames * SECONDS_A_FRAME + len(holdout) * a_view)
+    )
 
 
 def duration(seconds: float) -> str:

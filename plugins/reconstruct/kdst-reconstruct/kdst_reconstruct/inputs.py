@@ -56,6 +56,12 @@ class ReconstructInputs:
     score_every: int = option(
         100, "Iterations between scores of the held-out views.", min=1, max=100
     )
+    align: Literal["auto", "none", "colour", "pose", "both"] = option(
+        "auto",
+        "Score held-out views also after their colours (an affine change), their poses or both were"
+        " fitted to one half of each and scored on the other; auto: what the method learns for each"
+        " photograph.",
+    )
     flight_frames: int = option(120, "Frames of flight.mp4; 0 for no video.", min=0)
     flight: Literal["capture", "orbit"] = option(
         "capture", "Path of flight.mp4: that of the cameras, or an orbit around what they show."
@@ -101,6 +107,7 @@ class ReconstructInputs:
             "flight": "" if self.flight_frames else "it is for --flight-frames above 0",
             "lpips": "" if scored or self.lpips == "none" else "no view is held out",
             "score_every": "" if scored else "no view is held out",
+            "align": "" if scored or self.align == "none" else "no view is held out",
         }
         if video:
             reasons["matching"] = "frames of a video are compared in their order"

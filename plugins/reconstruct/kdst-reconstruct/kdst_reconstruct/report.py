@@ -44,6 +44,9 @@ def _stats(result: Mapping[str, Any]) -> list[Stat]:
         note = f"held-out views, best seen {m['psnr.best']:.2f}"
         stats.append(Stat("PSNR, dB", f"{m['psnr.holdout']:.2f}", note, strong=True))
         stats.append(Stat("SSIM", f"{m['ssim.holdout']:.3f}", _lpips_note(result)))
+    if "psnr.aligned" in m:
+        note = f"SSIM {m['ssim.aligned']:.3f}; {result['input']['aligned']}"
+        stats.append(Stat("PSNR after alignment, dB", f"{m['psnr.aligned']:.2f}", note))
     note = f"after {m['iterations']:,} iterations"
     stats.append(Stat("Gaussians", f"{m['gaussians']:,}", note))
     rate = f"{m['iterations_per_second']:.1f} / s"
@@ -90,9 +93,10 @@ def _flight(artifacts: Artifacts) -> list[Figure]:
 def _view_scores(trace: Mapping[str, Any]) -> Table:
     """The scores of each held-out view at the end."""
     columns = {"psnr": "PSNR, dB", "ssim": "SSIM", "lpips": "LPIPS"}
+    columns |= {"psnr_aligned": "PSNR after alignment, dB", "ssim_aligned": "SSIM after alignment"}
     used = [key for key in columns if all(key in view for view in trace["views"])]
     rows = [
-        [view["name"], *(f"{view[key]:.{2 if key == 'psnr' else 4}f}" for key in used)]
+        [view["name"], *(f"{view[key]:.{2 if key.startswith('psnr') else 4}f}" for key in used)]
         for view in trace["views"]
     ]
     return Table("Held-out views at the end", ["view", *(columns[k] for k in used)], rows)

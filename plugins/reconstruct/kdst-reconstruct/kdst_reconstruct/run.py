@@ -97,6 +97,7 @@ class PreparedReconstruct:
             inputs.flight_frames,
             0.0 if lpips is None else lpips.seconds_a_pixel(),
             len(set(inputs.export) - {"ply"}),
+            inputs.align,
         )
 
     def _deadline(self) -> "Deadline | None":
