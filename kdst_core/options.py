@@ -244,13 +244,15 @@ def _leaves(
 def build(section: Section, given: Mapping[str, Given]) -> Any:
     """Return an instance of the section's class from the values given, by flag.
 
-    Raises KdstError that names the origin of the value which does not fit.
+    A class method `complete` of it, where there is one, gets these values by path first, and returns
+    those that it is made of. Raises KdstError that names the origin of the value which does not fit.
     """
     converter = _converter()
     nested: dict[str, Any] = {}
     for item in items(section):
         if item.flag in given:
             _set(nested, item.path, _convert(item, given[item.flag], converter))
+    nested = getattr(section.cls, "complete", dict)(nested)
     try:
         converter.scalar_converters[float] = _already_float
         return converter.structure(nested, section.cls)

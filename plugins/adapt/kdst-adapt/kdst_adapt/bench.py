@@ -23,6 +23,7 @@ class AdaptBench(ComparedByModule):
     capability, package, inputs = "adapt", "kdst-adapt", AdaptInputs
     live = frozenset({"data", "model", "source"})
     codec = TorchCodec()
+    shared = "--shared-baselines"
     headline = (Column("accuracy.mean", "accuracy, %", 100.0),)
 
     def prepare(self, job: Job) -> "Prepared":

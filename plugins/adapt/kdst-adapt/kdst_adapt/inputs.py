@@ -1,10 +1,12 @@
 """The bench's own options: what to adapt to, which model, by which protocol."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from attrs import frozen
 
+from kdst_adapt.streams import protocols
 from kdst_core.options import option
 
 
@@ -16,6 +18,12 @@ class AdaptInputs:
         "digits",
         "digits (embedded), cifar10-c:DIR, cifar100-c:DIR, imagenet-c:DIR, folder:DIR (one folder a"
         " class), npz:FILE (images, labels).",
+    )
+    protocol: protocols.Name = option(
+        "none",
+        "A paper's protocol by name: order, images, types, severities, resets and batch are as it has"
+        " them, and another value given for one of these is refused. Where a run departs from the paper"
+        " is said in the result.",
     )
     types: list[str] = option([], "Corruption types to run, in this order. Default: all.")
     severity: str = option("5", "Severities to run: 5, 1-5, or 1,3,5.")
@@ -80,10 +88,11 @@ class AdaptInputs:
     reset: Literal["shift", "never"] = option(
         "shift", "Reset the method at every shift (type and severity), or never (continual)."
     )
-    setting: Literal["separate", "gradual", "mixed"] = option(
+    setting: Literal["separate", "gradual", "mixed", "changing"] = option(
         "separate",
         "separate: one stream a shift. gradual: each type at severities 1-2-3-4-5-4-3-2-1, reset between"
-        " types. mixed: the images of all shifts shuffled into one stream.",
+        " types. mixed: the images of all shifts shuffled into one stream. changing: one stream in which"
+        " one corruption fades into the next, as hard for the source model all along.",
     )
     dirichlet: float | None = option(
         None,
@@ -119,3 +128,15 @@ class AdaptInputs:
         "npz:FILE or folder:DIR of images of none of the classes, for --study energy. Default: coloured"
         " fractals.",
     )
+
+    shared_baselines: Path | None = option(
+        None,
+        "Folder in which runs on the same streams keep the records of source and norm, so that the first"
+        " computes them for all. kdst compare gives one.",
+        where=True,
+    )
+
+    @classmethod
+    def complete(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options that were given with those that their protocol fixes."""
+        return protocols.complete(given)

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from kdst_adapt.audit import batches, model, source
 from kdst_adapt.audit import data as of_data
 from kdst_adapt.audit.findings import Finding
+from kdst_adapt.baselines import fixed
 from kdst_adapt.inputs import AdaptInputs
 from kdst_adapt.kit import select_parameters
 from kdst_adapt.models import classifier, norms, packaged
 from kdst_adapt.options import UpdateOptions
-from kdst_adapt.streams import classes, data, settings, source_data
+from kdst_adapt.streams import changing, classes, data, protocols, settings, source_data
 from kdst_adapt.streams.sampling import cut
 from kdst_adapt.streams.shift import Shift
 from kdst_adapt.streams.stream import Stream
@@ -35,6 +36,7 @@ class Target:
     source: batches (images, labels) of the training distribution, or None. example: images
     (2, C, H, W). single: BatchNorm layers that one image alone gives no statistics, where a batch holds
     one. live: whether the data came from Python. threads: of torch, None for its own number.
+    departures: of the streams from the protocol that is named.
     """
 
     job: Job
@@ -49,6 +51,7 @@ class Target:
     single: Sequence[str]
     live: bool = False
     threads: int | None = None
+    departures: Sequence[str] = ()
 
 
 @frozen
@@ -77,7 +80,8 @@ def _load(job: Job) -> Target:
     loaded = _classifier(job, shifts[0], device)
     shifts, named, doubt = classes.assign(shifts, loaded.classes, loaded.model, job.inputs.classes)
     findings = [*of_size, *of_data.of_pixels(shifts), *of_data.of_files(shifts, named, doubt)]
-    stream = _stream(job, shifts, loaded.classes)
+    told = _departures(job, shifts)
+    stream = _stream(job, shifts, loaded, device)
     single = _single(stream, loaded, device)
     if isinstance(job.options, UpdateOptions):
         select_parameters(loaded.model, job.options.params)
@@ -86,6 +90,7 @@ def _load(job: Job) -> Target:
     if single:
         norms.keep_statistics_of_training(loaded.model, single)
         findings.append(batches.of_single(single))
+    findings += of_data.of_protocol(job.inputs.protocol, told)
     training = _source(job, stream, loaded)
     if training is not None:
         findings += of_data.of_pixels([training.shift], "source data")
@@ -93,7 +98,14 @@ def _load(job: Job) -> Target:
         *(_without_data(job), device, loaded.model, loaded.classes, stream, training, probe),
         *(findings, loaded.example[:2], single, "data" in job.objects),
         threads_of(job.inputs),
+        told,
     )
+
+
+def _departures(job: Job, shifts: Sequence[Shift]) -> list[str]:
+    """Return where the streams depart from the protocol that is named, nothing without one."""
+    name, kind = job.inputs.protocol, job.inputs.data.partition(":")[0]
+    return [] if name == "none" else protocols.departures(name, kind, shifts)
 
 
 def _classifier(job: Job, shift: Shift, device: str) -> Loaded:
@@ -113,14 +125,17 @@ def _classifier(job: Job, shift: Shift, device: str) -> Loaded:
     return Loaded(net, example, count, [*mended, *([model.of_outputs()] if several else [])])
 
 
-def _stream(job: Job, shifts: Sequence[Shift], count: int) -> Stream:
+def _stream(job: Job, shifts: Sequence[Shift], loaded: Loaded, device: str) -> Stream:
     """Return the protocol of a run over shifts whose labels are logits."""
     inputs: AdaptInputs = job.inputs
+    for shift in shifts:
+        check_labels(shift.labels, loaded.classes, shift.key)
+    if inputs.setting == "changing":
+        predict = fixed.source(loaded.model, device).predict
+        shifts = [changing.changing(shifts, job.seed, loaded.classes, predict)]
     shifts = settings.arrange(shifts, inputs.setting)
     study.check(inputs.study, shifts, job.method.name)
     study.check_images(inputs)
-    for shift in shifts:
-        check_labels(shift.labels, count, shift.key)
     return Stream(
         shifts,
         inputs.batch_size or (50 if inputs.data == "digits" else 200),
@@ -129,6 +144,7 @@ def _stream(job: Job, shifts: Sequence[Shift], count: int) -> Stream:
         job.seed,
         inputs.dirichlet,
         inputs.imbalance,
+        protocols.PARTS if inputs.protocol == "rotta-dirichlet" else None,
     )
 
 

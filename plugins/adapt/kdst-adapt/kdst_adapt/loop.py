@@ -13,6 +13,8 @@ from torch import Tensor
 
 from kdst_adapt import measures
 from kdst_adapt.audit.batches import check_batch_size, single_values, uses_batch
+from kdst_adapt.baselines import records
+from kdst_adapt.baselines.records import BASELINES
 from kdst_adapt.measures import Trace
 from kdst_adapt.models.digest import model_digest
 from kdst_adapt.streams.data import judging_files
@@ -31,7 +33,6 @@ from kdst_core.runs.rundir import EVENTS, Run
 if TYPE_CHECKING:
     from kdst_adapt.load import Target
 
-BASELINES = ("source", "norm")
 SECONDS = 2.0
 """Between two checkpoints at least."""
 SHOWN = 16
@@ -54,23 +55,32 @@ def surroundings(target: "Target", run: Run) -> Iterator[None]:
     """Give the body gradients and threads as a run has them, and hide what tells the labels."""
     told = [run.dir / EVENTS, *run.checkpoints.files]
     files = judging_files(target.job.inputs, live=target.live)
+    shared = target.job.inputs.shared_baselines
+    files += [shared] if shared is not None and shared.is_dir() else []
     with own_surroundings(target.threads, target.job.seed), hidden([*files, *told]):
         yield
 
 
 def carry_out(target: "Target", run: Run) -> Measured:
-    """Run the stream of a target through the baselines and the method."""
+    """Run the stream of a target through the baselines and the method.
+
+    Baselines whose records another run has kept are not run again.
+    """
     name = target.job.method.name
     methods = {b: load_baseline(f"kdst-adapt/{b}") for b in BASELINES if b != name}
     methods[name] = target.job.method
-    predictors = {key: _predictor(target, m, run) for key, m in methods.items()}
+    place = records.place(target)
+    known = {b: trace for b, trace in records.load(place).items() if b != name}
+    needed = {key: m for key, m in methods.items() if key not in known}
+    predictors = {key: _predictor(target, m, run) for key, m in needed.items()}
     target.probe.check(predictors)
     check_batch_size(predictors[name], target.stream, target.single, target.job.inputs.window)
     if getattr(predictors[name], "by_image", False):
         single_values(target.model, target.example, target.device)
     digest = model_digest(target.model)
     with kept_memory():
-        traces = run_stream(target.stream, methods, predictors, run, digest, target.probe)
+        traces = run_stream(target.stream, methods, predictors, run, digest, target.probe, known)
+    records.save(place, traces)
     return Measured(traces, uses_batch(predictors[name]))
 
 
@@ -97,17 +107,18 @@ def run_stream(
     run: Run,
     model: str = "",
     probe: Probe | None = None,
+    known: Mapping[str, Trace] | None = None,
 ) -> dict[str, Trace]:
     """Feed every batch to every predictor and return what was measured, by name.
 
     The last of `methods` is the one the run is about. Continues from the run's checkpoint where there
     is one, and writes checkpoints so seldom that they cost at most a twentieth of the time. model: a
     digest of the classifier, by which a run refuses to continue with another one. probe: measures the
-    networks at the end of every stream.
+    networks at the end of every stream. known: whole traces of methods that are not run.
     """
-    probe = probe or Probe()
-    identity = f"{model} {' '.join(f'{s.key}:{len(s.labels)}' for s in stream.shifts)}"
-    traces = {name: Trace() for name in predictors}
+    probe, known, predictors = probe or Probe(), known or {}, dict(predictors)
+    identity = f"{model} {' '.join(f'{s.key}{s.digest}:{len(s.labels)}' for s in stream.shifts)}"
+    traces = {name: known.get(name) or Trace() for name in methods}
     done = _restore(run, identity, traces, predictors, probe)
     main = list(methods)[-1]
     pace = Pace(SECONDS)
@@ -230,10 +241,13 @@ def _restore(
     run: Run,
     identity: str,
     traces: dict[str, Trace],
-    predictors: Mapping[str, OnlinePredictor],
+    predictors: dict[str, OnlinePredictor],
     probe: Probe,
 ) -> int:
-    """Take the state of the run's checkpoint and return how many batches it covers, 0 without one."""
+    """Take the state of the run's checkpoint and return how many batches it covers, 0 without one.
+
+    Predictors that the run was started without, as their traces were known, are dropped.
+    """
     state = run.restore()
     if state is None:
         return 0
@@ -242,6 +256,9 @@ def _restore(
             f"{run.dir} was started with another model or other data.\n"
             "Resume with the same, or give --out another directory"
         )
+    for name in [n for n in predictors if n not in state["predictors"]]:
+        traces[name] = Trace(**state["traces"][name])
+        del predictors[name]
     for name, predictor in predictors.items():
         traces[name] = Trace(**state["traces"][name])
         predictor.load_state_dict(state["predictors"][name])

@@ -51,9 +51,11 @@ def _subtitle(result: Mapping[str, Any]) -> str:
     protocol = result["input"]
     total = sum(protocol["images_per_shift"])
     reset = "at every shift" if protocol["reset"] == "shift" else "never"
+    named = protocol.get("protocol", "none")
+    by = f" Protocol {named}: {protocol['protocol_source']}." if named != "none" else ""
     return (
         f"Test-time adaptation on {protocol['data']}, model {protocol['model']}: {total:,} images in"
-        f" {len(protocol['shifts'])} streams, batches of {protocol['batch_size']}, reset {reset}."
+        f" {len(protocol['shifts'])} streams, batches of {protocol['batch_size']}, reset {reset}.{by}"
     )
 
 

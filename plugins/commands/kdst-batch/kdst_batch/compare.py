@@ -15,7 +15,7 @@ from kdst_batch.executors import BUILT_IN
 from kdst_batch.executors.named import make
 from kdst_batch.pages.compare import Comparison as Comparison
 from kdst_batch.pages.compare import head, page_content
-from kdst_batch.plan import Case, of_comparison, one_a_directory
+from kdst_batch.plan import Case, of_comparison, one_a_directory, sharing_first
 from kdst_batch.results import Finished, contenders, finished, warnings
 from kdst_core.bench.compare import Comparable, Contender
 from kdst_core.bench.contract import Bench
@@ -99,7 +99,7 @@ def _carry_out(
     for want of memory, or its method failed; the others went on. Raises KdstError of the first run whose
     input is bad; those under way are stopped.
     """
-    missing = [case for case in cases if not case.is_done]
+    missing = sharing_first([case for case in cases if not case.is_done])
     workers = make(executor, min(jobs, len(missing)), address)
     lost: dict[Path, str] = {}
     if not missing:

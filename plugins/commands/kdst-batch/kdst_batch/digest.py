@@ -46,6 +46,19 @@ def digest(setup: Setup, merged: Mapping[str, Given]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def of_inputs(setup: Setup, merged: Mapping[str, Given]) -> str:
+    """Return a digest of what decides a run beside its method: the bench, its inputs, seed, files."""
+    inputs, _, run = setup.sections
+    options = [plain(build(section, merged)) for section in (inputs, run)]
+    what = {
+        "versions": [__version__, setup.bench.package, _version(setup.bench.package)],
+        "code": _code(setup.bench.package.replace("-", "_")),
+        "options": options,
+        "files": [_stamp(value) for value in options[0].values()],
+    }
+    return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()
+
+
 def _code(module: str) -> str:
     """Return a digest of the Python files of a method's package, so that an edited method runs anew."""
     spec = registry.find_source(module.partition(".")[0])

@@ -7,7 +7,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from kdst_batch.digest import digest
+from kdst_batch.digest import digest, of_inputs
 from kdst_batch.entrants import MOST_RUNS, Entrant, entrant
 from kdst_batch.file import Block, Setting, SweepFile
 from kdst_core.bench.compare import Refusing
@@ -17,6 +17,8 @@ from kdst_core.runs.rundir import RESULT, slug
 from kdst_core.runs.setup import Setup, merge
 
 Values = Mapping[str, Given]
+SHARED = "shared"
+"""Folder beside the runs for what several of them use."""
 DIGITS = 12
 """Hexadecimal digits of a digest in the name of a run's directory."""
 
@@ -134,9 +136,32 @@ def _compared(
         inputs = build(setup.sections[0], merged)
         if isinstance(setup.bench, Refusing):
             setup.bench.refuse(setup.method, inputs)
-        yield Case(who, seed, merged, place(setup, merged, runs), variant=variant)
+        where = place(setup, merged, runs)
+        yield Case(who, seed, {**merged, **_sharing(setup, merged, runs)}, where, variant=variant)
         if not _is_random(setup, inputs):
             return
+
+
+def _sharing(setup: Setup, values: Values, runs: Path) -> Values:
+    """Return the folder in which runs on the same inputs keep what they share, where a bench has one."""
+    flag = getattr(setup.bench, "shared", "")
+    if not flag or flag in values:
+        return {}
+    where = runs.resolve() / SHARED / of_inputs(setup, values)[:DIGITS]
+    return {flag: Given(str(where), flag, Path.cwd())}
+
+
+def sharing_first(cases: Sequence[Case]) -> list[Case]:
+    """Return cases with the first on each inputs at the head: the others find what it has kept."""
+    seen: set[str] = set()
+    first, rest = [], []
+    for case in cases:
+        where = case.given.get(getattr(case.entrant.setup.bench, "shared", ""))
+        leads = where is not None and str(where.value) not in seen
+        (first if leads else rest).append(case)
+        if where is not None:
+            seen.add(str(where.value))
+    return [*first, *rest]
 
 
 def _is_random(setup: Setup, inputs: Any) -> bool:

@@ -6,6 +6,7 @@ import numpy as np
 from attrs import evolve
 
 from kdst_adapt.audit.findings import Finding
+from kdst_adapt.streams import protocols
 from kdst_adapt.streams.sampling import expected_classes, lacks_classes
 from kdst_adapt.streams.shift import Shift
 from kdst_adapt.streams.stream import Stream
@@ -53,6 +54,16 @@ def of_window(window: int | None, size: int) -> list[Finding]:
         f" above {size}."
     )
     return [Finding("window", "warning", sentence)]
+
+
+def of_protocol(name: str, departures: Sequence[str]) -> list[Finding]:
+    """Return the findings on the protocol that is named: its paper, and a warning of departures."""
+    if name not in protocols.PROTOCOLS:
+        return []
+    about = protocols.PROTOCOLS[name]
+    ok = Finding("protocol", "ok", f"{name}: {about.source}; {about.metric}.")
+    told = [f"--protocol {name} departs from its paper. {sentence}" for sentence in departures]
+    return [ok, *(Finding("protocol", "warning", sentence) for sentence in told)]
 
 
 def of_files(shifts: Sequence[Shift], named: str, doubt: str) -> list[Finding]:

@@ -82,7 +82,7 @@ def _clean(shifts: Sequence[Shift]) -> tuple[Tensor, NDArray[np.int64], str] | N
     Images that a run corrupts on the fly are taken as they were before.
     """
     usable = [s for s in shifts if s.corruption or s.severity <= MILD]
-    if not usable or usable[0].name == "mixed":
+    if not usable or usable[0].order:  # images of several shifts
         return None
     shift = copy.copy(usable[0])
     object.__setattr__(shift, "corruption", None)

@@ -18,6 +18,7 @@ from kdst_core.errors import KdstError
 PROTOCOL = (
     *("data", "shifts", "images_per_shift", "image_shape", "corrupt", "model_digest", "batch_size"),
     *("order", "setting", "reset", "window", "dirichlet", "imbalance", "resize", "crop", "classes"),
+    *("protocol", "walk"),
 )
 """What must be equal in the inputs of results that are compared."""
 FEW = 6
@@ -27,7 +28,9 @@ FEW = 6
 def seeded(inputs: AdaptInputs) -> bool:
     """Return whether the seed changes the stream that a method is fed."""
     random = (
-        inputs.setting == "mixed" or inputs.dirichlet is not None or inputs.imbalance is not None
+        inputs.setting in ("mixed", "changing")
+        or inputs.dirichlet is not None
+        or inputs.imbalance is not None
     )
     return inputs.data == "digits" or bool(inputs.corrupt) or order(inputs) != "stored" or random
 
@@ -84,18 +87,24 @@ def stream_label(shift: str) -> str:
 def mismatch(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
     """Return the first part of the protocol in which two results differ, '' where they agree.
 
-    The seed decides which images an imbalanced stream keeps, so their number may differ by seed.
+    The seed decides which images an imbalanced stream keeps, so their number may differ by seed, and
+    the way of a changing one.
     """
-    drawn = ours["input"].get("imbalance") is not None and ours["seed"] != theirs["seed"]
+    other = ours["seed"] != theirs["seed"]
+    drawn = {"walk"} if other else set()
+    if other and ours["input"].get("imbalance") is not None:
+        drawn.add("images_per_shift")
     for key in PROTOCOL:
         a, b = (_comparable(key, r["input"].get(key)) for r in (ours, theirs))
-        if a != b and not (drawn and key == "images_per_shift"):
+        if a != b and key not in drawn:
             return f"{key} is {a} in one and {b} in the other"
     return ""
 
 
 def _comparable(key: str, value: Any) -> Any:
     """Return a value of the protocol; data by kind and last name, wherever they lie, files by name."""
+    if key == "protocol":
+        return value or "none"
     if key == "classes" and value:
         return Path(value).name
     if key != "data":

@@ -9,13 +9,16 @@ from attrs import frozen
 from kdst_adapt import pictures
 from kdst_adapt.audit import findings
 from kdst_adapt.audit.batches import largest_batch
+from kdst_adapt.baselines.records import BASELINES
 from kdst_adapt.compare import pairing
 from kdst_adapt.corruptions import kept
 from kdst_adapt.inputs import AdaptInputs
-from kdst_adapt.loop import BASELINES, Measured, carry_out, surroundings
+from kdst_adapt.loop import Measured, carry_out, surroundings
 from kdst_adapt.models.digest import model_digest
 from kdst_adapt.outcome import alarms, metrics, terminal
-from kdst_adapt.streams.data import parse_severities
+from kdst_adapt.streams import protocols
+from kdst_adapt.streams.changing import Changing
+from kdst_adapt.streams.severities import parse_severities
 from kdst_adapt.streams.shift import Shift
 from kdst_adapt.studies import generation, study
 from kdst_core.bench.contract import Outcome
@@ -60,6 +63,7 @@ def outcome(target: "Target", measured: Measured, run: Run) -> Outcome:
         input=_protocol(target),
         warnings=_warnings(target, measured, same=same),
         summary=[
+            *protocols.summary(target.job.inputs.protocol),
             *terminal.lines(figures, shifts, names, same=same),
             *study.lines(chosen, known, shifts),
             *filter(None, [kept.KEPT.line()]),
@@ -100,7 +104,15 @@ def _protocol(target: "Target") -> dict[str, Any]:
         "num_classes": target.num_classes,
         "threads": torch.get_num_threads(),
         "model_digest": model_digest(target.model),
+        **protocols.plain(target.job.inputs.protocol, target.departures),
+        **_walk(stream.shifts),
     }
+
+
+def _walk(shifts: "Sequence[Shift]") -> dict[str, Any]:
+    """Return the way of a stream whose corruptions change, nothing of others."""
+    changing = [s.walk for s in shifts if isinstance(s, Changing)]
+    return {"walk": changing[0]} if changing else {}
 
 
 def severities_of(shifts: "Sequence[Shift]", inputs: AdaptInputs) -> str:

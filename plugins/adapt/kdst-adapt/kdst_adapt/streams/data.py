@@ -12,6 +12,7 @@ from kdst_adapt.inputs import AdaptInputs
 from kdst_adapt.streams import folders, objects
 from kdst_adapt.streams.layouts import LOADERS, as_stored, type_folders
 from kdst_adapt.streams.sampling import across_classes, lacks_classes
+from kdst_adapt.streams.severities import parse_severities
 from kdst_adapt.streams.shift import Shift
 from kdst_core.errors import KdstError, did_you_mean
 
@@ -43,11 +44,13 @@ def load(inputs: AdaptInputs, seed: int, live: Any = None) -> list[Shift]:
         shifts = [
             *{s.key: s for s in found}.values()
         ]  # each stream once, however often it is named
-    shifts = _chosen_types(shifts, inputs.types)
+    named = inputs.protocol != "none"
+    shifts = _chosen_types(shifts, inputs.types, all_needed=not named)
     shifts = [evolve(s, seed=seed) for s in shifts]
     if inputs.images is not None:
         across = live is None and kind in FOLDERS
-        shifts = [_taken(s, inputs.images, across=across) for s in shifts]
+        counts = [min(inputs.images, len(s.labels)) if named else inputs.images for s in shifts]
+        shifts = [_taken(s, n, across=across) for s, n in zip(shifts, counts, strict=True)]
     if live is None and kind == "imagenet-c":
         shifts = [_checked(s, inputs) for s in shifts]
     return shifts
@@ -104,21 +107,6 @@ def _check_frame(inputs: AdaptInputs, kind: str) -> None:
         )
 
 
-def parse_severities(text: str) -> list[int]:
-    """Return the severities of '5', '1-5' or '1,3,5'."""
-    found: list[int] = []
-    for part in text.split(","):
-        low, _, high = part.partition("-")
-        if not (low.strip().isdecimal() and (high.strip() or low).strip().isdecimal()):
-            raise KdstError(f"--severity {text!r} is not understood; give 5, 1-5 or 1,3,5")
-        if high and int(high) < int(low):
-            raise KdstError(f"--severity {text!r} runs backwards; give the lower one first")
-        found += range(int(low), int(high or low) + 1)
-    if not found or min(found) < 1 or max(found) > 5:
-        raise KdstError(f"--severity {text!r} is out of range; severities go from 1 to 5")
-    return list(dict.fromkeys(found))
-
-
 def _on_the_fly(shift: Shift, wanted: str, severities: list[int]) -> list[Shift]:
     """Return a shift under a corruption, once for each severity that is wanted."""
     name, _, level = wanted.partition(":")
@@ -130,13 +118,16 @@ def _on_the_fly(shift: Shift, wanted: str, severities: list[int]) -> list[Shift]
     ]
 
 
-def _chosen_types(shifts: list[Shift], types: list[str]) -> list[Shift]:
-    """Return the shifts of the wanted types, in the wanted order."""
+def _chosen_types(shifts: list[Shift], types: list[str], *, all_needed: bool) -> list[Shift]:
+    """Return the shifts of the wanted types, in the wanted order.
+
+    KdstError for a type that the data do not have, where all are needed, else where they have none.
+    """
     if not types:
         return shifts
     known = dict.fromkeys(s.name for s in shifts)
     for name in types:
-        if name not in known:
+        if name not in known and (all_needed or known.keys().isdisjoint(types)):
             raise KdstError(
                 f"--types: the data has no type {name!r}.{did_you_mean(name, known)}"
                 f" It has: {', '.join(known)}"

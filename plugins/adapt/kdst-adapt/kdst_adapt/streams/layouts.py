@@ -49,8 +49,9 @@ def _cifar_c(place: Path, inputs: AdaptInputs, severities: list[int]) -> list[Sh
     )
     if not files:
         raise KdstError(f"{place} holds no TYPE.npy; is this the unpacked data set?")
-    if not inputs.corrupt and {f.stem for f in files}.issuperset(inputs.types):
-        files = [f for f in files if not inputs.types or f.stem in inputs.types]
+    wanted = {f.stem for f in files} & {*inputs.types}
+    if not inputs.corrupt and wanted and (len(wanted) == len({*inputs.types}) or _named(inputs)):
+        files = [f for f in files if f.stem in wanted]
     labels = pixels.check_labels(_npy(place / "labels.npy"), str(place / "labels.npy"))
     notes = _of_blocks(labels, place)
     shifts = []
@@ -75,6 +76,11 @@ def _cifar_c(place: Path, inputs: AdaptInputs, severities: list[int]) -> list[Sh
             told = notes if whole else ()
             shifts.append(Shift(file.stem, severity, images[block], part, notes=told))
     return shifts
+
+
+def _named(inputs: AdaptInputs) -> bool:
+    """Return whether a protocol named the types, of which data may have a part only."""
+    return inputs.protocol != "none"
 
 
 def _of_blocks(labels: Array, place: Path) -> tuple[str, ...]:

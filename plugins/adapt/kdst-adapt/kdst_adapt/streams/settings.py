@@ -1,7 +1,7 @@
 """The settings of a stream: order of its images, which of them, gradual and mixed shifts, window."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,17 +15,24 @@ from kdst_core.errors import KdstError
 Rows = NDArray[Any]
 
 
-def correlated(labels: Rows, rows: Rows, concentration: float, rng: np.random.Generator) -> Rows:
+def correlated(
+    labels: Rows,
+    rows: Rows,
+    concentration: float,
+    rng: np.random.Generator,
+    most: int | None = None,
+) -> Rows:
     """Return rows so that images of a class come close together.
 
-    Each class is spread over as many parts of the stream as there are classes, in shares drawn from a
-    Dirichlet distribution (Gong et al., NOTE, NeurIPS 2022).
+    Each class is spread over as many parts of the stream as there are classes, at most `most`, in
+    shares drawn from a Dirichlet distribution (Gong et al., NOTE, NeurIPS 2022).
     """
     classes = np.unique(labels[rows])
-    parts: list[list[Rows]] = [[] for _ in classes]
+    count = min(len(classes), most or len(classes))
+    parts: list[list[Rows]] = [[] for _ in range(count)]
     for label in classes:
         mine = rng.permutation(rows[labels[rows] == label])
-        shares = rng.dirichlet(np.full(len(classes), concentration))
+        shares = rng.dirichlet(np.full(count, concentration))
         cuts = np.round(np.cumsum(shares)[:-1] * len(mine)).astype(int)
         for part, piece in zip(parts, np.split(mine, cuts), strict=True):
             part.append(piece)
@@ -45,7 +52,7 @@ def imbalanced(labels: Rows, rows: Rows, ratio: float, rng: np.random.Generator)
 
 def arrange(shifts: Sequence[Shift], setting: str) -> list[Shift]:
     """Return the streams of a setting, in order; KdstError when the data cannot give them."""
-    if setting == "separate":
+    if setting in ("separate", "changing"):
         return list(shifts)
     if setting == "mixed":
         return [mix(shifts)]
@@ -71,6 +78,7 @@ class Mixed(Shift):
     `images` holds the first one only, for its shape.
     """
 
+    order: ClassVar[str] = "shuffled"
     parts: tuple[Shift, ...] = field(factory=tuple)
 
     def pictures(self, rows: Rows) -> Tensor:

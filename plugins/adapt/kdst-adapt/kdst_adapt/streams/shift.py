@@ -1,6 +1,6 @@
 """One stream of shifted images, and how it is named."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -25,8 +25,11 @@ class Shift:
     corruption: type and severity applied on the fly, or None when the images are already shifted.
     table: parameters of the corruption where they are not the published ones. rows: numbers of the
     images that are taken, in their order, None for all. names: of classes that labels count, where
-    they are not logits yet. notes: what a reader must know of the source.
+    they are not logits yet. notes: what a reader must know of the source. order: in which it is always
+    shown, empty where the run decides.
     """
+
+    order: ClassVar[str] = ""
 
     name: str
     severity: int
@@ -49,6 +52,11 @@ class Shift:
     def key(self) -> str:
         """The name in metrics, `fog.5`; `clean` where nothing is corrupted."""
         return f"{self.name}.{self.severity}"
+
+    @property
+    def digest(self) -> str:
+        """What tells streams of one name apart; empty where the options do."""
+        return ""
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

@@ -1,5 +1,6 @@
 """The protocol of one run: its shifts, and the rows of every batch."""
 
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,11 @@ from kdst_adapt.streams.shift import Shift
 
 @define
 class Stream:
-    """The protocol of one run over a list of shifts."""
+    """The protocol of one run over a list of shifts.
+
+    parts: into how many parts of a label-correlated stream a class is spread at most, each shift with a
+    draw of its own; None spreads over as many as there are classes, by one draw for all shifts.
+    """
 
     shifts: Sequence[Shift]
     batch_size: int
@@ -22,16 +27,18 @@ class Stream:
     seed: int
     dirichlet: float | None = None
     imbalance: float | None = None
+    parts: int | None = None
 
     def rows(self, shift: Shift) -> list[Any]:
         """Return the rows of each batch of a shift; the same seed gives the same for every shift."""
-        rng = np.random.default_rng([self.seed, 1])
-        order = "shuffled" if isinstance(shift, settings.Mixed) else self.order
+        own = [] if self.parts is None else [zlib.crc32(shift.key.encode())]
+        rng = np.random.default_rng([self.seed, 1, *own])
+        order = shift.order or self.order
         rows = ordered(len(shift.labels), order, self.seed)
         if self.imbalance is not None:
             rows = settings.imbalanced(shift.labels, rows, self.imbalance, rng)
         if self.dirichlet is not None:
-            rows = settings.correlated(shift.labels, rows, self.dirichlet, rng)
+            rows = settings.correlated(shift.labels, rows, self.dirichlet, rng, self.parts)
         return cut(rows, self.batch_size)
 
     def begins(self, number: int) -> bool:
