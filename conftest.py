@@ -5,6 +5,9 @@ Property tests try the same examples each time, so that what passes once passes 
 
 import importlib.util
 import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -35,3 +38,19 @@ def _auto_precision(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
     if wanted and importlib.util.find_spec("kdst_invert"):
         answer = "kdst_invert.embedders.precision.bfloat16_pays"
         monkeypatch.setattr(answer, lambda *_, **__: wanted == "bfloat16")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _watched_in_forks() -> Iterator[None]:
+    """Have the kit's watched processes be forks of two that have torch loaded, one a hash seed."""
+    sys.path.append(str(Path(__file__).parent))
+    from tests import warm
+
+    if not warm.available() or not importlib.util.find_spec("kdst_authors"):
+        yield
+        return
+    from kdst_authors import probe
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(probe, "_python", warm.python)
+        yield

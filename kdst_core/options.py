@@ -9,6 +9,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -120,8 +121,6 @@ class Given:
 
 def items(section: Section) -> list[Item]:
     """Return the options of a section, nested classes included, in the order of the class."""
-    from typed_settings import cls_utils
-
     return [
         Item(
             section,
@@ -133,8 +132,16 @@ def items(section: Section) -> list[Item]:
             bool(info.metadata.get(INFINITE, False)),
             bool(info.metadata.get(GROWS, False)),
         )
-        for info in cls_utils.deep_options(section.cls)
+        for info in _infos(section.cls)
     ]
+
+
+@lru_cache(maxsize=64)
+def _infos(cls: type) -> tuple[Any, ...]:
+    """Return what typed-settings knows of the options of a class, for which it reads its source."""
+    from typed_settings import cls_utils
+
+    return tuple(cls_utils.deep_options(cls))
 
 
 def _default(info: Any) -> Any:

@@ -45,17 +45,17 @@ def install(
 
 
 ALONE = '''
-"""Hides every package but those whose names begin with fake."""
+"""Hides every package but those whose names begin with one of a few words."""
 import importlib.metadata as metadata
 
 everything = metadata.distributions
-metadata.distributions = lambda **kw: (d for d in everything(**kw) if d.name.startswith("fake"))
+metadata.distributions = lambda **kw: (d for d in everything(**kw) if d.name.startswith(KEPT))
 '''
 
 
-def hide_others(folder: Path) -> None:
-    """Let Python processes with this folder on their path find plugins of fake packages only."""
-    (folder / "sitecustomize.py").write_text(ALONE)
+def hide_others(folder: Path, *kept: str) -> None:
+    """Let Python processes with this folder on their path find fake packages only, and those kept."""
+    (folder / "sitecustomize.py").write_text(ALONE.replace("KEPT", repr(("fake", *kept))))
 
 
 def faulty(folder: Path) -> None:

@@ -34,6 +34,7 @@ from attrs import frozen
 from kdst_batch.cli.compare import methods_command
 from kdst_core.cli import cli
 from kdst_core.plugins import registry
+from tests import warm
 
 pytestmark = pytest.mark.plugins
 
@@ -227,19 +228,31 @@ class Reader:
 
     def _run(self, block: Block, command: str) -> None:
         """Run a command; it must end well."""
-        words = shlex.split(command)
-        program = {"kdst": ["-m", "kdst_core"], "pytest": ["-m", "pytest"], "python": []}[words[0]]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, self.paths))}
-        done = subprocess.run(
-            [sys.executable, *program, *words[1:]],
+        program, *words = shlex.split(command)
+        own = {"PYTHONPATH": os.pathsep.join(map(str, self.paths))}
+        if program == "python" or not warm.available():
+            done = self._fresh(program, words, own)
+        else:
+            module = {"kdst": "kdst_core"}.get(program, program)
+            child = warm.python("-m", module, *words, cwd=self.folder, own=own)
+            out, err = child.communicate(timeout=1800)
+            done = subprocess.CompletedProcess(words, child.returncode, out, err)
+        assert done.returncode == 0, (
+            f"{block}: {command}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
+        )
+
+    def _fresh(
+        self, program: str, words: list[str], own: dict[str, str]
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run a program of Python in a process of its own."""
+        module = {"kdst": ["-m", "kdst_core"], "pytest": ["-m", "pytest"], "python": []}[program]
+        return subprocess.run(
+            [sys.executable, *module, *words],
             cwd=self.folder,
-            env=environment,
+            env={**os.environ, **own},
             capture_output=True,
             text=True,
             timeout=1800,
-        )
-        assert done.returncode == 0, (
-            f"{block}: {command}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
         )
 
 

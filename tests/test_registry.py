@@ -14,7 +14,8 @@ from kdst_core.cli.plugins import command
 from kdst_core.plugins import registry
 from kdst_core.plugins.capabilities import OWN
 from kdst_core.plugins.catalogue import published
-from tests.fakes import GOOD, install, kdst
+from tests import warm
+from tests.fakes import GOOD, hide_others, install, kdst
 
 
 @pytest.mark.plugins
@@ -50,7 +51,7 @@ def test_plugins_json_is_machine_readable(faulty_plugins: Path) -> None:
 def test_run_says_in_two_lines_what_is_wrong(
     faulty_plugins: Path, tmp_path: Path, name: str, words: list[str]
 ) -> None:
-    done = kdst("run", name, "--images", "50", path=faulty_plugins, cwd=tmp_path)
+    done = warm.kdst("run", name, "--images", "50", path=faulty_plugins, cwd=tmp_path)
     assert done.returncode == 2
     message = "\n".join(
         line for line in done.stderr.splitlines() if not line.startswith(f"{name}: ")
@@ -65,7 +66,8 @@ def test_run_says_in_two_lines_what_is_wrong(
 @pytest.mark.plugins
 def test_a_qualified_name_chooses_between_packages(faulty_plugins: Path, tmp_path: Path) -> None:
     options = ["--images", "20", "--types", "contrast", "--sgld-steps", "1", "--buffer-size", "20"]
-    done = kdst("run", "kdst-tea/tea", *options, "--out", "r", path=faulty_plugins, cwd=tmp_path)
+    words = ["run", "kdst-tea/tea", *options, "--out", "r"]
+    done = warm.kdst(*words, path=faulty_plugins, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "r/result.json").read_text())["plugin"] == "kdst-tea"
 
@@ -77,6 +79,7 @@ def test_a_module_that_does_not_exist_is_listed_as_such(tmp_path: Path) -> None:
 
 @pytest.mark.plugins
 def test_doctor_finds_what_metadata_cannot_show(faulty_plugins: Path) -> None:
+    hide_others(faulty_plugins, "kdst-core", "kdst-adapt", "kdst-broken", "kdst-misspelt")
     done = kdst("doctor", path=faulty_plugins)
     assert done.returncode == 1
     assert "BROKEN  kdst-broken/broken" in done.stdout
@@ -117,6 +120,7 @@ def test_disable_and_only_hide_methods(tmp_path: Path) -> None:
 @pytest.mark.plugins
 def test_doctor_finds_a_package_that_is_installed_twice(tmp_path: Path) -> None:
     install(tmp_path, "kdst-tea", name="tea", module="kdst_tea", code=None)
+    hide_others(tmp_path, "kdst-core", "kdst-adapt", "kdst-tea")
     done = kdst("doctor", path=tmp_path)
     assert done.returncode == 1
     assert "STALE   kdst-tea is installed 2 times: 0.1.0 in" in done.stdout
@@ -125,7 +129,7 @@ def test_doctor_finds_a_package_that_is_installed_twice(tmp_path: Path) -> None:
 @pytest.mark.plugins
 def test_baselines_run_even_where_they_are_switched_off(tmp_path: Path) -> None:
     options = ["--images", "20", "--types", "contrast,contrast", "--out", "r"]
-    done = kdst("run", "norm", *options, cwd=tmp_path, KDST_ONLY="norm")
+    done = warm.kdst("run", "norm", *options, cwd=tmp_path, KDST_ONLY="norm")
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "r/result.json").read_text())
     assert "baseline.source.accuracy.mean" in result["metrics"]
@@ -150,7 +154,7 @@ def test_completion_names_methods_though_one_is_broken(faulty_plugins: Path, wor
 @pytest.mark.plugins
 def test_trace_prints_every_hook_call(tmp_path: Path) -> None:
     options = ["--images", "20", "--types", "contrast", "--out", "r"]
-    done = kdst("run", "norm", *options, cwd=tmp_path, KDST_TRACE="1")
+    done = warm.kdst("run", "norm", *options, cwd=tmp_path, KDST_TRACE="1")
     assert "kdst: adapt -> kdst-adapt/norm" in done.stderr
     assert "kdst:   request: AdaptRequest(model=Normalized, num_classes=10" in done.stderr
     assert "kdst:   returned Fixed" in done.stderr
@@ -169,7 +173,8 @@ def test_an_observer_that_is_asked_for_wraps_the_calls_of_methods(tmp_path: Path
     entry = tmp_path / "kdst_observer-1.0.dist-info/entry_points.txt"
     entry.write_text("[kdst.observers]\nwatch = fake_watch\n")
     options = ["--images", "20", "--types", "contrast", "--out", "r"]
-    done = kdst("run", "norm", *options, "--observe", "watch", path=tmp_path, cwd=tmp_path)
+    words = ["run", "norm", *options, "--observe", "watch"]
+    done = warm.kdst(*words, path=tmp_path, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "observed 10" in done.stderr
 

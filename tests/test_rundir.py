@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ import kdst_core
 from kdst_core.errors import KdstError
 from kdst_core.files import write_atomically
 from kdst_core.runs.rundir import Run, slug
-from tests.fakes import kdst
+from tests.warm import completed, kdst
 
 SMALL = ["--images", "100", "--types", "contrast,fog", "--sgld-steps", "2", "--buffer-size", "50"]
 
@@ -134,11 +133,8 @@ def _interrupted(
     directory: Path, options: list[str], sign: signal.Signals, step: int
 ) -> "subprocess.CompletedProcess[str]":
     """Carry out a run that sends itself a signal at a step."""
-    command = [sys.executable, "-c", AT_STEP, str(int(sign)), str(step), "run", "tea", *options]
-    command += ["--out", "r"]
-    return subprocess.run(
-        command, cwd=directory, capture_output=True, text=True, timeout=300, check=False
-    )
+    words = [str(int(sign)), str(step), "run", "tea", *options, "--out", "r"]
+    return completed("-c", AT_STEP, *words, cwd=directory)
 
 
 LONG = [
