@@ -40,6 +40,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "cotta": ADAPT,
     "roid": ADAPT,
     "cmf": ADAPT,
+    "foa": ADAPT,
     "deyo": (*ADAPT, "--tau-ent", "1", "--tau-plpd", "0"),
     "rdumb": ADAPT,
     "lame": ADAPT,
