@@ -45,6 +45,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "rdumb": ADAPT,
     "lame": ADAPT,
     "rotta": (*ADAPT, "--update-frequency", "20"),
+    "santa": ADAPT,
     "3dgs": (
         *("--width", "48", "--iterations", "40", "--threads", "1", "--flight-frames", "0"),
         *("--score-every", "10"),

@@ -52,9 +52,10 @@ def adapts(name: str, model: nn.Module, folder: Path) -> None:
     """A method runs on a model, and changes its logits where it has something to update."""
     method = load(name)
     fast = {"sgld_steps": 2, "buffer_size": 20} if name == "tea" else {}
-    open_filter = {"margin": 1.0} if name in ("eta", "eata", "sar") else {}
+    open_filter = {"margin": 1.0} if name in ("eta", "eata", "sar", "rdumb") else {}
     open_filter = {"threshold": 0.0} if name in ("pl", "shot") else open_filter
     open_filter = {"tau_ent": 2.0, "tau_plpd": -1.0} if name == "deyo" else open_filter
+    open_filter = {"update_frequency": 8} if name == "rotta" else open_filter
     options = method.description.options(**fast, **open_filter)
     batches, request = small_batches(3), small_request()
     request = AdaptRequest(model, 5, (3, 8, 8), request.generator, request.source)
