@@ -18,8 +18,9 @@ class SourcePath:
     negative: (N, T, D), the embedding to use for the negative prompt at each step (null-text
     inversion), or None. noises: (N, C, h, w), the noise that each step adds (edit-friendly DDPM
     inversion), or None. resets: whether the source is put back on the path after each step (Direct
-    Inversion). prompt, guidance: with which the source was inverted and gets back; guidance None is
-    that of the request.
+    Inversion). towards: (N,), the share of each step's velocity that points straight to the image, in
+    every branch (RF-Inversion), or None. prompt, guidance: with which the source was inverted and gets
+    back; guidance None is that of the request.
     """
 
     latents: "Tensor"
@@ -29,6 +30,7 @@ class SourcePath:
     negative: "Tensor | None" = None
     noises: "Tensor | None" = None
     resets: bool = False
+    towards: "Tensor | None" = None
 
 
 @frozen

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kdst_edit.inputs import PUBLISHED_SKIP, EditInputs
+from kdst_edit.inversion.settings import ETA, GAMMA, LED
 from kdst_edit.words import unknown_words
 
 if TYPE_CHECKING:
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
     from kdst_core.contracts import Edit
 
+BACK = ("ddim", "null-text", "rf-inversion")
+"""Inversions whose source gets back under the prompt that it was inverted with only."""
 EQUAL = 0.5 / 255
 """Images that differ by less are the same files."""
 WEIGHTED = re.compile(r"\([^()]+:[0-9.]+\)")
@@ -44,11 +47,11 @@ def options(inputs: EditInputs, guidance: float, photograph: bool, source: str) 
         given: dict[str, Any] = {"--inversion-prompt": said, "--inversions": inputs.inversions}
         given |= {"--inversion": None if inputs.inversion == "direct" else inputs.inversion}
         given |= {"--substeps": inputs.substeps - 1 or None, "--skip": _skip(inputs)}
-        given |= {"--fixed-point": inputs.fixed_point or None}
+        given |= {"--fixed-point": inputs.fixed_point or None, **_rectified(inputs)}
         unused = [name for name, value in given.items() if value is not None]
         found += [f"{name} has no effect: there is no --image to invert." for name in unused]
         return found
-    if said is not None and said != source and inputs.inversion in ("ddim", "null-text"):
+    if said is not None and said != source and inputs.inversion in BACK:
         found.append(
             f"The source is drawn with the inversion prompt {said!r} under --inversion"
             f" {inputs.inversion}, so its attention is not that of the source prompt; with direct or"
@@ -56,6 +59,13 @@ def options(inputs: EditInputs, guidance: float, photograph: bool, source: str) 
         )
     if inputs.inversion != "ddpm" and _skip(inputs) is not None:
         found.append(f"--skip has no effect: {inputs.inversion} inversion leaves out no step.")
+    if inputs.inversion != "rf-inversion":
+        found += [
+            f"{name} has no effect: {inputs.inversion} inversion is not led."
+            for name in _rectified(inputs)
+        ]
+    if inputs.inversion in ("rf-inversion", "rf-solver") and inputs.fixed_point:
+        found.append(f"--fixed-point has no effect: {inputs.inversion} does not refine its steps.")
     if inputs.inversion == "ddpm" and (inputs.substeps > 1 or inputs.fixed_point):
         found.append("--substeps and --fixed-point have no effect: ddpm takes no steps back.")
     return found
@@ -80,6 +90,13 @@ def guidance(inputs: EditInputs, scale: float, told: bool) -> list[str]:
 def _skip(inputs: EditInputs) -> float | None:
     """The share of steps left out that was asked for, or None where it is the default."""
     return None if inputs.skip == PUBLISHED_SKIP else inputs.skip
+
+
+def _rectified(inputs: EditInputs) -> dict[str, float]:
+    """The options of RF-Inversion that were asked for."""
+    given = {"--rf-gamma": (inputs.rf_gamma, GAMMA), "--rf-eta": (inputs.rf_eta, ETA)}
+    given |= {"--rf-led": (inputs.rf_led, LED)}
+    return {name: value for name, (value, usual) in given.items() if value != usual}
 
 
 def words(tokenizer: Any, prompts: Sequence[str], learned: Sequence[str]) -> list[str]:

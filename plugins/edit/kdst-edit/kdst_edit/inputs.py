@@ -6,7 +6,7 @@ from typing import Literal
 from attrs import frozen
 
 from kdst_core.options import option
-from kdst_edit.inversion.settings import Kind
+from kdst_edit.inversion.settings import ETA, GAMMA, LED, Kind
 
 DEFAULT_SOURCE = "a red disc on a white background"
 DEFAULT_TARGET = "a blue disc on a white background"
@@ -20,7 +20,8 @@ class EditInputs:
     model: str = option(
         "tiny",
         "tiny (embedded), a directory that a diffusers pipeline was saved in, a single-file"
-        " checkpoint (.safetensors), or a hub id (owner/name): Stable Diffusion 1.x, 2.x, XL.",
+        " checkpoint (.safetensors), or a hub id (owner/name): Stable Diffusion 1.x, 2.x, XL, 3,"
+        " FLUX.1, PixArt.",
     )
     model_config: Path | None = option(
         None,
@@ -57,7 +58,8 @@ class EditInputs:
     inversion: Kind = option(
         "direct",
         "How a photograph is inverted: direct (DDIM, and the source is put back on its path after"
-        " each step), ddim, null-text, ddpm (edit-friendly).",
+        " each step), ddim, null-text, ddpm (edit-friendly); flow models by direct, ddim, rf-inversion,"
+        " rf-solver.",
     )
     inversion_prompt: str | None = option(
         None, "Prompt to invert a photograph with. Default: that of --source."
@@ -67,19 +69,33 @@ class EditInputs:
     skip: float = option(
         PUBLISHED_SKIP, "Share of the steps that ddpm does not carry out.", min=0, max=0.99
     )
+    rf_gamma: float = option(
+        GAMMA, "rf-inversion: how far the way to noise is led to noise (gamma).", min=0, max=1
+    )
+    rf_eta: float = option(
+        ETA, "rf-inversion: how far the way back is led to the photograph (eta).", min=0, max=1
+    )
+    rf_led: float = option(
+        LED,
+        "rf-inversion: share of the steps in which eta acts; 6 of 28 as published.",
+        min=0,
+        max=1,
+    )
     inversions: Path | None = option(
         None, "Directory that keeps inversions for later runs. Default: in the run's own."
     )
     steps: int | None = option(
         None,
-        "Steps of sampling, and of inversion. Default: 50, and 4 for few-step models.",
+        "Steps of sampling, and of inversion. Default: 50, 4 for few-step models, and the pipeline's"
+        " own for transformers (28, PixArt 20).",
         min=1,
         max=1000,
     )
     guidance: float | None = option(
         None,
-        "Guidance scale; up to 1 is none. Default: 7.5, 3 on tiny, 0 for Turbo models, and 8.5 for"
-        " latent consistency models, which are told it.",
+        "Guidance scale; up to 1 is none. Default: 7.5, 3 on tiny, 0 for Turbo models, 8.5 for latent"
+        " consistency models, which are told it, and the pipeline's own for transformers (Stable"
+        " Diffusion 3: 7, PixArt 4.5, FLUX.1 dev, which is told it, 3.5).",
         min=0,
     )
     guidance_rescale: float = option(
@@ -92,14 +108,17 @@ class EditInputs:
     scheduler: Literal["auto", "ddim", "own"] = option(
         "auto",
         "ddim: DDIM over the levels of noise of the model's scheduler; own: that scheduler itself, for"
-        " generated sources. auto: ddim, and own where DDIM cannot stand for it.",
+        " generated sources. auto: ddim, and own where DDIM cannot stand for it. Flow models have one"
+        " way: Euler's steps, as their pipelines take them.",
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = option(
         "auto",
-        "Precision of UNet and text encoders. auto: float32 on the CPU, that of the saved weights"
+        "Precision of network and text encoders. auto: float32 on the CPU, that of the saved weights"
         " elsewhere. Latents, autoencoder and inversion are float32 always.",
     )
-    max_rows: int = option(16, "Most rows of one call of the UNet; fewer need less memory.", min=1)
+    max_rows: int = option(
+        16, "Most rows of one call of the network; fewer need less memory.", min=1
+    )
     baseline: bool = option(
         True, "Also sample the targets without control, for the measures named plain."
     )

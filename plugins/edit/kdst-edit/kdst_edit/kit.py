@@ -6,12 +6,14 @@ import attrs
 from torch import Tensor
 
 from kdst_core.contracts import Edit, EditedImage, EditRequest, RunServices
-from kdst_edit.control.layers import Layers, map_factor
+from kdst_edit.control.layers import READ, Layers, find_layers, map_factor
 from kdst_edit.control.rules import Confine, SourceReset, StoreMaps
 from kdst_edit.control.session import Rule
+from kdst_edit.families.conditioning import TokenRange
+from kdst_edit.families.registry import family_of, network_of
 from kdst_edit.models.latents import decode
 from kdst_edit.sampling.sample import Branch, sample
-from kdst_edit.words import unique_words
+from kdst_edit.words import all_positions, unique_words
 
 NO_RULE = "No control acts with these options, at any step: the edit is sampling without control."
 Masks = Callable[[], Tensor | None]
@@ -72,7 +74,7 @@ def edit_with(
     not those of the request. masks: called after sampling, (E, H, W) in [0, 1] of what may change.
     """
     branches = branches or [source_branch(request), *target_branches(request)]
-    words = word_maps(request)
+    words = word_maps(request, [branch.prompt for branch in branches])
     given = list(rules)
     used = [*given, words, *resets(request)]
     images = decode(request.pipeline, sample_request(request, branches, used, run))
@@ -124,13 +126,28 @@ def resets(request: EditRequest) -> list[Rule]:
 def word_layers(request: EditRequest) -> Layers:
     """Return the layers in which words are read best: all of one resolution, near 16 cells a side."""
     height, width = request.latents.shape[-2:]
-    factor = map_factor(request.pipeline.unet, (height, width))
-    return Layers("cross", ("down", "up"), (factor,))
+    factor = map_factor(network_of(request.pipeline), (height, width))
+    return Layers("cross", READ, (factor,))
 
 
-def word_maps(request: EditRequest) -> StoreMaps:
-    """The rule that keeps where words attend, in the source and in every edit."""
-    return StoreMaps(layers=word_layers(request))
+def texts(request: EditRequest) -> Sequence[TokenRange]:
+    """Return where the tokens of a prompt are in the text that attention sees."""
+    return family_of(request.pipeline).texts(request.pipeline)
+
+
+def word_maps(request: EditRequest, prompts: Sequence[str] = ()) -> StoreMaps:
+    """The rule that keeps where words attend, in the source and in every edit.
+
+    Where image and text share one attention, a map is read out column by column, so only those of words
+    are: the request's, and those of further `prompts` of branches.
+    """
+    if all(layer.joint is None for layer in find_layers(network_of(request.pipeline))):
+        return StoreMaps(layers=word_layers(request))
+    inverted = [] if request.path is None else [request.path.prompt]
+    said = [request.source_prompt, *request.targets, *inverted, *prompts]
+    words = (at for prompt in said for at in all_positions(texts(request), prompt))
+    tokens = sorted({position for at in words for position in at})
+    return StoreMaps(layers=word_layers(request), tokens=tokens or [0])
 
 
 def attention_of(
@@ -138,5 +155,5 @@ def attention_of(
 ) -> Mapping[str, Tensor]:
     """Each word of a branch's prompt to its mean map (h, w), summed over the word's tokens."""
     (maps,) = store.mean([branch])
-    words = unique_words(request.pipeline.tokenizer, prompt)
-    return {word: maps[..., list(at)].sum(-1).cpu() for word, at in words.items()}
+    words = unique_words(texts(request), prompt)
+    return {word: maps[..., store.columns(at)].sum(-1).cpu() for word, at in words.items()}

@@ -26,6 +26,7 @@ INPUTS = (
         "vae",
     ),
     *("attention_slicing", "inversion", "inversion_prompt", "substeps", "fixed_point", "skip"),
+    *("rf_gamma", "rf_eta", "rf_led"),
     *("steps", "guidance", "guidance_rescale", "scheduler", "dtype", "max_rows"),
 )
 """Options of the bench that a call takes: prompts, sampling and inversion."""

@@ -8,6 +8,7 @@ from attrs import frozen
 from kdst_core.contracts import Edit, EditRequest, RunServices
 from kdst_core.errors import KdstError
 from kdst_core.runs.rundir import Run
+from kdst_edit.families.registry import family_of, network_of
 from kdst_edit.inversion.cache import Cache
 from kdst_edit.inversion.invert import invert
 from kdst_edit.inversion.result import Inversion
@@ -55,6 +56,9 @@ def inverted(target: Target, run: RunServices) -> Inversion | None:
         fixed_point=inputs.fixed_point,
         guidance=target.plan.guidance,
         skip=inputs.skip,
+        gamma=inputs.rf_gamma,
+        eta=inputs.rf_eta,
+        led=inputs.rf_led,
     )
     prompt = inputs.inversion_prompt
     with computing_in(target.pipeline, torch.float32):
@@ -74,7 +78,7 @@ def requested(target: Target, inversion: Inversion | None) -> EditRequest:
     generator = torch.Generator().manual_seed(target.job.seed)
     if inversion is None:
         shape = [side // latent_factor(target.pipeline) for side in target.size]
-        channels = target.pipeline.unet.config.in_channels
+        channels = family_of(target.pipeline).channels(network_of(target.pipeline))
         latents = torch.randn(1, channels, *shape, generator=generator)
     else:
         latents = inversion.latents[inversion.start][None]

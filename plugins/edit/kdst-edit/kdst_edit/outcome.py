@@ -11,6 +11,7 @@ from kdst_core.contracts import Edit
 from kdst_core.files import write_atomically
 from kdst_core.runs.rundir import Run
 from kdst_edit import audit, measures
+from kdst_edit.families.registry import family_of
 from kdst_edit.inversion.result import Inversion
 from kdst_edit.load.target import Target
 from kdst_edit.loop import Finished
@@ -63,7 +64,9 @@ def warnings(
         *audit.guidance(inputs, guidance, takes_guidance(target.pipeline)),
         *edit.warnings,
         *audit.syntax(prompts),
-        *audit.words(target.pipeline.tokenizer, prompts, edit.learned),
+        *audit.words(
+            family_of(target.pipeline).texts(target.pipeline)[0].tokenizer, prompts, edit.learned
+        ),
         *audit.outcome(edit, [shown.image for shown in plain], metrics),
     ]
     return list(dict.fromkeys(sentences))

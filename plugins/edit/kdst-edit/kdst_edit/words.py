@@ -2,9 +2,12 @@
 
 import unicodedata
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kdst_core.errors import KdstError
+
+if TYPE_CHECKING:
+    from kdst_edit.families.conditioning import TokenRange
 
 
 def split(prompt: str) -> list[str]:
@@ -88,9 +91,23 @@ def _inner(prompt: str, start: int, end: int) -> tuple[int, int]:
     return (at[0], at[-1] + 1) if at else (start, end)
 
 
-def unique_words(tokenizer: Any, prompt: str) -> dict[str, Sequence[int]]:
-    """Each word of a prompt once, with the positions of all its tokens."""
+def all_positions(
+    ranges: "Sequence[TokenRange]", prompt: str, *, punctuation: bool = True
+) -> list[list[int]]:
+    """For each word of a prompt, the positions of its tokens in all ranges of the text."""
+    found: list[list[int]] = [[] for _ in split(prompt)]
+    for part in ranges:
+        if part.tokenizer is not None:
+            for at, here in zip(
+                found, positions(part.tokenizer, prompt, punctuation=punctuation), strict=True
+            ):
+                at.extend(part.start + position for position in here)
+    return found
+
+
+def unique_words(ranges: "Sequence[TokenRange]", prompt: str) -> dict[str, Sequence[int]]:
+    """Each word of a prompt once, with the positions of all its tokens in all ranges of the text."""
     found: dict[str, list[int]] = {}
-    for word, at in zip(split(prompt), positions(tokenizer, prompt), strict=True):
+    for word, at in zip(split(prompt), all_positions(ranges, prompt), strict=True):
         found.setdefault(word, []).extend(at)
     return {word: at for word, at in found.items() if at}

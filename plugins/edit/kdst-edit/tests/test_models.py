@@ -109,10 +109,16 @@ def test_a_model_without_a_unet_is_refused(folders: dict[str, Path], tmp_path: P
     assert "has no UNet" in refused(folder)
 
 
-def test_a_transformer_is_refused_by_name(folders: dict[str, Path], tmp_path: Path) -> None:
-    parts = {"unet": None, "transformer": ["diffusers", "FluxTransformer2DModel"]}
+def test_a_transformer_without_softmax_attention_is_refused_by_name(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    parts = {"unet": None, "transformer": ["diffusers", "SanaTransformer2DModel"]}
     folder = changed_index(folders["sd15"], tmp_path / "m", **parts)
-    assert "transformer (FluxTransformer2DModel) instead of a UNet" in refused(folder)
+    assert "SanaTransformer2DModel, whose attention cannot be controlled here" in refused(folder)
+    parts = {"unet": None, "transformer": ["diffusers", "FluxTransformer2DModel"]}
+    assert "has no text_encoder_2" in refused(
+        changed_index(folders["sd15"], tmp_path / "n", **parts)
+    )
 
 
 def test_code_that_comes_with_a_model_is_not_run(folders: dict[str, Path], tmp_path: Path) -> None:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from kdst_core.contracts import Edit, EditRequest, RunServices
 from kdst_core.errors import KdstError
-from kdst_edit.control.layers import Layer, find_layers
+from kdst_edit.control.layers import find_layers
 from kdst_edit.control.rules import CopyKV
+from kdst_edit.families.layer import Layer
+from kdst_edit.families.registry import network_of
 from kdst_edit.kit import carried_out, edit_with
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 def edit_with_mutual_attention(request: EditRequest, options: "Options", run: RunServices) -> Edit:
     """Edit the source towards each target, from step S and self-attention layer L on."""
-    layers = [x.name for x in find_layers(request.pipeline.unet) if x.kind == "self"]
+    layers = [x.name for x in find_layers(network_of(request.pipeline)) if x.kind == "self"]
     chosen = set(layers[round(options.first_layer * len(layers)) :])
     there = carried_out(request)
     steps = there[round(options.start * len(there)) :]

@@ -8,13 +8,14 @@ from attrs import field, frozen
 from torch import Tensor
 
 from kdst_core.contracts import EditRequest
-from kdst_edit.control.layers import Layer, Layers, find_layers
+from kdst_edit.control.layers import Layers, find_layers
 from kdst_edit.control.rules import CopyQK, EditCrossMap
 from kdst_edit.control.session import Rule
-from kdst_edit.kit import carried_out, word_layers
-from kdst_p2p.alignment import refine_mapper, replace_mapper
+from kdst_edit.families.layer import Layer
+from kdst_edit.families.registry import network_of
+from kdst_edit.kit import carried_out, texts, word_layers
 from kdst_p2p.options import Options
-from kdst_p2p.schedule import cross_alphas, equalizer
+from kdst_p2p.ranges import injected, refinement, replacement, weights
 from kdst_p2p.settings import Setting
 
 
@@ -136,18 +137,20 @@ def _where_needed(
 ) -> list[EditCrossMap | CopyQK]:
     """The rules that carry out an edit of maps, without computing maps where none are changed.
 
-    Injecting the source's maps as they are, for all tokens, is copying its queries and keys. Layers
-    whose maps are stored stay apart, since what is stored is what the network itself attends to.
+    Injecting the source's maps as they are, for all tokens, is copying its queries and keys, but where
+    image and text share one attention. Layers whose maps are stored stay apart, since what is stored is
+    what the network itself attends to.
     """
     active = edit.alphas[:-1].flatten(1).any(1).tolist()
     steps = [step for step in carried_out(request) if active[step]]
     if not steps:
         return []
-    if not edit.copies(steps):
+    layers = find_layers(network_of(request.pipeline))
+    if not edit.copies(steps) or any(x.joint is not None for x in layers):
         return [_edit_maps(edit, Layers("cross"), steps, branches)]
     stored = word_layers(request)
     found: list[EditCrossMap | CopyQK] = [_edit_maps(edit, stored, steps, branches)]
-    if any(_left(x, stored) for x in find_layers(request.pipeline.unet)):
+    if any(_left(x, stored) for x in layers):
         found.append(CopyQK(layers=lambda x: _left(x, stored), steps=steps, branches=branches))
     return found
 
@@ -174,26 +177,19 @@ def _cross_edit(
     options: Options,
 ) -> CrossEdit:
     """The tensors of the edits of some branches, all of one kind."""
-    tokenizer, device = request.pipeline.tokenizer, request.latents.device
-    most, chosen = tokenizer.model_max_length, [settings[b - 1] for b in branches]
-    there = carried_out(request)
-    alphas = [cross_alphas([source, s.prompt], len(there), s.tau, tokenizer, most) for s in chosen]
+    device, ranges = request.latents.device, texts(request)
+    chosen, there = [settings[b - 1] for b in branches], carried_out(request)
+    alphas = [injected(ranges, [source, s.prompt], len(there), s.tau) for s in chosen]
     before = alphas[0].new_zeros(there.start, *alphas[0].shape[1:])
-    weights = [
-        equalizer(s.prompt, list(s.weights), list(s.weights.values()), tokenizer, most)
-        for s in chosen
-    ]
+    equalizers = [weights(ranges, s.prompt, s.weights) for s in chosen]
     replace = refine = None
     if chosen[0].kind == "swap":
-        mappers = [
-            replace_mapper(source, s.prompt, tokenizer, most, profile=options.profile)
-            for s in chosen
-        ]
+        mappers = [replacement(ranges, source, s.prompt, options.profile) for s in chosen]
         replace = torch.stack(mappers).to(device)
-        if (replace == torch.eye(most, device=device)).all():
+        if (replace == torch.eye(replace.shape[-1], device=device)).all():
             replace = None
     else:
-        pairs = [refine_mapper(source, s.prompt, tokenizer, most) for s in chosen]
+        pairs = [refinement(ranges, source, s.prompt) for s in chosen]
         refine = (
             torch.stack([mapper for mapper, _ in pairs]).to(device),
             torch.stack([kept for _, kept in pairs]).to(device),
@@ -201,7 +197,7 @@ def _cross_edit(
     return CrossEdit(
         torch.cat([torch.cat([before, each]) for each in alphas], 1).to(device),
         {branch: row for row, branch in enumerate(branches)},
-        torch.cat(weights).to(device) if any(s.weights for s in chosen) else None,
+        torch.cat(equalizers).to(device) if any(s.weights for s in chosen) else None,
         replace,
         refine,
     )

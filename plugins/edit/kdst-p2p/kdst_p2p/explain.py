@@ -135,7 +135,7 @@ def _never_injected(
     setting: Setting, acting: dict[str, float], tokenizer: Any, num_steps: int
 ) -> list[str]:
     """Weights whose tau leaves no step, since c acts only while the source's maps are injected."""
-    prompts, most = [setting.prompt, setting.prompt], tokenizer.model_max_length
+    prompts, most = [setting.prompt, setting.prompt], len(token_ids(tokenizer, setting.prompt))
     alphas = cross_alphas(prompts, num_steps, setting.tau, tokenizer, most)[:num_steps]
     return [
         f"The weight of {word!r} cannot have an effect: its tau leaves no step in which it acts."

@@ -10,10 +10,10 @@ from torch.nn import functional as F
 from kdst_core.contracts import EditRequest
 from kdst_edit.control.rules import StoreMaps
 from kdst_edit.control.session import Control, Rule
-from kdst_edit.kit import carried_out, shares, word_layers
+from kdst_edit.kit import carried_out, shares, texts, word_layers
 from kdst_edit.words import split
-from kdst_p2p.alignment import word_indices
 from kdst_p2p.options import Options
+from kdst_p2p.ranges import Ranges, indices
 from kdst_p2p.settings import Setting, check_words
 
 
@@ -119,9 +119,9 @@ def _blend(
     options: Options,
 ) -> LocalBlend:
     """LocalBlend of one edit; prompts are the source's and its own."""
-    tokenizer = request.pipeline.tokenizer
-    at = [_tokens(prompt, words, tokenizer) for prompt in prompts]
-    minus = [_tokens(prompt, options.subtract, tokenizer) for prompt in prompts]
+    ranges = texts(request)
+    at = [_tokens(prompt, words, ranges) for prompt in prompts]
+    minus = [_tokens(prompt, options.subtract, ranges) for prompt in prompts]
     tokens = sorted({position for row in (*at, *minus) for position in row})
     begin = min(shares(request, begin=options.blend_start).start, request.num_steps - 1)
     published = options.profile == "published"
@@ -155,9 +155,9 @@ def blend_words(source: str, setting: Setting, options: Options) -> list[str]:
     return words
 
 
-def _tokens(prompt: str, words: Sequence[str], tokenizer: object) -> list[int]:
+def _tokens(prompt: str, words: Sequence[str], ranges: Ranges) -> list[int]:
     """Positions of all tokens of some words of a prompt."""
-    return [p for word in dict.fromkeys(words) for p in word_indices(prompt, word, tokenizer)]
+    return [p for word in dict.fromkeys(words) for p in indices(ranges, prompt, word)]
 
 
 def _one_hot(rows: Sequence[Sequence[int]], tokens: Sequence[int], like: Tensor) -> Tensor:

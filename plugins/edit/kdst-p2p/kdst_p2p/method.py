@@ -10,7 +10,8 @@ from kdst_core.contracts import Edit, EditRequest, RunServices
 from kdst_edit.control.layers import Layers, factors_of
 from kdst_edit.control.rules import CopyQK
 from kdst_edit.control.session import Rule
-from kdst_edit.kit import aligned_branch, carried_out, edit_with, shares, target_branches
+from kdst_edit.families.registry import network_of
+from kdst_edit.kit import aligned_branch, carried_out, edit_with, shares, target_branches, texts
 from kdst_p2p.control import cross_rules
 from kdst_p2p.explain import alignments, explanation, no_effect
 from kdst_p2p.local_blend import LocalBlend, blend_rules
@@ -25,7 +26,7 @@ def edit_prompt_to_prompt(request: EditRequest, options: Options, run: RunServic
     settings = settings_of(source, request.targets, options)
     rules = rules_of(request, source, settings, options)
     blends = [rule for rule in rules if isinstance(rule, LocalBlend)]
-    tokenizer = request.pipeline.tokenizer
+    tokenizer = texts(request)[0].tokenizer
     sheet = contact_sheet(request, source, settings[0], options, run, rules_of)
     branches = [aligned_branch(request), *target_branches(request)]
     edit = edit_with(
@@ -47,7 +48,7 @@ def edit_prompt_to_prompt(request: EditRequest, options: Options, run: RunServic
 
 def _without_layers(request: EditRequest, options: Options) -> list[str]:
     """A sentence where no layer is small enough for self-attention to be injected."""
-    there = factors_of(request.pipeline.unet, "self")
+    there = factors_of(network_of(request.pipeline), "self")
     if not options.self_tau or max(there, default=0) >= options.self_factor:
         return []
     return [
@@ -80,7 +81,9 @@ def rules_of(
 
 def self_rules(request: EditRequest, settings: Sequence[Setting], options: Options) -> list[Rule]:
     """Self-attention of the source in the first steps, where feature maps are small enough."""
-    factors = [f for f in factors_of(request.pipeline.unet, "self") if f >= options.self_factor]
+    factors = [
+        f for f in factors_of(network_of(request.pipeline), "self") if f >= options.self_factor
+    ]
     rules: list[Rule] = []
     for share in sorted({setting.self_tau for setting in settings}):
         steps = shares(request, end=share)

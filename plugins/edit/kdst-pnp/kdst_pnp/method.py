@@ -12,9 +12,11 @@ from attrs import frozen
 
 from kdst_core.contracts import Edit, EditRequest, RunServices
 from kdst_core.errors import KdstError
-from kdst_edit.control.layers import Layer, Layers, Place, factors_of
+from kdst_edit.control.layers import Layers, factors_of, find_layers
 from kdst_edit.control.rules import CopyFeature, CopyQK
 from kdst_edit.control.session import Rule
+from kdst_edit.families.layer import Layer, Place
+from kdst_edit.families.registry import network_of
 from kdst_edit.kit import edit_with, shares
 
 if TYPE_CHECKING:
@@ -35,7 +37,12 @@ def rules(request: EditRequest, options: "Options") -> list[Rule]:
     Both change the rows of the negative prompt too, as published. The share is one of the steps that
     are carried out, rounded down, as in the authors' newer code.
     """
-    unet = request.pipeline.unet
+    unet = network_of(request.pipeline)
+    if not any(layer.kind == "feature" for layer in find_layers(unet)):
+        raise KdstError(
+            f"pnp injects features of a UNet's decoder; a {type(unet).__name__} has neither. p2p, masactrl"
+            " and flowedit edit with it"
+        )
     features = Features(feature_factors(unet, options), options.feature_block)
     until_f, until_a = (shares(request, end=x) for x in (options.pnp_f_t, options.pnp_attn_t))
     found: list[Rule] = []

@@ -2,6 +2,7 @@
 
 from kdst_core.contracts import EditRequest
 from kdst_core.errors import KdstError
+from kdst_edit.families.registry import family_of
 from kdst_edit.models.latents import ddim
 from kdst_edit.sampling.schedule import set_steps
 from kdst_edit.sampling.schedulers import takes_guidance
@@ -13,10 +14,11 @@ def step_sizes(request: EditRequest) -> list[float]:
     Raises KdstError where the first level has no signal: its step does not depend on the estimate; and
     where another scheduler samples, or the network is told the guidance.
     """
-    if request.scheduler is not None or takes_guidance(request.pipeline):
+    told = takes_guidance(request.pipeline)
+    if request.scheduler is not None or told or family_of(request.pipeline).flow:
         raise KdstError(
             "sega needs the steps of DDIM and a model that is guided by prompts; give --scheduler ddim,"
-            " and no few-step model"
+            " and no few-step model or model of flow matching"
         )
     scheduler = ddim(request.pipeline)
     set_steps(scheduler, request.num_steps)

@@ -6,6 +6,8 @@ import attrs
 import torch
 
 from kdst_core.contracts import Edit, EditRequest, RunServices
+from kdst_core.errors import KdstError
+from kdst_edit.families.registry import family_of, network_of
 from kdst_edit.kit import edit_with
 from kdst_edit.models.precision import computing_in
 from kdst_edit.words import split
@@ -21,6 +23,9 @@ def edit_with_new_word(request: EditRequest, options: Options, run: RunServices)
     The word is learned in float32: steps of its optimiser are lost in half precision.
     """
     pipeline, word = request.pipeline, options.word
+    if family_of(pipeline).part != "unet":
+        kind = type(network_of(pipeline)).__name__
+        raise KdstError(f"textual-inversion learns a word of a UNet's model; this one has a {kind}")
     notes: list[str] = []
     if options.learned:
         vector = words.read(options.learned)

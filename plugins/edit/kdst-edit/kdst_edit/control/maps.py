@@ -4,13 +4,15 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
+from attrs import frozen
 from torch import Tensor
 from torch.nn import functional as F
 
-from kdst_edit.control.layers import Layer
 from kdst_edit.control.session import Call, Control, Row
+from kdst_edit.families.layer import Layer
 
 SOURCE = Row(0, True)
+Rows = slice | list[int]
 AT_ONCE = 2**17
 """Elements of a row's maps held at a time: heads are worked on in turn where there are more."""
 
@@ -44,6 +46,7 @@ class ReadsMaps(Protocol):
     """A rule that is shown maps, at some steps; `edited`: as other rules leave them."""
 
     steps: Collection[int]
+    tokens: Sequence[int] | None
     edited: bool
 
     def wants(self, row: Row) -> bool:
@@ -51,6 +54,57 @@ class ReadsMaps(Protocol):
 
     def add(self, rows: Sequence[Row], maps: Tensor) -> None:
         """Take the maps (n, P, T) of some rows in one layer, mean over heads."""
+
+
+class Look(Protocol):
+    """The maps of one layer in one call.
+
+    heads: H. elements: of a row's maps of one head, P × T.
+    """
+
+    @property
+    def heads(self) -> int:
+        """Return the heads."""
+
+    @property
+    def elements(self) -> int:
+        """Return the elements of a map."""
+
+    def own(self, rows: Rows, heads: slice) -> Tensor:
+        """Return maps (n, h, P, T) of some rows and heads."""
+
+    def put(self, mixed: Tensor, rows: Rows, heads: slice, edited: Tensor, own: Tensor) -> None:
+        """Make the outputs (rows, H, N, d) of some rows what edited maps give."""
+
+
+@frozen
+class CrossMaps:
+    """Maps of attention from pixels to text: queries (rows, H, P, d), keys and values (rows, H, T, d)."""
+
+    attn: Any
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    mask: Tensor | None
+
+    @property
+    def heads(self) -> int:
+        """Return the heads."""
+        return int(self.attn.heads)
+
+    @property
+    def elements(self) -> int:
+        """Return pixels times tokens."""
+        return self.query.shape[2] * self.key.shape[2]
+
+    def own(self, rows: Rows, heads: slice) -> Tensor:
+        """Return the softmax over the tokens."""
+        mask = None if self.mask is None else self.mask[rows, heads]
+        return _maps(self.attn, self.query[rows, heads], self.key[rows, heads], mask)
+
+    def put(self, mixed: Tensor, rows: Rows, heads: slice, edited: Tensor, own: Tensor) -> None:
+        """Write edited maps times values."""
+        mixed[rows, heads] = edited.to(self.value.dtype) @ self.value[rows, heads]
 
 
 class MapProcessor:
@@ -112,21 +166,26 @@ class MapProcessor:
         """Outputs (rows, H, P, d) of attention under the rules."""
         edits = [rule for rule in self.edits if call.step in rule.steps]
         stores = [rule for rule in self.stores if call.step in rule.steps]
-        if mask is None and _weighted(edits) and not any(rule.edited for rule in stores):
-            self._show(call, attn, parts, None, [], stores)
-            return self._weigh(call, parts, edits)
+        if weighted(edits) and not any(rule.edited for rule in stores):
+            self._show(call, CrossMaps(attn, *parts, mask), [], stores)
+            return self._weigh(call, parts, mask, edits)
         mixed = F.scaled_dot_product_attention(*parts, attn_mask=mask)
-        self._show(call, attn, parts, mask, edits, stores, mixed)
+        self._show(call, CrossMaps(attn, *parts, mask), edits, stores, mixed)
         return mixed
 
     def _weigh(
-        self, call: Call, parts: tuple[Tensor, Tensor, Tensor], rules: list[EditsMaps]
+        self,
+        call: Call,
+        parts: tuple[Tensor, Tensor, Tensor],
+        mask: Tensor | None,
+        rules: list[EditsMaps],
     ) -> Tensor:
         """Outputs (rows, H, P, d) under linear edits: maps times weighted values, without any map.
 
         Overwrites the edits' rows of the parts.
         """
         query, key, value = parts
+        masks = mask if mask is None else mask.clone()
         own: list[tuple[list[int], Tensor]] = []
         for rule in rules:
             mine = [i for i, r in enumerate(call.rows) if r.conditional and rule.changes(r.branch)]
@@ -139,31 +198,32 @@ class MapProcessor:
             if not mine:
                 continue
             assert rule.weights is not None
-            at = _index(mine)
+            at = index_of(mine)
             weights, kept = rule.weights(call.step, [call.rows[i].branch for i in mine])
             if kept is not None:
                 values = value[at] * kept[:, None, :, None].to(value)
-                own.append((mine, F.scaled_dot_product_attention(query[at], key[at], values)))
+                kept_mask = None if mask is None else mask[at]
+                added = F.scaled_dot_product_attention(query[at], key[at], values, kept_mask)
+                own.append((mine, added))
             value[at] = weights[:, None].to(value) @ value[at]
             query[at], key[at] = source
+            if mask is not None and masks is not None:
+                masks[at] = self.control.source(f"{self.layer.name}/mask", SOURCE, mask.__getitem__)
             rule.fired += 1
-        mixed = F.scaled_dot_product_attention(query, key, value)
+        mixed = F.scaled_dot_product_attention(query, key, value, masks)
         for mine, added in own:
-            mixed[_index(mine)] += added
+            mixed[index_of(mine)] += added
         return mixed
 
     def _show(
         self,
         call: Call,
-        attn: Any,
-        parts: tuple[Tensor, Tensor, Tensor],
-        mask: Tensor | None,
+        look: "Look",
         edits: list[EditsMaps],
         stores: list[ReadsMaps],
         mixed: Tensor | None = None,
     ) -> None:
         """Show the maps to the rules, and overwrite the outputs of rows whose maps they changed."""
-        query, key, value = parts
         rows = [
             i
             for i, row in enumerate(call.rows)
@@ -171,20 +231,19 @@ class MapProcessor:
         ]
         if not rows:
             return
-        here, kinds = _index(rows), [call.rows[i] for i in rows]
+        kinds = [call.rows[i] for i in rows]
         sums: dict[bool, Tensor] = {}
-        for heads in _head_parts(attn.heads, query.shape[2] * key.shape[2]):
-            part = None if mask is None else mask[here, heads]
-            own = _maps(attn, query[here, heads], key[here, heads], part)
+        for heads in _head_parts(look.heads, look.elements):
+            own = look.own(index_of(rows), heads)
             edited, changed = self._edit(edits, kinds, own, f"{self.layer.name}/{heads.start}")
             for wanted in {rule.edited for rule in stores}:
                 summed = (edited if wanted else own).sum(1, dtype=torch.float32)
                 sums[wanted] = sums[wanted].add_(summed) if wanted in sums else summed
             if changed and mixed is not None:
-                at = _index([rows[i] for i in changed])
-                chosen = edited[_index(changed)].to(value.dtype)
-                mixed[at, heads] = chosen @ value[at, heads]
-        means = {edited: total.div_(attn.heads) for edited, total in sums.items()}
+                here = index_of(changed)
+                at = index_of([rows[i] for i in changed])
+                look.put(mixed, at, heads, edited[here], own[here])
+        means = {edited: total.div_(look.heads) for edited, total in sums.items()}
         for rule in stores:
             rule.add(kinds, means[rule.edited])
 
@@ -216,7 +275,7 @@ class MapProcessor:
         return self.control.call.step
 
 
-def _weighted(rules: list[EditsMaps]) -> bool:
+def weighted(rules: list[EditsMaps]) -> bool:
     """Whether edits are given as weights and each branch is changed by one of them only."""
     taken: list[int] = [b for rule in rules for b in rule.branches or ()]
     alone = len(rules) < 2 or (len(taken) == len(set(taken)) and all(r.branches for r in rules))
@@ -232,7 +291,7 @@ def _head_parts(heads: int, elements: int) -> Iterator[slice]:
     return (slice(start, min(start + size, heads)) for start in range(0, heads, size))
 
 
-def _index(rows: list[int]) -> slice | list[int]:
+def index_of(rows: list[int]) -> slice | list[int]:
     """Rows as a slice where they are evenly spaced: it copies nothing."""
     step = rows[1] - rows[0] if len(rows) > 1 else 1
     even = step > 0 and rows == list(range(rows[0], rows[-1] + 1, step))

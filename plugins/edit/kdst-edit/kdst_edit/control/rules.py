@@ -8,9 +8,10 @@ import torch
 from attrs import define, field
 from torch import Tensor, nn
 
-from kdst_edit.control.layers import Kind, Layer
-from kdst_edit.control.maps import MapEdit, MapProcessor, MapWeights
-from kdst_edit.control.session import Call, Control, Row, Rule
+from kdst_edit.control.joint import processor
+from kdst_edit.control.maps import MapEdit, MapWeights
+from kdst_edit.control.session import Call, Control, Row, Rule, RuleError
+from kdst_edit.families.layer import Kind, Layer
 
 
 @define(eq=False, kw_only=True)
@@ -31,12 +32,18 @@ class Copy(Rule):
     def attach(self, control: Control) -> None:
         """Hook the modules of the chosen layers."""
         for layer in control.select(self, *self.kinds):
+            if layer.joint is not None and layer.kind == "cross":
+                raise RuleError(
+                    f"{self.title} cannot act on {layer.name}: image and text share one attention there,"
+                    " of which the image's part can be copied (self), or maps be edited (EditCrossMap)"
+                )
+            tokens = layer.image(control.latent)
             for name, module in self.modules(layer).items():
                 key = f"{layer.name}.{name}"
-                control.on_output(module, partial(self._copy, control, key))
+                control.on_output(module, partial(self._copy, control, key, tokens))
 
-    def _copy(self, control: Control, key: str, call: Call, output: Tensor) -> None:
-        """Overwrite the edits' rows of `output` (rows, …) by the source's."""
+    def _copy(self, control: Control, key: str, tokens: slice, call: Call, output: Tensor) -> None:
+        """Overwrite the edits' rows of `output` (rows, …) by the source's, at some tokens."""
         if call.step not in self.steps:
             return
         for conditional in (True, False) if self.rows == "all" else (True,):
@@ -45,10 +52,10 @@ class Copy(Rule):
                 for i, row in enumerate(call.rows)
                 if row.conditional == conditional and self.changes(row.branch)
             ]
-            source = self._source(control, call, key, conditional, output)
+            source = self._source(control, call, key, conditional, output[:, tokens])
             if edits and source is not None:
                 for i in edits:
-                    output[i].copy_(source)
+                    output[i, tokens].copy_(source)
                 self.fired += 1
 
     def _source(
@@ -66,7 +73,8 @@ class CopyQK(Copy):
     """Edits attend as the source does: queries and keys are copied.
 
     Equal to copying the attention maps, as Prompt-to-Prompt's self-attention injection does, and
-    scaled-dot-product attention stays on. In cross-attention, too, the edit keeps its own values.
+    scaled-dot-product attention stays on. In cross-attention, too, the edit keeps its own values. Where
+    image and text share one attention, those of the image are copied: the edit keeps its own text.
     """
 
     def modules(self, layer: Layer) -> dict[str, nn.Module]:
@@ -98,6 +106,8 @@ class CopyFeature(Copy):
 class EditCrossMap(Rule):
     """Replace the maps of cross-attention, of conditional rows, by a function of source's and own.
 
+    Where image and text share one attention, these are its columns of text in the image's rows, after the
+    softmax over image and text; they are not normalised again.
     weights: the same edit as weights of the maps, where it is linear in them. Maps are then computed
     only for rules that read edited ones: weighting the values instead gives the same output.
     """
@@ -108,7 +118,7 @@ class EditCrossMap(Rule):
     def attach(self, control: Control) -> None:
         """Ask for the maps of the chosen layers."""
         for layer in control.select(self, "cross"):
-            control.processor(layer, MapProcessor).edits.append(self)
+            control.processor(layer, processor).edits.append(self)
 
 
 @define(eq=False, kw_only=True)
@@ -135,7 +145,7 @@ class StoreMaps(Rule):
         (self._size,) = sizes
         self._total, self._count = {}, {}
         for layer in chosen:
-            control.processor(layer, MapProcessor).stores.append(self)
+            control.processor(layer, processor).stores.append(self)
 
     def wants(self, row: Row) -> bool:
         """Whether a row's maps are summed."""
@@ -153,6 +163,11 @@ class StoreMaps(Rule):
         self._count[key] = self._count.get(key, 0) + 1
         self._total[key] = self._total[key].add_(chosen) if key in self._total else chosen.clone()
         self.fired += 1
+
+    def columns(self, positions: Sequence[int]) -> list[int]:
+        """Where the maps of some positions of the text are in what `mean` gives."""
+        tokens = self.tokens
+        return list(positions) if tokens is None else [list(tokens).index(p) for p in positions]
 
     def mean(self, branches: Sequence[int]) -> Tensor:
         """Mean maps (B, h, w, T) over layers, heads and steps so far, of some branches in order."""

@@ -1,4 +1,4 @@
-"""Attention control: rules act on a UNet while it runs, and everything is restored afterwards."""
+"""Attention control: rules act on a network while it runs, and everything is restored afterwards."""
 
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -9,7 +9,8 @@ from attrs import define, field, frozen
 from torch import Tensor, nn
 
 from kdst_core.errors import KdstError
-from kdst_edit.control.layers import Kind, Layer, find_layers
+from kdst_edit.control.layers import find_layers
+from kdst_edit.families.layer import Kind, Layer
 
 
 class RuleError(KdstError):
@@ -18,7 +19,7 @@ class RuleError(KdstError):
 
 @frozen
 class Row:
-    """What one row of a UNet batch belongs to.
+    """What one row of a batch belongs to.
 
     branch: 0 is the source, 1 and up are the edits. conditional: with the branch's prompt, rather
     than the negative one.
@@ -30,7 +31,7 @@ class Row:
 
 @frozen
 class Call:
-    """One call of the UNet: its step from 0, its rows in order, and whether more rows of the step follow."""
+    """One call of the network: its step from 0, its rows in order, whether more of the step follow."""
 
     step: int
     rows: tuple[Row, ...]
@@ -66,7 +67,7 @@ ALWAYS = range(sys.maxsize)
 
 @define(eq=False, kw_only=True)
 class Rule:
-    """One change to what the UNet computes, or to the latents between steps.
+    """One change to what the network computes, or to the latents between steps.
 
     layers: which layers, usually a `Layers`. steps: at which steps, from 0, usually a `range`.
     branches: which edits, from 1; None for all. fired: how often it acted. order: rules with a lower
@@ -98,26 +99,26 @@ class Rule:
 
 
 class Control:
-    """Context manager in which `rules` act on `unet`.
+    """Context manager in which `rules` act on a network.
 
-    Call `expect` before each call of the UNet, which says what its rows are, and `after_step` on the
+    Call `expect` before each call of the network, which says what its rows are, and `after_step` on the
     branches' latents after each step. Rows of one step may be spread over several calls; the source's
-    must come first. Calls of the UNet that were not announced pass unchanged.
+    must come first. Calls of the network that were not announced pass unchanged.
 
     On leaving, hooks and processors are as they were. Raises RuleError when a rule fits no layer, and,
     unless another exception is under way, when a rule never acted.
     """
 
-    def __init__(self, unet: nn.Module, rules: Iterable[Rule], latent: tuple[int, int]) -> None:
-        self.unet, self.rules, self.latent = unet, list(rules), latent
+    def __init__(self, network: nn.Module, rules: Iterable[Rule], latent: tuple[int, int]) -> None:
+        self.network, self.rules, self.latent = network, list(rules), latent
         self.layers: list[Layer] = []
         self.call: Call | None = None
         self._handles: list[Any] = []
-        self._processors: dict[str, Processor] = {}
+        self._processors: dict[nn.Module, Processor] = {}
         self._kept: dict[tuple[str, Row], Tensor] = {}
 
     def __enter__(self) -> Self:
-        self.layers = find_layers(self.unet)
+        self.layers = find_layers(self.network)
         try:
             for rule in self.rules:
                 rule.fired = 0
@@ -149,7 +150,7 @@ class Control:
         self._handles, self._processors, self._kept, self.call = [], {}, {}, None
 
     def expect(self, step: int, rows: Sequence[Row], *, more: bool = False) -> None:
-        """Announce the next call of the UNet: its step from 0, its rows, and whether others follow."""
+        """Announce the next call of the network: its step from 0, its rows, and whether others follow."""
         if self.call is None or self.call.step != step:
             self._kept.clear()
         self.call = Call(step, tuple(rows), more)
@@ -168,7 +169,8 @@ class Control:
         if not chosen:
             has = sorted({(x.kind, x.place, x.factor) for x in self.layers})
             there = ", ".join(f"{k} {p} 1/{f}" for k, p, f in has)
-            raise RuleError(f"{rule.title} chooses no layer of this UNet. It has: {there}")
+            name = type(self.network).__name__
+            raise RuleError(f"{rule.title} chooses no layer of this {name}. It has: {there}")
         return chosen
 
     def on_output(self, module: nn.Module, change: Callable[[Call, Tensor], None]) -> None:
@@ -178,7 +180,7 @@ class Control:
             if self.call is not None:
                 if len(output) != len(self.call.rows):
                     raise RuleError(
-                        f"a call of the UNet has {len(output)} rows where {len(self.call.rows)}"
+                        f"a call of the network has {len(output)} rows where {len(self.call.rows)}"
                         " were announced"
                     )
                 change(self.call, output)
@@ -187,9 +189,9 @@ class Control:
 
     def processor(self, layer: Layer, kind: "Callable[[Control, Layer], P]") -> P:
         """Return the processor of an attention layer that rules share; made at first use by `kind`."""
-        made: Any = self._processors.get(layer.name)
+        made: Any = self._processors.get(layer.module)
         if made is None:
-            made = self._processors[layer.name] = kind(self, layer)
+            made = self._processors[layer.module] = kind(self, layer)
             layer.module.set_processor(made)
         found: P = made
         return found

@@ -3,7 +3,7 @@
 Song et al., Denoising Diffusion Implicit Models (2021), section 4.3; Dhariwal and Nichol (2021),
 appendix F. Each step back needs the network at a point not known yet and takes it at the last known
 one. Fixed-point iterations remove that error (Pan et al., AIDI, ICCV 2023; Garibi et al., ReNoise,
-ECCV 2024).
+ECCV 2024). The same walk inverts Euler's steps of a flow.
 """
 
 from collections.abc import Callable
@@ -12,19 +12,21 @@ import torch
 from torch import Tensor
 
 from kdst_edit.inversion.denoise import Predict
+from kdst_edit.sampling.flow import FlowSchedule, FlowStep
 from kdst_edit.sampling.schedule import Schedule, Step
 
+Steps = Schedule | FlowSchedule
 Advance = Callable[[int], None]
 
 
-def evaluations(schedule: Schedule, fixed_point: int = 0) -> int:
+def evaluations(schedule: Steps, fixed_point: int = 0) -> int:
     """How often `invert` calls the network."""
     return sum(map(len, schedule.finer)) * (1 + fixed_point)
 
 
 def invert(
     predict: Predict,
-    schedule: Schedule,
+    schedule: Steps,
     image: Tensor,
     fixed_point: int = 0,
     advance: Advance = lambda _: None,
@@ -36,7 +38,8 @@ def invert(
     """
     x = image
     path = [x]
-    for parts in reversed(schedule.finer):
+    finer: tuple[tuple[Step | FlowStep, ...], ...] = schedule.finer
+    for parts in reversed(finer):
         for step in reversed(parts):
             x = _back(predict, step, x, fixed_point, advance)
         path.append(x)
@@ -44,7 +47,7 @@ def invert(
 
 
 def _back(
-    predict: Predict, step: Step, x_prev: Tensor, fixed_point: int, advance: Advance
+    predict: Predict, step: Step | FlowStep, x_prev: Tensor, fixed_point: int, advance: Advance
 ) -> Tensor:
     """One step towards noise."""
     x = step.lift(x_prev, predict(x_prev, step.timestep))
@@ -56,7 +59,7 @@ def _back(
 
 
 def resample(
-    predict: Predict, schedule: Schedule, noise: Tensor, advance: Advance = lambda _: None
+    predict: Predict, schedule: Steps, noise: Tensor, advance: Advance = lambda _: None
 ) -> Tensor:
     """Sample (1, C, h, w) from `noise` by the same deterministic steps."""
     x = noise

@@ -4,25 +4,40 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from attrs import frozen
+from attrs import field, frozen
 from torch import Tensor
 
-from kdst_edit.models.latents import Conditioning
+from kdst_edit.families.conditioning import Conditioning
+from kdst_edit.families.family import Told
+from kdst_edit.families.registry import family_of, network_of
 
-Predict = Callable[[Tensor, int], Tensor]
+Predict = Callable[[Tensor, Any], Tensor]
 """Noisy latents (1, C, h, w) and a timestep to the network's output, of the same shape."""
 
 
 @frozen
 class Denoiser:
-    """A UNet under classifier-free guidance between a prompt and an unconditional embedding."""
+    """A network under classifier-free guidance between a prompt and an unconditional embedding.
 
-    unet: Any
+    A network that is told the guidance has one row and no negative prompt.
+    """
+
+    network: Any
     positive: Conditioning
     negative: Conditioning
     guidance: float = 1.0
+    told: Told = field(factory=dict)
 
-    def __call__(self, x: Tensor, timestep: int) -> Tensor:
+    @classmethod
+    def of(
+        cls, pipeline: Any, positive: Conditioning, negative: Conditioning, guidance: float
+    ) -> "Denoiser":
+        """Return the pipeline's network under a guidance, told it where it is to be told."""
+        told = family_of(pipeline).told(pipeline, [guidance])
+        scale = 1.0 if told else guidance
+        return cls(network_of(pipeline), positive, negative, scale, told)
+
+    def __call__(self, x: Tensor, timestep: Any) -> Tensor:
         """The guided output for `x` (1, C, h, w), without gradients; one row up to guidance 1."""
         with torch.no_grad():
             if self.guidance <= 1.0:
@@ -31,7 +46,6 @@ class Denoiser:
             without, told = both.chunk(2)
             return without + self.guidance * (told - without)
 
-    def output(self, x: Tensor, timestep: int, words: Conditioning) -> Tensor:
+    def output(self, x: Tensor, timestep: Any, words: Conditioning) -> Tensor:
         """The plain output for rows `x` (B, C, h, w) under `words` of B rows."""
-        found: Tensor = self.unet(x, timestep, **words.kwargs()).sample
-        return found
+        return family_of(self.network).predict(self.network, x, timestep, words, self.told)

@@ -1,4 +1,4 @@
-"""Invert a real image by any of the four ways, or read the inversion from the cache."""
+"""Invert a real image by any of the ways, or read the inversion from the cache."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -10,7 +10,8 @@ from attrs import frozen
 from torch import Tensor
 
 from kdst_core.bench.pacing import Pace
-from kdst_edit.inversion import ddim, friendly, nulltext
+from kdst_edit.families.registry import family_of
+from kdst_edit.inversion import ddim, friendly, nulltext, rectified
 from kdst_edit.inversion.cache import Cache, key
 from kdst_edit.inversion.ddim import Advance
 from kdst_edit.inversion.denoise import Denoiser
@@ -18,7 +19,9 @@ from kdst_edit.inversion.result import Inversion
 from kdst_edit.inversion.settings import InversionSettings
 from kdst_edit.models.latents import condition, decode, digest, encode
 from kdst_edit.models.latents import ddim as ddim_scheduler
+from kdst_edit.sampling.flow import FlowSchedule, flow_scheduler
 from kdst_edit.sampling.schedule import Schedule
+from kdst_edit.sampling.schedulers import check_kind
 
 ShowProgress = Callable[[int, str], AbstractContextManager[Advance]]
 KEEP_EVERY = 10.0
@@ -37,9 +40,9 @@ def invert(
 ) -> Inversion:
     """Invert `image` (3, H, W) in [0, 1] under `prompt` with the pipeline's own network.
 
-    generator: of the noise that `ddpm` draws; a CPU generator, seeded with 0 when None. It moves
-    on by the same amount whether or not the cache is hit. progress: a run's `progress`. A cached
-    inversion is read; an unfinished null-text inversion in the cache is continued.
+    generator: of the noise that `ddpm` and `rf-inversion` draw; a CPU generator, seeded with 0 when
+    None. It moves on by the same amount whether or not the cache is hit. progress: a run's `progress`.
+    A cached inversion is read; an unfinished null-text inversion in the cache is continued.
     """
     work = _Work.begin(pipeline, image, prompt, settings, generator)
     name = work.key() if cache else ""
@@ -65,7 +68,7 @@ class _Work:
     image: Tensor
     prompt: str
     settings: InversionSettings
-    schedule: Schedule
+    schedule: Schedule | FlowSchedule
     latents: Tensor
     inverting: Denoiser
     sampling: Denoiser
@@ -81,9 +84,10 @@ class _Work:
         generator: torch.Generator | None,
     ) -> "_Work":
         """Encode image and prompt, and draw noise where it will be needed."""
+        check_kind(pipeline, settings.kind)
         words = condition(pipeline, ["", prompt], (image.shape[1], image.shape[2]), negative=[0])
         latents = encode(pipeline, image)
-        count = settings.steps if settings.kind == "ddpm" else 0
+        count = {"ddpm": settings.steps, "rf-inversion": 1}.get(settings.kind, 0)
         drawn = torch.randn(
             (count, *latents.shape[1:]), generator=generator or torch.Generator().manual_seed(0)
         )
@@ -93,10 +97,10 @@ class _Work:
             image,
             prompt,
             settings,
-            Schedule.of(ddim_scheduler(pipeline), settings.steps, settings.substeps),
+            schedule_of(pipeline, latents, settings.steps, settings.substeps),
             latents,
-            Denoiser(pipeline.unet, positive, negative, settings.inverting_guidance),
-            Denoiser(pipeline.unet, positive, negative, settings.guidance),
+            Denoiser.of(pipeline, positive, negative, settings.inverting_guidance),
+            Denoiser.of(pipeline, positive, negative, settings.guidance),
             drawn.to(latents),
         )
 
@@ -107,49 +111,81 @@ class _Work:
             "model": digest(self.pipeline),
             "prompt": self.prompt,
             "embeddings": self.inverting.positive.embeddings,
-            "settings": attrs.asdict(self.settings),
+            "settings": self._settings(),
             "schedule": [attrs.astuple(s) for part in self.schedule.finer for s in part],
             "noise": self.noise,
         }
         return key(parts)
 
+    def _settings(self) -> dict[str, Any]:
+        """The settings that count; those of RF-Inversion for no other kind."""
+        found = attrs.asdict(self.settings)
+        own = ("gamma", "eta", "led")
+        return {
+            k: v for k, v in found.items() if self.settings.kind == "rf-inversion" or k not in own
+        }
+
     def _guidance(self) -> float:
         """The guidance that gets the source back; one that is reset needs none, nor a second row."""
         if self.settings.kind == "null-text":
             return self.settings.guidance
-        return self.settings.inverting_guidance if self.settings.kind == "ddim" else 1.0
+        back = self.settings.kind in ("ddim", "rf-inversion")
+        return self.settings.inverting_guidance if back else 1.0
 
     def total(self) -> int:
         """Steps that progress counts."""
         n = len(self.schedule)
         forward = n if self.settings.kind == "ddpm" else self._back_evaluations()
-        return forward + (n if self.settings.kind in ("ddim", "null-text") else 0)
+        return forward + (n if self.settings.kind in ("ddim", "null-text", "rf-inversion") else 0)
 
     def _back_evaluations(self) -> int:
+        if self.settings.kind in ("rf-inversion", "rf-solver"):
+            finer = sum(map(len, self.schedule.finer))
+            return finer * (2 if self.settings.kind == "rf-solver" else 1)
         return ddim.evaluations(self.schedule, self.settings.fixed_point)
 
     def carry_out(self, advance: Advance, cache: Cache | None, name: str) -> Inversion:
         """Compute path, embeddings or noise maps, and the reconstruction."""
-        if self.settings.kind == "ddpm":
+        if isinstance(self.schedule, FlowSchedule) and self.settings.kind.startswith("rf-"):
+            return self._rectified(self.schedule, advance)
+        if self.settings.kind == "ddpm" and isinstance(self.schedule, Schedule):
             path, maps = friendly.invert(
                 self.inverting, self.schedule, self.latents, self.noise, advance
             )
             start = round(self.settings.skip * len(self.schedule))
             return self._result(path, path[-1:], start=start, resets=True, noises=maps)
-        if self.settings.kind == "null-text":
-            return self._null_text(advance, cache, name)
+        if self.settings.kind == "null-text" and isinstance(self.schedule, Schedule):
+            return self._null_text(self.schedule, advance, cache, name)
         path = self._path(advance)
         if self.settings.kind == "direct":
             return self._result(path, path[-1:], resets=True)
         drawn = ddim.resample(self.inverting, self.schedule, path[:1], advance)
         return self._result(path, drawn)
 
+    def _rectified(self, schedule: FlowSchedule, advance: Advance) -> Inversion:
+        """RF-Solver's path, or RF-Inversion's with the way back that it leads."""
+        how, image = self.settings, self.latents
+        if how.kind == "rf-solver":
+            path = rectified.invert_second_order(self.inverting, schedule, image, advance)
+            return self._result(path, path[-1:], resets=True)
+        path = rectified.invert_controlled(
+            self.inverting, schedule, image, self.noise, how.gamma, advance
+        )
+        led = torch.zeros(len(schedule))
+        led[: round(how.led * len(schedule))] = how.eta
+        drawn = rectified.resample_towards(
+            self.inverting, schedule, path[:1], image, led.tolist(), advance
+        )
+        return self._result(path, drawn, towards=led)
+
     def _path(self, advance: Advance) -> Tensor:
-        """The path (N+1, C, h, w) of DDIM inversion."""
+        """The path (N+1, C, h, w) of DDIM inversion, or Euler's of a flow."""
         fixed_point = self.settings.fixed_point
         return ddim.invert(self.inverting, self.schedule, self.latents, fixed_point, advance)
 
-    def _null_text(self, advance: Advance, cache: Cache | None, name: str) -> Inversion:
+    def _null_text(
+        self, schedule: Schedule, advance: Advance, cache: Cache | None, name: str
+    ) -> Inversion:
         """The path and the embeddings, from where an earlier attempt stopped."""
         part = cache.load_part(name) if cache else None
         begun = None
@@ -169,7 +205,7 @@ class _Work:
 
         how = nulltext.NullText(inner_steps=self.settings.inner_steps)
         end = nulltext.optimise(
-            self.sampling, self.schedule, path, how, begun=begun, keep=keep, advance=advance
+            self.sampling, schedule, path, how, begun=begun, keep=keep, advance=advance
         )
         return self._result(path, end.latents, negative=end.embeddings)
 
@@ -182,6 +218,7 @@ class _Work:
         resets: bool = False,
         negative: Tensor | None = None,
         noises: Tensor | None = None,
+        towards: Tensor | None = None,
     ) -> Inversion:
         """Decode what the source row ends on, and compare it with the image."""
         picture = decode(self.pipeline, drawn)[0].cpu()
@@ -198,4 +235,15 @@ class _Work:
             psnr=float(-10 * torch.log10(torch.tensor(max(error, 1e-12)))),
             negative=None if negative is None else negative.float().cpu(),
             noises=None if noises is None else noises.float().cpu(),
+            towards=towards,
         )
+
+
+def schedule_of(
+    pipeline: Any, latents: Tensor, steps: int, parts: int = 1
+) -> Schedule | FlowSchedule:
+    """Return the steps in which a model is sampled for latents (…, h, w): DDIM's, or Euler's of a flow."""
+    if not family_of(pipeline).flow:
+        return Schedule.of(ddim_scheduler(pipeline), steps, parts)
+    height, width = latents.shape[-2:]
+    return FlowSchedule.of(flow_scheduler(pipeline, steps, (height, width)), parts)

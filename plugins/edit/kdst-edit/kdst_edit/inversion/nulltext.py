@@ -12,9 +12,9 @@ import torch
 from attrs import evolve, frozen
 from torch import Tensor
 
+from kdst_edit.families.conditioning import Conditioning
 from kdst_edit.inversion.ddim import Advance
 from kdst_edit.inversion.denoise import Denoiser
-from kdst_edit.models.latents import Conditioning
 from kdst_edit.sampling.schedule import Schedule, Step
 
 

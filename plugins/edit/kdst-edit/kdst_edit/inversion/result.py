@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kdst_core.contracts import SourcePath
 
-TENSORS = ("latents", "timesteps", "reconstruction", "negative", "noises")
+TENSORS = ("latents", "timesteps", "reconstruction", "negative", "noises", "towards")
 PLAIN = ("prompt", "guidance", "start", "resets", "kind", "psnr")
 
 

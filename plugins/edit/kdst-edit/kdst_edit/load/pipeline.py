@@ -6,6 +6,7 @@ from typing import Any
 from kdst_core.bench.contract import Job
 from kdst_core.bench.device import has_cuda
 from kdst_core.errors import KdstError
+from kdst_edit.families.registry import family_of, network_of
 from kdst_edit.inputs import EditInputs
 from kdst_edit.models import parts, pipelines, suited
 from kdst_edit.models.latents import latent_factor
@@ -27,6 +28,7 @@ def pipeline(inputs: EditInputs, live: Any, device: str) -> Any:
         found = pipelines.load(inputs.model, device, inputs.model_config)
         if inputs.vae is not None:
             _replace_autoencoder(found, inputs.vae, device)
+        _check_unet_options(found, inputs)
         for lora in added:
             add(found, lora)
         if inputs.attention_slicing:
@@ -39,6 +41,15 @@ def pipeline(inputs: EditInputs, live: Any, device: str) -> Any:
         )
     suited.check_live(live)
     return live.to(device)
+
+
+def _check_unet_options(pipeline: Any, inputs: EditInputs) -> None:
+    """Raise KdstError for options that transformers do not have."""
+    given = {"--lora": inputs.lora, "--attention-slicing": inputs.attention_slicing}
+    if family_of(pipeline).part != "unet" and any(given.values()):
+        name = next(flag for flag, value in given.items() if value)
+        kind = type(network_of(pipeline)).__name__
+        raise KdstError(f"{name} is for UNets; the model's network is a {kind}. Leave it out")
 
 
 def _replace_autoencoder(pipeline: Any, folder: Path, device: str) -> None:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from kdst_core.errors import KdstError
+from kdst_edit.families.conditioning import TokenRange
+from kdst_edit.families.registry import family_of
 from kdst_edit.inputs import DEFAULT_SOURCE, DEFAULT_TARGET, EditInputs
 from kdst_edit.words import token_ids
 
@@ -42,7 +44,7 @@ def check_prompts(pipeline: Any, prompts: Sequence[str]) -> None:
     A learned word of several vectors becomes more words on the way to the text encoder, so that none of
     the tokens behind it is where the prompt has it; it is refused, too.
     """
-    for name in ("", "_2"):
+    for name in ("", "_2", "_3"):
         tokenizer = getattr(pipeline, f"tokenizer{name}", None)
         encoder = getattr(pipeline, f"text_encoder{name}", None)
         if tokenizer is None or encoder is None:
@@ -57,6 +59,19 @@ def check_prompts(pipeline: Any, prompts: Sequence[str]) -> None:
                     " of one vector"
                 )
             _check_known(encoder, ids, prompt)
+    for part in family_of(pipeline).texts(pipeline):
+        for prompt in prompts if part.tokenizer is not None else ():
+            _check_room(part, prompt)
+
+
+def _check_room(part: TokenRange, prompt: str) -> None:
+    """Raise KdstError for a prompt that has more tokens than the text that attention sees."""
+    count = len(token_ids(part.tokenizer, prompt))
+    if count > part.length:
+        raise KdstError(
+            f"the prompt {prompt[:60]!r} has {count} tokens; this model takes at most {part.length}."
+            " Shorten it"
+        )
 
 
 def _check_tokenizer(tokenizer: Any, encoder: Any) -> None:

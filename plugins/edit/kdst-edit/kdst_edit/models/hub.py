@@ -68,7 +68,10 @@ def wanted(files: Sequence[str], index: Mapping[str, Any], name: str) -> list[st
             has = any(f.startswith(f"{folder}/") and f".{variant}" in f for f in files)
             mine = f".{variant}" in file if variant and has else "." not in file[: -len(SUFFIX)]
             chosen += [path] if mine else []
-        elif folder in (*parts, "tokenizer", "tokenizer_2", "scheduler") and "/" not in file:
+        elif (
+            folder in (*parts, "tokenizer", "tokenizer_2", "tokenizer_3", "scheduler")
+            and "/" not in file
+        ):
             chosen += [path] if file.endswith((".json", ".txt", ".model")) else []
     return chosen
 

@@ -5,46 +5,16 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
-from attrs import field, frozen
 from torch import Tensor
 
 from kdst_core.errors import KdstError
+from kdst_edit.families.conditioning import Conditioning
+from kdst_edit.families.registry import family_of, network_of
 
 DISTILLED = frozenset({"LCMScheduler", "TCDScheduler"})
 """Schedulers whose models DDIM does not sample."""
 SAME_LEVEL = 1e-5
 """Cumulative products that differ by less are one level; some schedulers keep 2**-24 where DDIM has 0."""
-
-
-@frozen
-class Conditioning:
-    """Text conditioning of B rows.
-
-    embeddings: (B, T, D). added: what else the UNet takes, each with B rows (SDXL's pooled text
-    and image size).
-    """
-
-    embeddings: Tensor
-    added: Mapping[str, Tensor] = field(factory=dict)
-
-    def __len__(self) -> int:
-        return self.embeddings.shape[0]
-
-    def __add__(self, other: "Conditioning") -> "Conditioning":
-        """The rows of both."""
-        added = {k: torch.cat([v, other.added[k]]) for k, v in self.added.items()}
-        return Conditioning(torch.cat([self.embeddings, other.embeddings]), added)
-
-    def rows(self, index: slice | list[int]) -> "Conditioning":
-        """The rows at `index`."""
-        return Conditioning(self.embeddings[index], {k: v[index] for k, v in self.added.items()})
-
-    def kwargs(self) -> dict[str, Any]:
-        """The arguments that a UNet takes for it."""
-        found: dict[str, Any] = {"encoder_hidden_states": self.embeddings}
-        if self.added:
-            found["added_cond_kwargs"] = dict(self.added)
-        return found
 
 
 def condition(
@@ -61,42 +31,21 @@ def condition(
     if its configuration says so (`force_zeros_for_empty_prompt`).
     """
     with torch.set_grad_enabled(gradients):
-        found = _condition(pipeline, list(prompts), size)
+        found = family_of(pipeline).condition(pipeline, list(prompts), size)
     none = [i for i in negative if not prompts[i].strip()]
-    if none and found.added and pipeline.config.get("force_zeros_for_empty_prompt", False):
+    if (
+        none
+        and "text_embeds" in found.added
+        and pipeline.config.get("force_zeros_for_empty_prompt", False)
+    ):
         found.embeddings[none] = 0
         found.added["text_embeds"][none] = 0
     return found
 
 
-def _condition(pipeline: Any, prompts: list[str], size: tuple[int, int]) -> Conditioning:
-    """The pipeline's own encoding, with SDXL's pooled text and sizes where it has them."""
-    device = pipeline.unet.device
-    if _second_encoder(pipeline) is not None:
-        # one by one, as the pipeline encodes them: rows of a batch differ in the last bits
-        found = [
-            pipeline.encode_prompt([prompt], device=device, do_classifier_free_guidance=False)
-            for prompt in prompts
-        ]
-        words, pooled = (torch.cat([encoded[k] for encoded in found]) for k in (0, 2))
-        times = torch.tensor([[*size, 0, 0, *size]], dtype=words.dtype, device=device)
-        added = {"text_embeds": pooled, "time_ids": times.expand(len(prompts), -1)}
-        return Conditioning(words, added)
-    words, _ = pipeline.encode_prompt(prompts, device, 1, False)
-    return Conditioning(words)
-
-
-def guidance_inputs(pipeline: Any, scales: Sequence[float]) -> Tensor | None:
-    """What a UNet that is told the guidance takes of some scales, (B, D); None for other UNets.
-
-    Luo et al., Latent Consistency Models (2023): an embedding of the scale less 1, as of a timestep.
-    """
-    width = pipeline.unet.config.get("time_cond_proj_dim")
-    if width is None:
-        return None
-    scale = torch.tensor(scales, dtype=torch.float32) - 1
-    found: Tensor = pipeline.get_guidance_scale_embedding(scale, embedding_dim=width)
-    return found.to(pipeline.unet.device)
+def guidance_inputs(pipeline: Any, scales: Sequence[float]) -> Mapping[str, Tensor]:
+    """What a network that is told the guidance takes of some scales, by argument; nothing for others."""
+    return family_of(pipeline).told(pipeline, scales)
 
 
 @torch.no_grad()
@@ -122,15 +71,8 @@ def decode(pipeline: Any, latents: Tensor) -> Tensor:
 
 
 def _statistics(pipeline: Any, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of the autoencoder's latents (1, C or 1, 1, 1), as the pipeline uses them.
-
-    SDXL's reads them where both are there; that of Stable Diffusion 1 and 2 does not. Neither reads a
-    `shift_factor`.
-    """
-    config = pipeline.vae.config
-    both = [config.get("latents_mean"), config.get("latents_std")]
-    if _second_encoder(pipeline) is None or any(x is None for x in both):
-        both = [[0.0], [1.0]]
+    """Mean and deviation of the autoencoder's latents (1, C or 1, 1, 1), as the pipeline uses them."""
+    both = family_of(pipeline).statistics(pipeline)
     mean, deviation = (torch.as_tensor(x).to(like).view(1, -1, 1, 1) for x in both)
     return mean, deviation
 
@@ -141,14 +83,13 @@ def latent_factor(pipeline: Any) -> int:
 
 
 def size_multiple(pipeline: Any) -> int:
-    """What both sides of an image must be divisible by, so that every level halves exactly."""
-    return latent_factor(pipeline) * int(2 ** (len(pipeline.unet.config.block_out_channels) - 1))
+    """What both sides of an image must be divisible by: levels halve exactly, patches are whole."""
+    return latent_factor(pipeline) * family_of(pipeline).patch(network_of(pipeline))
 
 
 def native_size(pipeline: Any) -> int:
     """The side in pixels of the square images that the model was made for."""
-    side = pipeline.unet.config.sample_size
-    return latent_factor(pipeline) * int(min(side) if isinstance(side, list | tuple) else side)
+    return latent_factor(pipeline) * family_of(pipeline).native(network_of(pipeline))
 
 
 def ddim(pipeline: Any) -> Any:
@@ -190,14 +131,10 @@ def ddim(pipeline: Any) -> Any:
 def digest(pipeline: Any) -> str:
     """Sha256 of all weights that decide an image."""
     found = hashlib.sha256()
-    for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder, _second_encoder(pipeline)):
+    encoders = (getattr(pipeline, f"text_encoder{n}", None) for n in ("", "_2", "_3"))
+    for part in (network_of(pipeline), pipeline.vae, *encoders):
         for name, value in part.state_dict().items() if part is not None else ():
             found.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
             flat = value.detach().cpu().contiguous().reshape(-1)
             found.update(flat.view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
-
-
-def _second_encoder(pipeline: Any) -> Any:
-    """SDXL's second text encoder, or None."""
-    return getattr(pipeline, "text_encoder_2", None)

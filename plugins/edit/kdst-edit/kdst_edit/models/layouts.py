@@ -57,16 +57,16 @@ def build(layout: Layout, *, width: int = 32, latent_size: int = 16, seed: int =
 
         torch.manual_seed(seed)
         tokenizer = letter_tokenizer()
-        text = _text_encoder(len(tokenizer), width, layout == "sdxl")
+        text = clip(len(tokenizer), width, layout == "sdxl")
         parts = {
-            "vae": _autoencoder(latent_size),
+            "vae": autoencoder(latent_size),
             "unet": _unet(_SHAPES[layout], width, latent_size),
             "scheduler": _scheduler(_SHAPES[layout]),
             "tokenizer": tokenizer,
             "text_encoder": text,
         }
         if layout == "sdxl":
-            second = _text_encoder(len(tokenizer), width, True, projection=True)
+            second = clip(len(tokenizer), width, True, projection=True)
             return StableDiffusionXLPipeline(
                 **parts, text_encoder_2=second, tokenizer_2=tokenizer, add_watermarker=False
             )
@@ -122,7 +122,7 @@ def _scheduler(shape: _Shape) -> Any:
     return DDIMScheduler(**common, clip_sample=False, set_alpha_to_one=False)
 
 
-def _autoencoder(latent_size: int) -> Any:
+def autoencoder(latent_size: int, **config: Any) -> Any:
     """Stable Diffusion's autoencoder, 8 pixels a latent, at a tenth of its width."""
     from diffusers import AutoencoderKL
 
@@ -134,10 +134,11 @@ def _autoencoder(latent_size: int) -> Any:
         latent_channels=4,
         norm_num_groups=8,
         sample_size=8 * latent_size,
+        **config,
     )
 
 
-def _text_encoder(words: int, width: int, deep: bool, projection: bool = False) -> Any:
+def clip(words: int, width: int, deep: bool, projection: bool = False) -> Any:
     """A CLIP text encoder with 77 positions; with `projection` the one whose pooled text is used."""
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 

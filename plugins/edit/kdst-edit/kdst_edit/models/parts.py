@@ -17,14 +17,14 @@ VOCABULARIES = (
     ("spiece.model",),
 )
 """The files that hold a tokenizer's vocabulary, any of these sets."""
-TOKENIZERS = ("tokenizer", "tokenizer_2")
+TOKENIZERS = ("tokenizer", "tokenizer_2", "tokenizer_3")
 NAMED = frozenset({*weights.PARTS, *TOKENIZERS, "scheduler"})
 UNUSED = frozenset({"safety_checker", "feature_extractor", "image_encoder"})
 """Parts that sampling without images does not read."""
 
 
 def read(folder: Path, index: Mapping[str, Any], variant: str | None) -> dict[str, Any]:
-    """UNet, autoencoder and text encoders of a directory, by name.
+    """Network, autoencoder and text encoders of a directory, by name.
 
     Libraries draw weights at random that a file does not have, and give a tokenizer without files an
     empty vocabulary; both is a KdstError here.

@@ -7,8 +7,11 @@ from typing import Any
 
 from kdst_core.bench.libraries import silence_libraries
 from kdst_core.errors import KdstError, first_line
+from kdst_edit.families.family import Family
+from kdst_edit.families.registry import SUPPORTED
+from kdst_edit.families.registry import named as family_named
 from kdst_edit.models import hub, parts, single, weights
-from kdst_edit.models.suited import SUPPORTED, UNET, check_parts
+from kdst_edit.models.suited import check_parts
 
 LIBRARIES = frozenset({"diffusers", "transformers", "stable_diffusion", "stable_diffusion_xl"})
 
@@ -66,6 +69,11 @@ def _from_file(path: Path, config: Path | None) -> Any:
     folder = single.configuration(path, config)
     index = _index(folder)
     check_index(index, str(folder))
+    if family_in(index).part != "unet":
+        raise KdstError(
+            f"the checkpoint {path} is of a transformer; give the directory of its diffusers pipeline (the"
+            " one that holds model_index.json)"
+        )
     return single.load(path, folder, "text_encoder_2" in weights.parts_of(index))
 
 
@@ -91,36 +99,44 @@ def _index(folder: Path) -> Mapping[str, Any]:
 def check_index(index: Mapping[str, Any], name: str) -> None:
     """Raise KdstError unless a model_index.json describes a pipeline that can be edited."""
     named = {k: v for k, v in index.items() if isinstance(v, list) and len(v) == 2 and v[0]}
-    if "unet" not in named:
-        transformer = named.get("transformer")
-        if transformer:
-            raise KdstError(
-                f"model {name} has a transformer ({transformer[1]}) instead of a UNet; attention"
-                f" control needs a UNet: {SUPPORTED}"
-            )
+    part = next((p for p in ("unet", "transformer") if p in named), None)
+    if part is None:
         raise KdstError(f"model {name} has no UNet (model_index.json names none); {SUPPORTED}")
     foreign = sorted({str(library) for library, _ in named.values()} - LIBRARIES)
     if foreign:
         raise KdstError(
             f"model {name} has parts of its own code ({', '.join(foreign)}), which is not run"
         )
-    if named["unet"][1] != UNET:
-        raise KdstError(f"model {name} has a {named['unet'][1]}, not a {UNET}; {SUPPORTED}")
-    missing = [p for p in ("vae", "text_encoder", "tokenizer", "scheduler") if p not in named]
+    family = family_named(str(named[part][1]))
+    if family is None or family.part != part:
+        raise KdstError(
+            f"model {name} has a {named[part][1]}, whose attention cannot be controlled here; {SUPPORTED}"
+        )
+    needed = [
+        f"{p}{n}" for n in ("", "_2")[: family.encoders] for p in ("text_encoder", "tokenizer")
+    ]
+    missing = [p for p in ("vae", *needed, "scheduler") if p not in named]
     if missing:
         raise KdstError(f"model {name} has no {missing[0]}; {SUPPORTED}")
     parts.check_others(index, name)
 
 
+def family_in(index: Mapping[str, Any]) -> Family:
+    """Return the family of a pipeline description that `check_index` has let pass."""
+    for part in ("unet", "transformer"):
+        found = index.get(part)
+        if isinstance(found, list) and (family := family_named(str(found[1]))) is not None:
+            return family
+    raise KdstError(f"model_index.json names no network that can be edited; {SUPPORTED}")
+
+
 def _read(index: Mapping[str, Any], folder: Path, variant: str | None, name: str) -> Any:
     """Load the weights with the pipeline class that the parts ask for."""
     with silence_libraries("diffusers"):
-        from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+        import diffusers
 
-        double = isinstance(index.get("text_encoder_2"), list)
-        cls: Any = StableDiffusionXLPipeline if double else StableDiffusionPipeline
-        extra: dict[str, Any] = {"feature_extractor": None, "image_encoder": None}
-        extra |= {} if double else {"safety_checker": None, "requires_safety_checker": False}
+        kind, extra = _pipeline_class(index)
+        cls: Any = getattr(diffusers, kind)
         try:
             return cls.from_pretrained(str(folder), **parts.read(folder, index, variant), **extra)
         except KdstError:
@@ -128,6 +144,20 @@ def _read(index: Mapping[str, Any], folder: Path, variant: str | None, name: str
         except Exception as e:
             reason = first_line(e)
             raise KdstError(f"model {name} cannot be loaded: {reason[:200]}") from e
+
+
+def _pipeline_class(index: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The class that samples the parts, and what it is to do without."""
+    family = family_in(index)
+    usual = family.pipelines[0]
+    if family.part == "unet":
+        double = isinstance(index.get("text_encoder_2"), list)
+        extra: dict[str, Any] = {"feature_extractor": None, "image_encoder": None}
+        extra |= {} if double else {"safety_checker": None, "requires_safety_checker": False}
+        return family.pipelines[1] if double else usual, extra
+    kind = str(index.get("_class_name"))
+    without = ("feature_extractor", "image_encoder")
+    return kind if kind in family.pipelines else usual, {k: None for k in without if k in index}
 
 
 def _moved(pipeline: Any, device: str) -> Any:

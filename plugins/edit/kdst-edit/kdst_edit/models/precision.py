@@ -7,20 +7,21 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from kdst_edit.families.registry import network_of
 from kdst_edit.models.weights import PARTS
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 def chosen(wanted: Dtype, pipeline: Any, device: str) -> torch.dtype:
-    """The dtype of UNet and text encoders.
+    """The dtype of network and text encoders.
 
-    auto: on the CPU float32, which is faster there and exact; elsewhere that of the UNet's saved weights.
+    auto: on the CPU float32, which is faster there and exact; elsewhere that of the network's saved weights.
     """
     if wanted != "auto":
         dtype: torch.dtype = getattr(torch, wanted)
         return dtype
-    saved: torch.dtype = pipeline.unet.dtype
+    saved: torch.dtype = network_of(pipeline).dtype
     half = saved in (torch.float16, torch.bfloat16)
     return saved if half and not device.startswith("cpu") else torch.float32
 
@@ -35,7 +36,7 @@ def stated(dtype: torch.dtype) -> str:
 
 @contextmanager
 def computing_in(pipeline: Any, dtype: torch.dtype) -> Iterator[None]:
-    """UNet and text encoders in `dtype`, the autoencoder in float32; bit for bit as before afterwards.
+    """Network and text encoders in `dtype`, the autoencoder in float32; bit for bit as before afterwards.
 
     Autoencoders overflow in float16, and half precision shows in what they give back. What a cast
     rounds is kept in the main memory until then.

@@ -7,7 +7,7 @@ from typing import Any
 
 from kdst_core.errors import KdstError
 
-PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
+PARTS = ("unet", "transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3")
 SUFFIX = ".safetensors"
 
 

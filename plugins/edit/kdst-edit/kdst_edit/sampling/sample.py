@@ -11,7 +11,11 @@ from torch import Tensor
 from kdst_core.contracts import SourcePath
 from kdst_core.errors import KdstError
 from kdst_edit.control.session import Control, Row
+from kdst_edit.families.conditioning import Conditioning
+from kdst_edit.families.family import Told
+from kdst_edit.families.registry import family_of, network_of
 from kdst_edit.models.latents import condition, ddim, guidance_inputs, latent_factor
+from kdst_edit.sampling.flow import flow_scheduler
 from kdst_edit.sampling.schedule import MIN_SIGMA, Schedule, set_steps
 from kdst_edit.sampling.schedulers import noise_arguments, ready
 
@@ -52,16 +56,16 @@ def sample(
     """Latents (B, C, h, w) of all branches, sampled from one noise `latents` (1, C, h, w).
 
     Song et al., Denoising Diffusion Implicit Models (2021), and Ho and Salimans, Classifier-Free
-    Diffusion Guidance (2022). branches[0] is the source. path: the inverted source, which decides
-    where sampling begins, the noise that is added and the negative embeddings. max_rows: bound on
-    the rows of one call of the UNet. advance: told 1 after each step. scheduler: one of diffusers',
+    Diffusion Guidance (2022); flow models by Euler's steps. branches[0] is the source. path: the
+    inverted source, which decides where sampling begins, the noise that is added and the negative
+    embeddings. max_rows: bound on the rows of one call of the network. advance: told 1 after each step. scheduler: one of diffusers',
     copied, in place of DDIM; generator: of the noise that it adds, the same for all branches, left as
     it is. rescale: share of rescaled guidance.
     """
     stepper = _stepper(pipeline, num_steps, latents, scheduler, sampler_steps)
     start, corrected = path.start if path else 0, _corrected(stepper, num_steps, path)
     told = guidance_inputs(pipeline, [branch.guidance for branch in branches])
-    if told is not None:
+    if told:
         branches = [attrs.evolve(branch, guidance=1.0) for branch in branches]
     rows = branch_rows(branches)
     network = _Network(
@@ -71,7 +75,7 @@ def sample(
     extra: dict[str, Any] = {}
     if scheduler is not None:
         x, extra = x * stepper.init_noise_sigma, noise_arguments(stepper, generator, len(x))
-    with Control(pipeline.unet, rules, (x.shape[-2], x.shape[-1])) as control:
+    with Control(network_of(pipeline), rules, (x.shape[-2], x.shape[-1])) as control:
         for step, t in enumerate(stepper.timesteps):
             if step < start:
                 continue
@@ -79,7 +83,9 @@ def sample(
             for part in chunks(len(rows), max_rows):
                 control.expect(step, [rows[i] for i in part], more=part[-1] + 1 < len(rows))
                 predicted.append(network.predict(stepper, x, t, part, step))
-            out = guide(torch.cat(predicted), rows, branches, rescale)
+            out = _steered(
+                guide(torch.cat(predicted), rows, branches, rescale), path, step, x, stepper
+            )
             x = stepper.step(out, t, x, **_noise(path, step, x), **extra).prev_sample
             if step in corrected and path is not None and path.noises is not None:
                 x = x + path.noises[step].to(x)
@@ -97,9 +103,12 @@ def sample(
 def _stepper(
     pipeline: Any, num_steps: int, latents: Tensor, scheduler: Any, sampler_steps: int | None
 ) -> Any:
-    """The scheduler that steps: a copy of the one given, or DDIM over the pipeline's levels."""
+    """The scheduler that steps: a copy of the one given, Euler's of a flow, or DDIM over the levels."""
     if scheduler is not None:
         return ready(scheduler, latents.device, sampler_steps or num_steps)
+    if family_of(pipeline).flow:
+        height, width = latents.shape[-2:]
+        return flow_scheduler(pipeline, num_steps, (height, width), latents.device)
     found = ddim(pipeline)
     set_steps(found, num_steps, latents.device)
     return found
@@ -156,28 +165,45 @@ def _texts(
 
 @frozen
 class _Network:
-    """The UNet with all that it is told of each row."""
+    """The network with all that it is told of each row."""
 
     pipeline: Any
     rows: Sequence[Row]
-    texts: Any
+    texts: Conditioning
     path: SourcePath | None
-    told: Tensor | None
+    told: Told
 
     def predict(self, scheduler: Any, x: Tensor, t: Tensor, part: range, step: int) -> Tensor:
-        """The UNet's output (n, C, h, w) for some rows."""
-        here = self.texts.rows(list(part)).kwargs()
-        words = here["encoder_hidden_states"]
+        """The network's output (n, C, h, w) for some rows."""
+        here = self.texts.rows(list(part))
+        words = here.embeddings
         if self.path is not None and self.path.negative is not None:
             for i, number in enumerate(part):
                 if not self.rows[number].conditional:
                     words[i] = self.path.negative[step].to(words)
         branches = [self.rows[i].branch for i in part]
-        if self.told is not None:
-            here["timestep_cond"] = self.told[branches].to(words)
-        inputs = scheduler.scale_model_input(x[branches], t).to(words.dtype)
-        out: Tensor = self.pipeline.unet(inputs, t, **here, return_dict=False)[0]
-        return out.to(x.dtype)
+        told = {name: value[branches].to(words) for name, value in self.told.items()}
+        scaled = getattr(scheduler, "scale_model_input", _as_it_is)
+        inputs = scaled(x[branches], t).to(words.dtype)
+        network = network_of(self.pipeline)
+        return family_of(network).predict(network, inputs, t, here, told).to(x.dtype)
+
+
+def _as_it_is(x: Tensor, _timestep: Tensor) -> Tensor:
+    """The latents themselves, for schedulers of flow, which scale none."""
+    return x
+
+
+def _steered(out: Tensor, path: SourcePath | None, step: int, x: Tensor, scheduler: Any) -> Tensor:
+    """Velocities (B, C, h, w), led towards the photograph where its inversion says so.
+
+    Rout et al., Semantic Image Inversion and Editing using Rectified Stochastic Differential Equations
+    (2024), equation 15: the share η of the step goes straight to the image.
+    """
+    if path is None or path.towards is None:
+        return out
+    image, sigma = path.latents[-1].to(x), scheduler.sigmas[step].to(x)
+    return out + float(path.towards[step]) * ((x - image) / sigma - out)
 
 
 def _noise(path: SourcePath | None, step: int, x: Tensor) -> dict[str, Any]:

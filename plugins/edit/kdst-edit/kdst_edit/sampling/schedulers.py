@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from attrs import frozen
 
 from kdst_core.errors import KdstError, first_line
+from kdst_edit.families.registry import family_of, network_of
 from kdst_edit.inputs import EditInputs
-from kdst_edit.models.latents import DISTILLED, ddim
+from kdst_edit.inversion.settings import FLOW_KINDS, KINDS
+from kdst_edit.models.latents import DISTILLED, ddim, latent_factor
+from kdst_edit.sampling.flow import EULER, flow_scheduler
 from kdst_edit.sampling.schedule import set_steps
 
 if TYPE_CHECKING:
@@ -18,7 +21,7 @@ Few = Literal["latent consistency", "turbo"]
 LCM_STEPS, LCM_GUIDANCE = 4, 8.5
 """Defaults of diffusers' own pipeline for latent consistency models."""
 TURBO_STEPS = 4
-STEPS, GUIDANCE, TINY_GUIDANCE = 50, 7.5, 3.0
+TINY_GUIDANCE = 3.0
 UNSEEDED = frozenset({"DPMSolverSDEScheduler", "CosineDPMSolverMultistepScheduler"})
 """Schedulers that draw noise which no generator decides."""
 
@@ -27,7 +30,8 @@ UNSEEDED = frozenset({"DPMSolverSDEScheduler", "CosineDPMSolverMultistepSchedule
 class Plan:
     """How a run samples.
 
-    scheduler: the pipeline's own with its timesteps set, or None for DDIM. steps: calls of the UNet.
+    scheduler: the pipeline's own with its timesteps set, or None for DDIM, and for a flow its one way.
+    steps: calls of the network.
     asked: steps as the user counts them, which some schedulers carry out in more calls.
     """
 
@@ -36,11 +40,14 @@ class Plan:
     asked: int
     guidance: float
     notes: tuple[str, ...] = ()
+    flow: bool = False
 
     @property
     def name(self) -> str:
         """The scheduler, as the result names it."""
-        return "DDIMScheduler" if self.scheduler is None else type(self.scheduler).__name__
+        if self.scheduler is None:
+            return EULER if self.flow else "DDIMScheduler"
+        return type(self.scheduler).__name__
 
 
 def few_steps(pipeline: Any) -> Few | None:
@@ -59,16 +66,18 @@ def few_steps(pipeline: Any) -> Few | None:
 
 
 def takes_guidance(pipeline: Any) -> bool:
-    """Whether the UNet is told the guidance, as that of latent consistency models is."""
-    return pipeline.unet.config.get("time_cond_proj_dim") is not None
+    """Whether the network is told the guidance, as that of latent consistency models and FLUX.1 dev is."""
+    return bool(family_of(pipeline).told(pipeline, [1.0]))
 
 
 def plan(pipeline: Any, inputs: EditInputs, photograph: bool) -> Plan:
     """Scheduler, steps and guidance of a run; KdstError for what cannot be carried out."""
+    if family_of(pipeline).flow:
+        return _flow_plan(pipeline, inputs, photograph)
     few = few_steps(pipeline)
     if photograph:
         _check_photograph(pipeline, inputs)
-    steps, guidance = _defaults(inputs, few, takes_guidance(pipeline))
+    steps, guidance = _defaults(pipeline, inputs, few)
     notes = _notes(inputs, few, steps, guidance)
     if not photograph and _is_own(pipeline, inputs, few):
         scheduler = own(pipeline, steps)
@@ -81,15 +90,46 @@ def plan(pipeline: Any, inputs: EditInputs, photograph: bool) -> Plan:
     return Plan(None, steps, steps, guidance, notes)
 
 
-def _defaults(inputs: EditInputs, few: Few | None, told: bool) -> tuple[int, float]:
+def _flow_plan(pipeline: Any, inputs: EditInputs, photograph: bool) -> Plan:
+    """The steps and guidance of a flow model, which is sampled by Euler's steps."""
+    if inputs.scheduler == "ddim":
+        raise KdstError(
+            "--scheduler ddim is for models of diffusion; this one is of flow matching and is sampled by"
+            f" {EULER}: leave --scheduler out"
+        )
+    if photograph:
+        check_kind(pipeline, inputs.inversion)
+    steps, guidance = family_of(pipeline).defaults(pipeline)
+    steps = steps if inputs.steps is None else inputs.steps
+    side = inputs.size // latent_factor(pipeline) if inputs.size else None
+    side = side or family_of(pipeline).native(network_of(pipeline))
+    flow_scheduler(pipeline, steps, (side, side))
+    return Plan(
+        None, steps, steps, guidance if inputs.guidance is None else inputs.guidance, flow=True
+    )
+
+
+def check_kind(pipeline: Any, kind: str) -> None:
+    """Raise KdstError for an inversion that the model's kind of noise does not have."""
+    flow = family_of(pipeline).flow
+    if kind not in (FLOW_KINDS if flow else KINDS):
+        raise KdstError(
+            f"--inversion {kind} is for models of {'diffusion' if flow else 'flow matching'}; this one"
+            f" is of {'flow matching' if flow else 'diffusion'} and is inverted by"
+            f" {', '.join(FLOW_KINDS if flow else KINDS)}"
+        )
+
+
+def _defaults(pipeline: Any, inputs: EditInputs, few: Few | None) -> tuple[int, float]:
     """Steps and guidance, those that were given or the model's usual ones.
 
     A latent consistency model that is not told the guidance has it in its weights (an added LoRA).
     """
+    steps, guidance = family_of(pipeline).defaults(pipeline)
     usual = {
-        "latent consistency": (LCM_STEPS, LCM_GUIDANCE if told else 1.0),
+        "latent consistency": (LCM_STEPS, LCM_GUIDANCE if takes_guidance(pipeline) else 1.0),
         "turbo": (TURBO_STEPS, 0.0),
-        None: (STEPS, TINY_GUIDANCE if inputs.model == "tiny" else GUIDANCE),
+        None: (steps, TINY_GUIDANCE if inputs.model == "tiny" else guidance),
     }[few]
     steps = usual[0] if inputs.steps is None else inputs.steps
     return steps, usual[1] if inputs.guidance is None else inputs.guidance
@@ -107,6 +147,7 @@ def _notes(inputs: EditInputs, few: Few | None, steps: int, guidance: float) -> 
 
 def _check_photograph(pipeline: Any, inputs: EditInputs) -> None:
     """Raise KdstError for what inversion has no answer to."""
+    check_kind(pipeline, inputs.inversion)
     if takes_guidance(pipeline):
         raise KdstError(
             "a latent consistency model cannot invert a photograph: its UNet was distilled from a"

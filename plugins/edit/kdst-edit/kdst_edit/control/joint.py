@@ -1,0 +1,185 @@
+"""Joint attention of image and text that shows its maps to rules, and what they edit in them.
+
+A row's softmax goes over image and text; rules see, and change, the text's columns in the image's rows.
+What an edit takes away or adds there is not made up for in the image's columns.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from attrs import frozen
+from torch import Tensor
+from torch.nn import functional as F
+
+from kdst_edit.control.maps import (
+    SOURCE,
+    EditsMaps,
+    MapProcessor,
+    ReadsMaps,
+    Rows,
+    index_of,
+    weighted,
+)
+from kdst_edit.control.session import Call, Control
+from kdst_edit.families.layer import Joint, Layer, Parts
+
+
+def processor(control: Control, layer: Layer) -> MapProcessor:
+    """Return the processor of an attention layer that shows its maps."""
+    return MapProcessor(control, layer) if layer.joint is None else JointProcessor(control, layer)
+
+
+@frozen
+class JointMaps:
+    """Maps of a joint attention, the text's columns in the image's rows; of some tokens only, or of all.
+
+    They come from scaled-dot-product attention to unit vectors in place of the text's values, so no
+    matrix of image by image is made.
+    """
+
+    parts: Parts
+    tokens: Sequence[int] | None = None
+
+    @property
+    def heads(self) -> int:
+        """Return the heads."""
+        return self.parts.query.shape[1]
+
+    @property
+    def elements(self) -> int:
+        """Return pixels times tokens."""
+        image, text = (len(self._indices(s)) for s in (self.parts.image, self.parts.text))
+        return image * text
+
+    def _indices(self, part: slice) -> range:
+        """The positions of the image, or of the text."""
+        return range(*part.indices(self.parts.key.shape[2]))
+
+    def own(self, rows: Rows, heads: slice) -> Tensor:
+        """Return the text's columns of the softmax over image and text; zeros for tokens not asked for."""
+        query = self.parts.query[rows, heads][:, :, self.parts.image]
+        key = self.parts.key[rows, heads]
+        text = self._indices(self.parts.text)
+        found = query.new_zeros(*query.shape[:3], len(text))
+        wanted = list(range(len(text)) if self.tokens is None else self.tokens)
+        width = key.shape[-1]
+        for start in range(0, len(wanted), width):
+            some = wanted[start : start + width]
+            units = key.new_zeros(key.shape[2], width)
+            units[[text[i] for i in some], range(len(some))] = 1
+            read = F.scaled_dot_product_attention(query, key, units.expand_as(key))
+            found[..., some] = read[..., : len(some)]
+        return found
+
+    def put(self, mixed: Tensor, rows: Rows, heads: slice, edited: Tensor, own: Tensor) -> None:
+        """Add what the edit changes, times the text's values, to the image's outputs."""
+        words = self.parts.value[rows, heads][:, :, self.parts.text]
+        changed = mixed[rows, heads]
+        changed[:, :, self.parts.image] += (edited - own) @ words
+        mixed[rows, heads] = changed
+
+
+class JointProcessor(MapProcessor):
+    """Processor of one joint attention; rows that no rule edits are computed as ever.
+
+    Where no rule needs maps, the layer's original processor is called.
+    """
+
+    def __init__(self, control: Control, layer: Layer) -> None:
+        super().__init__(control, layer)
+        assert layer.joint is not None
+        self.joint: Joint = layer.joint
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        image_rotary_emb: Any = None,
+    ) -> Any:
+        """Attend from and to image (rows, P, C) and text (rows, T, C), or both in the first argument."""
+        given = (hidden_states, encoder_hidden_states, attention_mask, image_rotary_emb)
+        call = self.control.call
+        if call is None or not self._needed(call):
+            return self.original(attn, *given)
+        pixels = self.layer.pixels(self.control.latent)
+        image, words, _, rotary = given
+        parts = self.joint.parts(attn, image, words, rotary, pixels)
+        return self.joint.outputs(attn, self._attended(call, parts), parts)
+
+    def _attended(self, call: Call, parts: Parts) -> Tensor:
+        """Outputs (rows, H, N, d) of attention under the rules."""
+        edits = [rule for rule in self.edits if call.step in rule.steps]
+        stores = [rule for rule in self.stores if call.step in rule.steps]
+        if weighted(edits) and not any(rule.edited for rule in stores):
+            self._show(call, JointMaps(parts, _wanted(stores)), [], stores)
+            return self._weighed(call, parts, edits)
+        mixed = F.scaled_dot_product_attention(parts.query, parts.key, parts.value)
+        self._show(call, JointMaps(parts), edits, stores, mixed)
+        return mixed
+
+    def _weighed(self, call: Call, parts: Parts, rules: list[EditsMaps]) -> Tensor:
+        """Outputs (rows, H, N, d) under linear edits: maps times weighted values, without any map."""
+        edited = {i for rule in rules for i in _mine(call, rule)}
+        others = [i for i in range(len(call.rows)) if i not in edited]
+        if not edited:
+            self._keep(call, parts, rules)
+            return F.scaled_dot_product_attention(parts.query, parts.key, parts.value)
+        mixed = torch.empty_like(parts.query)
+        if others:
+            at = index_of(others)
+            mixed[at] = F.scaled_dot_product_attention(
+                parts.query[at], parts.key[at], parts.value[at]
+            )
+        for rule in rules:
+            if mine := _mine(call, rule):
+                self._weigh_rows(call, parts, rule, mine, mixed)
+        return mixed
+
+    def _keep(self, call: Call, parts: Parts, rules: list[EditsMaps]) -> None:
+        """Keep the source's queries and keys for later calls of the step."""
+        if rules and SOURCE in call.index:
+            self._source(parts)
+
+    def _source(self, parts: Parts) -> tuple[Tensor, Tensor]:
+        """Queries (H, P, d) of the source's image and all of its keys (H, N, d)."""
+        query, key = (
+            self.control.source(f"{self.layer.name}/{name}", SOURCE, part.__getitem__)
+            for name, part in (("query", parts.query[:, :, parts.image]), ("key", parts.key))
+        )
+        return query, key
+
+    def _weigh_rows(
+        self, call: Call, parts: Parts, rule: EditsMaps, mine: list[int], mixed: Tensor
+    ) -> None:
+        """Write the outputs of the rows that a linear rule edits."""
+        at, text, image = index_of(mine), parts.text, parts.image
+        query, key, value = parts.query[at], parts.key[at], parts.value[at]
+        assert rule.weights is not None
+        weights, kept = rule.weights(call.step, [call.rows[i].branch for i in mine])
+        words = value[:, :, text]
+        own, taken = value.clone(), torch.zeros_like(value)
+        own[:, :, text] = 0 if kept is None else words * kept[:, None, :, None].to(value)
+        taken[:, :, text] = weights[:, None].to(value) @ words
+        asked, read = (x.expand(len(mine), -1, -1, -1) for x in self._source(parts))
+        found = F.scaled_dot_product_attention(query[:, :, image], key, own)
+        found = found + F.scaled_dot_product_attention(asked, read, taken)
+        both = torch.empty_like(query)
+        both[:, :, image] = found
+        both[:, :, text] = F.scaled_dot_product_attention(query[:, :, text], key, value)
+        mixed[at] = both
+        rule.fired += 1
+
+
+def _mine(call: Call, rule: EditsMaps) -> list[int]:
+    """The rows that a rule edits."""
+    return [i for i, r in enumerate(call.rows) if r.conditional and rule.changes(r.branch)]
+
+
+def _wanted(stores: list[ReadsMaps]) -> list[int] | None:
+    """The tokens that rules read, or None for all."""
+    if any(rule.tokens is None for rule in stores):
+        return None
+    return sorted({token for rule in stores for token in rule.tokens or ()})
