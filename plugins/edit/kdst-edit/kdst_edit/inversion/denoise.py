@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kdst_edit.families.conditioning import Conditioning
 from kdst_edit.families.family import Told
-from kdst_edit.families.registry import family_of, network_of
+from kdst_edit.families.registry import family_of, named, network_of
 
 Predict = Callable[[Tensor, Any], Tensor]
 """Noisy latents (1, C, h, w) and a timestep to the network's output, of the same shape."""
@@ -48,4 +48,8 @@ class Denoiser:
 
     def output(self, x: Tensor, timestep: Any, words: Conditioning) -> Tensor:
         """The plain output for rows `x` (B, C, h, w) under `words` of B rows."""
-        return family_of(self.network).predict(self.network, x, timestep, words, self.told)
+        family = named(type(self.network).__name__)
+        if family is None:  # called as a UNet is
+            found: Tensor = self.network(x, timestep, **words.kwargs()).sample
+            return found
+        return family.predict(self.network, x, timestep, words, self.told)

@@ -58,9 +58,9 @@ def sample(
     Song et al., Denoising Diffusion Implicit Models (2021), and Ho and Salimans, Classifier-Free
     Diffusion Guidance (2022); flow models by Euler's steps. branches[0] is the source. path: the
     inverted source, which decides where sampling begins, the noise that is added and the negative
-    embeddings. max_rows: bound on the rows of one call of the network. advance: told 1 after each step. scheduler: one of diffusers',
-    copied, in place of DDIM; generator: of the noise that it adds, the same for all branches, left as
-    it is. rescale: share of rescaled guidance.
+    embeddings. max_rows: bound on the rows of one call of the network. advance: told 1 after each step.
+    scheduler: one of diffusers', copied, in place of DDIM; generator: of the noise that it adds, the
+    same for all branches, left as it is. rescale: share of rescaled guidance.
     """
     stepper = _stepper(pipeline, num_steps, latents, scheduler, sampler_steps)
     start, corrected = path.start if path else 0, _corrected(stepper, num_steps, path)
