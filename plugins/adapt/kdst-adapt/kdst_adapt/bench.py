@@ -1,6 +1,6 @@
 """The bench of `adapt`: the object that the entry point names; each of its methods forwards."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ class AdaptBench(ComparedByModule):
     live = frozenset({"data", "model", "source"})
     codec = TorchCodec()
     shared = "--shared-baselines"
+    selecting = ("--study", "selection")
     headline = (Column("accuracy.mean", "accuracy, %", 100.0),)
 
     def prepare(self, job: Job) -> "Prepared":
@@ -50,6 +51,12 @@ class AdaptBench(ComparedByModule):
         from kdst_adapt.load import refuse
 
         refuse(method, inputs)
+
+    def criteria(self) -> Sequence[Column]:
+        """Return the label-free criteria that runs have which are made for `kdst compare --select`."""
+        from kdst_adapt.studies.selection import CRITERIA
+
+        return CRITERIA
 
     def smoke(self, method: Method, options: Any, run: Run) -> str:
         """Adapt a small random network to three random batches; return a digest of the logits."""

@@ -112,11 +112,12 @@ class AdaptInputs:
         " for batches down to one image. Default: the batch alone.",
         min=2,
     )
-    study: Literal["none", "energy", "generation", "calibration"] = option(
+    study: Literal["none", "energy", "generation", "calibration", "selection"] = option(
         "none",
         "energy: how the reduction of energy goes with loss and accuracy over the streams, and how well"
         " energy tells clean, shifted and unrelated images apart. generation: images drawn from the"
-        " model by class, before and after adaptation. calibration: the maximum calibration error too.",
+        " model by class, before and after adaptation. calibration: the maximum calibration error too."
+        " selection: label-free criteria by which settings of a method can be chosen.",
     )
     clean: str = option(
         "",

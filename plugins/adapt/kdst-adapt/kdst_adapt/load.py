@@ -22,6 +22,7 @@ from kdst_adapt.streams.shift import Shift
 from kdst_adapt.streams.stream import Stream
 from kdst_adapt.studies import study
 from kdst_adapt.studies.probe import Probe
+from kdst_adapt.studies.selection import Selection
 from kdst_adapt.surroundings import own_surroundings
 from kdst_core.bench.contract import Job
 from kdst_core.bench.device import choose
@@ -94,8 +95,11 @@ def _load(job: Job) -> Target:
     training = _source(job, stream, loaded)
     if training is not None:
         findings += of_data.of_pixels([training.shift], "source data")
+    if isinstance(probe, Selection):
+        probe.source = training
+    taken = training if _takes_source(job) else None
     return Target(
-        *(_without_data(job), device, loaded.model, loaded.classes, stream, training, probe),
+        *(_without_data(job), device, loaded.model, loaded.classes, stream, taken, probe),
         *(findings, loaded.example[:2], single, "data" in job.objects),
         threads_of(job.inputs),
         told,
@@ -172,22 +176,34 @@ def _audit(
 
 
 def _source(job: Job, stream: Stream, loaded: Loaded) -> source_data.Batches | None:
-    """Return source batches, or None; KdstError when the method needs them and has none."""
+    """Return source batches, or None; KdstError when the method needs them and has none.
+
+    The study of selection takes them too, where they are at hand.
+    """
     from kdst_adapt.default import data as digits
 
     inputs: AdaptInputs = job.inputs
     live: Any = job.objects.get("source")
     if live is None and not inputs.source:
-        if "source" not in job.method.description.needs:
+        needed = _takes_source(job)
+        if not needed and inputs.study != "selection":
             return None
         if inputs.data != "digits" or "data" in job.objects:
-            raise needs_source(job.method.name)
+            if needed:
+                raise needs_source(job.method.name)
+            return None
         live = digits.load(train=True)
     shape = stream.shifts[0].input_shape
     shift = source_data.load(inputs, live, job.seed, loaded.model, loaded.classes, shape)
     check_labels(shift.labels, loaded.classes, "--source")
     shuffled = source_data.in_folders(inputs, live)
     return source_data.Batches(shift, stream.batch_size, job.seed, shuffled=shuffled)
+
+
+def _takes_source(job: Job) -> bool:
+    """Return whether a method is given source data: it needs them, or the user gives them."""
+    given = bool(job.inputs.source) or "source" in job.objects
+    return given or "source" in job.method.description.needs
 
 
 def _without_data(job: Job) -> Job:

@@ -11,7 +11,7 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from kdst_adapt import measures
+from kdst_adapt import measures, memory
 from kdst_adapt.audit.batches import check_batch_size, single_values, uses_batch
 from kdst_adapt.baselines import records
 from kdst_adapt.baselines.records import BASELINES
@@ -135,7 +135,11 @@ def run_stream(
                     _begin_shift(traces, methods, predictors, reset=stream.begins(number))
                 x = shift.pictures(rows)
                 for name, predictor in predictors.items():
-                    _batch(methods[name], predictor, traces[name], x, shift, rows, run.device)
+                    logits = _batch(
+                        methods[name], predictor, traces[name], x, shift, rows, run.device
+                    )
+                with methods[main].working():
+                    probe.see(number, predictors[main], x, logits)
                 _log(run, traces[main], step, shift=shift.key, batch=index, method=main)
                 if index == len(batches) - 1:
                     probe.measure(number, predictors)
@@ -174,8 +178,10 @@ def _batch(
     shift: Shift,
     rows: Any,
     device: str,
-) -> None:
+) -> Tensor:
     """Predict one batch, timed, and keep its records; diagnostics are outside the timed part.
+
+    Returns the logits (B, C) as plain values.
 
     Labels are read when the method has returned and all that it gave is plain values, so that no frame
     of its code holds them.
@@ -184,15 +190,18 @@ def _batch(
         readings = _answered(predictor, trace, x, device)
     labels = torch.from_numpy(shift.labels[rows].astype(np.int64))
     trace.add(torch.stack([measures.record(r, labels) for r in readings], 1))
+    return readings[0]
 
 
 def _answered(predictor: OnlinePredictor, trace: Trace, x: Tensor, device: str) -> list[Tensor]:
     """Return the logits (B, C) and both readings of them as plain values; keep what is shown."""
+    memory.begin(device)
     _synchronize(device)
     started = time.perf_counter()
     logits = predictor.predict(x)
     _synchronize(device)
     trace.seconds.append(time.perf_counter() - started)
+    trace.memory = max(trace.memory, memory.peak(device))
     shown = predictor.diagnostics
     trace.updates += int(shown.updates)
     for name, value in shown.scalars.items():

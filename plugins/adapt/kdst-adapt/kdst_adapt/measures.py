@@ -111,13 +111,14 @@ def _sealed(records: Sequence[Sequence[Tensor]]) -> list[list[SealedArray]]:
 
 @define
 class Trace:
-    """What is kept of one method: records of every batch, times, and what it showed."""
+    """What is kept of one method: records of every batch, times, peak memory, and what it showed."""
 
     _records: list[list[SealedArray]] = field(factory=list, converter=_sealed)
     seconds: list[float] = field(factory=list)
     updates: int = 0
     images: dict[str, Tensor] = field(factory=dict)
     scalars: dict[str, list[float]] = field(factory=dict)
+    memory: int = 0
 
     @property
     def records(self) -> list[list[Tensor]]:
@@ -152,6 +153,7 @@ class Trace:
             "updates": self.updates,
             "images": self.images,
             "scalars": self.scalars,
+            "memory": self.memory,
         }
 
 

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from kdst_batch import table
+from kdst_batch import selection, table
 from kdst_batch.carry_out import Attempt, carry_out
 from kdst_batch.entrants import entrants
 from kdst_batch.executors import BUILT_IN
@@ -40,13 +40,15 @@ def compare(
     show: Mode = "quiet",
     executor: str = BUILT_IN,
     address: str = "",
+    select: bool = False,
     **options: Any,
 ) -> Comparison:
     """Compare methods and return their table.
 
     methods: as `kdst compare` takes them, such as `tea` or `tea:profile=fast`. options: as for
     `kdst_core.run`; each goes to the methods that have it, and an input given as a list of several
-    values varies. executor, address: where the runs are carried out. Raises KdstError for bad input.
+    values varies. executor, address: where the runs are carried out. select: also say which of a method's
+    settings label-free criteria choose. Raises KdstError for bad input.
     """
     here = Path.cwd()
     given = {
@@ -55,7 +57,9 @@ def compare(
         ]
         for name, value in options.items()
     }
-    return carry(methods, given, out, Path(runs), seeds, jobs, config, show, executor, address)
+    return carry(
+        methods, given, out, Path(runs), seeds, jobs, config, show, executor, address, select
+    )
 
 
 def carry(
@@ -69,18 +73,23 @@ def carry(
     show: Mode,
     executor: str = BUILT_IN,
     address: str = "",
+    select: bool = False,
 ) -> Comparison:
     """Plan, carry out what is missing, and write table, report and result.
 
     Raises MethodError when no method has a result.
     """
     everyone = entrants(methods)
+    command = command_line(methods, given, seeds, select)
+    if select:
+        labels = [who.label for who in everyone]
+        given = selection.with_criteria(everyone[0].setup.bench, given, labels)
     cases = of_comparison(everyone, given, seeds, runs, Path(config) if config else None)
     directory = Path(out) if out is not None else default_directory(runs)
     refuse_other_files(directory)
     died = _carry_out(one_a_directory(cases), jobs, show, executor, address)
     try:
-        return write(cases, directory, command_line(methods, given, seeds), died)
+        return write(cases, directory, command, died, select)
     except (KdstError, OSError):
         raise
     except Exception as e:
@@ -146,7 +155,11 @@ def refuse_other_files(directory: Path) -> None:
 
 
 def write(
-    planned: Sequence[Case], directory: Path, command: str, died: Mapping[Path, str]
+    planned: Sequence[Case],
+    directory: Path,
+    command: str,
+    died: Mapping[Path, str],
+    select: bool = False,
 ) -> Comparison:
     """Write table, report and result of a comparison; died: why runs that are missing have no result."""
     lost = lost_methods(planned, died)
@@ -167,11 +180,17 @@ def write(
     names = {" ".join(filter(None, who[::-1])): why for who, why in lost.items()}
     lines = [f"{name} has no result: {why}" for name, why in names.items()]
     said = [*lines, *warnings(done)]
-    comparison = Comparison(directory, columns, rows, said, comparable is not None, lines)
+    chosen = {}
+    if select and isinstance(bench, selection.Selecting):
+        criteria = bench.criteria()
+        chosen = {v: selection.choices(who, columns[0], criteria) for v, who in groups.items()}
+    comparison = Comparison(directory, columns, rows, said, comparable is not None, lines, chosen)
     content = page_content(comparison, groups, comparable)
     directory.mkdir(parents=True, exist_ok=True)
     write_atomically(directory / CSV, table.to_csv(rows, columns))
     write_atomically(directory / LATEX, table.to_latex(rows, columns))
+    if chosen:
+        write_atomically(directory / selection.CSV, selection.to_csv(chosen, columns[0]))
     page = report.page(head(done, command, said), content, "kdst compare", "Comparison")
     write_atomically(comparison.report, page)
     result = {
@@ -210,7 +229,10 @@ def refuse_other_protocol(groups: Mapping[str, Sequence[Contender]], bench: Comp
 
 
 def command_line(
-    methods: Sequence[str], given: Mapping[str, Sequence[Given]], seeds: Sequence[int]
+    methods: Sequence[str],
+    given: Mapping[str, Sequence[Given]],
+    seeds: Sequence[int],
+    select: bool = False,
 ) -> str:
     """Return the shell command that repeats a comparison."""
     words = ["kdst", "compare", *methods]
@@ -220,5 +242,5 @@ def command_line(
                 words.append(flag if one.value else "--no-" + flag[2:])
             else:
                 words += [flag, str(one.value)]
-    words += ["--seeds", ",".join(map(str, seeds))]
+    words += ["--seeds", ",".join(map(str, seeds)), *(["--select"] if select else [])]
     return shlex.join(words)

@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from kdst_adapt.load import Target
 
 BASELINES = ("source", "norm")
+PROBING = ("energy", "generation")
+"""Studies that measure the networks of the baselines too, which must run then."""
 
 
 def place(target: "Target") -> Path | None:
     """Return the file of a run's baselines; None where it has no folder for them, or studies them."""
     folder: Path | None = target.job.inputs.shared_baselines
-    if folder is None or target.job.inputs.study != "none":
+    if folder is None or target.job.inputs.study in PROBING:
         return None
     return folder / f"{_key(target)}.pt"
 

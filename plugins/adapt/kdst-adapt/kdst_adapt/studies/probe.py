@@ -21,6 +21,9 @@ class Probe:
     def check(self, predictors: Mapping[str, OnlinePredictor]) -> None:
         """Raise KdstError when a predictor hides what would be measured; here nothing is."""
 
+    def see(self, number: int, predictor: OnlinePredictor, x: Tensor, logits: Tensor) -> None:
+        """Measure after a batch (B, C, H, W) of stream `number`, by the method; here nothing."""
+
     def measure(self, number: int, predictors: Mapping[str, OnlinePredictor]) -> None:
         """Measure after stream `number`, the last of `predictors` being the method's; here nothing."""
 

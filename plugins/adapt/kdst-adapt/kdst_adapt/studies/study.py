@@ -11,7 +11,7 @@ from kdst_adapt.inputs import AdaptInputs
 from kdst_adapt.measures import Trace
 from kdst_adapt.streams.shift import Shift
 from kdst_adapt.streams.stream import Stream
-from kdst_adapt.studies import generation, separation
+from kdst_adapt.studies import generation, selection, separation
 from kdst_adapt.studies.probe import Probe
 from kdst_core.bench.artifacts import Artifacts
 from kdst_core.errors import KdstError
@@ -46,8 +46,10 @@ def check_images(inputs: AdaptInputs) -> None:
 
 
 def probe(inputs: AdaptInputs, stream: Stream, num_classes: int) -> Probe:
-    """Return what measures the networks at the end of every stream; KdstError for unfit images."""
+    """Return what measures the networks as they are adapted; KdstError for unfit images."""
     shifts = stream.shifts
+    if inputs.study == "selection":
+        return selection.Selection(seed=stream.seed)
     if inputs.study == "energy":
         return separation.Separation(
             stream=stream, kinds=separation.kinds(inputs, shifts, stream.seed)
@@ -66,13 +68,15 @@ def metrics(
     method: str,
     shifts: Sequence[Shift],
     found: Mapping[str, Tensor],
-) -> dict[str, float]:
+) -> Mapping[str, float | None]:
     """Return the figures of a study, under `study.`; found: what its probe measured."""
     if study == "energy":
         apart = separation.metrics(found, [s.key for s in shifts], method)
         return _energy(traces[method], traces["norm"], shifts) | apart
     if study == "generation":
         return generation.metrics(found)
+    if study == "selection":
+        return selection.metrics(found)
     if study == "calibration":
         return {
             f"study.mce.{name}": maximum_calibration_error(trace) for name, trace in traces.items()
@@ -134,6 +138,8 @@ def lines(study: str, found: Mapping[str, float], shifts: Sequence[Shift]) -> li
                 ("gain of accuracy", "study.correlation.accuracy"),
             )
         ]
+    if study == "selection":
+        return selection.lines(found)
     if study == "calibration":
         names = [k.removeprefix("study.mce.") for k in found if k.startswith("study.mce.")]
         return ["MCE, %: " + ", ".join(f"{n} {100 * found['study.mce.' + n]:.1f}" for n in names)]

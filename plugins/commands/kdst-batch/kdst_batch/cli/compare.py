@@ -110,6 +110,12 @@ def _own_options() -> list[click.Option]:
         click.Option(
             ["--jobs"], type=click.IntRange(1), default=1, help="Runs side by side.  [default: 1]"
         ),
+        click.Option(
+            ["--select"],
+            is_flag=True,
+            help="Also say which of a method's settings (tent:lr=.001 tent:lr=.01) criteria without"
+            " labels choose, beside the best one.",
+        ),
         *executor_options(),
         click.Option(["--out"], type=path, help="Where table and report go.  [default: new]"),
         click.Option(["--runs"], type=path, default=Path("runs"), help="Where the runs are kept."),
@@ -153,6 +159,7 @@ def _compare(methods: Sequence[str], given: dict[str, list[Given]], params: dict
             "quiet" if params["quiet"] else "auto",
             params["executor"],
             params["address"],
+            params["select"],
         )
     except KeyboardInterrupt:
         click.echo(HOW_TO_GO_ON, err=True)
@@ -181,7 +188,7 @@ def _print(found: Any) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from kdst_batch import table
+    from kdst_batch import selection, table
 
     console = Console(width=None if sys.stdout.isatty() else 160)
     shown = [n for n, c in enumerate(found.columns) if c.short]
@@ -202,6 +209,10 @@ def _print(found: Any) -> None:
             tested = [Text(table.tested(row, found.columns[0]))] if found.tested else []
             grid.append([Text(row.label), *cells, *tested])
         console.print(_laid_out(console, grid, variant))
+        if chosen := found.chosen.get(variant):
+            words = [selection.header(found.columns[0]), *selection.cells(chosen, found.columns[0])]
+            texts = [[Text(word) for word in row] for row in words]
+            console.print(_laid_out(console, texts, "settings chosen without labels"))
 
 
 def _laid_out(console: "Console", grid: "list[list[Text]]", title: str) -> "Table":

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
-from kdst_batch import table
+from kdst_batch import selection, table
 from kdst_batch.pages import heading, means, options_of
 from kdst_batch.results import Finished
 from kdst_core.bench.compare import Column, Comparable, Contender
@@ -18,7 +18,8 @@ from kdst_core.runs.rundir import REPORT
 class Comparison:
     """A finished comparison: its directory, and a list of rows for each combination of inputs.
 
-    lost: a line for each method that has no result, since its process died or it failed.
+    lost: a line for each method that has no result, since its process died or it failed. chosen: by
+    combination, which settings label-free criteria choose, where that was asked for.
     """
 
     directory: Path
@@ -27,6 +28,7 @@ class Comparison:
     warnings: Sequence[str]
     tested: bool
     lost: Sequence[str] = ()
+    chosen: Mapping[str, Sequence[selection.Choice]] = field(factory=dict)
 
     @property
     def report(self) -> Path:
@@ -47,6 +49,8 @@ def page_content(
             stats += numbers
             prefix = f"{variant}: " if variant else ""
             blocks += [evolve(f, title=prefix + f.title) for f in figures]
+        if found.chosen.get(variant):
+            blocks.append(selection.block(found.chosen[variant], found.columns[0], variant))
         blocks.append(report_table(found, variant))
     return ReportContent(verdict(found), stats, blocks)
 
