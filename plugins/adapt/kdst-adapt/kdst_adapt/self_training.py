@@ -23,7 +23,7 @@ SMALL = 1e-5
 
 
 def soft_likelihood_ratio(logits: Tensor) -> Tensor:
-    """Return − Σ p log(p / (1 − p)) (B,) of logits (B, C) (section 4.1)."""
+    """Return − Σ p log(p / (1 − p)) (B,) of logits (B, C), whose gradient stays at certainty."""
     p = logits.softmax(1).clamp(max=CERTAIN)
     return -(p * (p / (1 - p) + SMALL).log()).sum(1)
 
@@ -55,12 +55,8 @@ class SelfTraining(OnlineAdapter[Weighted]):
         logits: Tensor = self.model(x)
         weight = self.weigh(logits.detach())
         kept = weight > 0
-        with torch.no_grad():
-            copies = augment(
-                x[kept], self.generator, flip=self.options.flip, soften=False, reflect=True
-            )
         losses = soft_likelihood_ratio(logits[kept])
-        losses = losses + symmetric_cross_entropy(self.model(self.arrange(copies)), logits[kept])
+        losses = losses + symmetric_cross_entropy(self.copied(x, kept), logits[kept])
         loss = (weight[kept] * losses).sum() / len(x)
         self.step(loss)
         self.record("loss", loss)
@@ -69,9 +65,23 @@ class SelfTraining(OnlineAdapter[Weighted]):
         self.ensemble()
         return self.correct(logits.detach())
 
+    def copied(self, x: Tensor, kept: Tensor) -> Tensor:
+        """Return the logits (b, num_classes) of augmented copies of those images (B, C, H, W) that are
+        kept (B,).
+
+        Where that is one of several, all are copied: BatchNorm may have no statistics of one.
+        """
+        shown = kept if int(kept.sum()) > 1 else torch.ones_like(kept)
+        with torch.no_grad():
+            copies = augment(
+                x[shown], self.generator, flip=self.options.flip, soften=False, reflect=True
+            )
+        logits: Tensor = self.model(self.arrange(copies))
+        return logits[kept[shown]]
+
     def weigh(self, logits: Tensor) -> Tensor:
         """Return the weight (B,) of each image of logits (B, C), 0 where it is less diverse than the
-        mean: exp(diversity · certainty / τ), both scaled to [0, 1] in the batch (section 4.2)."""
+        mean: exp(diversity · certainty / τ), both scaled to [0, 1] in the batch."""
         p = logits.softmax(1)
         diverse = _scaled(1 - F.cosine_similarity(self.mean[None], p))
         certain = _scaled(-entropy(logits))
@@ -81,7 +91,7 @@ class SelfTraining(OnlineAdapter[Weighted]):
 
     def correct(self, logits: Tensor) -> Tensor:
         """Return logits (B, C) under the class prior of the batch, which is smoothed the more the fewer
-        images there are (section 4.4)."""
+        images there are."""
         prior = logits.softmax(1).mean(0)
         smoothing = max(1 / len(logits), 1 / logits.shape[1]) / prior.max()
         prior = (prior + smoothing) / (1 + smoothing * logits.shape[1])

@@ -1,4 +1,4 @@
-"""Transformations that destroy the shape of an object and keep the rest (section 4.1)."""
+"""Transformations that destroy the shape of an object and keep the rest (Lee et al., ICLR 2024)."""
 
 import torch
 import torch.nn.functional as F

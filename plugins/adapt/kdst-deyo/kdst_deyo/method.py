@@ -50,14 +50,16 @@ class Deyo(OnlineAdapter["Options"]):
     @torch.no_grad()
     def plpd(self, x: Tensor, logits: Tensor, confident: Tensor) -> Tensor:
         """Return by how much the probability of the predicted class falls (B,), for x (B, C, H, W),
-        its logits (B, num_classes) and whether each is confident (B,) (equation 7).
+        its logits (B, num_classes) and whether each is confident (B,).
 
-        Where no image is confident nothing is computed, nor, in the published profile, for others.
+        Where no image is confident nothing is computed. In the published profile the others are not
+        predicted, unless it is one alone that is, of which BatchNorm may have no statistics.
         """
         fall = logits.new_full((len(x),), -math.inf)
         if not confident.any():
             return fall
-        asked = confident if self.options.profile == "published" else torch.ones_like(confident)
+        few = self.options.profile == "published" and int(confident.sum()) > 1
+        asked = confident if few else torch.ones_like(confident)
         p = logits[asked].softmax(1)
         destroyed: Tensor = self.model(self.arrange(self.destroy(x[asked])))
         label = p.argmax(1, keepdim=True)

@@ -14,6 +14,14 @@ from kdst_deyo import Options, adapt
 from kdst_deyo.destroy import occlude, shuffle_patches, shuffle_pixels
 
 
+def narrow() -> nn.Module:
+    """A network whose last BatchNorm sees one value a channel of an image."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        layers = [nn.Conv2d(3, 8, 8), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(8, 5)]
+        return nn.Sequential(*layers).double().eval()
+
+
 def plain_destroy(images: Tensor, how: str, generator: Generator) -> Tensor:
     """Each image of 8×8 pixels without its shape: 4×4 patches, pixels, or the middle."""
     out = torch.empty_like(images)
@@ -85,6 +93,15 @@ def test_no_update_is_made_where_no_image_is_confident(tmp_path: Path) -> None:
     assert deyo.diagnostics.updates == deyo.diagnostics.samples == 0
     assert all(map(torch.equal, before, deyo.parameters))
     assert torch.equal(state, deyo.generator.get_state())
+
+
+def test_one_confident_image_of_several_is_normalised_with_the_others(tmp_path: Path) -> None:
+    x = batches(1)[0]
+    lowest = entropies(prepare(narrow())[0](x)).sort().values[:2].mean().item() / math.log(5)
+    options = Options(profile="published", tau_ent=lowest, tau_plpd=-1.0)
+    deyo = adapt(request(narrow()), options, make_run(tmp_path))
+    assert deyo.predict(x).isfinite().all()
+    assert deyo.diagnostics.samples == 1
 
 
 @pytest.mark.parametrize("sides", [(8, 8), (9, 14), (3, 5)])

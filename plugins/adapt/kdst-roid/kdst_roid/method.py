@@ -1,4 +1,4 @@
-"""The algorithm of ROID (Marsden et al., WACV 2024, section 4); its losses are the bench's."""
+"""The algorithm of ROID (Marsden et al., WACV 2024); its losses are the bench's."""
 
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,6 @@ class Roid(SelfTraining["Options"]):
 
     @torch.no_grad()
     def ensemble(self) -> None:
-        """Average with the source model: θ ← α θ + (1 − α) θ₀ (section 4.3)."""
+        """Average with the source model: θ ← α θ + (1 − α) θ₀."""
         for parameter, start in zip(self.parameters, self.start, strict=True):
             parameter.lerp_(start, 1 - self.options.momentum_src)

@@ -43,6 +43,14 @@ def plain_correction(logits: Tensor, profile: str) -> Tensor:
     return logits * prior if profile == "published" else logits + prior.log()
 
 
+def narrow() -> nn.Module:
+    """A network whose last BatchNorm sees one value a channel of an image."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        layers = [nn.Conv2d(3, 8, 8), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(8, 5)]
+        return nn.Sequential(*layers).double().eval()
+
+
 @pytest.mark.parametrize("profile", ["published", "corrected"])
 def test_roid_equals_a_plain_rendering_in_float64(tmp_path: Path, profile: str) -> None:
     source, generator = network(), Generator().manual_seed(3)
@@ -83,6 +91,12 @@ def test_one_image_and_equal_images_have_finite_weights(tmp_path: Path) -> None:
         assert roid.predict(images).isfinite().all()
         assert roid.diagnostics.samples > 0
     assert all(p.isfinite().all() for p in roid.parameters)
+
+
+def test_one_kept_image_of_two_is_normalised_with_the_other(tmp_path: Path) -> None:
+    roid = adapt(request(narrow()), Options(), make_run(tmp_path))
+    assert roid.predict(batches(1)[0][:2]).isfinite().all()
+    assert roid.diagnostics.samples == 1
 
 
 def test_weights_of_the_source_only_leave_the_model_where_it_was(tmp_path: Path) -> None:
