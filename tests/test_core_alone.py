@@ -173,7 +173,7 @@ def test_a_package_adds_a_command(tmp_path: Path) -> None:
     assert "Say something." in kdst("--help", path=tmp_path).stdout
     assert kdst("say", "loud", path=tmp_path).stdout == "LOUD\n"
     assert "Did you mean 'say'" in kdst("sai", path=tmp_path).stderr
-    fakes.hide_others(tmp_path)
+    fakes.hide_others(tmp_path, "kdst-environments")
     assert "ok      command say" in kdst("doctor", path=tmp_path).stdout
 
 
@@ -189,7 +189,7 @@ def test_a_broken_command_is_one_line_and_hides_no_other(tmp_path: Path) -> None
     assert done.returncode == 2
     assert "fake-say is broken: importing no_such_module:command failed" in done.stderr
     assert kdst("--help", path=tmp_path).returncode == 0
-    fakes.hide_others(tmp_path)
+    fakes.hide_others(tmp_path, "kdst-environments")
     looked = kdst("doctor", path=tmp_path)
     assert looked.returncode == 1
     assert "BROKEN  command say" in looked.stdout

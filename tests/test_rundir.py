@@ -28,7 +28,8 @@ def test_the_directory_of_a_run_holds_what_the_design_says(tmp_path: Path) -> No
     done = kdst("run", "tea", *SMALL, "--out", "r", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     names = {p.name for p in (tmp_path / "r").iterdir()}
-    wanted = {"config.toml", "env.json", "events.jsonl", "artifacts", "result.json", "report.html"}
+    wanted = {"config.toml", "env.json", "requirements.lock", "events.jsonl"}
+    wanted |= {"artifacts", "result.json", "report.html"}
     assert names == wanted
     result = json.loads((tmp_path / "r/result.json").read_text())
     keys = "schema method capability plugin_version core_version seed device options input seconds"

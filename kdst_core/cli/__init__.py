@@ -17,7 +17,6 @@ from kdst_core.plugins import entries
 from kdst_core.plugins.catalogue import published
 
 COMMANDS = {
-    "doctor": "Look at the environment and at every plugin; say what is wrong.",
     "info": "Show a method: options with defaults, paper, citation.",
     "open": "Open a run's report, or the page of all runs, in the browser.",
     "plugins": "List installed methods and what is wrong with the broken ones.",

@@ -41,6 +41,12 @@ class Package:
         """Its version, empty where its metadata give none."""
         return said(self.dist, "Version")
 
+    @property
+    def version_by_folder(self) -> str:
+        """Its version as the name of its folder says it, which reads nothing; empty where it does not."""
+        file = str(getattr(getattr(self.dist, "_path", None), "name", ""))
+        return file.rpartition(".")[0].partition("-")[2].partition("-")[0]
+
     def entries(self) -> list[tuple[EntryPoint, str]]:
         """Return the entry points of kdst, each with what is wrong with its line, else an empty text.
 

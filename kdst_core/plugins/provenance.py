@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import platform
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -49,6 +50,13 @@ def installed() -> dict[str, Installed]:
         digest = content(modules or {"kdst_core"})
         found[name] = Installed(package.version, digest, tuple(adds))
     return found
+
+
+def lock() -> str:
+    """Return every installed package as `name==version`, a line each, after one that names the Python."""
+    found = ((name, p.version_by_folder or p.version) for name, p in sorted(packages().items()))
+    lines = [f"{n}=={v}\n" for n, v in found if v and plain(n, NAME) and plain(v, VERSION)]
+    return f"# Python {platform.python_version()}\n" + "".join(lines)
 
 
 def content(modules: set[str]) -> str:

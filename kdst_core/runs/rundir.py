@@ -36,7 +36,7 @@ from kdst_core.runs.checkpoints import STEM, Checkpoints, unreadable
 from kdst_core.runs.codecs import Codec, JsonCodec
 
 RESULT, CONFIG, EVENTS, REPORT = "result.json", "config.toml", "events.jsonl", "report.html"
-ENVIRONMENT = "env.json"
+ENVIRONMENT, LOCKED = "env.json", "requirements.lock"
 
 
 def slug(name: str) -> str:
@@ -191,7 +191,8 @@ class Run:
         return any(self._higher(name, *values) for name, values in changes)
 
     def write_environment(self, packages: list[str]) -> None:
-        """Record versions, what is installed, platform, command line and kdst's variables in `env.json`."""
+        """Record versions, what is installed, platform, command line and kdst's variables in `env.json`,
+        and every package of the environment in `requirements.lock`."""
         from kdst_core.plugins import provenance
 
         environment = {
@@ -208,6 +209,7 @@ class Run:
             },
         }
         write_atomically(self.dir / ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
+        write_atomically(self.dir / LOCKED, provenance.lock())
 
     def progress(self, total: int, label: str) -> AbstractContextManager[Advance]:
         """Show progress over `total` steps."""

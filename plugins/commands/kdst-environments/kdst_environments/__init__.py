@@ -1,1 +1,1 @@
-"""Packages by name, and a finished run once more: the commands `kdst install` and `kdst repeat`."""
+"""The environment: the commands `kdst doctor`, `kdst install` and `kdst repeat`, and `--with`."""

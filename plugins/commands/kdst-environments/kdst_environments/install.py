@@ -1,7 +1,6 @@
 """Install published methods, or packages of your own."""
 
 import shlex
-import sys
 from pathlib import Path
 
 import click
@@ -49,15 +48,7 @@ def command(
         return
     click.echo("Would install: " + ", ".join(f"{n} {v}" for n, v in plan.items()))
     if not yes:
-        _ask()
+        installing.ask()
     installing.carry_out(words)
     methods = [n for n in names if n in published("methods")]
     click.echo(f"Try it: kdst run {methods[0]}" if methods else "Installed: kdst plugins")
-
-
-def _ask() -> None:
-    """Ask whether to go on; KdstError where nobody can answer or the answer is no."""
-    if sys.stdin is None or not sys.stdin.isatty():
-        raise KdstError("nobody can be asked here; nothing was changed.\nTo install: add --yes")
-    if not click.confirm("Go on?"):
-        raise KdstError("nothing was changed")

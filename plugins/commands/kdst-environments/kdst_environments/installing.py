@@ -15,6 +15,7 @@ from importlib.metadata import Distribution, distributions
 from importlib.util import find_spec
 from pathlib import Path
 
+import click
 from attrs import frozen
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -59,11 +60,15 @@ def installer(python: str = sys.executable) -> Installer:
         pip = pip_of(sys.executable)
         other = ("--python", python) if python != sys.executable else ()
         return Installer((*pip.words, *other), True)
-    if uv := shutil.which(
-        "uv"
-    ):  # which would take the environment that is active, or one beside it
-        return Installer((uv, "pip"), False, ("--python", python))
+    if uv := uv_of(python):
+        return uv
     raise KdstError("neither pip nor uv is here.\nGet pip: python -m ensurepip")
+
+
+def uv_of(python: str) -> Installer | None:
+    """Return uv, told the interpreter, since it takes the active environment else; None without uv."""
+    uv = shutil.which("uv")
+    return Installer((uv, "pip"), False, ("--python", python)) if uv else None
 
 
 def pip_of(python: str) -> Installer:
@@ -176,6 +181,14 @@ def check(tool: Installer, command: list[str], installed: Iterable[Distribution]
             f"{broken[0]}{more}.\nNothing was changed; an environment of its own can hold it"
         )
     return plan
+
+
+def ask() -> None:
+    """Ask whether to go on; KdstError where nobody can answer or the answer is no."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise KdstError("nobody can be asked here; nothing was changed.\nTo install: add --yes")
+    if not click.confirm("Go on?"):
+        raise KdstError("nothing was changed")
 
 
 def carry_out(command: list[str]) -> None:

@@ -11,7 +11,7 @@ import shutil
 import site
 import sys
 import sysconfig
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import distributions
 from importlib.util import find_spec
 from pathlib import Path
@@ -38,17 +38,33 @@ def environment(requirement: str) -> tuple[Path, Place]:
     requirement: a name of an index, or a folder or wheel on disk. KdstError where it cannot be installed;
     nothing is left behind then. One that is kept is only read.
     """
-    folder = user_cache("environments") / key(requirement)
+    return _kept(key(requirement), requirement, lambda folder: _make(folder, requirement))
+
+
+def of_pins(pins: Sequence[str], wheels: Path | None) -> tuple[Path, Place]:
+    """Return the environment that holds certain versions of packages and nothing that they need.
+
+    pins: `name==version` each. wheels: a folder to take them from instead of an index. It is made and
+    kept, and fails, as that of `environment`.
+    """
+    named = "the packages of the run"
+    name = _digest([*pins, str(wheels)])
+    return _kept(name, named, lambda folder: _make_of_pins(folder, pins, wheels))
+
+
+def _kept(name: str, what: str, make: Callable[[Path], None]) -> tuple[Path, Place]:
+    """Return the environment of a name, made where it is not kept yet, and its place."""
+    folder = user_cache("environments") / name
     if not (folder / LOCK).is_file():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_suffix(".lock")):
             _remove_left(folder)
             if not (folder / LOCK).is_file():
-                click.echo(f"Making an environment for {requirement}, which is kept", err=True)
+                click.echo(f"Making an environment for {what}, which is kept", err=True)
                 with whole_folder(folder) as new:
-                    _make(new, requirement)
+                    make(new)
     digest = hashlib.sha256((folder / LOCK).read_bytes()).hexdigest()
-    return folder, Place(str(folder / "bin" / "python"), digest)
+    return folder, Place(_python(folder), digest)
 
 
 def _remove_left(folder: Path) -> None:
@@ -60,9 +76,12 @@ def _remove_left(folder: Path) -> None:
 def key(requirement: str) -> str:
     """Return the digest of what decides an environment."""
     path = Path(requirement)
-    own = content(path) if path.exists() else requirement
-    beside = _versions(None)
-    text = json.dumps([sys.version, sys.prefix, beside, own])
+    return _digest(content(path) if path.exists() else requirement)
+
+
+def _digest(own: str | list[str]) -> str:
+    """Return the digest of an environment's own packages, the interpreter, and what lies below."""
+    text = json.dumps([sys.version, sys.prefix, _versions(None), own])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -95,6 +114,26 @@ def _make(folder: Path, requirement: str) -> None:
     pip is that of the running one, which lies below, else one of its own; uv sees nothing of what lies
     below. It is called directly, so that it ends with this process.
     """
+    _lay(folder)
+    tool = installing.pip_of(_python(folder))
+    _install(folder, [*tool.command([requirement], None), "--quiet"], requirement)
+
+
+def _make_of_pins(folder: Path, pins: Sequence[str], wheels: Path | None) -> None:
+    """Make an environment over the running one, and install packages into it, by uv where it is here."""
+    _lay(folder)
+    tool = installing.uv_of(_python(folder)) or installing.pip_of(_python(folder))
+    words = [*tool.command(pins, wheels), "--no-deps", "--quiet"]
+    _install(folder, words, "what the run was made with")
+
+
+def _python(folder: Path) -> str:
+    """Return the interpreter of an environment."""
+    return str(folder / "bin" / "python")
+
+
+def _lay(folder: Path) -> None:
+    """Make an empty environment over the running one."""
     without = ["--without-pip"] if find_spec("pip") else []
     done = installing.asked([sys.executable, "-P", "-m", "venv", *without, str(folder)])
     if done.returncode:
@@ -103,11 +142,14 @@ def _make(folder: Path, requirement: str) -> None:
     (packages,) = packages_in(folder)
     below = "; ".join(f"site.addsitedir({place!r})" for place in _places_below())
     Path(packages, BELOW).write_text(f"import site; {below}\n", encoding="utf-8")
-    tool = installing.pip_of(str(folder / "bin" / "python"))
-    done = installing.asked([*tool.command([requirement], None), "--quiet"])
+
+
+def _install(folder: Path, command: list[str], what: str) -> None:
+    """Install into an environment, and write its list; KdstError where it cannot be done."""
+    done = installing.asked(command)
     if done.returncode:
-        raise KdstError(f"{requirement} cannot be installed: {installing.reason(done.stderr)}")
-    own = "".join(f"{line}\n" for line in _versions([packages]))
+        raise KdstError(f"{what} cannot be installed: {installing.reason(done.stderr)}")
+    own = "".join(f"{line}\n" for line in _versions(packages_in(folder)))
     (folder / LOCK).write_text(own, encoding="utf-8")
 
 

@@ -51,7 +51,7 @@ def command(ctx: click.Context, words: tuple[str, ...]) -> None:
         ctx.exit(code if isinstance(code, int) else 0)
     flags = ["--debug"] if ctx.meta.get("kdst.debug") else []
     sys.stdout.flush()
-    sys.exit(_passed_on([made[0][1].python, "-P", "-m", "kdst_core", *flags, *rest]))
+    sys.exit(passed_on([made[0][1].python, "-P", "-m", "kdst_core", *flags, *rest]))
 
 
 def _environment(package: str) -> tuple[Path, Place]:
@@ -78,7 +78,7 @@ def _look_there(made: list[tuple[Path, Place]]) -> None:
     importlib.invalidate_caches()
 
 
-def _passed_on(words: list[str]) -> int:
+def passed_on(words: list[str]) -> int:
     """Carry out a command in this process's place where the system can, else beside it."""
     if hasattr(os, "execv") and os.name == "posix":
         os.execv(words[0], words)

@@ -240,4 +240,4 @@ def test_an_installer_without_an_answer_is_a_line(tmp_path: Path) -> None:
 def test_without_a_terminal_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(KdstError, match="add --yes"):
-        install._ask()
+        installing.ask()

@@ -104,7 +104,7 @@ def passed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         return 3
 
     monkeypatch.setattr(overlay, "environment", environment)
-    monkeypatch.setattr(with_packages, "_passed_on", carry_out)
+    monkeypatch.setattr(with_packages, "passed_on", carry_out)
     return seen
 
 

@@ -29,7 +29,7 @@ def again(finished: Path, tmp_path: Path) -> Path:
     """Return a copy of that run, to change."""
     copy = tmp_path / "run"
     copy.mkdir()
-    for name in ("config.toml", "env.json", "result.json"):
+    for name in ("config.toml", "env.json", "requirements.lock", "result.json"):
         (copy / name).write_bytes((finished / name).read_bytes())
     (copy / "artifacts").mkdir()
     for file in (finished / "artifacts").iterdir():

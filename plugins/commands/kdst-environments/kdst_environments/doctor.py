@@ -1,4 +1,4 @@
-"""`kdst doctor`: the environment, and every plugin imported and held to the contract."""
+"""Look at the environment and at every plugin, imported; say what is wrong."""
 
 import platform
 import sys
