@@ -14,10 +14,10 @@ from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kdst_environments import doctor
 from kdst_core.cli.plugins import command as plugins
 from kdst_core.errors import KdstError
 from kdst_core.plugins import entries, registry, shield
+from kdst_environments import doctor
 
 CODE = '"""A module."""\n'
 

@@ -17,7 +17,6 @@ from kdst_core.plugins.catalogue import published
 from tests import warm
 from tests.fakes import GOOD, hide_others, install, kdst
 
-
 FAULTY = ("kdst-broken", "kdst-misspelt")
 
 
