@@ -16,7 +16,7 @@ from kdst_core.bench.libraries import silence_libraries
 from kdst_core.errors import KdstError
 from kdst_edit.models.layouts import letter_tokenizer
 from kdst_edit.piebench.learned import Learned
-from kdst_edit.piebench.measures import pixel_measures, score, summary
+from kdst_edit.piebench.measures import by_kind, pixel_measures, score, summary
 from kdst_edit.piebench.reader import IMAGES, MAPPING, SIDE, Item, decode, encode, entry, read
 from kdst_edit.shapes import attributes
 
@@ -177,6 +177,12 @@ def test_the_summary_is_the_mean_of_what_all_items_have() -> None:
     rows = {"a": {"x": 1.0, "y": 2.0}, "b": {"x": 3.0}}
     assert summary(rows) == {"x": 2.0}
     assert summary({}) == {}
+
+
+def test_the_summary_of_a_kind_is_that_of_its_items() -> None:
+    rows = {"a": {"x": 1.0}, "b": {"x": 3.0}, "c": {"x": 8.0, "y": 1.0}}
+    found = by_kind({"a": 6, "b": 6, "c": 1, "d": 2}, rows)
+    assert found == {"change object": {"x": 8.0, "y": 1.0}, "change colour": {"x": 2.0}}
 
 
 def test_measures_without_weights_are_left_out_with_the_reason() -> None:

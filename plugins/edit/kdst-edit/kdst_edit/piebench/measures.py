@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kdst_edit.piebench.reader import Image, Pixels
+from kdst_edit.piebench.reader import KINDS, Image, Pixels
 
 if TYPE_CHECKING:
     from kdst_edit.piebench.learned import Learned
@@ -63,3 +63,14 @@ def summary(rows: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     values = list(rows.values())
     names = [n for n in values[0] if all(n in row for row in values)] if values else []
     return {name: float(np.mean([row[name] for row in values])) for name in names}
+
+
+def by_kind(
+    kinds: Mapping[str, int], rows: Mapping[str, Mapping[str, float]]
+) -> dict[str, dict[str, float]]:
+    """The summary of the items of each kind of edit, by its name; kinds: that of every item, 0 to 9."""
+    found = sorted({kinds[name] for name in rows})
+    return {
+        KINDS[kind]: summary({name: row for name, row in rows.items() if kinds[name] == kind})
+        for kind in found
+    }
