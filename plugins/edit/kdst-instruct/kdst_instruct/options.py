@@ -40,7 +40,7 @@ class Instructed:
         """Raise KdstError unless `weights` is a directory of the model's pipeline."""
         if self.weights is None:
             raise KdstError(
-                f"{self.method} edits by a model of its own, which does not ship: give --weights a"
+                "the method edits by a model of its own, which does not ship: give --weights a"
                 f" directory that its {self.pipeline} was saved in"
             )
         check_directory(self.weights, self.pipeline)
@@ -50,20 +50,20 @@ def check_directory(folder: Path, pipeline: str) -> None:
     """Raise KdstError unless a directory holds a saved pipeline of this class, and no code of its own."""
     path = folder / "model_index.json"
     if not path.is_file():
-        raise KdstError(f"--weights {folder} holds no diffusers pipeline (no model_index.json)")
+        raise KdstError(f"{folder} holds no diffusers pipeline (no model_index.json)")
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
         found = index["_class_name"]
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise KdstError(f"{path} cannot be read: {first_line(e)}") from e
     if found != pipeline:
-        raise KdstError(f"--weights {folder} holds a {found}; a {pipeline} is needed")
+        raise KdstError(f"{folder} holds a {found}; a {pipeline} is needed")
     parts = {k: v for k, v in index.items() if isinstance(v, list) and len(v) == 2 and v[0]}
     foreign = {str(library) for library, _ in parts.values()}
     foreign -= {"diffusers", "transformers", "stable_diffusion"}
     if foreign:
         raise KdstError(
-            f"--weights {folder} has parts of its own code ({', '.join(sorted(foreign))}), which is"
+            f"{folder} has parts of its own code ({', '.join(sorted(foreign))}), which is"
             " not run"
         )
 
