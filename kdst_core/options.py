@@ -251,8 +251,8 @@ def _leaves(
 def build(section: Section, given: Mapping[str, Given]) -> Any:
     """Return an instance of the section's class from the values given, by flag.
 
-    A class method `complete` of it, where there is one, gets these values by path first, and returns
-    those that it is made of. Raises KdstError that names the origin of the value which does not fit.
+    Its class method `complete`, if any, gets them by path and returns those that it is made of.
+    Raises KdstError that names the origin of the value which does not fit.
     """
     converter = _converter()
     nested: dict[str, Any] = {}

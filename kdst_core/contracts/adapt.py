@@ -22,6 +22,8 @@ class AdaptRequest:
         A method that needs them has "source" in the `needs` of its description.
     example: the first images (b, C, H, W) of the stream, b at most 2, to try out what the model does
         with its layers; None where there are none at hand. No method may adapt to them.
+    text_features: of a CLIP-like model's classes, (num_classes, D) of length 1. The model and its copies
+        have `image_features(x)`, (B, D) of length 1; logits are `logit_scale` times their products.
     """
 
     model: "nn.Module"
@@ -30,6 +32,7 @@ class AdaptRequest:
     generator: "Generator"
     source: "Sequence[tuple[Tensor, Tensor]] | None" = None
     example: "Tensor | None" = None
+    text_features: "Tensor | None" = None
 
 
 @frozen

@@ -37,8 +37,19 @@ class AdaptInputs:
         "embedded",
         "embedded (for digits); resnet20, 32, 44 or 56 for CIFAR; resnet18, 34, 50, 101 or 152 for"
         " ImageNet; wrn-DEPTH-WIDTH such as wrn-28-10; efficientnet-lite0 (ImageNet, with its weights, from"
-        " packages); timm:NAME; transformers:DIR (an image classifier with safetensors); or"
-        " module.path:factory, a function without arguments that returns an nn.Module.",
+        " packages); timm:NAME; transformers:DIR (an image classifier with safetensors);"
+        " clip:DIR (a CLIP model of transformers with safetensors and tokenizer); or module.path:factory,"
+        " a function without arguments that returns an nn.Module.",
+    )
+    class_names: Path | None = option(
+        None,
+        "Names of the classes for the prompts of clip:DIR, a line each in the order of the logits."
+        " Default: those of the class folders, of the digits and of CIFAR-10.",
+    )
+    templates: Path | None = option(
+        None,
+        "Templates of the prompts of clip:DIR, a line each with {} for the name; a class has the mean of"
+        " its prompts. Default: 'a photo of a {}.'",
     )
     weights: Path | None = option(
         None, "State dict of the model: safetensors, or a file for torch.load(weights_only=True)."

@@ -120,7 +120,7 @@ def _classifier(job: Job, shift: Shift, device: str) -> Loaded:
             "the embedded model knows only the embedded digits.\n"
             "Give --model resnet20|32|44|56 with --weights FILE, or --model module.path:factory"
         )
-    net = classifier.load(inputs, job.objects.get("model"))
+    net = classifier.load(inputs, job.objects.get("model"), shift.names)
     example = shift.pictures(cut(np.arange(len(shift.labels)), 2)[0])
     check_channels(inputs, example.shape[1])
     net, several = classifier.with_logits_only(net, example, device)

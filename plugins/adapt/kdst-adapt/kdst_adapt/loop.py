@@ -16,6 +16,7 @@ from kdst_adapt.audit.batches import check_batch_size, single_values, uses_batch
 from kdst_adapt.baselines import records
 from kdst_adapt.baselines.records import BASELINES
 from kdst_adapt.measures import Trace
+from kdst_adapt.models import clip
 from kdst_adapt.models.digest import model_digest
 from kdst_adapt.streams.data import judging_files
 from kdst_adapt.streams.shift import Shift
@@ -88,8 +89,10 @@ def _predictor(target: "Target", method: Method, run: Run) -> Any:
     """Call a method's hook, with a generator of its own."""
     job, shape = target.job, target.stream.shifts[0].input_shape
     generator = torch.Generator().manual_seed(job.seed)
+    prompted = clip.found(target.model)
     request = AdaptRequest(
-        *(target.model, target.num_classes, shape, generator, target.source, target.example)
+        *(target.model, target.num_classes, shape, generator, target.source, target.example),
+        None if prompted is None else prompted.text_features,
     )
     options = job.options
     if method.name != job.method.name:

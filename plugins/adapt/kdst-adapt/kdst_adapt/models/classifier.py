@@ -4,6 +4,7 @@ import copy
 import importlib
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from kdst_adapt.inputs import AdaptInputs
-from kdst_adapt.models import checkpoints, outputs, packaged, pretrained
+from kdst_adapt.models import checkpoints, clip, outputs, packaged, pretrained
 from kdst_adapt.models.checkpoints import load_into, mismatch, reason
 from kdst_adapt.models.imagenet_resnet import LAYERS, ImageNetResNet
 from kdst_adapt.models.norms import single_precision
@@ -24,12 +25,14 @@ PROBABLE = 1e-3
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
-def load(inputs: AdaptInputs, live: Any = None) -> nn.Module:
+def load(inputs: AdaptInputs, live: Any = None, folders: Sequence[str] = ()) -> nn.Module:
     """Return the classifier that the options name, images in [0, 1] to logits, with its weights.
 
-    One of half precision becomes one of float32, and has an attribute `was_half` that is true.
+    folders: names of class folders of the data, by which a CLIP-like model may call its classes. A model
+    of half precision becomes one of float32, and has an attribute `was_half` that is true.
     """
-    model = _load(inputs, live)
+    _check_prompts(inputs, live)
+    model = _load(inputs, live, folders)
     if any(t.is_meta for t in (*model.parameters(), *model.buffers())):
         raise KdstError(
             f"the model ({type(model).__name__}) lies on the device meta, so that its weights have no"
@@ -40,7 +43,24 @@ def load(inputs: AdaptInputs, live: Any = None) -> nn.Module:
     return model
 
 
-def _load(inputs: AdaptInputs, live: Any) -> nn.Module:
+def _check_prompts(inputs: AdaptInputs, live: Any) -> None:
+    """Raise KdstError for options of a CLIP-like model without one, and for weights beside its own."""
+    is_clip = live is None and inputs.model.startswith("clip:")
+    wanted = [
+        flag
+        for flag, value in (
+            ("--class-names", inputs.class_names),
+            ("--templates", inputs.templates),
+        )
+        if value is not None
+    ]
+    if wanted and not is_clip:
+        raise KdstError(f"{wanted[0]} is for --model clip:DIR, whose classes are prompts")
+    if is_clip and inputs.weights is not None:
+        raise KdstError("--weights is not for --model clip:DIR, which brings its own")
+
+
+def _load(inputs: AdaptInputs, live: Any, folders: Sequence[str]) -> nn.Module:
     """Return the classifier as it comes."""
     mean, std = _normalisation(inputs)
     if live is not None:
@@ -55,6 +75,10 @@ def _load(inputs: AdaptInputs, live: Any) -> nn.Module:
     if packaged.knows(inputs.model):
         net, own_mean, own_std = packaged.load(inputs.model, inputs.weights)
         return _normalised(net, mean or own_mean, std or own_std)
+    if inputs.model.startswith("clip:"):
+        names = clip.read_names(inputs.class_names, inputs.data.partition(":")[0], folders)
+        templates = clip.read_templates(inputs.templates)
+        return clip.load(inputs.model.partition(":")[2], names, templates, mean, std)
     if inputs.model.startswith("transformers:"):
         net, own_mean, own_std = pretrained.load(inputs.model.partition(":")[2])
         return _normalised(_with_weights(net, inputs.weights), mean or own_mean, std or own_std)
@@ -63,7 +87,7 @@ def _load(inputs: AdaptInputs, live: Any) -> nn.Module:
     known = ["embedded", *DEPTHS, *LAYERS, "wrn-28-10", packaged.LITE]
     raise KdstError(
         f"no model {inputs.model!r}.{did_you_mean(inputs.model, known)}\n"
-        f"Give {', '.join(known)}, transformers:DIR, timm:NAME or module.path:factory"
+        f"Give {', '.join(known)}, transformers:DIR, clip:DIR, timm:NAME or module.path:factory"
     )
 
 

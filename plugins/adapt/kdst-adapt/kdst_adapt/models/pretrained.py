@@ -59,22 +59,31 @@ def load(place: str) -> tuple[nn.Module, list[float], list[float]]:
     except (OSError, ValueError, RuntimeError) as e:
         reason = first_line(e)
         raise KdstError(f"--model transformers:{place} cannot be read: {reason[:160]}") from e
-    _refuse_random(place, loading)
+    refuse_random(f"transformers:{place}", loading)
     preprocessor, classifier = _preprocessor(place), Logits(net)
     classifier.bare = preprocessor is None
     return classifier, *(_normalisation(preprocessor) if preprocessor else ([], []))
 
 
-def _refuse_random(place: str, loading: Mapping[str, Any]) -> None:
-    """Raise KdstError when weights that the network has are not in its files, and so are random."""
+def refuse_random(model: str, loading: Mapping[str, Any]) -> None:
+    """Raise KdstError when weights that a network has are not in its files, and so are random.
+
+    model: as --model names it. loading: what transformers says of loading it.
+    """
     mismatched = [str(m[0]) if isinstance(m, tuple) else str(m) for m in loading["mismatched_keys"]]
     missing = sorted({*map(str, loading["missing_keys"]), *mismatched})
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise KdstError(
-            f"--model transformers:{place} has no weights for {', '.join(missing[:3])}{more}, which"
+            f"--model {model} has no weights for {', '.join(missing[:3])}{more}, which"
             " would be random.\nGive a directory of an image classifier, saved with its head"
         )
+
+
+def statistics(place: str) -> tuple[list[float], list[float]] | None:
+    """Return mean and standard deviation by a directory's preprocessor_config.json, None without one."""
+    path = _preprocessor(place)
+    return None if path is None else _normalisation(path)
 
 
 def _preprocessor(place: str) -> Path | None:

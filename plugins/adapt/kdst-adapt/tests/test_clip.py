@@ -1,0 +1,165 @@
+"""CLIP-like models as classifiers: prompts of the classes, norm layers of the image tower."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import kdst_core
+from kdst_adapt import load, loop
+from kdst_adapt.inputs import AdaptInputs
+from kdst_adapt.kit import select_parameters
+from kdst_adapt.models import classifier, clip
+from kdst_core.bench.contract import Job
+from kdst_core.errors import KdstError
+from kdst_core.plugins import method
+from kdst_core.runs.rundir import Run
+
+transformers = pytest.importorskip("transformers")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory of a small CLIP model with random weights and a tokenizer of letters."""
+    folder = tmp_path_factory.mktemp("clip")
+    words = [*"abcdefghijklmnopqrstuvwxyz.0123456789"]
+    tokens = [*words, *(w + "</w>" for w in words), "<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    transformers.CLIPTokenizer(vocab=vocabulary, merges=[]).save_pretrained(folder)
+    ends = {"bos_token_id": len(tokens) - 2, "eos_token_id": len(tokens) - 1}
+    small = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
+    small |= {"num_attention_heads": 2}
+    text = {**small, **ends, "vocab_size": len(tokens), "max_position_embeddings": 40}
+    vision = {**small, "image_size": 32, "patch_size": 8}
+    torch.manual_seed(0)
+    config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=12)
+    transformers.CLIPModel(config).save_pretrained(folder)
+    return folder
+
+
+def test_logits_are_those_of_transformers(place: Path) -> None:
+    ours = clip.load(str(place), ["cat", "sea_lion", "dog"], [clip.TEMPLATE])
+    net = transformers.CLIPModel.from_pretrained(place).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(place)
+    prompts = [f"a photo of a {name}." for name in ("cat", "sea lion", "dog")]
+    x = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (clip.MEAN, clip.STD))
+    with torch.no_grad():
+        tokens = tokenizer(prompts, padding=True, return_tensors="pt")
+        theirs = net(pixel_values=(x - mean) / std, **tokens).logits_per_image
+        assert torch.allclose(ours(x), theirs, atol=1e-4)
+        features = ours.image_features(x)
+        assert torch.equal(ours.logit_scale * (features @ ours.text_features.T), ours(x))
+        assert torch.allclose(features.norm(dim=1), torch.ones(4))
+        grey = ours(x[:, :1])
+        assert torch.equal(grey, ours(x[:, :1].repeat(1, 3, 1, 1)))
+        assert ours(torch.rand(2, 3, 48, 40)).shape == (2, 3)
+
+
+def test_a_class_has_the_mean_of_its_prompts(place: Path, tmp_path: Path) -> None:
+    file = tmp_path / "templates.txt"
+    file.write_text("a {}.\n\nart of the {}\n")
+    both = clip.load(str(place), ["cat", "dog"], clip.read_templates(file))
+    one, two = (clip.load(str(place), ["cat", "dog"], [t]) for t in ("a {}.", "art of the {}"))
+    mean = (one.text_features + two.text_features) / 2
+    expected = mean / mean.norm(dim=1, keepdim=True)
+    assert torch.allclose(both.text_features, expected, atol=1e-6)
+
+
+def test_norm_layers_of_the_image_tower_are_what_is_adapted(place: Path) -> None:
+    net = clip.load(str(place), ["cat", "dog"], [clip.TEMPLATE])
+    named = select_parameters(net, "norm-affine")
+    assert named
+    assert all(name.startswith("vision.") and "norm" in name for name in named)
+    assert not any("text" in name for name, _ in net.named_parameters())
+
+
+def test_methods_run_on_it_and_its_classes_are_named_by_folders(
+    place: Path, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("zebra", "ant"):
+        (tmp_path / "d" / name).mkdir(parents=True)
+        for k in range(4):
+            pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "d" / name / f"{k}.png")
+    wanted: dict[str, Any] = {"data": f"folder:{tmp_path / 'd'}", "model": f"clip:{place}"}
+    found = kdst_core.run("norm", out=tmp_path / "r", batch_size=4, **wanted)
+    assert found.data["input"]["num_classes"] == 2
+    told = {f["what"]: f["sentence"] for f in found.data["audit"]}
+    assert told["classes"] == "2 class folders have their logits by the model's own names."
+    pytest.importorskip("kdst_tent")
+    tent = kdst_core.run("tent", out=tmp_path / "t", batch_size=4, **wanted)
+    assert tent.metrics["updates"] == 2
+    assert tent.metrics["after_update.nll.mean"] != tent.metrics["before_update.nll.mean"]
+
+
+class Asked:
+    """A method that keeps the request that it is called with."""
+
+    def __init__(self, inner: method.Method) -> None:
+        self.name, self.description = "asked", inner.description
+        self.inner, self.request = inner, None
+
+    def call(self, request: Any, options: Any, run: Any) -> Any:
+        self.request = request
+        return self.inner.call(request, options, run)
+
+
+@pytest.mark.parametrize("model", ["clip", "embedded"])
+def test_a_method_is_given_the_features_of_the_classes(
+    place: Path, tmp_path: Path, model: str
+) -> None:
+    asked: Any = Asked(method.load("norm"))
+    name = f"clip:{place}" if model == "clip" else model
+    inputs = AdaptInputs(model=name, images=4, types=["fog"], batch_size=4)
+    job = Job(asked, asked.description.options(), inputs, 0, "cpu")
+    target = load.load(job)
+    loop._predictor(target, asked, Run(tmp_path / "r", seed=0, device="cpu", show="quiet"))
+    if model == "embedded":
+        assert asked.request.text_features is None
+        return
+    net: Any = asked.request.model
+    x = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        product = net.image_features(x) @ asked.request.text_features.T
+        assert torch.equal(net.logit_scale * product, net(x))
+    assert len(asked.request.text_features) == 10, "the digits have names"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"data": "npz:d.npz"}, r"the data \(npz\) do not name their classes"),
+        ({"class_names": "one.txt"}, "two names or more, each once"),
+        ({"class_names": "missing.txt"}, "cannot be read"),
+        ({"templates": "wrong.txt"}, "'a photo' has not one {}"),
+        ({"templates": "long.txt"}, "more than the 40 tokens"),
+        ({"weights": "w.pt"}, "--weights is not for"),
+        ({"model": "clip:nowhere"}, "clip:nowhere cannot be read"),
+        ({"model": "resnet20", "templates": "long.txt"}, "is for --model clip:DIR"),
+    ],
+)
+def test_bad_input_is_refused(
+    place: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    given: dict[str, Any],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("one.txt").write_text("cat\n")
+    Path("wrong.txt").write_text("a photo\n")
+    Path("long.txt").write_text(f"a photo of a {'very ' * 12}large {{}}\n")
+    paths = {"class_names", "templates", "weights"}
+    values = {k: Path(v) if k in paths else v for k, v in given.items()}
+    with pytest.raises(KdstError, match=message):
+        classifier.load(AdaptInputs(**{"model": f"clip:{place}", **values}))
+
+
+def test_folders_named_by_codes_need_names(place: Path) -> None:
+    with pytest.raises(KdstError, match="'n01440764' is no name of a class"):
+        classifier.load(AdaptInputs(model=f"clip:{place}"), None, ["n01440764", "n01443537"])
