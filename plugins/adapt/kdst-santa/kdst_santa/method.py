@@ -33,7 +33,7 @@ class Santa(OnlineAdapter["Options"]):
         self.anchor = copy.deepcopy(self.model)
         self.features = self._penultimate(self.model)
         self.prototypes = self._prototypes(self.request)
-        inputs = self.features.layer.in_features
+        inputs = self.features.size
         net = projector(inputs, self.options.projection, self.generator)
         self.projector = net.to(self.device, self.dtype)
         return {**named, **{f"projector.{n}": p for n, p in self.projector.named_parameters()}}
@@ -73,9 +73,7 @@ class Santa(OnlineAdapter["Options"]):
         """Return the mean feature (C, d) of each class of the source, by the statistics of training."""
         model = adaptable_copy(request.model, self.device, batch_statistics=False)
         kept = self._penultimate(model)
-        total = torch.zeros(
-            *(request.num_classes, kept.layer.in_features), dtype=self.dtype, device=self.device
-        )
+        total = torch.zeros(*(request.num_classes, kept.size), dtype=self.dtype, device=self.device)
         count = total.new_zeros(request.num_classes)
         for x, y in _first(request.source or (), self.options.prototype_images):
             model(self.arrange(x.to(self.device, self.dtype)))
