@@ -46,6 +46,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "lame": ADAPT,
     "rotta": (*ADAPT, "--update-frequency", "20"),
     "santa": ADAPT,
+    "tda": ADAPT,
     "3dgs": (
         *("--width", "48", "--iterations", "40", "--threads", "1", "--flight-frames", "0"),
         *("--score-every", "10"),

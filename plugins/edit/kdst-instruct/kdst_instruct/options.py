@@ -63,8 +63,7 @@ def check_directory(folder: Path, pipeline: str) -> None:
     foreign -= {"diffusers", "transformers", "stable_diffusion"}
     if foreign:
         raise KdstError(
-            f"{folder} has parts of its own code ({', '.join(sorted(foreign))}), which is"
-            " not run"
+            f"{folder} has parts of its own code ({', '.join(sorted(foreign))}), which is not run"
         )
 
 
