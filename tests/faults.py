@@ -55,6 +55,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "pnp": EDIT,
     "masactrl": EDIT,
     "sega": EDIT,
+    "flowedit": EDIT,
     "textual-inversion": (*EDIT, "--train-steps", "12"),
     "toolformer": (
         *("--documents", "24", "--shard", "4", "--steps", "6", "--batch", "2"),

@@ -68,8 +68,8 @@ def sample(
     if told:
         branches = [attrs.evolve(branch, guidance=1.0) for branch in branches]
     rows = branch_rows(branches)
-    network = _Network(
-        pipeline, rows, _texts(pipeline, branches, rows, latents.shape[-2:]), path, told
+    network = Network(
+        pipeline, rows, texts_of(pipeline, branches, rows, latents.shape[-2:]), path, told
     )
     x = latents.expand(len(branches), -1, -1, -1).clone()
     extra: dict[str, Any] = {}
@@ -150,7 +150,7 @@ def guide(
     return torch.stack(mixed)
 
 
-def _texts(
+def texts_of(
     pipeline: Any, branches: Sequence[Branch], rows: Sequence[Row], latent: Sequence[int]
 ) -> Any:
     """The conditioning of every row, in their order."""
@@ -164,7 +164,7 @@ def _texts(
 
 
 @frozen
-class _Network:
+class Network:
     """The network with all that it is told of each row."""
 
     pipeline: Any
