@@ -74,10 +74,11 @@ def _turned(query: Tensor, key: Tensor, value: Tensor, rotary: Any, pixels: int)
     from diffusers.models.embeddings import apply_rotary_emb
 
     if rotary is not None:
-        query, key = (apply_rotary_emb(x, rotary, sequence_dim=1) for x in (query, key))
+        turn: Any = apply_rotary_emb
+        query, key = (turn(x, rotary, sequence_dim=1) for x in (query, key))
     words = query.shape[1] - pixels
-    split = (x.transpose(1, 2) for x in (query, key, value))
-    return Parts(*split, image=slice(words, None), text=slice(0, words))
+    query, key, value = (x.transpose(1, 2) for x in (query, key, value))
+    return Parts(query, key, value, slice(words, None), slice(0, words))
 
 
 class Flux(Family):
