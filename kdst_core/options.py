@@ -168,7 +168,10 @@ def from_environment(
     belong to another method with a longer name are left to it; those of two methods whose names differ
     in case or dashes alone are refused.
     """
-    prefix, other_methods = env_prefix(method), list(other_methods)
+    prefix = env_prefix(method)
+    if not any(name.startswith(prefix) for name in environ):
+        return {}
+    other_methods = list(other_methods)
     twin = next((other for other in other_methods if env_prefix(other) == prefix), "")
     by_name = {item.variable(prefix): item for item in all_items}
     longer = [p for p in map(env_prefix, other_methods) if p != prefix and p.startswith(prefix)]

@@ -1,7 +1,7 @@
 """What a run is made of: a method, its bench, and the options that they take together."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +56,13 @@ def setup_of(name: str) -> Setup:
 def merge(setup: Setup, given: Mapping[str, Given], config: str | Path | None) -> dict[str, Given]:
     """Merge the sources: TOML, then environment, then what was given directly."""
     name = setup.method.name
-    others = [p.name for p in registry.discover() if p.name != name]
-    toml = from_toml(Path(config), setup.items, others) if config is not None else {}
-    return {**toml, **from_environment(setup.items, name, others), **given}
+    toml = from_toml(Path(config), setup.items, _others(name)) if config is not None else {}
+    return {**toml, **from_environment(setup.items, name, _others(name)), **given}
+
+
+def _others(name: str) -> Iterator[str]:
+    """Yield the names of the other methods, which are looked up where they are asked for only."""
+    yield from (p.name for p in registry.discover() if p.name != name)
 
 
 def reproduce(setup: Setup, resolved: Mapping[str, Any]) -> str:

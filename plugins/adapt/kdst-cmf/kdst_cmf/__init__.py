@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 from attrs import frozen
 
 from kdst_adapt.options import SelfTrainingOptions
+from kdst_cmf.claims import CLAIMS
 from kdst_core import Description, hookimpl, option
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def describe() -> Description:
         citation=CITATION,
         licence="Apache-2.0",
         needs=["gradients"],
+        claims=CLAIMS,
     )
 
 

@@ -6,6 +6,7 @@ from attrs import frozen
 
 from kdst_adapt.options import UpdateOptions
 from kdst_core import Description, hookimpl, option
+from kdst_deyo.claims import CLAIMS
 
 if TYPE_CHECKING:
     from kdst_core.contracts import AdaptRequest, OnlinePredictor, RunServices
@@ -70,6 +71,7 @@ def describe() -> Description:
             "seed matters only to random methods": "the kit's network is confident of no image, so"
             " that none is destroyed and nothing is drawn"
         },
+        claims=CLAIMS,
     )
 
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from kdst_core import Description, hookimpl
 from kdst_eata import CITATION, PAPER, URL, EataOptions
+from kdst_eata.claims import CLAIMS
 
 if TYPE_CHECKING:
     from kdst_core.contracts import AdaptRequest, OnlinePredictor, RunServices
@@ -22,6 +23,7 @@ def describe() -> Description:
         licence="Apache-2.0",
         needs=["gradients", "source"],
         random=False,
+        claims=CLAIMS,
     )
 
 

@@ -6,6 +6,7 @@ from attrs import frozen
 
 from kdst_adapt.options import LayoutOptions
 from kdst_core import Description, hookimpl, option
+from kdst_lame.claims import CLAIMS
 
 if TYPE_CHECKING:
     from kdst_core.contracts import AdaptRequest, OnlinePredictor, RunServices
@@ -60,6 +61,7 @@ def describe() -> Description:
         citation=CITATION,
         licence="Apache-2.0",
         random=False,
+        claims=CLAIMS,
     )
 
 

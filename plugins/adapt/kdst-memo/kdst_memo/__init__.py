@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from kdst_core import Description, hookimpl, option
+from kdst_memo.claims import CLAIMS
 
 if TYPE_CHECKING:
     from kdst_core.contracts import AdaptRequest, OnlinePredictor, RunServices
@@ -55,6 +56,7 @@ def describe() -> Description:
         citation=CITATION,
         licence="Apache-2.0",
         needs={"gradients"},
+        claims=CLAIMS,
     )
 
 

@@ -6,6 +6,7 @@ from attrs import frozen
 
 from kdst_adapt.options import UpdateOptions
 from kdst_core import Description, hookimpl, option
+from kdst_pl.claims import CLAIMS
 
 if TYPE_CHECKING:
     from kdst_core.contracts import AdaptRequest, OnlinePredictor, RunServices
@@ -53,6 +54,7 @@ def describe() -> Description:
         licence="Apache-2.0",
         needs=["gradients"],
         random=False,
+        claims=CLAIMS,
     )
 
 

@@ -6,6 +6,7 @@ from attrs import frozen
 
 from kdst_adapt.options import UpdateOptions
 from kdst_core import Description, hookimpl, option
+from kdst_tea.claims import CLAIMS
 
 if TYPE_CHECKING:
     from kdst_core.contracts import AdaptRequest, OnlinePredictor, RunServices
@@ -75,6 +76,7 @@ def describe() -> Description:
         citation=CITATION,
         licence="Apache-2.0",
         needs=["gradients"],
+        claims=CLAIMS,
     )
 
 

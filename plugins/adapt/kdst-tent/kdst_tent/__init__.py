@@ -6,6 +6,7 @@ from attrs import frozen
 
 from kdst_adapt.options import UpdateOptions
 from kdst_core import Description, hookimpl, option
+from kdst_tent.claims import CLAIMS
 
 if TYPE_CHECKING:
     from kdst_core.contracts import AdaptRequest, OnlinePredictor, RunServices
@@ -46,6 +47,7 @@ def describe() -> Description:
         expected_failures={
             "every option is used": "both profiles are one algorithm, so --profile changes nothing"
         },
+        claims=CLAIMS,
     )
 
 

@@ -5,15 +5,16 @@ from html import escape
 
 HEIGHT, LETTER, MARGIN = 20, 6.2, 8
 """Pixels: of the badge, of a letter on the average, beside a text."""
-COLOURS = {"holds": "#2f7d4f", "fails": "#b3261e", "undecided": "#6b6b6a", "no result": "#8a5a00"}
-"""Behind white text; each has a contrast of 4.5 or more to it."""
+COLOURS = {"holds": "#2f7d4f", "fails": "#b3261e", "no result": "#8a5a00"}
+"""Behind white text; each has a contrast of 4.5 or more to it, as `OTHERS` has."""
+OTHERS = "#6b6b6a"
 LABEL = "claims"
 
 
 def badge(counts: Mapping[str, int]) -> str:
     """Return the badge of counts by verdict; verdicts that no claim has are left out."""
     cells = [(LABEL, "#3b3b3a")]
-    cells += [(f"{n} {word}", COLOURS[word]) for word, n in counts.items() if n]
+    cells += [(f"{n} {word}", COLOURS.get(word, OTHERS)) for word, n in counts.items() if n]
     parts, left = [], 0
     for text, colour in cells:
         width = round(2 * MARGIN + LETTER * len(text))

@@ -12,7 +12,13 @@ from kdst_claims.verdicts import Verdict, counts
 if TYPE_CHECKING:
     from rich.table import Table
 
-STYLES = {"holds": "green", "fails": "red", "undecided": "yellow", "no result": "red"}
+STYLES = {
+    "holds": "green",
+    "fails": "red",
+    "undecided": "yellow",
+    "no result": "red",
+    "not tried": "yellow",
+}
 HEADER = ("claim", "verdict", "effect (interval)", "counts when", "p", "cost")
 
 

@@ -14,6 +14,13 @@ from kdst_core.reports import charts, report
 from kdst_core.reports.blocks import Figure, ReportContent, Stat, Table
 
 HEADER = ("claim", "verdict", "effect (interval)", "counts when", "p", "over", "cost")
+MEANING = {
+    "holds": "the interval lies above the smallest effect that counts",
+    "fails": "it lies below",
+    "undecided": "it includes it",
+    "no result": "a run failed",
+    "not tried": "what it is set against is not here",
+}
 SHOWN = 3.0
 """Half widths of the picture's axis, in the smallest scale that shows an interval."""
 
@@ -38,10 +45,8 @@ def _subtitle(verdicts: Sequence[Verdict]) -> str:
 def _stats(verdicts: Sequence[Verdict]) -> list[Stat]:
     """Return the counts, and how many verdicts nobody expected."""
     found = counts(verdicts)
-    notes = {"holds": "the interval lies above the smallest effect that counts"}
-    notes |= {"fails": "it lies below", "undecided": "it includes it", "no result": "a run failed"}
     stats = [
-        Stat(w, f"{n} of {len(verdicts)}", notes[w], strong=w == "holds")
+        Stat(w, f"{n} of {len(verdicts)}", MEANING[w], strong=w == "holds")
         for w, n in found.items()
         if n or w == "holds"
     ]

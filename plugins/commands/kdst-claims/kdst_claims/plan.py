@@ -23,12 +23,16 @@ METHOD, SEEDS = "method", "seeds"
 
 @frozen
 class Trial:
-    """A claim with the runs that try it: the method's own, and those that it is set against."""
+    """A claim with the runs that try it: the method's own, and those that it is set against.
+
+    missing: why there are no runs, where what it is set against cannot be had here.
+    """
 
     setup: Setup
     claim: Claim
-    ours: tuple[Case, ...]
+    ours: tuple[Case, ...] = ()
     theirs: tuple[Case, ...] = ()
+    missing: str = ""
 
     @property
     def name(self) -> str:
@@ -104,19 +108,33 @@ def trials(
 
     given: options of the user for every run that has them; what a claim is about stays its own.
     """
-    return [_trial(setup, claim, size, given, runs) for setup, claim in claims]
+    known = {setup.method.name: setup for setup, _ in claims}
+    return [_trial(setup, claim, size, given, runs, known) for setup, claim in claims]
 
 
-def _trial(setup: Setup, claim: Claim, size: Size, given: Mapping[str, Given], runs: Path) -> Trial:
-    """Return the trial of one claim."""
+def _trial(
+    setup: Setup,
+    claim: Claim,
+    size: Size,
+    given: Mapping[str, Given],
+    runs: Path,
+    known: dict[str, Setup],
+) -> Trial:
+    """Return the trial of one claim; known: methods that are loaded, to which its rival is added."""
     common = claim.quick if size == "quick" else claim.full
     name = f"{setup.method.name}.{claim.name}"
+    against, rival = claim.against, setup
+    try:
+        if against and METHOD in against:
+            other = against[METHOD]
+            rival = known[other] = known.get(other) or setup_of(other)
+    except KdstError as e:
+        return Trial(setup, claim, missing=str(e).splitlines()[0])
     try:
         ours = _side(setup, claim.run, common, given, runs)
-        if claim.against is None:
+        if against is None:
             return Trial(setup, claim, ours)
-        rival = setup_of(claim.against[METHOD]) if METHOD in claim.against else setup
-        return Trial(setup, claim, ours, _side(rival, claim.against, common, given, runs))
+        return Trial(setup, claim, ours, _side(rival, against, common, given, runs))
     except KdstError as e:
         raise KdstError(f"claim {name}: {e}") from e
 

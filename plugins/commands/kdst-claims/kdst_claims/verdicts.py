@@ -15,8 +15,8 @@ from kdst_claims.statistics import adjusted, holm
 from kdst_core.errors import KdstError
 from kdst_core.regular import regular
 
-Word = Literal["holds", "fails", "undecided", "no result"]
-WORDS: tuple[Word, ...] = ("holds", "fails", "undecided", "no result")
+Word = Literal["holds", "fails", "undecided", "no result", "not tried"]
+WORDS: tuple[Word, ...] = ("holds", "fails", "undecided", "no result", "not tried")
 SCHEMA = 1
 
 
@@ -79,13 +79,15 @@ def judge(
         if isinstance(one, Measured):
             figures = _figures(trial, one, levels[number], corrected[number])
         else:
-            figures = {"verdict": "no result", "why": one}
+            figures = {"verdict": "not tried" if trial.missing else "no result", "why": one}
         verdicts.append(Verdict(**_about(trial), **figures, command=command))
     return verdicts
 
 
 def _measured(trial: Trial, lost: Mapping[Path, str]) -> Measured | str:
     """Return what a trial measured, or why it did not."""
+    if trial.missing:
+        return trial.missing
     if why := next((lost[c.directory] for c in trial.cases if c.directory in lost), ""):
         return why
     try:

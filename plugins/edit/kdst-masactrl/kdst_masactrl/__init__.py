@@ -6,6 +6,7 @@ from attrs import frozen
 
 from kdst_core import Description, hookimpl
 from kdst_edit.options import share
+from kdst_masactrl.claims import CLAIMS
 
 if TYPE_CHECKING:
     from kdst_core.contracts import Edit, EditRequest, RunServices
@@ -35,6 +36,7 @@ def describe() -> Description:
         " Synthesis and Editing, ICCV 2023",
         url="https://arxiv.org/abs/2304.08465",
         licence="Apache-2.0",
+        claims=CLAIMS,
     )
 
 

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from kdst_core import Description, hookimpl
+from kdst_p2p.claims import CLAIMS
 from kdst_p2p.options import Options
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ def describe() -> Description:
         paper="Hertz et al., Prompt-to-Prompt Image Editing with Cross Attention Control, ICLR 2023",
         url="https://arxiv.org/abs/2208.01626",
         licence="Apache-2.0",
+        claims=CLAIMS,
     )
 
 

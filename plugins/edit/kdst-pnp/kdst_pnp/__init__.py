@@ -6,6 +6,7 @@ from attrs import frozen
 
 from kdst_core import Description, hookimpl, option
 from kdst_edit.options import share
+from kdst_pnp.claims import CLAIMS
 
 if TYPE_CHECKING:
     from kdst_core.contracts import Edit, EditRequest, RunServices
@@ -46,6 +47,7 @@ def describe() -> Description:
         " Translation, CVPR 2023",
         url="https://arxiv.org/abs/2211.12572",
         licence="Apache-2.0",
+        claims=CLAIMS,
     )
 
 

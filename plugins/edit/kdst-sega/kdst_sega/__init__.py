@@ -6,6 +6,7 @@ from attrs import frozen
 
 from kdst_core import Description, hookimpl, option
 from kdst_edit.options import share
+from kdst_sega.claims import CLAIMS
 
 if TYPE_CHECKING:
     from kdst_core.contracts import Edit, EditRequest, RunServices
@@ -52,6 +53,7 @@ def describe() -> Description:
         url="https://arxiv.org/abs/2301.12247",
         citation=CITATION,
         licence="Apache-2.0",
+        claims=CLAIMS,
     )
 
 

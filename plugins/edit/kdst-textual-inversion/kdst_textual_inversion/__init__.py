@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from kdst_core import Description, hookimpl
+from kdst_textual_inversion.claims import CLAIMS
 from kdst_textual_inversion.options import Options
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def describe() -> Description:
         url="https://arxiv.org/abs/2208.01618",
         licence="Apache-2.0",
         needs={"gradients"},
+        claims=CLAIMS,
     )
 
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from kdst_bow.claims import CLAIMS
 from kdst_core import Description, hookimpl, option
 from kdst_invert.options import InvertOptions
 
@@ -43,6 +44,7 @@ def describe() -> Description:
         paper="After Song and Raghunathan, Information Leakage in Embedding Models, CCS 2020",
         url="https://arxiv.org/abs/2004.00053",
         licence="Apache-2.0",
+        claims=CLAIMS,
     )
 
 

@@ -6,6 +6,7 @@ from attrs import frozen
 
 from kdst_core import Description, hookimpl, option
 from kdst_invert.options import InvertOptions
+from kdst_vec2text.claims import CLAIMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,6 +101,7 @@ def describe() -> Description:
             "seed matters only to random methods": "only training draws random numbers; inverting with"
             " networks that are trained draws none"
         },
+        claims=CLAIMS,
     )
 
 

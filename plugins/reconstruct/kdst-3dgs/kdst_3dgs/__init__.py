@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdst_3dgs.claims import CLAIMS
 from kdst_3dgs.options import Options
 from kdst_core import Description, hookimpl
 
@@ -42,6 +43,7 @@ def describe() -> Description:
         url="https://arxiv.org/abs/2308.04079",
         citation=CITATION,
         licence="Apache-2.0",
+        claims=CLAIMS,
     )
 
 

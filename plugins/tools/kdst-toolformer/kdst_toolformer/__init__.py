@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 from attrs import frozen
 
 from kdst_core import Description, hookimpl, option
+from kdst_toolformer.claims import CLAIMS
 from kdst_tools.options import StagedOptions
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ def describe() -> Description:
         url="https://arxiv.org/abs/2302.04761",
         licence="Apache-2.0",
         needs={"gradients"},
+        claims=CLAIMS,
     )
 
 

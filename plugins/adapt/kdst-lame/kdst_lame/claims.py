@@ -1,0 +1,22 @@
+"""What the paper claims of LAME, as runs that try it."""
+
+from kdst_core.contracts import Claim
+
+QUICK = {"images": 100, "seeds": 3}
+FULL = {"seeds": 5}
+ACCURACY = "accuracy.mean"
+
+CLAIMS = (
+    Claim(
+        name="above-source-under-label-shift",
+        sentence=(
+            "Where labels of the stream are correlated, LAME is more accurate than the model"
+            " that is not adapted."
+        ),
+        source="experiments on streams that are not independent",
+        measure=ACCURACY,
+        against={"method": "source"},
+        quick={**QUICK, "dirichlet": 0.1},
+        full={**FULL, "dirichlet": 0.1},
+    ),
+)
