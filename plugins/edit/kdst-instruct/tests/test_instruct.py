@@ -2,6 +2,7 @@
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import torch
 from torch import Tensor
 
 from kdst_authors.testing import make_run
+from kdst_core.bench.contract import Check
 from kdst_core.contracts import Edit, EditRequest
 from kdst_core.errors import KdstError
 from kdst_core.runs.codecs import TorchCodec
+from kdst_core.runs.setup import setup_of
 from kdst_edit.models.pipelines import load
 from kdst_edit.pictures.drawing import to_pil
 from kdst_instruct import kontext, pix2pix, qwen
@@ -203,3 +206,25 @@ def test_an_edit_leaves_the_model_of_the_bench_as_it_was(
         tmp_path,
     )
     assert all(torch.equal(v, before[k]) for k, v in tiny.unet.state_dict().items())
+
+
+NO_EDIT = "an edit to its own prompt changes nothing"
+"""An instruction to turn the source into itself is still an instruction."""
+
+
+def conformance(name: str, weights: Path) -> dict[str, Check]:
+    """The checks of the bench on a method whose options name the small weights."""
+    found = setup_of(name)
+    made = partial(options_of, name, weights)
+    described = attrs.evolve(found.method.description, options=made)
+    method = attrs.evolve(found.method, description=described)
+    return {check.name: check for check in found.bench.checks(method)}
+
+
+def test_with_weights_every_check_of_the_bench_holds_but_one(weights: dict[str, Path]) -> None:
+    checks = conformance("instruct-pix2pix", weights["instruct-pix2pix"])
+    for name, check in checks.items():
+        if name != NO_EDIT:
+            check.run()
+    with pytest.raises(AssertionError, match="own prompt"):
+        checks[NO_EDIT].run()
