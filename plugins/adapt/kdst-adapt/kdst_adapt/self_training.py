@@ -112,7 +112,7 @@ class SelfTraining(OnlineAdapter[Weighted]):
 
     def load_own_state(self, state: Mapping[str, Any]) -> None:
         """Take the mean prediction back."""
-        self.mean = state["mean"].clone()
+        self.mean = state["mean"].to(self.mean, copy=True)
 
 
 def _scaled(values: Tensor) -> Tensor:

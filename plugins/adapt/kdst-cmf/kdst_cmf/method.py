@@ -77,5 +77,5 @@ class Cmf(SelfTraining["Options"]):
         """Take the mean prediction and the filter back."""
         super().load_own_state(state)
         saved: list[Tensor] = state["hidden"]
-        self.hidden = [p.clone() for p in saved]
+        self.hidden = [p.to(start, copy=True) for p, start in zip(saved, self.start, strict=True)]
         self.variance = state["variance"]

@@ -6,6 +6,7 @@ from attrs import frozen
 
 from kdst_adapt.options import LayoutOptions
 from kdst_core import Description, hookimpl, option
+from kdst_foa.claims import CLAIMS
 
 if TYPE_CHECKING:
     from kdst_core.contracts import AdaptRequest, OnlinePredictor, RunServices
@@ -76,6 +77,7 @@ def describe() -> Description:
         citation=CITATION,
         licence="Apache-2.0",
         needs=["source"],
+        claims=CLAIMS,
         expected_failures={
             "seed matters only to random methods": "the kit's network has no tokens, so that no prompts"
             " are drawn"

@@ -149,7 +149,8 @@ class Foa:
         """Continue where `state` was taken."""
         if self.search is not None:
             self.search.load(state["search"])
-        for name in ("best", "running", "kept"):
+        self.best = None if state["best"] is None else state["best"].clone()
+        for name in ("running", "kept"):
             value = state[name]
-            setattr(self, name, None if value is None else value.clone())
+            setattr(self, name, None if value is None else value.to(self.mean, copy=True))
         self.generator.set_state(state["generator"])
