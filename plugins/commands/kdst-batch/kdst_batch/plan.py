@@ -154,7 +154,8 @@ def _sharing(setup: Setup, values: Values, runs: Path) -> Values:
 def sharing_first(cases: Sequence[Case]) -> list[Case]:
     """Return cases with the first on each inputs at the head: the others find what it has kept."""
     seen: set[str] = set()
-    first, rest = [], []
+    first: list[Case] = []
+    rest: list[Case] = []
     for case in cases:
         where = case.given.get(getattr(case.entrant.setup.bench, "shared", ""))
         leads = where is not None and str(where.value) not in seen

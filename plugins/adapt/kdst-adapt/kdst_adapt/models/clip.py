@@ -104,9 +104,10 @@ def load(
         raise KdstError(
             f"--model clip:{place} needs transformers.\nInstall it: pip install transformers"
         ) from None
-    local = {"local_files_only": True, "trust_remote_code": False}
+    local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    network: Any = CLIPModel
     try:
-        net, loading = CLIPModel.from_pretrained(
+        net, loading = network.from_pretrained(
             place, use_safetensors=True, output_loading_info=True, **local
         )
         tokenizer: Any = AutoTokenizer.from_pretrained(place, **local)

@@ -70,10 +70,10 @@ class Changing(Shift):
         x = plain.pictures(rows).permute(0, 2, 3, 1).numpy()
         steps = [(leg, step) for leg in self.legs for step in leg.steps]
         places = np.asarray(self.rows)
-        out = [
-            _under(image, *steps[row * len(steps) // len(places)], int(places[row]))
-            for image, row in zip(x, rows, strict=True)
-        ]
+        out = []
+        for image, row in zip(x, rows, strict=True):
+            leg, levels = steps[row * len(steps) // len(places)]
+            out.append(_under(image, leg, levels, int(places[row])))
         return _tensor(out)
 
 
