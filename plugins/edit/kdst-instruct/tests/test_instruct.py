@@ -1,7 +1,6 @@
 """Instructed models draw what their stock pipelines draw, bit for bit."""
 
 import json
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,6 @@ from kdst_instruct.method import fitted
 from kdst_instruct.options import Instructed, instructions
 from kdst_instruct.processor import Processor
 
-sys.path.insert(0, str(Path(__file__).parent))
-import small
-
 SOURCE, TARGET = "a red disc on a white background", "a blue disc on a white background"
 METHODS: dict[str, Any] = {
     "instruct-pix2pix": pix2pix,
@@ -35,12 +31,6 @@ METHODS: dict[str, Any] = {
 }
 TOLD: dict[str, dict[str, Any]] = {"flux-kontext": {"area": 1024, "own_sizes": False}}
 """What keeps the small pipelines at 32×32 pixels."""
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("weights")
-    return {name: small.saved(name, folder / name) for name in METHODS}
 
 
 @pytest.fixture(scope="module")

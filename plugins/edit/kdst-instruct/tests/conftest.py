@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from kdst_core.bench.libraries import silence_libraries
@@ -189,3 +190,11 @@ def saved(kind: str, folder: Path) -> Path:
         else:
             {"instruct-pix2pix": pix2pix, "flux-kontext": kontext}[kind]().save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A directory of small weights for each method."""
+    folder = tmp_path_factory.mktemp("weights")
+    names = ("instruct-pix2pix", "flux-kontext", "qwen-image-edit")
+    return {name: saved(name, folder / name) for name in names}
