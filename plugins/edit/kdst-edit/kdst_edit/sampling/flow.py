@@ -20,16 +20,12 @@ UNEVEN = ("stochastic_sampling", "invert_sigmas")
 
 @frozen
 class FlowStep:
-    """One step of sampling: the network is told `timestep`; the level goes from σ to σ_next."""
+    """One step of sampling from σ to σ_next; at these levels the network is told the two timesteps."""
 
     timestep: float
     sigma: float
     sigma_next: float
-
-    @property
-    def timestep_next(self) -> float:
-        """What the network is told at σ_next."""
-        return self.timestep / self.sigma * self.sigma_next
+    timestep_next: float
 
     def sample(self, x: Tensor, velocity: Tensor) -> Tensor:
         """Euler's step from `x` at σ to σ_next."""
@@ -45,10 +41,12 @@ class FlowStep:
 
     def split(self, parts: int) -> "tuple[FlowStep, ...]":
         """The same step in so many finer ones, from the noisiest."""
-        length = self.sigma - self.sigma_next
-        scale = self.timestep / self.sigma
-        ends = [self.sigma - length * k / parts for k in range(parts)] + [self.sigma_next]
-        return tuple(FlowStep(a * scale, a, b) for a, b in pairwise(ends))
+        shares = [k / parts for k in range(parts + 1)]
+        levels = [self.sigma + (self.sigma_next - self.sigma) * k for k in shares]
+        times = [self.timestep + (self.timestep_next - self.timestep) * k for k in shares]
+        levels[-1], times[-1] = self.sigma_next, self.timestep_next
+        pairs = zip(pairwise(times), pairwise(levels), strict=True)
+        return tuple(FlowStep(t, a, b, then) for (t, then), (a, b) in pairs)
 
 
 @frozen
@@ -64,9 +62,9 @@ class FlowSchedule:
         """Read the steps of a diffusers `FlowMatchEulerDiscreteScheduler` whose timesteps are set."""
         levels = scheduler.sigmas.double().tolist()
         times = scheduler.timesteps.double().tolist()
-        steps = tuple(
-            FlowStep(t, a, b) for t, a, b in zip(times, levels[:-1], levels[1:], strict=True)
-        )
+        times.append(levels[-1] * scheduler.config.num_train_timesteps)
+        pairs = zip(pairwise(times), pairwise(levels), strict=True)
+        steps = tuple(FlowStep(t, a, b, then) for (t, then), (a, b) in pairs)
         return cls(steps, tuple((s,) if parts == 1 else s.split(parts) for s in steps))
 
     def __len__(self) -> int:
