@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ CONSTRAINTS = ("-c", "constraints.txt")
 PLUGINS = {p.parent.name: str(p.parent) for p in sorted(Path("plugins").glob("*/*/pyproject.toml"))}
 """Distribution to folder, every plugin of the repository."""
 TEST_TOOLS = ("pytest", "pytest-xdist", "hypothesis", "hatchling", "nbclient", "ipykernel")
-BUILD_TOOLS = ("editables",)
+BUILD_TOOLS = ("hatchling", "editables")
+"""What builds the packages of the repository, editable ones too."""
 SIDE_BY_SIDE = ("-n", "auto", "--dist", "loadfile")
 """As many processes as cores; the tests of a file share one."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
@@ -137,30 +139,34 @@ def capability(name: str) -> str:
 
 
 def install(session: nox.Session, *plugins: str, tools: tuple[str, ...] = TEST_TOOLS) -> None:
-    """Install the core and plugins, editable, with tools, in one resolution."""
+    """Install the core and plugins, editable, with tools.
+
+    What is not of the repository comes first, with what builds the rest: an environment for each build
+    would take longer than the build.
+    """
     folders = [".", *(PLUGINS[p] for p in plugins)]
+    session.install(*CONSTRAINTS, *outside(folders), *tools, *BUILD_TOOLS)
     editable = [word for folder in folders for word in ("-e", folder)]
-    session.install(*CONSTRAINTS, *editable, *tools)
+    session.install(*CONSTRAINTS, "--no-build-isolation", *editable)
 
 
-def outside() -> list[str]:
-    """Return every requirement of core and plugins that the repository does not hold."""
-    everything = [
-        line
-        for folder in (".", *PLUGINS.values())
-        for line in (
-            *project(folder)["dependencies"],
-            *project(folder).get("optional-dependencies", {}).get("test", []),
-        )
-    ]
+def outside(folders: Iterable[str], *extras: str) -> list[str]:
+    """Return what packages and some of their extras require that the repository does not hold."""
+    asked: list[str] = []
+    for described in map(project, folders):
+        optional = described.get("optional-dependencies", {})
+        asked += [
+            *described["dependencies"],
+            *(line for e in extras for line in optional.get(e, [])),
+        ]
     ours = {"kdst-core", *PLUGINS}
-    return sorted({line for line in everything if name_of(line) not in ours})
+    return sorted({line for line in asked if name_of(line) not in ours})
 
 
 def shared_layer(session: nox.Session) -> Path:
     """Return the site-packages of the environment under the layered ones, brought up to date."""
     python = str(session.python or PYTHONS[0])
-    words = [*CONSTRAINTS, *outside(), *TEST_TOOLS, *BUILD_TOOLS]
+    words = [*CONSTRAINTS, *outside((".", *PLUGINS.values()), "test"), *TEST_TOOLS, *BUILD_TOOLS]
     text = "\n".join(words) + Path("constraints.txt").read_text()
     layer = Path(".nox", f"shared-{python}").resolve()
     stamp = layer / "requirements.sha256"

@@ -34,20 +34,16 @@ def available() -> bool:
 
 
 class Nursery:
-    """A process that forks one for each order, one after the other.
+    """A process that forks one for each order, one after the other; hash_seed is that of its Python."""
 
-    hash_seed: of its Python, None for one by chance.
-    """
-
-    def __init__(self, hash_seed: int | None) -> None:
-        seed = {} if hash_seed is None else {"PYTHONHASHSEED": str(hash_seed)}
+    def __init__(self, hash_seed: int) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.warm"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             cwd=ROOT,
-            env={**os.environ, **seed},
+            env={**os.environ, "PYTHONHASHSEED": str(hash_seed)},
         )
         atexit.register(self.process.kill)
 
@@ -69,7 +65,7 @@ class Nursery:
 
 
 @cache
-def nursery(hash_seed: int | None = None) -> Nursery:
+def nursery(hash_seed: int) -> Nursery:
     """Return the one of this process with a hash seed, started where it is asked for first."""
     return Nursery(hash_seed)
 
@@ -106,10 +102,10 @@ def python(
     arguments: `-m` or `-c`, and what follows it. own: variables, besides those of this process; one that
     is None is left out.
     """
-    quiet = {"PYTHONWARNINGS": "ignore"} if hash_seed is not None else {}
+    quiet = {} if hash_seed is None else {"PYTHONWARNINGS": "ignore"}
     environment = {**os.environ, **quiet, **own}
     order = {"arguments": arguments, "environment": environment, "cwd": str(cwd or Path.cwd())}
-    return Child(nursery(hash_seed), order)
+    return Child(nursery(hash_seed or 0), order)
 
 
 def kdst(
