@@ -47,6 +47,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "rotta": (*ADAPT, "--update-frequency", "20"),
     "santa": ADAPT,
     "tda": ADAPT,
+    "zero": (*ADAPT, "--views", "4"),
     "3dgs": (
         *("--width", "48", "--iterations", "40", "--threads", "1", "--flight-frames", "0"),
         *("--score-every", "10"),
