@@ -85,4 +85,5 @@ class SelectiveAdapter(OnlineAdapter[Options]):
 
     def load_own_state(self, state: Mapping[str, Any]) -> None:
         """Take the mean prediction back."""
-        self.mean = None if state["mean"] is None else state["mean"].clone()
+        mean = state["mean"]
+        self.mean = None if mean is None else mean.to(self.device, copy=True)

@@ -6,6 +6,7 @@ from attrs import frozen
 
 from kdst_adapt.options import UpdateOptions
 from kdst_core import Description, hookimpl, option
+from kdst_rotta.claims import CLAIMS
 
 if TYPE_CHECKING:
     from kdst_core.contracts import AdaptRequest, OnlinePredictor, RunServices
@@ -55,6 +56,7 @@ def describe() -> Description:
         url="https://arxiv.org/abs/2303.13899",
         citation=CITATION,
         licence="Apache-2.0",
+        claims=CLAIMS,
         needs=["gradients"],
         expected_failures={
             "seed matters only to random methods": "draws from the first update on, after 64 images;"

@@ -89,9 +89,9 @@ class Memory:
             "images": [item.image for _, item in held],
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Hold what `state` says, and nothing else."""
+    def load_state_dict(self, state: Mapping[str, Any], device: str) -> None:
+        """Hold what `state` says on a device, and nothing else."""
         self.items = [[] for _ in self.items]
         rows = zip(*(state[k] for k in ("labels", "images", "uncertainties", "ages")), strict=True)
         for label, image, uncertainty, age in rows:
-            self.items[label].append(Item(image.clone(), uncertainty, age))
+            self.items[label].append(Item(image.to(device, copy=True), uncertainty, age))

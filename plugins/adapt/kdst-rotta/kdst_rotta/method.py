@@ -107,5 +107,5 @@ class Rotta(OnlineAdapter["Options"]):
         half = len(self.trained)
         set_statistics(self.model, state["statistics"][:half])
         set_statistics(self.teacher, state["statistics"][half:])
-        self.memory.load_state_dict(state["memory"])
+        self.memory.load_state_dict(state["memory"], self.device)
         self.seen = state["seen"]

@@ -25,7 +25,9 @@ def set_statistics(model: nn.Module, values: Sequence[Tensor]) -> None:
     """Give every BatchNorm the mean and variance of `statistics`."""
     pairs = zip(values[::2], values[1::2], strict=True)
     for norm, (mean, variance) in zip(trained_norms(model), pairs, strict=True):
-        norm.running_mean, norm.running_var = mean.clone(), variance.clone()
+        device = norm.running_mean.device
+        norm.running_mean = mean.to(device, copy=True)
+        norm.running_var = variance.to(device, copy=True)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from attrs import frozen
 
 from kdst_adapt.options import UpdateOptions
 from kdst_core import Description, hookimpl, option
+from kdst_santa.claims import CLAIMS
 
 if TYPE_CHECKING:
     from kdst_core.contracts import AdaptRequest, OnlinePredictor, RunServices
@@ -49,6 +50,7 @@ def describe() -> Description:
         url="https://openreview.net/forum?id=V7guVYzvE4",
         citation=CITATION,
         licence="Apache-2.0",
+        claims=CLAIMS,
         needs=["gradients", "source"],
     )
 
