@@ -13,7 +13,7 @@ from kdst_edit.families.conditioning import TokenRange
 from kdst_edit.families.registry import family_of, network_of
 from kdst_edit.models.latents import decode
 from kdst_edit.sampling.sample import Branch, sample
-from kdst_edit.words import all_positions, unique_words
+from kdst_edit.words import unique_words
 
 NO_RULE = "No control acts with these options, at any step: the edit is sampling without control."
 Masks = Callable[[], Tensor | None]
@@ -74,7 +74,7 @@ def edit_with(
     not those of the request. masks: called after sampling, (E, H, W) in [0, 1] of what may change.
     """
     branches = branches or [source_branch(request), *target_branches(request)]
-    words = word_maps(request, [branch.prompt for branch in branches])
+    words = word_maps(request)
     given = list(rules)
     used = [*given, words, *resets(request)]
     images = decode(request.pipeline, sample_request(request, branches, used, run))
@@ -124,10 +124,17 @@ def resets(request: EditRequest) -> list[Rule]:
 
 
 def word_layers(request: EditRequest) -> Layers:
-    """Return the layers in which words are read best: all of one resolution, near 16 cells a side."""
+    """Return the layers in which words are read best: all of one resolution, near 16 cells a side.
+
+    A transformer has one resolution; its words are read in the middle third of its blocks.
+    """
     height, width = request.latents.shape[-2:]
-    factor = map_factor(network_of(request.pipeline), (height, width))
-    return Layers("cross", READ, (factor,))
+    network = network_of(request.pipeline)
+    factor = map_factor(network, (height, width))
+    blocks = sorted({x.number for x in find_layers(network) if x.place == "block"})
+    third = len(blocks) // 3
+    numbers = tuple(blocks[third : len(blocks) - third]) or None
+    return Layers("cross", READ, (factor,), numbers)
 
 
 def texts(request: EditRequest) -> Sequence[TokenRange]:
@@ -135,19 +142,9 @@ def texts(request: EditRequest) -> Sequence[TokenRange]:
     return family_of(request.pipeline).texts(request.pipeline)
 
 
-def word_maps(request: EditRequest, prompts: Sequence[str] = ()) -> StoreMaps:
-    """The rule that keeps where words attend, in the source and in every edit.
-
-    Where image and text share one attention, a map is read out column by column, so only those of words
-    are: the request's, and those of further `prompts` of branches.
-    """
-    if all(layer.joint is None for layer in find_layers(network_of(request.pipeline))):
-        return StoreMaps(layers=word_layers(request))
-    inverted = [] if request.path is None else [request.path.prompt]
-    said = [request.source_prompt, *request.targets, *inverted, *prompts]
-    words = (at for prompt in said for at in all_positions(texts(request), prompt))
-    tokens = sorted({position for at in words for position in at})
-    return StoreMaps(layers=word_layers(request), tokens=tokens or [0])
+def word_maps(request: EditRequest) -> StoreMaps:
+    """The rule that keeps where words attend, in the source and in every edit."""
+    return StoreMaps(layers=word_layers(request))
 
 
 def attention_of(
@@ -156,4 +153,4 @@ def attention_of(
     """Each word of a branch's prompt to its mean map (h, w), summed over the word's tokens."""
     (maps,) = store.mean([branch])
     words = unique_words(texts(request), prompt)
-    return {word: maps[..., store.columns(at)].sum(-1).cpu() for word, at in words.items()}
+    return {word: maps[..., list(at)].sum(-1).cpu() for word, at in words.items()}

@@ -4,7 +4,6 @@ A row's softmax goes over image and text; rules see, and change, the text's colu
 What an edit takes away or adds there is not made up for in the image's columns.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,7 +15,6 @@ from kdst_edit.control.maps import (
     SOURCE,
     EditsMaps,
     MapProcessor,
-    ReadsMaps,
     Rows,
     index_of,
     weighted,
@@ -32,14 +30,13 @@ def processor(control: Control, layer: Layer) -> MapProcessor:
 
 @frozen
 class JointMaps:
-    """Maps of a joint attention, the text's columns in the image's rows; of some tokens only, or of all.
+    """Maps of a joint attention, the text's columns in the image's rows.
 
-    They come from scaled-dot-product attention to unit vectors in place of the text's values, so no
-    matrix of image by image is made.
+    A column is the row's share of all text times the softmax over the text alone, so no matrix of image
+    by image is made: scaled-dot-product attention to marks of the text's tokens gives the share.
     """
 
     parts: Parts
-    tokens: Sequence[int] | None = None
 
     @property
     def heads(self) -> int:
@@ -49,28 +46,21 @@ class JointMaps:
     @property
     def elements(self) -> int:
         """Return pixels times tokens."""
-        image, text = (len(self._indices(s)) for s in (self.parts.image, self.parts.text))
+        count = self.parts.key.shape[2]
+        image, text = (
+            len(range(*part.indices(count))) for part in (self.parts.image, self.parts.text)
+        )
         return image * text
 
-    def _indices(self, part: slice) -> range:
-        """The positions of the image, or of the text."""
-        return range(*part.indices(self.parts.key.shape[2]))
-
     def own(self, rows: Rows, heads: slice) -> Tensor:
-        """Return the text's columns of the softmax over image and text; zeros for tokens not asked for."""
+        """Return the text's columns of the softmax over image and text."""
         query = self.parts.query[rows, heads][:, :, self.parts.image]
         key = self.parts.key[rows, heads]
-        text = self._indices(self.parts.text)
-        found = query.new_zeros(*query.shape[:3], len(text))
-        wanted = list(range(len(text)) if self.tokens is None else self.tokens)
-        width = key.shape[-1]
-        for start in range(0, len(wanted), width):
-            some = wanted[start : start + width]
-            units = key.new_zeros(key.shape[2], width)
-            units[[text[i] for i in some], range(len(some))] = 1
-            read = F.scaled_dot_product_attention(query, key, units.expand_as(key))
-            found[..., some] = read[..., : len(some)]
-        return found
+        marks = torch.zeros_like(key)
+        marks[:, :, self.parts.text] = 1
+        share = F.scaled_dot_product_attention(query, key, marks)[..., :1]
+        scores = query @ key[:, :, self.parts.text].mT * query.shape[-1] ** -0.5
+        return scores.softmax(-1).mul_(share)
 
     def put(self, mixed: Tensor, rows: Rows, heads: slice, edited: Tensor, own: Tensor) -> None:
         """Add what the edit changes, times the text's values, to the image's outputs."""
@@ -114,7 +104,7 @@ class JointProcessor(MapProcessor):
         edits = [rule for rule in self.edits if call.step in rule.steps]
         stores = [rule for rule in self.stores if call.step in rule.steps]
         if weighted(edits) and not any(rule.edited for rule in stores):
-            self._show(call, JointMaps(parts, _wanted(stores)), [], stores)
+            self._show(call, JointMaps(parts), [], stores)
             return self._weighed(call, parts, edits)
         mixed = F.scaled_dot_product_attention(parts.query, parts.key, parts.value)
         self._show(call, JointMaps(parts), edits, stores, mixed)
@@ -176,10 +166,3 @@ class JointProcessor(MapProcessor):
 def _mine(call: Call, rule: EditsMaps) -> list[int]:
     """The rows that a rule edits."""
     return [i for i, r in enumerate(call.rows) if r.conditional and rule.changes(r.branch)]
-
-
-def _wanted(stores: list[ReadsMaps]) -> list[int] | None:
-    """The tokens that rules read, or None for all."""
-    if any(rule.tokens is None for rule in stores):
-        return None
-    return sorted({token for rule in stores for token in rule.tokens or ()})

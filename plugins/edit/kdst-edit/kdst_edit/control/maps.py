@@ -46,7 +46,6 @@ class ReadsMaps(Protocol):
     """A rule that is shown maps, at some steps; `edited`: as other rules leave them."""
 
     steps: Collection[int]
-    tokens: Sequence[int] | None
     edited: bool
 
     def wants(self, row: Row) -> bool:

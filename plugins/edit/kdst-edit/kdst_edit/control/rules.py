@@ -164,11 +164,6 @@ class StoreMaps(Rule):
         self._total[key] = self._total[key].add_(chosen) if key in self._total else chosen.clone()
         self.fired += 1
 
-    def columns(self, positions: Sequence[int]) -> list[int]:
-        """Where the maps of some positions of the text are in what `mean` gives."""
-        tokens = self.tokens
-        return list(positions) if tokens is None else [list(tokens).index(p) for p in positions]
-
     def mean(self, branches: Sequence[int]) -> Tensor:
         """Mean maps (B, h, w, T) over layers, heads and steps so far, of some branches in order."""
         of = {
