@@ -63,7 +63,7 @@ def adapts(name: str, model: nn.Module, folder: Path) -> None:
     first = predictor.predict(batches[0])
     for x in batches:
         assert predictor.predict(x).isfinite().all()
-    updated = "gradients" in method.description.needs or name == "foa"
+    updated = "gradients" in method.description.needs or name in ("foa", "tda")
     assert bool((predictor.predict(batches[0]) != first).any()) == updated
     predictor.reset()
     assert torch.equal(predictor.predict(batches[0]), first)
@@ -88,6 +88,7 @@ def test_memory_is_constant_over_200_batches(name: str, tmp_path: Path) -> None:
         "tea": {"sgld_steps": 1, "buffer_size": 50},
         "memo": {"augmentations": 4},
         "cotta": {"augmentations": 4},
+        "zero": {"views": 2},
     }
     options = cheap.get(name, {})
     request = small_request(model=small_network())
