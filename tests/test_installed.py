@@ -116,7 +116,9 @@ def test_a_capabilitys_requirements_are_all_its_packages(name: str) -> None:
     folders = {
         f"-e plugins/{name}/{p.parent.name}" for p in PLUGINS.glob(f"{name}/*/pyproject.toml")
     }
-    commands = {f"-e plugins/commands/kdst-{n}" for n in ("authors", "batch", "environments")}
+    commands = {
+        f"-e plugins/commands/kdst-{n}" for n in ("authors", "batch", "claims", "environments")
+    }
     assert {line for line in lines if line.startswith("-e")} == {"-e .", *commands, *folders}
     assert "-c ../../constraints.txt" in lines
     assert f"-r {name}/requirements.txt" in (PLUGINS / "requirements.txt").read_text().splitlines()
