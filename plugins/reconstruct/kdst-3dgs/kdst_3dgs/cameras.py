@@ -8,8 +8,9 @@ direction of view stay behind when a camera turns; their part is taken out.
 
 A scene that is fitted to wrong cameras learns their errors and holds the cameras there. So these are
 placed first, by a scene whose Gaussians stay on the points of structure from motion, which are means
-over many views and therefore nearer to the truth. Then the scene is started anew, and the cameras stay:
-on the castle they would only follow the scene's errors.
+over many views and therefore nearer to the truth. Large ones draw cameras in from afar, and leave them a
+part of a pixel off; so Gaussians of half the size take over half-way. Then the scene is started anew, and
+the cameras stay: on the castle they would only follow the scene's errors.
 """
 
 import math
@@ -26,6 +27,8 @@ from kdst_3dgs.views import View
 ROUNDS, PART = 20, 1 / 3
 """How often each view is drawn while cameras are placed, and the share of the fit that this takes at
 most."""
+SHARPER, HALFWAY = 0.5, 0.5
+"""Size of the Gaussians, of that at first, from this share of placing on."""
 DSSIM = 0.8
 """Weight of SSIM in the loss meanwhile: it sees structure where colours are not right yet."""
 FINAL = 0.01
@@ -103,6 +106,7 @@ class Refinement:
     moments: Tensor = attrs.field(init=False)  # (V, 2, 7)
     steps: Tensor = attrs.field(init=False)  # (V,)
     given: list[tuple[Tensor, Tensor]] = attrs.field(init=False)
+    sharp: bool = False  # whether the smaller Gaussians have taken over
 
     def __attrs_post_init__(self) -> None:
         self.moments = torch.zeros(len(self.views), 2, 7, dtype=torch.float64)
@@ -112,6 +116,12 @@ class Refinement:
     def still_placed(self, iteration: int, progress: float) -> bool:
         """Return whether cameras are still placed at an iteration and a share of the fit."""
         return self._placed(iteration, progress) < 1
+
+    def grows_sharp(self, iteration: int, progress: float) -> bool:
+        """Return, once, whether it is time for the smaller Gaussians."""
+        now = not self.sharp and self._placed(iteration, progress) >= HALFWAY
+        self.sharp = self.sharp or now
+        return now
 
     def _placed(self, iteration: int, progress: float) -> float:
         """Share of placing that is done, 1 and above when it is over."""
@@ -163,6 +173,7 @@ class Refinement:
         return {
             "moments": self.moments.clone(),
             "steps": self.steps.clone(),
+            "sharp": self.sharp,
             "viewmats": torch.stack([view.viewmat for view in self.views]),
             "intrinsics": torch.stack([view.K for view in self.views]),
         }
@@ -170,6 +181,7 @@ class Refinement:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state of `state_dict`."""
         self.moments, self.steps = state["moments"].clone(), state["steps"].clone()
+        self.sharp = bool(state.get("sharp", True))
         for view, viewmat, K in zip(
             self.views, state["viewmats"], state["intrinsics"], strict=True
         ):

@@ -1,5 +1,6 @@
 """3D Gaussian Splatting (Kerbl et al. 2023, algorithm 1): draw a view, compare, descend, refine."""
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -154,7 +155,7 @@ class Trainer:
         while self.iteration < self.options.iterations:
             with one_torch_thread():
                 if self.placing:
-                    self._end_placing()
+                    self._go_on_placing()
                 started = time.perf_counter()
                 self._step(self.views[self._next_view()])
                 seconds = time.perf_counter() - started
@@ -164,12 +165,17 @@ class Trainer:
                 self._keep_pace(self.plan, seconds)
             yield self.iteration, self.scene
 
-    def _end_placing(self) -> None:
-        """Start the scene anew once its cameras are placed, with a ground that these see."""
+    def _go_on_placing(self) -> None:
+        """Start the scene anew, of smaller Gaussians half-way, and once its cameras are placed, with a
+        ground that these see."""
         assert self.cameras is not None
-        self.placing = self.cameras.still_placed(self.iteration, self.progress)
+        now = (self.iteration, self.progress)
+        self.placing = self.cameras.still_placed(*now)
         if not self.placing:
             self._install(self._start.anew(ground=self._start.filled))
+        elif self.options.init == "sfm" and self.cameras.grows_sharp(*now):
+            fresh = self._start.anew(ground=False)
+            self._install(fresh | {"scales": fresh["scales"] + math.log(cameras.SHARPER)})
 
     def _follow_clock(self) -> None:
         """Let the number of iterations be what the time gone so far promises."""

@@ -1,6 +1,11 @@
 """The gradients by a camera, and the cameras that they bring back."""
 
 import math
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -166,11 +171,15 @@ def test_cameras_are_placed_first_by_gaussians_that_stay_and_then_stay_themselve
         options, PosedPhotographs(**given), generator=torch.Generator().manual_seed(0)
     )
     points, fitted_to, placed = machine.scene.parameters["means"].detach().clone(), [], []
+    sizes = []
     for _ in machine.run():
         fitted_to.append(machine.scene.parameters["means"].detach().clone())
+        sizes.append(float(machine.scene.parameters["scales"].detach().median()))
         placed.append(torch.stack([view.viewmat for view in machine.views]))
     assert all(torch.equal(means, points) for means in fitted_to[:10])
     assert not torch.equal(placed[0], placed[9])
+    assert sizes[9] < sizes[3] - 0.5  # Gaussians of half the size took over
+    assert sizes[11] > sizes[9] + 0.3
     assert len(fitted_to[10]) > len(points)  # the ground, as the placed cameras see it
     assert not torch.equal(fitted_to[12][: len(points)], points)
     assert all(torch.equal(viewmats, placed[9]) for viewmats in placed[10:])
@@ -190,3 +199,21 @@ def test_a_resumed_refinement_goes_on_with_the_same_cameras(stop: int) -> None:
         assert torch.equal(one.K, other.K)
     means, resumed = (m.scene.parameters["means"] for m in (whole, second))
     assert torch.equal(means, resumed)
+
+
+BENCHMARK = Path(__file__).parents[4] / "benchmarks" / "poses.py"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("KDST_TEST_DATA" not in os.environ, reason="KDST_TEST_DATA names no test data")
+@pytest.mark.skipif(not BENCHMARK.is_file(), reason="the repository's benchmarks are not here")
+def test_four_fifths_of_what_noisy_cameras_lose_are_won_back() -> None:
+    """The castle at 160 pixels, cameras off by 1 degree and 1 per cent of the extent."""
+    words = ["--width", "160", "--seed", "1", "--set", "iterations", "600"]
+    run = subprocess.run(
+        [sys.executable, str(BENCHMARK), *words], check=True, capture_output=True, text=True
+    )
+    won = re.search(r"won back: (-?\d+) % of (\d+\.\d+) dB", run.stdout)
+    assert won, run.stdout
+    assert float(won[2]) > 1
+    assert int(won[1]) >= 80

@@ -15,15 +15,17 @@ from kdst_core.plugins.method import Method
 from kdst_reconstruct.holdout.views import HeldOut
 from kdst_reconstruct.measures.colour import affine, half
 
-LEVELS = ((80, 12), (160, 6), (320, 4))
-"""Pixels of the longer side, and steps at this size."""
+SIDE = 320
+"""Pixels of the longer side of what is rendered, at most."""
+LEVELS = ((2, 20), (1, 8))
+"""Pixels of a side that become one, in render and photograph alike, and steps at this size."""
 ENOUGH = 1e-3
 """Share of the cost that a step must save for another one to be made."""
 ATTEMPTS, DAMPING = 3, 1e-2
 """Of a step, each more cautious than the one before; how cautious the first is."""
 NUDGE = 0.5
 """Pixels that a render is moved by to see how it changes."""
-ROBUST = 0.05
+ROBUST = 0.1
 """Error from which on a pixel counts by its error rather than by the square of it."""
 
 
@@ -35,12 +37,13 @@ def refined(
     colour: whether an affine change of colour is fitted with it.
     """
     given = views.cameras[number]
-    viewmat, depth = given.viewmat.double(), _depth(method, scene, given)
-    sizes = [s for s in LEVELS if s[0] < max(given.width, given.height)]
-    for side, steps in sizes or [(max(given.width, given.height), LEVELS[0][1])]:
-        camera = attrs.evolve(_reduced(given, side), viewmat=viewmat.float())
-        half_view = _Half(views, number, left, colour, (camera.height, camera.width))
-        viewmat = _descend(method, scene, camera, half_view, depth, steps)
+    camera = _reduced(given, SIDE)
+    viewmat, depth = given.viewmat.double(), _depth(method, scene, camera)
+    for pixels, steps in LEVELS:
+        size = (max(1, camera.height // pixels), max(1, camera.width // pixels))
+        view = _Half(views, number, left, colour, size)
+        moved = attrs.evolve(camera, viewmat=viewmat.float())
+        viewmat = _descend(method, scene, moved, view, depth, steps)
     return attrs.evolve(given, viewmat=viewmat.float())
 
 
@@ -64,11 +67,15 @@ class _Half:
     colour: bool
     size: tuple[int, int]
 
+    def shrunk(self, picture: Tensor) -> Tensor:
+        """Return a picture (H, W, 3) at this size."""
+        planes = picture.float().permute(2, 0, 1)[None]
+        return interpolate(planes, self.size, mode="area")[0].permute(1, 2, 0)
+
     def _pixels(self) -> tuple[Tensor, Tensor]:
         """Return the photograph (H, W, 3) at this size, and which pixels are used (H, W)."""
         mask, photograph = self.views.mask(self.number), self.views.photograph(self.number)
-        planes = photograph.float().permute(2, 0, 1)[None]
-        image = interpolate(planes, self.size, mode="area")[0].permute(1, 2, 0)
+        image = self.shrunk(photograph)
         used = half(self.size, self.left)
         if mask is not None:
             kept = interpolate(mask[None, None].float(), self.size, mode="area")[0, 0]
@@ -102,9 +109,10 @@ def _descend(
 
     def drawn(viewmat: Tensor) -> Tensor:
         with method.working():
-            return scene.render(attrs.evolve(camera, viewmat=viewmat.float())).rgb.float().cpu()
+            rgb = scene.render(attrs.evolve(camera, viewmat=viewmat.float())).rgb.float().cpu()
+        return view.shrunk(rgb)
 
-    viewmat, nudges, damping = camera.viewmat.double(), _nudges(camera, depth), DAMPING
+    viewmat, nudges, damping = camera.viewmat.double(), _nudges(camera, view, depth), DAMPING
     rgb = drawn(viewmat)
     cost, before = view.cost(rgb), torch.inf
     for _ in range(steps):
@@ -124,9 +132,10 @@ def _descend(
     return viewmat
 
 
-def _nudges(camera: Camera, depth: float) -> Tensor:
+def _nudges(camera: Camera, view: _Half, depth: float) -> Tensor:
     """Return rotations and translations (6,) that each move what is seen by about NUDGE pixels."""
-    aside, round_about = NUDGE / float(camera.K[0, 0]), 4 * NUDGE / camera.width
+    pixel = NUDGE * camera.width / view.size[1]
+    aside, round_about = pixel / float(camera.K[0, 0]), 4 * pixel / camera.width
     turn = [aside, aside, round_about]
     shift = [aside * depth, aside * depth, round_about * depth]
     return torch.tensor(turn + shift, dtype=torch.float64)
@@ -135,7 +144,7 @@ def _nudges(camera: Camera, depth: float) -> Tensor:
 def _depth(method: Method, scene: Scene, camera: Camera) -> float:
     """Return the depth of what a camera sees, in the median; 1 where the method does not say."""
     with method.working():
-        depth = scene.render(_reduced(camera, LEVELS[0][0])).depth
+        depth = scene.render(camera).depth
     seen = torch.zeros(0) if depth is None else depth[depth > 0]
     return float(seen.median()) if len(seen) else 1.0
 
