@@ -6,8 +6,8 @@ Three fits: with the true cameras, with noisy ones, and with noisy ones that are
 views held out are noisy like the others, and stay so: no fit sees them. Their poses are therefore fitted
 to one half of the photograph and scored on the other, in all three fits alike, as `--align pose` does.
 The fit that refines has the iterations that placing takes on top, so that all three scenes are fitted
-for as long; --within leaves them out. The points are the true ones, which keep the scene where it is; --points noisy has them triangulated from
-the noisy cameras, by where their true places are seen.
+for as long; --within leaves them out. The points are the true ones, which keep the scene where it is;
+--points noisy has them triangulated from the noisy cameras, by where their true places are seen.
 """
 
 import argparse
