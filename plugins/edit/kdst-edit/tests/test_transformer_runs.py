@@ -98,3 +98,14 @@ def test_what_has_no_meaning_there_is_refused_in_a_line(
     with pytest.raises(KdstError, match=message) as caught:
         run(method, folders[layout], tmp_path, **given)
     assert len(str(caught.value).splitlines()) <= 2
+
+
+def test_a_model_without_its_third_encoder_is_edited(tmp_path: Path) -> None:
+    pipeline = build("sd3")
+    pipeline.register_modules(text_encoder_3=None, tokenizer_3=None)
+    with silence_libraries("diffusers"):
+        pipeline.save_pretrained(tmp_path / "m")
+    result = run("p2p", tmp_path / "m", tmp_path, blend="cat")
+    assert result.metrics["background_psnr"] > 0
+    assert result.data["input"]["region"] == "attention of cat"
+    assert (tmp_path / "p2p" / "artifacts" / "mask.png").is_file()

@@ -156,8 +156,9 @@ def _pipeline_class(index: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         extra |= {} if double else {"safety_checker": None, "requires_safety_checker": False}
         return family.pipelines[1] if double else usual, extra
     kind = str(index.get("_class_name"))
-    without = ("feature_extractor", "image_encoder")
-    return kind if kind in family.pipelines else usual, {k: None for k in without if k in index}
+    left = [k for k, v in index.items() if isinstance(v, list) and not any(v)]
+    without = [k for k in (*left, "feature_extractor", "image_encoder") if k in index]
+    return kind if kind in family.pipelines else usual, dict.fromkeys(without)
 
 
 def _moved(pipeline: Any, device: str) -> Any:
