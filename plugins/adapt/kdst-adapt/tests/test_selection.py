@@ -17,7 +17,7 @@ from kdst_batch.compare import compare
 from kdst_core.errors import KdstError
 
 SMALL: dict[str, Any] = {"images": 60, "types": "fog,contrast", "batch_size": 20}
-TIMED = ("seconds", "cost", "memory")
+TIMED = ("seconds", "cost")
 
 
 def plain_snd(p: list[list[float]], temperature: float) -> float:

@@ -25,7 +25,7 @@ SMALL: dict[str, Any] = {"images": 40, "types": "fog", "batch_size": 20, "seed":
 
 
 def figures(result: kdst_core.Result) -> dict[str, Any]:
-    timed = ("seconds", "cost", "memory")
+    timed = ("seconds", "cost")
     return {k: v for k, v in result.metrics.items() if not any(t in k for t in timed)}
 
 

@@ -75,7 +75,7 @@ def columns(result: Mapping[str, Any]) -> list[Column]:
         Column("ece_batch.mean", "ECE by batch, %", 100, better="lower", digits=1, short=False),
         Column("nll.mean", "NLL, nats", better="lower"),
         Column("cost_x_source", "cost, × source", better="lower", digits=1),
-        Column("peak_memory_mb", "memory, MiB", better="lower", digits=0),
+        Column("cost_memory_mb", "memory, MiB", better="lower", digits=0),
     ]
 
 

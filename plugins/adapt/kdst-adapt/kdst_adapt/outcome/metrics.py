@@ -69,7 +69,7 @@ def _of_trace(trace: Trace, source: Trace, shifts: Sequence[Shift]) -> dict[str,
                 found[f"{prefix}{name}.{shift.key}"] = value
     found["seconds_per_batch"] = median(trace.seconds)
     found["cost_x_source"] = cost(trace, source)
-    found["peak_memory_mb"] = trace.memory / 2**20
+    found["cost_memory_mb"] = trace.memory / 2**20
     found["updates"] = float(trace.updates)
     return found
 
