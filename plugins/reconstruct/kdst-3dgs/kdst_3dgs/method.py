@@ -10,7 +10,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from kdst_3dgs import budget, cameras
+from kdst_3dgs import cameras
 from kdst_3dgs.adam import VisibleAdam
 from kdst_3dgs.appearance import appearance_of
 from kdst_3dgs.density import GradientControl, McmcControl
@@ -21,6 +21,7 @@ from kdst_3dgs.ply import Parameters
 from kdst_3dgs.priors import HURRIED, Progress
 from kdst_3dgs.scene import Scene
 from kdst_3dgs.starting import PosedPhotographs, Start, Trials, begin
+from kdst_3dgs.timetable import Timetable
 from kdst_3dgs.views import View, in_front_of_cameras, nearest_depth
 from kdst_reconstruct.options import PAPER_ITERATIONS
 
@@ -79,7 +80,7 @@ class Trainer:
         self.placing = self.options.refine_cameras
         if self.placing:
             self._begin_placing(start)
-        self.plan: budget.Plan | None = None
+        self.timetable: Timetable | None = None
         if seconds is not None:
             self._plan_for(seconds - (time.monotonic() - made))
 
@@ -103,19 +104,16 @@ class Trainer:
 
     def _plan_for(self, seconds: float) -> None:
         """Choose what fits into the time that is left, by the time that an iteration takes here."""
-        started, view = time.monotonic(), self.views[len(self.views) // 2]
-        with one_torch_thread():
-            fixed, by_pixels = budget.costs(lambda share: self._timed(view, share))
-        left = max(1.0, seconds - (time.monotonic() - started))
+        view = self.views[len(self.views) // 2]
         side = min(min(v.size) for v in self.views)
-        count = len(self.scene)
-        self.plan = budget.plan(left, fixed, by_pixels, count, side, self.options.cap_max)
-        chosen = {"iterations": self.plan.iterations, "cap_max": self.plan.gaussians}
+        found = (len(self.scene), side, self.options.cap_max)
+        with one_torch_thread():
+            self.timetable = Timetable.made(seconds, lambda share: self._timed(view, share), *found)
+        plan = self.timetable.plan
+        chosen = {"iterations": plan.iterations, "cap_max": plan.gaussians}
         left_open = dict.fromkeys(("refine_start_iter", "refine_stop_iter", "refine_every"))
         self.options = attrs.evolve(self.options, **chosen, **left_open).scheduled()
         self.control = self._new_control()
-        self.clock = budget.Clock(left)
-        self.pace = budget.Pace(fixed, by_pixels, count)
 
     def _timed(self, view: View, share: float) -> None:
         """Do the work of an iteration at a share of the size, and change nothing."""
@@ -160,9 +158,10 @@ class Trainer:
                 self._step(self.views[self._next_view()])
                 seconds = time.perf_counter() - started
             self.iteration += 1
-            if self.plan:
-                self._follow_clock()
-                self._keep_pace(self.plan, seconds)
+            if self.timetable:
+                end = self.timetable.end(self.iteration)
+                self.options = attrs.evolve(self.options, iterations=end)
+                self.timetable.took(seconds, self.iteration, len(self.scene))
             yield self.iteration, self.scene
 
     def _go_on_placing(self) -> None:
@@ -177,29 +176,11 @@ class Trainer:
             fresh = self._start.anew(ground=False)
             self._install(fresh | {"scales": fresh["scales"] + math.log(cameras.SHARPER)})
 
-    def _follow_clock(self) -> None:
-        """Let the number of iterations be what the time gone so far promises."""
-        gone = self.clock.gone
-        if gone >= 1:
-            end = self.iteration
-        else:
-            end = max(self.iteration + 1, round(self.iteration / max(gone, 0.01)))
-        self.options = attrs.evolve(self.options, iterations=end)
-
-    def _keep_pace(self, chosen: budget.Plan, seconds: float) -> None:
-        """Choose the size anew where iterations have become slower or faster."""
-        self.pace.took(seconds, self.clock.size(chosen.share), len(self.scene))
-        side = min(min(v.size) for v in self.views)
-        anew = self.pace.plan_anew(self.clock, len(self.scene), side, chosen.gaussians)
-        if anew is not None:
-            total = self.iteration + anew.iterations
-            self.plan = attrs.evolve(chosen, share=anew.share, iterations=total)
-
     @property
     def progress(self) -> float:
         """Share of the fit that is done, from 0 to 1."""
-        if self.plan:
-            return min(1.0, self.clock.gone)
+        if self.timetable:
+            return self.timetable.progress
         return float(self.iteration / self.options.iterations)
 
     def _next_view(self) -> int:
@@ -230,8 +211,8 @@ class Trainer:
     def _target(self, view: View) -> Target:
         """Return a photograph at the size of this iteration, and the background behind it."""
         o = self.options
-        if self.plan:
-            image, K, mask = view.sized(self.clock.size(self.plan.share), MIN_SIDE)
+        if self.timetable:
+            image, K, mask = view.sized(self.timetable.share, MIN_SIDE)
         else:
             halvings = max(0, o.num_downscales - self.iteration // o.resolution_schedule)
             image, K, mask = view.at(halvings, MIN_SIDE)
@@ -292,7 +273,7 @@ class Trainer:
         device = torch.device(self.device)
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
-            if self.plan and self.progress > budget.CONTROL:
+            if self.timetable and self.timetable.settled:
                 return
             self.control.after_step(
                 self.scene.parameters, self.optimizers, self.iteration, info, lr
@@ -314,7 +295,7 @@ class Trainer:
             "optimizers": {k: o.state_dict() for k, o in self.optimizers.items()},
             "control": dict(self.control.state),
             "background": self.scene.background.clone(),
-            "gone": self.clock.gone if self.plan else 0.0,
+            "gone": self.timetable.clock.gone if self.timetable else 0.0,
             "placing": self.placing,
             "cameras": self.cameras.state_dict() if self.cameras else {},
             **self.appearance.state_dict(),
@@ -337,7 +318,7 @@ class Trainer:
         if self.cameras and state.get("cameras"):
             self.cameras.load_state_dict(state["cameras"])
             self.placing = bool(state.get("placing", False))
-        if self.plan:
-            self.clock.go_on(min(float(state.get("gone", 0.0)), 0.99))
+        if self.timetable:
+            self.timetable.clock.go_on(min(float(state.get("gone", 0.0)), 0.99))
         self.generator.set_state(state["generator"])
         self._queue, self.iteration = list(state["queue"]), state["iteration"]

@@ -99,8 +99,8 @@ class GaussianReconstruction:
             raise KdstError(str(e)) from e
         self._steps = self.trainer.run()
         self.priors = self.trainer.priors
-        if self.trainer.plan:
-            count = self.trainer.plan.iterations
+        if self.trainer.timetable:
+            count = self.trainer.timetable.plan.iterations
         self._unused = attrs.evolve(options, iterations=count).unused(len(capture.points))
 
     @property
@@ -126,9 +126,9 @@ class GaussianReconstruction:
     @property
     def plan(self) -> str:
         """What was chosen to end in time, as a sentence; nothing without a time to keep."""
-        plan = self.trainer.plan
-        if plan is None:
+        if self.trainer.timetable is None:
             return ""
+        plan = self.trainer.timetable.plan
         sides = [round(plan.share * max(v.size)) for v in self.trainer.views]
         return (
             f"photographs of at most {max(sides)} pixels, {plan.gaussians:,} Gaussians, about"
@@ -142,8 +142,8 @@ class GaussianReconstruction:
 
     def end_in(self, seconds: float) -> None:
         """Let a fit that keeps to a time be over in some seconds from now."""
-        if self.trainer.plan:
-            self.trainer.clock.end_in(seconds)
+        if self.trainer.timetable:
+            self.trainer.timetable.clock.end_in(seconds)
 
     @property
     def scene(self) -> GaussianScene:
@@ -161,8 +161,9 @@ class GaussianReconstruction:
         """How many times longer an iteration takes on the average than at first, and the bytes that
         memory still grows by: Gaussians become GROWTH times as many, where there is room."""
         now, options = len(self.trainer.scene), self.trainer.options
-        if self.trainer.plan:
-            return 1.0, self.trainer.memory.growth(max(0, self.trainer.plan.gaussians - now))
+        if self.trainer.timetable:
+            most = self.trainer.timetable.plan.gaussians
+            return 1.0, self.trainer.memory.growth(max(0, most - now))
         if not options.refines:
             return 1.0, 0
         more = max(0, min(int(GROWTH * now), options.cap_max) - now)

@@ -150,11 +150,11 @@ def test_a_trainer_with_seconds_ends_when_they_are_over() -> None:
     warm = Trainer(options, PosedPhotographs(**arguments()), generator=generator)
     next(warm.run())
     machine = Trainer(options, PosedPhotographs(**arguments()), generator=generator, seconds=3.0)
-    assert machine.plan is not None
+    assert machine.timetable is not None
     gone, numbers = [0.0], []
     for iteration, _ in machine.run():
         numbers.append(iteration)
-        gone.append(machine.clock.gone)
+        gone.append(machine.timetable.clock.gone)
     longest = max(after - before for before, after in pairwise(gone))
     assert gone[-2] < 1 <= gone[-1] < 1.01 + longest
     assert numbers == list(range(1, len(numbers) + 1))
