@@ -84,6 +84,19 @@ def focal_gradient(
     return float((pulled.double().cpu() * apart).sum() + gradients["scales"].double().sum())
 
 
+def gradients(
+    parameters: dict[str, Tensor], centres: Tensor, viewmat: Tensor, K: Tensor, degree: int
+) -> tuple[Tensor, float]:
+    """Return the gradients by pose (6,) and focal length of a view that was drawn and gone back through.
+
+    centres (1, N, 2): the projected means, with their gradient; degree: of the harmonics in use.
+    """
+    by_name = {n: v.grad for n, v in parameters.items() if v.grad is not None}
+    assert centres.grad is not None
+    pose = pose_gradient(parameters, by_name, viewmat, degree)
+    return pose, focal_gradient(by_name, centres.detach()[0], centres.grad[0], K)
+
+
 def motion(change: Tensor) -> Tensor:
     """Return the rigid motion (4, 4) of a rotation vector and a translation (6,)."""
     x, y, z = change[:3].double()

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from kdst_3dgs import cameras
-from kdst_3dgs.adam import VisibleAdam
 from kdst_3dgs.appearance import appearance_of
 from kdst_3dgs.density import GradientControl, McmcControl
+from kdst_3dgs.learning import EXTENT, install, thinned
 from kdst_3dgs.loss import MIN_SIDE
 from kdst_3dgs.objective import Drawn, Objective, Target
 from kdst_3dgs.options import Options
@@ -24,9 +24,6 @@ from kdst_3dgs.starting import PosedPhotographs, Start, Trials, begin
 from kdst_3dgs.timetable import Timetable
 from kdst_3dgs.views import View, in_front_of_cameras, nearest_depth
 from kdst_reconstruct.options import PAPER_ITERATIONS
-
-EXTENT = 1.0
-"""Scene extent in the unit frame, in which the paper's learning rates and sizes count."""
 
 
 @contextmanager
@@ -130,20 +127,7 @@ class Trainer:
 
     def _install(self, parameters: Parameters) -> None:
         """Make `parameters` the scene's, with a fresh optimiser each."""
-        o = self.options
-        rates = {"means": o.means_lr * EXTENT, "quats": o.quats_lr, "scales": o.scales_lr}
-        rates |= {"opacities": o.opacities_lr, "sh": o.sh0_lr}
-        self.scene.parameters.clear()
-        self.optimizers: dict[str, torch.optim.Optimizer] = {}
-        for name, rate in rates.items():
-            leaf = torch.nn.Parameter(parameters[name].to(self.device).float())
-            self.scene.parameters[name] = leaf
-            self.optimizers[name] = VisibleAdam(
-                [leaf],
-                rate,
-                rest_factor=1 / 20 if name == "sh" else 1.0,
-                threads=self.scene.rendering_threads,
-            )
+        self.optimizers = install(self.scene, parameters, self.options, self.device)
 
     def run(self) -> Iterator[tuple[int, Scene]]:
         """Train up to `options.iterations`; after each step yield its number, from 1, and the scene.
@@ -224,7 +208,8 @@ class Trainer:
     def _draw(self, view: View, target: Target, progress: float) -> Drawn:
         """Draw the scene as one photograph shows it, with gradients."""
         o, (height, width) = self.options, target.image.shape[:2]
-        drawn = self._drawn_scene(progress).draw(
+        scene = thinned(self.scene, o.drop_rate * progress, self.generator)
+        drawn = scene.draw(
             view.viewmat,
             target.K,
             width,
@@ -243,28 +228,14 @@ class Trainer:
 
     def _refine_camera(self, view: View, K: Tensor, info: dict[str, Any], progress: float) -> None:
         """Move the camera of the view just drawn, by the gradients of the scene."""
-        o, p = self.options, self.scene.parameters
+        o = self.options
         assert self.cameras is not None
-        gradients = {n: v.grad for n, v in p.items() if v.grad is not None}
         degree = min(o.sh_degree, self.iteration // o.sh_degree_interval)
-        pose = cameras.pose_gradient(p, gradients, view.viewmat, degree)
-        centres = info["means2d"]
-        focal = cameras.focal_gradient(gradients, centres.detach()[0], centres.grad[0], K)
+        shown = (self.scene.parameters, info["means2d"], view.viewmat, K)
+        pose, focal = cameras.gradients(*shown, degree)
         if o.scale_reg:  # the sizes' own penalty says nothing of the camera
-            focal -= o.scale_reg * float(p["scales"].detach().exp().mean())
+            focal -= o.scale_reg * float(self.scene.parameters["scales"].detach().exp().mean())
         self.cameras.step(view, pose, focal, self.iteration, progress)
-
-    def _drawn_scene(self, progress: float) -> Scene:
-        """The scene, or with `drop_rate` a random part of it, the rest made denser for it."""
-        rate = self.options.drop_rate * progress
-        if rate == 0:
-            return self.scene
-        logits = self.scene.parameters["opacities"]
-        kept = torch.rand(logits.shape, generator=self.generator).to(logits.device) >= rate
-        denser = (torch.sigmoid(logits) / (1 - rate)).clamp(max=0.999)
-        thinned = torch.where(kept, torch.logit(denser), logits.new_tensor(-30.0))
-        parameters = self.scene.parameters | {"opacities": thinned}
-        return attrs.evolve(self.scene, parameters=parameters)
 
     def _refine(self, info: dict[str, Any], lr: float) -> None:
         """Density control; gsplat draws from torch's global generator, which ours seeds."""
