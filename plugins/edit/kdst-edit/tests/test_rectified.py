@@ -58,7 +58,7 @@ def told(count: int) -> list[float]:
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0])
 def test_the_controlled_ode_equals_its_equations_in_float64(gamma: float) -> None:
-    """Rout et al., equations 8 and 15, in the paper's time: 0 is the image forwards, noise backwards."""
+    """Rout et al., both controlled ODEs, in the paper's time: 0 is the image forwards, noise backwards."""
     t, eta = levels(7), [0.9, 0.9, 0.3, 0.0, 0.0, 1.0, 0.5]
     y, path = IMAGE, [IMAGE]
     times = told(7)
@@ -97,7 +97,7 @@ def test_more_eta_reconstructs_better() -> None:
 
 
 def test_the_taylor_step_equals_its_equations_in_float64() -> None:
-    """Wang et al., equations 8 and 9."""
+    """Wang et al., the Taylor step with its difference over half a step."""
     t, times, z, path = levels(6), told(6), IMAGE, [IMAGE]
     for i, (now, then) in enumerate(pairwise(t)):
         v, delta = velocity(z, times[i]), (then - now) / 2

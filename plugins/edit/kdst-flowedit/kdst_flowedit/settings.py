@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @frozen
 class Published:
-    """Kulikov et al. (2024), section 5: n_max as a share of the steps, and both guidances."""
+    """Kulikov et al. (2024), their experiments: n_max as a share of the steps, and both guidances."""
 
     share: float
     source: float | None = None

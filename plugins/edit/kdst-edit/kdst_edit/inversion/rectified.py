@@ -23,7 +23,7 @@ def invert_controlled(
 ) -> Tensor:
     """Latents (N+1, C, h, w) from noise to `image` (1, C, h, w) under RF-Inversion's forward ODE.
 
-    Rout et al. (2024), equation 8: the velocity is led by γ towards the line from where the latent is to
+    Rout et al. (2024), the controlled forward ODE: the velocity is led by γ towards the line from where the latent is to
     `noise` (1, C, h, w), a typical one. γ = 0 is Euler's inversion, γ = 1 ends on `noise`.
     """
     x, path = image, [image]
@@ -46,7 +46,7 @@ def invert_second_order(
 ) -> Tensor:
     """Latents (N+1, C, h, w) from noise to `image` (1, C, h, w) by RF-Solver.
 
-    Wang et al., Taming Rectified Flow for Inversion and Editing (2024), equations 8 and 9: a Taylor step
+    Wang et al., Taming Rectified Flow for Inversion and Editing (2024): a Taylor step
     of second order, whose derivative is a difference over half the step.
     """
     x, path = image, [image]
@@ -76,7 +76,7 @@ def resample_towards(
 ) -> Tensor:
     """Sample (1, C, h, w) from `start` under RF-Inversion's reverse ODE.
 
-    Rout et al. (2024), equation 15: in step i the share η_i of the velocity points from where the latent
+    Rout et al. (2024), the controlled reverse ODE: in step i the share η_i of the velocity points from where the latent
     is to `image`. η = 1 in the last step ends on it.
     """
     x = start

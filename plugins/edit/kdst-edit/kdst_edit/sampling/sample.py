@@ -198,7 +198,7 @@ def _steered(out: Tensor, path: SourcePath | None, step: int, x: Tensor, schedul
     """Velocities (B, C, h, w), led towards the photograph where its inversion says so.
 
     Rout et al., Semantic Image Inversion and Editing using Rectified Stochastic Differential Equations
-    (2024), equation 15: the share η of the step goes straight to the image.
+    (2024), the controlled reverse ODE: the share η of the step goes straight to the image.
     """
     if path is None or path.towards is None:
         return out
