@@ -23,8 +23,8 @@ def invert_controlled(
 ) -> Tensor:
     """Latents (N+1, C, h, w) from noise to `image` (1, C, h, w) under RF-Inversion's forward ODE.
 
-    Rout et al. (2024), the controlled forward ODE: the velocity is led by γ towards the line from where the latent is to
-    `noise` (1, C, h, w), a typical one. γ = 0 is Euler's inversion, γ = 1 ends on `noise`.
+    Rout et al. (2024), the controlled forward ODE: the velocity is led by γ towards the line from where
+    the latent is to `noise` (1, C, h, w), a typical one. γ = 0 is Euler's inversion, γ = 1 ends on `noise`.
     """
     x, path = image, [image]
     for parts in reversed(schedule.finer):
@@ -76,8 +76,8 @@ def resample_towards(
 ) -> Tensor:
     """Sample (1, C, h, w) from `start` under RF-Inversion's reverse ODE.
 
-    Rout et al. (2024), the controlled reverse ODE: in step i the share η_i of the velocity points from where the latent
-    is to `image`. η = 1 in the last step ends on it.
+    Rout et al. (2024), the controlled reverse ODE: in step i the share η_i of the velocity points from
+    where the latent is to `image`. η = 1 in the last step ends on it.
     """
     x = start
     for step, eta in zip(schedule.steps, shares, strict=True):
