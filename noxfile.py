@@ -88,6 +88,8 @@ SMOKE = (
     "plugins/adapt/kdst-tea/tests/test_tea.py",
 )
 """Tests that tell soon whether another Python is a different one: the core's machinery, and a method."""
+VERDICTS = "docs/figures/claims.json"
+"""Where the verdicts on all claims are recorded."""
 QUICK = {
     "adapt": (["--images", "50", "--types", "contrast,fog"], "norm"),
     "reconstruct": (["--iterations", "40", "--flight-frames", "0"], "outsider:rate=.3"),
@@ -406,6 +408,27 @@ def cuda(session: nox.Session) -> None:
     """Run the smallest real case of each capability on a CUDA device and on the CPU."""
     install(session, *PLUGINS)
     session.run("python", "benchmarks/devices.py", *session.posargs)
+
+
+@nox.session
+def claims(session: nox.Session) -> None:
+    """Try every claim of every method; a verdict that is not the recorded one is an error."""
+    install(session, *PLUGINS, tools=())
+    words = ("--quick", "--jobs", "2", "--recorded", VERDICTS, *session.posargs)
+    session.run("kdst", "claims", *words, "--runs", str(Path(session.create_tmp(), "runs")))
+
+
+@nox.session
+def figures(session: nox.Session) -> None:
+    """Try every claim and write the verdicts and their page into docs/."""
+    install(session, *PLUGINS, tools=())
+    place = Path(session.create_tmp())
+    shutil.rmtree(place / "claims", ignore_errors=True)
+    words = ("--quick", "--jobs", "2", "--runs", str(place / "runs"), "--out", str(place / "claims"))
+    session.run("kdst", "claims", *words, *session.posargs, success_codes=[0, 1])
+    shutil.copy(place / "claims/claims.json", VERDICTS)
+    page = session.run("python", "-m", "kdst_claims.markdown", VERDICTS, silent=True)
+    Path("docs/claims.md").write_text(str(page))
 
 
 @nox.session

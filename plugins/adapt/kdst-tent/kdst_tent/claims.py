@@ -2,7 +2,7 @@
 
 from kdst_core.contracts import Claim
 
-QUICK = {"images": 100, "seeds": 3}
+QUICK = {"images": 300, "seeds": 3}
 FULL = {"seeds": 5}
 ACCURACY = "accuracy.mean"
 

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args, get_origin
 import attrs
 import tomli_w
 
+from kdst_authors.claimed import well_formed
 from kdst_authors.probe import Answer, Prober
 from kdst_authors.used_options import unused
 from kdst_core.bench.contract import Check
@@ -51,6 +52,7 @@ def core_checks(chosen: Setup, prober: Prober) -> Iterator[Check]:
     yield Check("options survive flags, environment and TOML", partial(_round_trip, chosen))
     yield Check("bad options are refused in two lines", partial(_bad_options, chosen))
     yield Check("every option is used", partial(_options_used, chosen))
+    yield Check("claims are well-formed", partial(well_formed, chosen))
     yield Check(OFFLINE, lambda: _no_network(answers()))
     yield Check(WORKS, lambda: _works(answers()), [OFFLINE])
     worked = (OFFLINE, WORKS)

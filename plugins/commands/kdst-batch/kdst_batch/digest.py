@@ -16,6 +16,8 @@ from kdst_core.runs.setup import Setup
 
 MOST = 100_000
 """Files of a folder that are looked at; of those beyond it, only their folders are."""
+CLAIMS = "claims.py"
+"""Where a method's package keeps its claims."""
 FACTORY = re.compile(r"([A-Za-z_][\w.]*):[A-Za-z_]\w*")
 """A function of a module, `my_package.my_module:build`."""
 
@@ -60,10 +62,14 @@ def of_inputs(setup: Setup, merged: Mapping[str, Given]) -> str:
 
 
 def _code(module: str) -> str:
-    """Return a digest of the Python files of a method's package, so that an edited method runs anew."""
+    """Return a digest of the Python files of a method's package, so that an edited method runs anew.
+
+    What it claims decides no run.
+    """
     spec = registry.find_source(module.partition(".")[0])
     folders = list(spec.submodule_search_locations or []) if spec else []
     files = [p for f in folders for p in sorted(Path(f).rglob("*.py"))]
+    files = [p for p in files if p.name != CLAIMS]
     if spec and spec.origin and not files:
         files = [Path(spec.origin)]
     return hashlib.sha256(b"".join(p.read_bytes() for p in files)).hexdigest()

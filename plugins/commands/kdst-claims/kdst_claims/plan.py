@@ -131,6 +131,7 @@ def _trial(
     except KdstError as e:
         return Trial(setup, claim, missing=str(e).splitlines()[0])
     try:
+        _refuse_unknown(setup, common)
         ours = _side(setup, claim.run, common, given, runs)
         if against is None:
             return Trial(setup, claim, ours)
@@ -146,7 +147,7 @@ def _side(
     own = {flag_of(k): _given(k, v) for k, v in arm.items() if k != METHOD}
     shared = {flag_of(k): _given(k, v) for k, v in common.items() if k != SEEDS}
     who = Entrant(label(setup, arm), setup, own)
-    _refuse_unknown(who, own)
+    _refuse_unknown(setup, arm)
     values = {f: [v] for f, v in {**shared, **given}.items() if f in who.flags and f not in own}
     seeds = range(int(common.get(SEEDS, 1)))
     return tuple(of_comparison([who], values, seeds, runs))
@@ -157,12 +158,13 @@ def _given(name: str, value: Any) -> Given:
     return Given(value, f"claim's {name}", Path.cwd())
 
 
-def _refuse_unknown(who: Entrant, own: Mapping[str, Given]) -> None:
+def _refuse_unknown(setup: Setup, values: Values) -> None:
     """Raise KdstError for an option that a method does not have."""
-    for flag in own:
-        if flag not in who.flags:
-            name = who.setup.method.name
-            raise KdstError(f"{name} has no option {flag}.{did_you_mean(flag, who.flags)}")
+    known = [item.flag for item in setup.items]
+    for flag in (flag_of(name) for name in values if name not in (METHOD, SEEDS)):
+        if flag not in known:
+            name = setup.method.name
+            raise KdstError(f"{name} has no option {flag}.{did_you_mean(flag, known)}")
 
 
 def label(setup: Setup, arm: Values) -> str:

@@ -2,7 +2,7 @@
 
 from kdst_core.contracts import Claim
 
-QUICK = {"steps": 20, "seeds": 8}
+QUICK = {"steps": 20, "seeds": 5}
 FULL = {"seeds": 32}
 KEPT = "background_psnr"
 

@@ -2,7 +2,7 @@
 
 from kdst_core.contracts import Claim
 
-QUICK = {"steps": 20, "train_steps": 40, "seeds": 4}
+QUICK = {"steps": 20, "train_steps": 40, "seeds": 3}
 FULL = {"seeds": 8}
 
 CLAIMS = (
