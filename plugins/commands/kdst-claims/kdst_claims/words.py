@@ -54,8 +54,8 @@ def cost(seconds: float) -> str:
 def said(verdict: Mapping[str, Any]) -> str:
     """Return what is to be said of a verdict besides: known to fail, known against it, no result."""
     parts = [
-        f"Known to fail: {verdict['known_to_fail']}" if verdict["known_to_fail"] else "",
-        f"Known against it: {verdict['known_against']}" if verdict["known_against"] else "",
+        f"Known to fail: {verdict['known_to_fail']}." if verdict["known_to_fail"] else "",
+        f"Known against it: {verdict['known_against']}." if verdict["known_against"] else "",
         f"No result: {verdict['why']}" if verdict["why"] else "",
     ]
     return " ".join(part for part in parts if part)

@@ -102,7 +102,7 @@ def test_the_terminal_and_the_page_show_every_claim(place: Path, tried: dict[str
         assert one["claim"] in page
     assert "9 claims: 3 holds, 2 fails, 2 undecided, 2 no result; 1 known to fail." in done.stdout
     assert "fails! " not in done.stdout.split("made-up.marked")[1].splitlines()[0]
-    assert "Known to fail: planted" in page
+    assert "Known to fail: planted." in page
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ RING = {
 }
 QUICK = {"steps": 20, "seeds": 5, **RING}
 FULL = {"seeds": 32, **RING}
-KEPT = "background_psnr"
 
 CLAIMS = (
     Claim(

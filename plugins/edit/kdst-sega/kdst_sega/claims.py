@@ -4,7 +4,6 @@ from kdst_core.contracts import Claim
 
 QUICK = {"steps": 20, "seeds": 5}
 FULL = {"seeds": 32}
-KEPT = "background_psnr"
 
 CLAIMS = (
     Claim(
@@ -17,6 +16,10 @@ CLAIMS = (
         measure="background_psnr - plain.background_psnr",
         quick=QUICK,
         full=FULL,
+        known_to_fail=(
+            "the embedded model knows whole captions only, so a concept is more than what is to"
+            " change, and its latents are pixels, which nothing smooths"
+        ),
     ),
     Claim(
         name="edit-arrives",
@@ -26,6 +29,5 @@ CLAIMS = (
         least=0.5,
         quick=QUICK,
         full=FULL,
-        known_against="on the embedded model most edits did not arrive, see the method's page",
     ),
 )

@@ -39,16 +39,4 @@ CLAIMS = (
         quick=QUICK,
         full=FULL,
     ),
-    Claim(
-        name="noise-defends",
-        sentence="Noise that is added to embeddings keeps fields of the notes from being read.",
-        source="section on defences",
-        measure="field.*.final",
-        run={"noise": 0.1},
-        against={},
-        better="lower",
-        least=0.1,
-        quick=QUICK,
-        full=FULL,
-    ),
 )
