@@ -21,7 +21,9 @@ Table = Sequence[Sequence[float]]
 class Effect:
     """An effect with its standard error and degrees of freedom; error inf: nothing tells it.
 
-    freedom: None where the error is that of a normal distribution.
+    freedom: None where the error is that of a normal distribution. Where seeds or parts never differ,
+    Student's t would be sure of too much, such as a share that was 1 each time; the p is then that of
+    the sign test.
     """
 
     value: float
@@ -33,13 +35,16 @@ class Effect:
         if not math.isfinite(self.error):
             return 1.0
         distance = self.value - least
-        if self.freedom is None or self.error == 0:
+        if self.freedom is None:
             return two_sided_p(distance, self.error)
+        if self.error == 0:
+            return 2.0**-self.freedom if distance else 1.0
         return student_p(distance / self.error, self.freedom)
 
     def interval(self, level: float) -> tuple[float, float]:
         """Return the interval that leaves out values whose p is below `level`."""
-        if not math.isfinite(self.error):
+        unsure = self.error == 0 and self.freedom is not None and 2.0**-self.freedom > level
+        if unsure or not math.isfinite(self.error):
             return -math.inf, math.inf
         half = self.error * quantile(level, self.freedom) if self.error else 0.0
         return self.value - half, self.value + half

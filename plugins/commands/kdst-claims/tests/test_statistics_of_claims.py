@@ -45,11 +45,12 @@ def test_a_single_number_decides_nothing() -> None:
     assert effect.interval(0.05) == (-math.inf, math.inf)
 
 
-def test_what_never_varies_is_sure() -> None:
-    effect = of_table([[2.0], [2.0]])
-    assert effect.p(1.0) == 0
+def test_what_never_varies_is_judged_by_the_sign_test() -> None:
+    effect = of_table([[2.0]] * 6)
+    assert effect.p(1.0) == 2 * 0.5**6
     assert effect.p(2.0) == 1
-    assert effect.interval(0.01) == (2.0, 2.0)
+    assert effect.interval(0.05) == (2.0, 2.0)
+    assert effect.interval(0.03) == (-math.inf, math.inf)
 
 
 def test_holm_is_the_published_example() -> None:
