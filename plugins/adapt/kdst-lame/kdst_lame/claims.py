@@ -32,7 +32,7 @@ CLAIMS = (
         source="experiments on streams that are not independent",
         measure=ACCURACY,
         against={"method": "norm"},
-        quick={**QUICK, "dirichlet": 0.1, "severity": "1"},
+        quick={"types": "gaussian_noise,fog", "seeds": 2, "dirichlet": 0.1, "severity": "1"},
         full={**FULL, "dirichlet": 0.1, "severity": "1"},
     ),
 )
