@@ -77,23 +77,23 @@ def _shown(default: Any) -> str:
 
 def given_flags(ctx: click.Context, items: list[Item]) -> dict[str, Given]:
     """Return the options that were given on the command line, by flag."""
-    found: dict[str, Given] = {}
+    given: dict[str, Given] = {}
     for item in items:
         if ctx.get_parameter_source(_name(item)) is not ParameterSource.COMMANDLINE:
             continue
         value = ctx.params[_name(item)]
         if isinstance(value, tuple):
             value = ",".join(value)
-        found[item.flag] = Given(value, item.flag, Path.cwd())
-    return found
+        given[item.flag] = Given(value, item.flag, Path.cwd())
+    return given
 
 
 def complete_method(
     _ctx: click.Context, _param: click.Parameter | None, incomplete: str
 ) -> list[CompletionItem]:
     """Return the installed methods whose names begin with a word."""
-    found = (p for p in registry.discover() if p.name.startswith(incomplete))
-    return [CompletionItem(p.name, help=registry.summary(p)) for p in found]
+    methods = (p for p in registry.discover() if p.name.startswith(incomplete))
+    return [CompletionItem(p.name, help=registry.summary(p)) for p in methods]
 
 
 class MethodCommand(click.Command):

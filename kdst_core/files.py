@@ -88,10 +88,10 @@ def refuse_links(directory: Path) -> None:
     """Raise KdstError where a directory that somebody may have sent holds a link, a pipe or a device:
     what is written to it would go elsewhere."""
     for path in directory.rglob("*"):
-        found = path.lstat()
-        if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+        status = path.lstat()
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
             raise KdstError(f"{path} is a link or no regular file; a run holds its own files only")
-        if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
+        if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
             raise KdstError(
                 f"{path} is also a file elsewhere (a hard link); copy the run, then resume"
             )

@@ -15,8 +15,8 @@ DEEPEST = 4
 def describe(value: Any) -> str:
     """Return `<module.Class digest>`; without a digest where an object does not show what it holds."""
     name = f"{type(value).__module__}.{type(value).__qualname__}"
-    found = digest(value)
-    return f"<{name} {found}>" if found else f"<{name}>"
+    digits = digest(value)
+    return f"<{name} {digits}>" if digits else f"<{name}>"
 
 
 def digest(value: Any) -> str:
@@ -37,10 +37,10 @@ def digest(value: Any) -> str:
 def _parts(value: Any, depth: int) -> Iterator[tuple[str, Any]]:
     """Yield a label and bytes of each part; TypeError for what shows no content."""
     if hasattr(value, "state_dict") and hasattr(value, "parameters"):
-        found = value.state_dict()
-        if not isinstance(found, Mapping) or not found:
+        state = value.state_dict()
+        if not isinstance(state, Mapping) or not state:
             raise TypeError
-        for name, part in found.items():
+        for name, part in state.items():
             yield f"{name} ", b""
             yield from _parts(part, depth - 1)
     elif hasattr(value, "detach") or hasattr(value, "__array_interface__"):

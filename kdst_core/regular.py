@@ -14,10 +14,10 @@ def regular(path: str | os.PathLike[str], most: int = MOST) -> bytes:
     Raises OSError where it cannot be read, is a folder, a pipe, a socket or a device, or longer than
     `most` bytes; its `strerror` says so in a user's words.
     """
-    found = os.stat(path)
-    if not stat.S_ISREG(found.st_mode):
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "is no regular file", os.fspath(path))
-    if found.st_size > most:
+    if status.st_size > most:
         raise OSError(errno.EFBIG, f"is longer than {most >> 20} MiB", os.fspath(path))
     with open(path, "rb") as file:
         return file.read(most)

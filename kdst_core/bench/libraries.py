@@ -31,13 +31,13 @@ def _silent(name: str) -> Iterator[None]:
     library: Any = import_module(f"{name}.utils").logging
     level = library.get_verbosity()
     has_bars = hasattr(library, "is_progress_bar_enabled")
-    shown = has_bars and library.is_progress_bar_enabled()
+    drawn = has_bars and library.is_progress_bar_enabled()
     library.set_verbosity(logging.ERROR)
-    if shown:
+    if drawn:
         library.disable_progress_bar()
     try:
         yield
     finally:
         library.set_verbosity(level)
-        if shown:
+        if drawn:
             library.enable_progress_bar()

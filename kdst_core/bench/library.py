@@ -170,13 +170,13 @@ def load(name: str, capability: str | None = None) -> "Loaded[Any]":
     from kdst_core.runs.setup import setup_of
 
     chosen = setup_of(name)
-    found = chosen.method.plugin.capability
-    if capability is not None and capability != found:
-        raise KdstError(f"{name} is a method of {found}, not of {capability}")
+    its_own = chosen.method.plugin.capability
+    if capability is not None and capability != its_own:
+        raise KdstError(f"{name} is a method of {its_own}, not of {capability}")
     library = getattr(chosen.bench, "library", None)
     if library is None:
         raise KdstError(
-            f"the methods of {found} cannot be called from Python yet: {chosen.bench.package} has no"
+            f"the methods of {its_own} cannot be called from Python yet: {chosen.bench.package} has no"
             " `library`.\nUse kdst_core.run"
         )
     return Loaded(chosen, library())

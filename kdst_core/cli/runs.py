@@ -26,17 +26,17 @@ def command(folder: Path, method: str | None, state: str | None, as_json: bool, 
     if html:
         click.echo(write_index(folder))
         return
-    found = [
+    listed = [
         entry
         for entry in entries(folder)
         if method in (None, entry.method) and state in (None, entry.state)
     ]
     if as_json:
-        click.echo(json.dumps([_record(entry) for entry in found], indent=2))
-    elif not found:
+        click.echo(json.dumps([_record(entry) for entry in listed], indent=2))
+    elif not listed:
         click.echo(f"No such runs in {folder}.")
     else:
-        _table(found)
+        _table(listed)
 
 
 def _record(entry: Entry) -> dict[str, object]:

@@ -47,13 +47,13 @@ def listed(group: str) -> list[Entry]:
     The first of two installations of a package counts, as it does when it is imported.
     """
     seen: set[str] = set()
-    found = []
+    entries = []
     for folder, name in _metadata_folders():
         key = re.sub(r"[-_.]+", "_", name.partition("-")[0]).lower()
         if key not in seen:
             seen.add(key)
-            found += _entries(_text(folder, name), group)
-    return sorted(found)
+            entries += _entries(_text(folder, name), group)
+    return sorted(entries)
 
 
 def _metadata_folders() -> Iterator[tuple[str, str]]:

@@ -120,11 +120,11 @@ class Package:
 
 def packages() -> dict[str, Package]:
     """Return every installed package by its normal name; the first of two installations counts."""
-    found: dict[str, Package] = {}
+    by_name: dict[str, Package] = {}
     for dist in distributions():
         package = package_of(dist)
-        found.setdefault(normal(package.folder or package.name), package)
-    return found
+        by_name.setdefault(normal(package.folder or package.name), package)
+    return by_name
 
 
 def package_of(dist: Distribution) -> Package:

@@ -126,17 +126,17 @@ class Threads:
 
 def watching() -> dict[str, Any]:
     """Return by what code sees what others do later: tracers, and alarms, which run in anybody's frames."""
-    found: dict[str, Any] = {
+    watchers: dict[str, Any] = {
         "a tracer (sys.settrace)": sys.gettrace(),
         "a profiler (sys.setprofile)": sys.getprofile(),
     }
     if hasattr(signal, "getitimer"):
         timers = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
-        found["an alarm (signal.setitimer)"] = [signal.getitimer(t) != (0, 0) for t in timers]
+        watchers["an alarm (signal.setitimer)"] = [signal.getitimer(t) != (0, 0) for t in timers]
     monitoring = getattr(sys, "monitoring", None)
     if monitoring is not None:
-        found["a monitor (sys.monitoring)"] = [monitoring.get_tool(n) for n in range(6)]
-    return found
+        watchers["a monitor (sys.monitoring)"] = [monitoring.get_tool(n) for n in range(6)]
+    return watchers
 
 
 def once_quiet(look: Callable[[], Sequence[str]]) -> list[str]:

@@ -42,24 +42,24 @@ def import_measures(bench: Any) -> None:
 
 def own_functions() -> dict[str, Any]:
     """Return functions and classes of kdst's core and benches by name."""
-    found: dict[str, Any] = {}
+    own: dict[str, Any] = {}
     for name, module in list(sys.modules.items()):
         if isinstance(module, ModuleType) and is_kdst(name):
-            found |= _callables(name, vars(module))
-    return found
+            own |= _callables(name, vars(module))
+    return own
 
 
 def functions() -> dict[str, Any]:
     """Return functions and classes of kdst, torch and Python by name, to see which are replaced."""
-    found = own_functions()
+    watched = own_functions()
     for name in OWNED:
         module = sys.modules.get(name)
-        found |= {} if module is None else _callables(name, vars(module))
+        watched |= {} if module is None else _callables(name, vars(module))
     for name in CLASSES:
         module_name, _, kind = name.rpartition(".")
         owner = getattr(sys.modules.get(module_name), kind, None)
-        found |= {} if owner is None else _callables(name, vars(owner))
-    return found | _callables("builtins", vars(builtins))
+        watched |= {} if owner is None else _callables(name, vars(owner))
+    return watched | _callables("builtins", vars(builtins))
 
 
 def is_kdst(name: str) -> bool:

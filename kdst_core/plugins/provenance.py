@@ -54,8 +54,8 @@ def installed() -> dict[str, Installed]:
 
 def lock() -> str:
     """Return every installed package as `name==version`, a line each, after one that names the Python."""
-    found = ((name, p.version_by_folder or p.version) for name, p in sorted(packages().items()))
-    lines = [f"{n}=={v}\n" for n, v in found if v and plain(n, NAME) and plain(v, VERSION)]
+    versions = ((name, p.version_by_folder or p.version) for name, p in sorted(packages().items()))
+    lines = [f"{n}=={v}\n" for n, v in versions if v and plain(n, NAME) and plain(v, VERSION)]
     return f"# Python {platform.python_version()}\n" + "".join(lines)
 
 

@@ -116,8 +116,8 @@ def _plugin(entry: EntryPoint, fault: str, package: Package, known: dict[str, Pa
     module = "" if fault else module_problem(entry)
     problems = (fault, *misfits(package, known, __version__), module)
     name, capability = entry.name, entry.group.removeprefix(GROUP)
-    told = tuple(p for p in problems if p)
-    return Plugin(name, capability, package.name, package.version, entry, told)
+    reasons = tuple(p for p in problems if p)
+    return Plugin(name, capability, package.name, package.version, entry, reasons)
 
 
 def _enabled(plugin: Plugin) -> bool:

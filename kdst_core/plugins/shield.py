@@ -45,9 +45,9 @@ def _waits(dist: Distribution) -> bool:
 
 def _readable() -> metadata.EntryPoints:
     """Return all entry points of the packages whose files can be read."""
-    found: list[EntryPoint] = []
+    entries: list[EntryPoint] = []
     for package in packages().values():
         if not _waits(package.dist):
             with contextlib.suppress(TypeError, ValueError):
-                found += package.dist.entry_points
-    return metadata.EntryPoints(found)
+                entries += package.dist.entry_points
+    return metadata.EntryPoints(entries)

@@ -184,18 +184,18 @@ def write_index(folder: Path) -> Path:
     path = folder / INDEX
     if path.exists() and MARK not in regular(path, LARGEST_INDEX)[:2000].decode("utf-8", "replace"):
         raise KdstError(f"{path} is no page of kdst; move it away to have one of the runs")
-    found = entries(folder, pictures=True)
+    listed = entries(folder, pictures=True)
     template = environment().get_template("runs.html")
-    shown = [
+    rows = [
         {
             "entry": entry,
             "when": time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.at)),
             "href": f"{entry.directory.name}/{REPORT}" if entry.report else "",
             "picture": base64.b64encode(entry.picture).decode(),
         }
-        for entry in found
+        for entry in listed
     ]
-    write_atomically(path, template.render(title=TITLE, runs=shown, folder=folder.resolve().name))
+    write_atomically(path, template.render(title=TITLE, runs=rows, folder=folder.resolve().name))
     return path
 
 

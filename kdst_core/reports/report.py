@@ -65,16 +65,16 @@ def environment() -> "Environment":
     """Return what renders pages: everything that a template is given is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    found = Environment(
+    pages = Environment(
         loader=PackageLoader("kdst_core.reports"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters["data_uri"] = _data_uri
-    found.filters["show"] = _show
-    return found
+    pages.filters["data_uri"] = _data_uri
+    pages.filters["show"] = _show
+    return pages
 
 
 def _data_uri(data: bytes, kind: str = "image/png") -> str:

@@ -53,8 +53,8 @@ def parse_result(path: Path, schema: int) -> dict[str, Any]:
             raise KdstError(f"{path} is no result of kdst: {key!r} is missing")
         if not fits(data[key]):
             raise KdstError(f"{path} is no result of kdst: {key!r} must be {wanted}")
-    shown: dict[str, Any] = visible(data)
-    return shown
+    harmless: dict[str, Any] = visible(data)
+    return harmless
 
 
 def visible(value: Any) -> Any:
@@ -68,8 +68,8 @@ def visible(value: Any) -> Any:
 
 def misfit(place: str, error: Exception) -> KdstError:
     """Return the error for files that somebody sent, of which something else broke that read them."""
-    found = f"holds a result or an artifact that does not fit ({typed_line(error)[:200]})"
-    return KdstError(f"{place} {found}")
+    reason = f"holds a result or an artifact that does not fit ({typed_line(error)[:200]})"
+    return KdstError(f"{place} {reason}")
 
 
 def _depth(value: Any) -> int:

@@ -107,8 +107,8 @@ def _stamp(value: Any) -> list[tuple[str, int, int]]:
 
 def _state(path: Path, name: str) -> tuple[str, int, int]:
     """Return a name, and size and time of change of a path; of a broken link those of the link."""
-    found = path.stat() if path.exists() else path.lstat()
-    return name, found.st_size, found.st_mtime_ns
+    status = path.stat() if path.exists() else path.lstat()
+    return name, status.st_size, status.st_mtime_ns
 
 
 def _source(module: str) -> Path | None:

@@ -75,29 +75,29 @@ def entrants(words: Sequence[str]) -> list[Entrant]:
     if len(set(words)) < len(words):
         twice = next(w for w in words if words.count(w) > 1)
         raise KdstError(f"{twice} is named twice")
-    found = [entrant(w) for w in words]
-    runs = [(who.label, who.seed) for who in found if who.run is not None]
+    named = [entrant(w) for w in words]
+    runs = [(who.label, who.seed) for who in named if who.run is not None]
     if len(set(runs)) < len(runs):
         label, seed = next(r for r in runs if runs.count(r) > 1)
         raise KdstError(
             f"two of the runs are of the same method, options and seed: {label}, {seed}"
         )
-    kinds = {who.setup.method.plugin.capability for who in found}
+    kinds = {who.setup.method.plugin.capability for who in named}
     if len(kinds) > 1:
         raise KdstError(f"methods of different capabilities cannot be compared: {', '.join(kinds)}")
-    return found
+    return named
 
 
 def parse_seeds(text: str) -> list[int]:
     """Return the seeds of '0', '0-2' or '1,5,7'; KdstError for anything else, and for too many."""
     seeds: list[int] = []
-    shown = text if len(text) <= 60 else f"{text[:60]}…"
+    quoted = text if len(text) <= 60 else f"{text[:60]}…"
     for part in text.split(","):
         match = re.fullmatch(r"\s*([0-9]{1,40})(?:-([0-9]{1,40}))?\s*", part)
         if match is None or int(match[2] or match[1]) < int(match[1]):
-            raise KdstError(f"--seeds {shown!r} is not understood; give 0, 0-2 or 1,5,7")
+            raise KdstError(f"--seeds {quoted!r} is not understood; give 0, 0-2 or 1,5,7")
         several = range(int(match[1]), int(match[2] or match[1]) + 1)
         if several.stop - several.start + len(seeds) > MOST_RUNS:
-            raise KdstError(f"--seeds {shown!r} are too many; at most {MOST_RUNS:,}")
+            raise KdstError(f"--seeds {quoted!r} are too many; at most {MOST_RUNS:,}")
         seeds += several
     return list(dict.fromkeys(seeds))

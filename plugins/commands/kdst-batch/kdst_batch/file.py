@@ -138,13 +138,13 @@ def _seeds(path: Path, value: Any) -> tuple[int, ...]:
     """Return the seeds of 0, '0-2' or [0, 1]."""
     words = value if isinstance(value, list) else [value]
     try:
-        found = parse_seeds(",".join(map(str, words))) if words else []
+        seeds = parse_seeds(",".join(map(str, words))) if words else []
     except KdstError as e:
         reason = str(e).removeprefix("--seeds ").replace("0, 0-2 or 1,5,7", "0, '0-2' or [0, 1]")
         raise KdstError(f"{path}: seeds = {reason}") from e
-    if not found:
+    if not seeds:
         raise KdstError(f"{path}: seeds is empty")
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(seeds))
 
 
 def _settings(
@@ -153,7 +153,7 @@ def _settings(
     """Return the settings of a table; a table in it that is named after a method is that method's."""
     if not isinstance(content, dict):
         raise KdstError(f"{path}: {table} must be a table, [{table}], not a value")
-    found = []
+    settings = []
     for name, value in _leaves(content):
         scope, _, rest = name.partition(".")
         method, option = (scope, rest) if rest and scope in scopes else ("", name)
@@ -163,8 +163,8 @@ def _settings(
         flag = "--" + option.replace(".", "-").replace("_", "-")
         if flag == "--seed":
             raise KdstError(f"{origin}: write seeds = [0, 1] at the top of the file instead")
-        found.append(Setting(flag, method, tuple(value) if several else (value,), origin))
-    return tuple(found)
+        settings.append(Setting(flag, method, tuple(value) if several else (value,), origin))
+    return tuple(settings)
 
 
 def _leaves(content: Values, prefix: str = "") -> Iterator[tuple[str, Any]]:

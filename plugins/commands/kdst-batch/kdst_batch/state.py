@@ -65,22 +65,22 @@ class State:
 
     def failures(self) -> dict[str, dict[str, Any]]:
         """Return what is known of the cases that failed, by their names in tables."""
-        found = {}
+        failed = {}
         for case in self.cases:
             path = self._failure(case)
             if path.exists() and not case.is_done:
-                found[case.label] = _failure(path)
-        return found
+                failed[case.label] = _failure(path)
+        return failed
 
     def running(self) -> dict[str, float]:
         """Return the cases that workers have, with seconds since they began."""
         by_name = {case.directory.name: case.label for case in self.cases}
-        found = {}
+        seconds = {}
         for mark in self.folder.glob(f"*{MARK}"):
             label = by_name.get(mark.name.removesuffix(MARK))
             if label is not None:
-                found[label] = max(0.0, time.time() - _changed(mark))
-        return found
+                seconds[label] = max(0.0, time.time() - _changed(mark))
+        return seconds
 
     def counts(self) -> Counts:
         """Return how many cases are where; looks at every case."""
@@ -96,8 +96,8 @@ class State:
 def _failure(path: Path) -> dict[str, Any]:
     """Return what a file says of a case that failed; KdstError where it is none of a sweep."""
     try:
-        found: dict[str, Any] = json.loads(regular(path))
-        return {"error": str(found["error"]), "attempts": int(found["attempts"])}
+        said: dict[str, Any] = json.loads(regular(path))
+        return {"error": str(said["error"]), "attempts": int(said["attempts"])}
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as e:
         raise KdstError(f"{path} says of no case how it failed; remove it") from e
 

@@ -107,9 +107,9 @@ def _claim(directory: Path) -> Any:
 
 def gather(state: State, file: str | Path, out: str | Path | None, runs: str | Path) -> Sweep:
     """Return a sweep as far as it is, with tables and report of the cases that are done."""
-    found = results.finished(state.cases)
-    tables, notes = results.write(state.directory, found) if found else ([], [])
-    report = page.write(state, found, command_line(file, out, runs)) if found else None
+    finished = results.finished(state.cases)
+    tables, notes = results.write(state.directory, finished) if finished else ([], [])
+    report = page.write(state, finished, command_line(file, out, runs)) if finished else None
     counts, failures = state.counts(), state.failures()
     return Sweep(state.directory, counts, failures, tuple(tables), report, tuple(notes))
 

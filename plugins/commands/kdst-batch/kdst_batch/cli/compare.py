@@ -127,7 +127,7 @@ def _own_options() -> list[click.Option]:
 
 def _given(ctx: click.Context, items: list[Item]) -> dict[str, list[Given]]:
     """Return the options that were given, by flag; a list option collects its values."""
-    found: dict[str, list[Given]] = {}
+    given: dict[str, list[Given]] = {}
     for item in items:
         name = "option_" + item.path.replace(".", "__")
         if ctx.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
@@ -136,8 +136,8 @@ def _given(ctx: click.Context, items: list[Item]) -> dict[str, list[Given]]:
         values = value if isinstance(value, tuple) else (value,)
         if "list" in str(item.type):
             values = (",".join(values),)
-        found[item.flag] = [Given(v, item.flag, Path.cwd()) for v in values]
-    return found
+        given[item.flag] = [Given(v, item.flag, Path.cwd()) for v in values]
+    return given
 
 
 def _compare(methods: Sequence[str], given: dict[str, list[Given]], params: dict[str, Any]) -> None:
@@ -148,7 +148,7 @@ def _compare(methods: Sequence[str], given: dict[str, list[Given]], params: dict
     if not methods:
         raise click.UsageError("name the methods to compare: kdst compare tea tent norm")
     try:
-        found = carry(
+        comparison = carry(
             methods,
             given,
             params["out"],
@@ -164,26 +164,28 @@ def _compare(methods: Sequence[str], given: dict[str, list[Given]], params: dict
     except KeyboardInterrupt:
         click.echo(HOW_TO_GO_ON, err=True)
         raise
-    _tell(found, quiet=params["quiet"])
+    _tell(comparison, quiet=params["quiet"])
 
 
-def _tell(found: Any, *, quiet: bool) -> None:
+def _tell(comparison: Any, *, quiet: bool) -> None:
     """Print what came of a comparison; exit code 1 when a method has no result."""
-    for line in found.lost:
+    for line in comparison.lost:
         click.secho(f"Failed: {line}", fg="red", err=True)
     if quiet:
-        click.echo(found.directory)
+        click.echo(comparison.directory)
     else:
-        _print(found)
-        for warning in (w for w in found.warnings if w not in found.lost):
+        _print(comparison)
+        for warning in (w for w in comparison.warnings if w not in comparison.lost):
             click.secho(f"Warning: {warning}", fg="yellow", err=True)
-        click.echo(f"Table: {found.directory / 'table.csv'}, {found.directory / 'table.tex'}")
-        click.echo(f"Report: {found.report}")
-    if found.lost:
+        click.echo(
+            f"Table: {comparison.directory / 'table.csv'}, {comparison.directory / 'table.tex'}"
+        )
+        click.echo(f"Report: {comparison.report}")
+    if comparison.lost:
         sys.exit(1)
 
 
-def _print(found: Any) -> None:
+def _print(comparison: Any) -> None:
     """Print one table for each combination of inputs; the best of every column is bold."""
     from rich.console import Console
     from rich.text import Text
@@ -191,26 +193,29 @@ def _print(found: Any) -> None:
     from kdst_batch import selection, table
 
     console = Console(width=None if sys.stdout.isatty() else 160)
-    shown = [n for n, c in enumerate(found.columns) if c.short]
-    header = ["method", *(found.columns[n].label for n in shown)]
-    if found.tested:
-        header.append(f"{table.TESTED} ({found.columns[0].label})")
-    for variant, rows in found.groups.items():
-        strong = table.best_cells(rows, found.columns)
+    columns = [n for n, c in enumerate(comparison.columns) if c.short]
+    header = ["method", *(comparison.columns[n].label for n in columns)]
+    if comparison.tested:
+        header.append(f"{table.TESTED} ({comparison.columns[0].label})")
+    for variant, rows in comparison.groups.items():
+        strong = table.best_cells(rows, comparison.columns)
         grid = [[Text(label) for label in header]]
         for place, row in enumerate(rows):
             cells = [
                 Text(
-                    table.number(row.values[n], found.columns[n]),
+                    table.number(row.values[n], comparison.columns[n]),
                     style="bold" if (place, n) in strong else "",
                 )
-                for n in shown
+                for n in columns
             ]
-            tested = [Text(table.tested(row, found.columns[0]))] if found.tested else []
+            tested = [Text(table.tested(row, comparison.columns[0]))] if comparison.tested else []
             grid.append([Text(row.label), *cells, *tested])
         console.print(_laid_out(console, grid, variant))
-        if chosen := found.chosen.get(variant):
-            words = [selection.header(found.columns[0]), *selection.cells(chosen, found.columns[0])]
+        if chosen := comparison.chosen.get(variant):
+            words = [
+                selection.header(comparison.columns[0]),
+                *selection.cells(chosen, comparison.columns[0]),
+            ]
             texts = [[Text(word) for word in row] for row in words]
             console.print(_laid_out(console, texts, "settings chosen without labels"))
 

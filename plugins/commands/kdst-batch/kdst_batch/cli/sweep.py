@@ -21,10 +21,10 @@ class Share(click.FloatRange):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """Return the number; a usage error for anything else."""
-        found = float(super().convert(value, param, ctx))
-        if not math.isfinite(found):
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
             self.fail(f"{value} is no number of CPUs or GPUs.", param, ctx)
-        return found
+        return number
 
 
 SHARE = Share(min=0)
@@ -72,10 +72,10 @@ def command(file: Path, **params: Any) -> None:
         _status(package.plan(file, *where))
         return
     if params["collect"]:
-        found = package.gather(package.plan(file, *where), file, *where)
+        made = package.gather(package.plan(file, *where), file, *where)
     else:
         try:
-            found = package.sweep(
+            made = package.sweep(
                 file,
                 out=params["out"],
                 runs=params["runs"],
@@ -89,7 +89,7 @@ def command(file: Path, **params: Any) -> None:
         except KeyboardInterrupt:
             click.echo(HOW_TO_GO_ON, err=True)
             raise
-    _tell(found, quiet=params["quiet"])
+    _tell(made, quiet=params["quiet"])
 
 
 def _status(state: Any) -> None:

@@ -12,8 +12,8 @@ def make(name: str, workers: int, address: str = "") -> Executor:
     installed, with what to install.
     """
     if name != BUILT_IN:
-        found: Executor = registry.load_executor(name)(workers, address)
-        return found
+        executor: Executor = registry.load_executor(name)(workers, address)
+        return executor
     if address:
         raise KdstError("--address is of a cluster; give --executor ray with it")
     from kdst_batch.executors.processes import Processes

@@ -116,10 +116,10 @@ class Slot:
 
 def _how_it_died(message: str) -> str:
     """Return how loky says that a process ended, such as ' (SIGSEGV)', '' where it does not."""
-    found = re.search(r"\{(SIG[A-Z]+)\(-\d+\)\}|\{EXIT\((\d+)\)\}", message)
-    if found is None:
+    match = re.search(r"\{(SIG[A-Z]+)\(-\d+\)\}|\{EXIT\((\d+)\)\}", message)
+    if match is None:
         return ""
-    reason = found[1] or f"exit code {found[2]}"
+    reason = match[1] or f"exit code {match[2]}"
     return f" ({reason}{', as when memory runs out' if reason == 'SIGKILL' else ''})"
 
 

@@ -71,9 +71,9 @@ def _figures(capability: str, group: Sequence[Finished], column: Column) -> list
     for one in group:
         for key, value in one.case.varied.items():
             axes.setdefault(key, set()).add(str(value))
-    shown = sorted((k for k in axes if len(axes[k]) > 1), key=lambda k: -len(axes[k]))[:FIGURES]
-    found = [_figure(capability, group, column, key) for key in shown or ["method"]]
-    return [*found, _times(capability, group)]
+    varied = sorted((k for k in axes if len(axes[k]) > 1), key=lambda k: -len(axes[k]))[:FIGURES]
+    figures = [_figure(capability, group, column, key) for key in varied or ["method"]]
+    return [*figures, _times(capability, group)]
 
 
 def _figure(capability: str, group: Sequence[Finished], column: Column, axis: str) -> Figure:
