@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
-from click.shell_completion import CompletionItem
 
+from kdst_batch.cli.leading import LeadingWords
 from kdst_batch.cli.options import HOW_TO_GO_ON, executor_options
-from kdst_core.commands import MethodCommand, click_option, complete_method
+from kdst_core.commands import MethodCommand, click_option
 from kdst_core.options import Given, Item
 
 if TYPE_CHECKING:
@@ -19,36 +19,6 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 USAGE = "METHOD... [OPTIONS]"
-
-
-class Compare(click.Command):
-    """A command whose options are those of the methods that it is called with."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Split the leading names of methods off, and parse the rest with their options."""
-        count = next((n for n, a in enumerate(args) if a.startswith("-")), len(args))
-        ctx.meta["kdst.compare"] = args[:count], args[count:]
-        return []
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Return the methods that complete a word, or the options where it begins with '-'."""
-        if incomplete.startswith("-"):
-            return super().shell_complete(ctx, incomplete)
-        return complete_method(ctx, None, incomplete)
-
-    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the usage line."""
-        formatter.write_usage(ctx.command_path, USAGE)
-
-
-@click.command(cls=Compare, short_help="Compare methods under one protocol.")
-@click.pass_context
-def command(ctx: click.Context) -> None:
-    """Compare methods under one protocol: one table and a report."""
-    methods, rest = ctx.meta["kdst.compare"]
-    chosen = methods_command(methods)
-    with chosen.make_context(ctx.info_name, rest, parent=ctx.parent) as inner:
-        chosen.invoke(inner)
 
 
 def methods_command(methods: Sequence[str]) -> MethodCommand:
@@ -72,7 +42,7 @@ def methods_command(methods: Sequence[str]) -> MethodCommand:
     def callback(ctx: click.Context, /, **_params: Any) -> None:
         _compare(methods, _given(ctx, list(items.values())), ctx.params)
 
-    command = MethodCommand(
+    made = MethodCommand(
         "compare",
         callback=callback,
         params=[option for options in groups.values() for option in options],
@@ -83,8 +53,16 @@ def methods_command(methods: Sequence[str]) -> MethodCommand:
         " is named and has no figures, the others go on; the exit code is then 1.",
         options_metavar=USAGE,
     )
-    command.groups = groups
-    return command
+    made.groups = groups
+    return made
+
+
+command = LeadingWords(
+    "compare",
+    usage=USAGE,
+    short_help="Compare methods under one protocol.",
+    made=methods_command,
+)
 
 
 def _option(item: Item) -> click.Option:

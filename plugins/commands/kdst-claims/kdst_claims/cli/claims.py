@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.shell_completion import CompletionItem
 
+from kdst_batch.cli.leading import LeadingWords
 from kdst_batch.cli.options import HOW_TO_GO_ON, executor_options
-from kdst_core.commands import MethodCommand, click_option, complete_method, given_flags
+from kdst_core.commands import MethodCommand, click_option, given_flags
 from kdst_core.options import Given, Item
 
 USAGE = "[METHOD[.CLAIM]]... [OPTIONS]"
@@ -21,36 +21,6 @@ HELP = (
     " unfinished ones continued: repeat the command after an interruption. The exit code is 1 when a"
     " claim fails, or holds though it is known to fail."
 )
-
-
-class Claims(click.Command):
-    """A command whose options are those of the inputs of the methods that it is called with."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Split the leading words off, and parse the rest with their options."""
-        count = next((n for n, a in enumerate(args) if a.startswith("-")), len(args))
-        ctx.meta["kdst.claims"] = args[:count], args[count:]
-        return []
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Return the methods that complete a word, or the options where it begins with '-'."""
-        if incomplete.startswith("-"):
-            return super().shell_complete(ctx, incomplete)
-        return complete_method(ctx, None, incomplete)
-
-    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the usage line."""
-        formatter.write_usage(ctx.command_path, USAGE)
-
-
-@click.command(cls=Claims, short_help="Try what papers say of their methods.")
-@click.pass_context
-def command(ctx: click.Context) -> None:
-    """Try what papers say of their methods."""
-    words, rest = ctx.meta["kdst.claims"]
-    made = claims_command(words)
-    with made.make_context(ctx.info_name, rest, parent=ctx.parent) as inner:
-        made.invoke(inner)
 
 
 def claims_command(words: Sequence[str]) -> MethodCommand:
@@ -80,6 +50,14 @@ def claims_command(words: Sequence[str]) -> MethodCommand:
     )
     made.groups = groups
     return made
+
+
+command = LeadingWords(
+    "claims",
+    usage=USAGE,
+    short_help="Try what papers say of their methods.",
+    made=claims_command,
+)
 
 
 def _own_options() -> list[click.Option]:
