@@ -83,6 +83,15 @@ def unfinished(directory: Path) -> Unfinished:
     return found
 
 
+def test_a_page_of_a_run_that_has_saved_nothing_is_refused(tmp_path: Path) -> None:
+    run = unfinished(tmp_path / "run")
+    words = ["view", str(run.directory), "--export-html", str(tmp_path / "page.html")]
+    done = CliRunner().invoke(cli, words)
+    assert isinstance(done.exception, KdstError) or done.exit_code == 2
+    assert "has saved no state" in f"{done.output}{done.exception}"
+    assert not (tmp_path / "page.html").exists()
+
+
 def test_newer_states_are_drawn_until_the_run_is_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

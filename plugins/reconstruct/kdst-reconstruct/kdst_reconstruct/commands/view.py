@@ -66,6 +66,11 @@ def command(
         raise click.UsageError(f"--export-html {page}: there is no folder {page.parent}")
     unfinished = Unfinished.of(scene)
     if unfinished is not None:
+        if page is not None and not unfinished.scene.is_file():
+            raise KdstError(
+                f"{scene} has saved no state that a page could show.\nWait for its first one, or carry"
+                f" it on with kdst run {unfinished.method} --out {scene} --resume"
+            )
         wait_for_scene(unfinished, _say)
     opened = open_scene(scene, method)
     watch = None if unfinished is None else Watch(unfinished, opened.method)
