@@ -28,6 +28,9 @@ CLAIMS = (
         against={"method": "norm"},
         quick=QUICK,
         full=FULL,
-        known_against="the embedded digits' shifts are of the kind that batch statistics repair",
+        known_to_fail=(
+            "the embedded digits' shifts are of the kind that batch statistics repair, which a method of"
+            " one image cannot use"
+        ),
     ),
 )
