@@ -42,10 +42,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-def made(mutant: Mutant, site: Path, tmp_path: Path) -> str:
-    """Generate a mutant, install it and return its name."""
+def made(mutant: Mutant, site: Path, tmp_path: Path, prefix: str = "mutant") -> str:
+    """Generate a mutant, install it and return its name, which no other test may have taken."""
     packages.warm(mutant.capability, site)
-    name = f"mutant-{mutant.name}"
+    name = f"{prefix}-{mutant.name}"
     package = packages.generate(mutant.capability, name, tmp_path)
     packages.change(package, mutant.edits)
     packages.install(package, site)
@@ -122,7 +122,7 @@ def test_every_mutant_is_caught_in_fresh_processes_and_the_table_says_by_what(
 ) -> None:
     rows, missed = [], []
     for mutant in MUTANTS:
-        name = made(mutant, site, tmp_path)
+        name = made(mutant, site, tmp_path, "all")
         with ProcessPoolExecutor(1, mp_context=get_context("fork")) as apart:
             reasons = apart.submit(failed, name, processes=mutant.processes).result()
         caught = [name for name, reason in reasons.items() if reason]
