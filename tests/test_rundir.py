@@ -14,7 +14,7 @@ import kdst_core
 from kdst_core.errors import KdstError
 from kdst_core.files import write_atomically
 from kdst_core.runs.rundir import Run, slug
-from tests.warm import completed, kdst
+from tests.warm import ROOT, completed, kdst
 
 SMALL = ["--images", "100", "--types", "contrast,fog", "--sgld-steps", "2", "--buffer-size", "50"]
 
@@ -108,34 +108,12 @@ def test_a_bad_variable_breaks_the_run_and_not_the_help() -> None:
     assert "environment variable KDST_TEA_LR: 'fast' is not a number" in done.stderr
 
 
-AT_STEP = """
-import os, signal, sys
-from kdst_core.cli import main
-from kdst_core.runs.rundir import Run
-from kdst_core.bench.pacing import Pace
-
-Pace.due = lambda *_: True
-sign, step, log = int(sys.argv.pop(1)), int(sys.argv.pop(1)), Run.log
-if sign == signal.SIGINT:
-    signal.signal(sign, signal.default_int_handler)
-
-def logged(self, name, value, at, **context):
-    log(self, name, value, at, **context)
-    if at == step:
-        os.kill(os.getpid(), sign)
-
-Run.log = logged
-main()
-"""
-"""The command, which saves after each step and gets a signal from itself once it has logged a given one."""
-
-
 def _interrupted(
     directory: Path, options: list[str], sign: signal.Signals, step: int
 ) -> "subprocess.CompletedProcess[str]":
     """Carry out a run that sends itself a signal at a step."""
     words = [str(int(sign)), str(step), "run", "tea", *options, "--out", "r"]
-    return completed("-c", AT_STEP, *words, cwd=directory)
+    return completed("-m", "tests.at_step", *words, path=ROOT, cwd=directory)
 
 
 LONG = [

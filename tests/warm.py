@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import types
 import warnings
 from collections.abc import Mapping
 from functools import cache
@@ -99,7 +98,7 @@ def python(
 ) -> Child:
     """Start Python as `kdst_authors.probe` does, in a fork.
 
-    arguments: `-m` or `-c`, and what follows it. own: variables, besides those of this process; one that
+    arguments: `-m`, a module, and its own. own: variables, besides those of this process; one that
     is None is left out.
     """
     quiet = {} if hash_seed is None else {"PYTHONWARNINGS": "ignore"}
@@ -157,7 +156,7 @@ def _next(orders: TextIO, answers: TextIO) -> Order | None:
 
 
 def _carry_out(order: Order) -> None:
-    """Be the process of an order: its streams, variables, folder and path; then its module or text."""
+    """Be the process of an order: its streams, variables, folder and path; then its module."""
     _redirect(order["stdout"], order["stderr"])
     os.environ.clear()
     os.environ.update({k: v for k, v in order["environment"].items() if v is not None})
@@ -165,17 +164,13 @@ def _carry_out(order: Order) -> None:
         warnings.simplefilter("ignore")
     os.chdir(order["cwd"])
     tempfile.tempdir = None
-    kind, what, *rest = order["arguments"]
+    _, module, *rest = order["arguments"]
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    sys.path[:1] = [order["cwd"] if kind == "-m" else "", *filter(None, paths)]
-    sys.argv = [kind, *rest]
+    sys.path[:1] = [order["cwd"], *filter(None, paths)]
+    sys.argv = ["-m", *rest]
     for name in [n for n in sys.modules if n.partition(".")[0] == "tests"]:
         del sys.modules[name]
-    if kind == "-m":
-        runpy.run_module(what, run_name="__main__", alter_sys=True)
-    else:
-        main = sys.modules["__main__"] = types.ModuleType("__main__")
-        exec(compile(what, "<string>", "exec"), vars(main))
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 def _redirect(*files: str) -> None:
