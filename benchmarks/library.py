@@ -39,9 +39,7 @@ def main() -> None:
     images = torch.Generator().manual_seed(1)
     shape = (1, 8, 8)
     predictor = kdst.load("tea", "adapt")(embedded.load())
-    own = Tea(
-        AdaptRequest(embedded.load(), 10, shape, torch.Generator().manual_seed(0)), Options()
-    )
+    own = Tea(AdaptRequest(embedded.load(), 10, shape, torch.Generator().manual_seed(0)), Options())
     times: dict[str, list[float]] = {"load": [], "own": []}
     for number in range(given.batches + 1):
         x = torch.rand(given.size, *shape, generator=images)
