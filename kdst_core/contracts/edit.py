@@ -44,7 +44,7 @@ class EditRequest:
     generator: CPU generator, the only source of randomness a method may use.
     latents: (1, C, h, w), the noise that the source and every edit start from.
     negative_prompt, num_steps, guidance: of sampling. num_steps counts calls of the network.
-    path: the inversion of `source_image`, or None.
+    path: the inversion of `source_image`; None without one, and for methods that need none.
     max_rows: the most rows one call of the UNet may have, or None.
     confine: (h, w), 1 in the latents that edits may change, 0 where they stay the source; or None.
     scheduler: a diffusers scheduler, or None for a deterministic DDIM one. sampler_steps: what its

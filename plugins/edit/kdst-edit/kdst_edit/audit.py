@@ -23,10 +23,21 @@ WORSE = 1.0
 """Decibels below sampling without control from which a run says that it kept less."""
 
 
-def options(inputs: EditInputs, guidance: float, photograph: bool, source: str) -> list[str]:
-    """Options of the bench that have no effect beside the others."""
+def options(
+    inputs: EditInputs,
+    guidance: float,
+    photograph: bool,
+    source: str,
+    *,
+    inverting: bool = True,
+) -> list[str]:
+    """Options of the bench that have no effect beside the others.
+
+    inverting: whether the method has a photograph inverted.
+    """
     found = []
-    null_text = photograph and inputs.inversion == "null-text"
+    inverted = photograph and inverting
+    null_text = inverted and inputs.inversion == "null-text"
     if inputs.negative_prompt and null_text and guidance > 1:
         found.append(
             "--negative-prompt has no effect: null-text inversion puts its own embeddings in the"
@@ -43,13 +54,14 @@ def options(inputs: EditInputs, guidance: float, photograph: bool, source: str) 
             " photograph says nothing of photographs. Give --model."
         )
     said = inputs.inversion_prompt
-    if not photograph:
+    if not inverted:
         given: dict[str, Any] = {"--inversion-prompt": said, "--inversions": inputs.inversions}
         given |= {"--inversion": None if inputs.inversion == "direct" else inputs.inversion}
         given |= {"--substeps": inputs.substeps - 1 or None, "--skip": _skip(inputs)}
         given |= {"--fixed-point": inputs.fixed_point or None, **_rectified(inputs)}
         unused = [name for name, value in given.items() if value is not None]
-        found += [f"{name} has no effect: there is no --image to invert." for name in unused]
+        why = "the method needs no inversion" if photograph else "there is no --image to invert"
+        found += [f"{name} has no effect: {why}." for name in unused]
         return found
     if said is not None and said != source and inputs.inversion in BACK:
         found.append(

@@ -11,7 +11,7 @@ from kdst_edit.control.rules import Confine, SourceReset, StoreMaps
 from kdst_edit.control.session import Rule
 from kdst_edit.families.conditioning import TokenRange
 from kdst_edit.families.registry import family_of, network_of
-from kdst_edit.models.latents import decode
+from kdst_edit.models.latents import decode, encode
 from kdst_edit.sampling.sample import Branch, sample
 from kdst_edit.words import unique_words
 
@@ -110,6 +110,18 @@ def sample_request(
             generator=request.generator,
             rescale=request.guidance_rescale,
         )
+
+
+def source_latents(request: EditRequest, run: RunServices) -> Tensor:
+    """Return latents (1, C, h, w) of the source for methods that need no inversion.
+
+    The photograph's, or those that plain sampling ends on for the source's prompt.
+    """
+    if request.path is not None:
+        return request.path.latents[-1:].to(request.latents)
+    if request.source_image is not None:
+        return encode(request.pipeline, request.source_image).to(request.latents)
+    return sample_request(request, [source_branch(request)], [], run, "source")
 
 
 def resets(request: EditRequest) -> list[Rule]:

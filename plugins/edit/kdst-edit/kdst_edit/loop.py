@@ -45,8 +45,8 @@ def edited(target: Target, run: RunServices) -> tuple[Inversion | None, EditRequ
 
 
 def inverted(target: Target, run: RunServices) -> Inversion | None:
-    """Return the inversion of the photograph, in float32; None where there is none."""
-    if target.image is None:
+    """Return the inversion of the photograph, in float32; None where there is none, or no need of it."""
+    if target.image is None or not target.inverted:
         return None
     inputs = target.inputs
     settings = InversionSettings(
@@ -102,8 +102,11 @@ def requested(target: Target, inversion: Inversion | None) -> EditRequest:
 
 
 def uncontrolled(target: Target, request: EditRequest, run: Run) -> list[PromptedImage]:
-    """Return the targets sampled from the same noise without control; none where they are not wanted."""
-    if not target.inputs.baseline:
+    """Return the targets sampled from the same noise without control.
+
+    None where they are not wanted, and none for a photograph that was not inverted: no noise is its own.
+    """
+    if not target.inputs.baseline or (request.source_image is not None and request.path is None):
         return []
     branches, words = target_branches(request), word_maps(request)
     latents = sample_request(request, branches, [words], run, "without control")

@@ -18,6 +18,7 @@ from kdst_edit.loop import Finished
 from kdst_edit.measures import PromptedImage
 from kdst_edit.models.latents import digest
 from kdst_edit.models.precision import stated
+from kdst_edit.options import inverts
 from kdst_edit.pictures import artifacts
 from kdst_edit.sampling.schedulers import takes_guidance
 
@@ -48,7 +49,7 @@ def outcome(target: Target, finished: Finished, run: Run) -> Outcome:
         {name: f"artifacts/{name}" for name in ["scores.json", *names]},
         protocol(target, finished.inversion, regions[0][1] if regions[0] else "not known"),
         warnings=warnings(target, edit, plain, metrics),
-        summary=[*edit.notes, *summary(metrics), *confinement(target)],
+        summary=[*edit.notes, *summary(metrics), *confinement(target), *without_noise(target)],
     )
 
 
@@ -60,7 +61,13 @@ def warnings(
     prompts = [target.source, *target.targets, inputs.negative_prompt]
     sentences = [
         *target.notes,
-        *audit.options(inputs, guidance, target.image is not None, target.source),
+        *audit.options(
+            inputs,
+            guidance,
+            target.image is not None,
+            target.source,
+            inverting=inverts(target.job.options),
+        ),
         *audit.guidance(inputs, guidance, takes_guidance(target.pipeline)),
         *edit.warnings,
         *audit.syntax(prompts),
@@ -80,6 +87,16 @@ def confinement(target: Target) -> list[str]:
     return [
         f"confined to the mask: {outside:.0%} of the picture was put back after every step, so the"
         " edit cannot continue there"
+    ]
+
+
+def without_noise(target: Target) -> list[str]:
+    """Return why a photograph's edit has no comparison without control, as a line; none where it has."""
+    if target.image is None or target.inverted or not target.inputs.baseline:
+        return []
+    return [
+        "no comparison without control: the method edits without an inversion, so there is no noise to"
+        " sample the target from"
     ]
 
 

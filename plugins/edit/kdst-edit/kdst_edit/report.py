@@ -37,7 +37,8 @@ def content(result: Mapping[str, Any], directory: Path) -> ReportContent:
     blocks += _sheets(saved, told["sheets"])
     blocks += _notes(told["notes"])
     blocks.append(_table(scores))
-    stats = _stats(result["metrics"], result["input"]["model"] == "tiny")
+    given = result["input"]
+    stats = _stats(result["metrics"], given["model"] == "tiny", "inversion_kind" in given)
     return ReportContent(_subtitle(result), stats, blocks)
 
 
@@ -53,8 +54,11 @@ def _subtitle(result: Mapping[str, Any]) -> str:
     )
 
 
-def _stats(metrics: Mapping[str, float], tiny: bool = False) -> list[Stat]:
-    """Return the headline numbers, each beside that of plain sampling."""
+def _stats(metrics: Mapping[str, float], tiny: bool = False, inverted: bool = True) -> list[Stat]:
+    """Return the headline numbers, each beside that of plain sampling.
+
+    inverted: whether a photograph was inverted; where not, what is drawn again is the autoencoder's.
+    """
     shown = [
         ("background_psnr", "Outside the region", "{:.1f} dB"),
         ("mask_iou", "Source and edit, IoU", "{:.2f}"),
@@ -70,7 +74,9 @@ def _stats(metrics: Mapping[str, float], tiny: bool = False) -> list[Stat]:
             stats.append(Stat(label, value, note, strong=name == "background_psnr"))
     if "reconstruction_psnr" in metrics:
         value = f"{metrics['reconstruction_psnr']:.1f} dB"
-        note = "the photograph, drawn again by the model"
+        note = "the photograph, " + (
+            "drawn again by the model" if inverted else "not inverted, through the autoencoder"
+        )
         if tiny:
             note += ", whose autoencoder changes nothing"
         stats.append(Stat("Reconstruction", value, note))

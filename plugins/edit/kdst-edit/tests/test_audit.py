@@ -123,6 +123,10 @@ def test_options_without_effect_are_named(
     assert audit.guidance(EditInputs(guidance_rescale=0.7), 8.0, True)
     assert not audit.guidance(EditInputs(negative_prompt="a ring"), 3.0, False)
     assert audit.options(EditInputs(model="m"), 3.0, True, "a disc") == []
+    unasked = EditInputs(model="m", inversion="ddpm", skip=0.5)
+    told = audit.options(unasked, 3.0, True, "a disc", inverting=False)
+    assert [line.split()[0] for line in told] == ["--inversion", "--skip"]
+    assert all("the method needs no inversion" in line for line in told)
     assert "32-pixel shapes" in audit.options(EditInputs(), 3.0, True, "a disc")[0]
 
 

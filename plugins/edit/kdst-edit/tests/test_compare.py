@@ -69,6 +69,16 @@ def test_seeds_add_their_error_to_that_of_targets(tmp_path: Path) -> None:
     assert error == pytest.approx(math.sqrt(wanted))
 
 
+def test_a_method_without_inversion_is_compared_with_one_that_inverts() -> None:
+    def result(**given: Any) -> dict[str, Any]:
+        return {"input": {"image": "a.png", **given}}
+
+    direct, ddpm, none = result(inversion_kind="direct"), result(inversion_kind="ddpm"), result()
+    assert compare.mismatch(direct, none) == compare.mismatch(none, ddpm) == ""
+    assert "inversion_kind" in compare.mismatch(direct, ddpm)
+    assert "image" in compare.mismatch(direct, {"input": {"image": "b.png"}})
+
+
 def test_a_single_pair_tells_nothing(tmp_path: Path) -> None:
     a, b = (contender(n, run(tmp_path / n, [k])) for n, k in (("a", 30.0), ("b", 20.0)))
     assert compare.paired(a, b) == (10.0, math.inf)

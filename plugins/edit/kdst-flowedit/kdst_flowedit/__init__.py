@@ -1,6 +1,6 @@
 """FlowEdit: an image is edited along the difference of two velocities, without inversion."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from attrs import frozen
 
@@ -23,6 +23,9 @@ CITATION = """
 @frozen
 class Options:
     """Options of flowedit, with the names of the paper's algorithm 1."""
+
+    inverts: ClassVar[bool] = False
+    """No inversion by the bench."""
 
     n_max: int | None = option(
         None,

@@ -15,7 +15,7 @@ from kdst_core.contracts import Edit, EditedImage, EditRequest, RunServices
 from kdst_edit.control.rules import StoreMaps
 from kdst_edit.control.session import Control
 from kdst_edit.families.registry import network_of
-from kdst_edit.kit import attention_of, sample_request, source_branch, word_maps
+from kdst_edit.kit import attention_of, source_latents, word_maps
 from kdst_edit.models.latents import decode
 from kdst_edit.sampling.guided import Guided
 from kdst_edit.sampling.sample import Branch
@@ -118,13 +118,6 @@ def edit_along_flow(request: EditRequest, options: "Options", run: RunServices) 
             advance,
         ).run(len(request.targets))
     return _edit(request, words, decode(pipeline, torch.cat([source, edits])))
-
-
-def source_latents(request: EditRequest, run: RunServices) -> Tensor:
-    """Return X_src (1, C, h, w): the photograph, or what plain sampling makes of the source's prompt."""
-    if request.path is not None:
-        return request.path.latents[-1:].to(request.latents)
-    return sample_request(request, [source_branch(request)], [], run, "source")
 
 
 def velocity_of(guided: Guided, control: Control | None = None) -> Velocity:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import kdst_core
 from kdst_authors.testing import make_run, parametrize_checks
 from kdst_core.bench.contract import Check
 from kdst_core.bench.libraries import silence_libraries
@@ -18,6 +19,7 @@ from kdst_edit.families.registry import family_of, network_of
 from kdst_edit.models.latents import ddim, decode
 from kdst_edit.models.pipelines import load
 from kdst_edit.models.transformers import build
+from kdst_edit.pictures.drawing import image_png
 from kdst_edit.sampling.flow import flow_scheduler
 from kdst_edit.sampling.schedule import Schedule
 from kdst_edit.sampling.straight import moves
@@ -196,6 +198,32 @@ def test_confined_edits_are_the_source_elsewhere(
 def test_steps_that_do_not_fit_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(KdstError, match=message):
         settings_of(small_request(), Options(**options))
+
+
+def test_a_photograph_is_not_inverted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any, **__: Any) -> None:
+        raise AssertionError("the photograph was inverted")
+
+    monkeypatch.setattr("kdst_edit.loop.invert", refused)
+    pixels = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0))
+    (tmp_path / "a.png").write_bytes(image_png(pixels))
+    result = kdst_core.run(
+        "flowedit",
+        image=tmp_path / "a.png",
+        source="a red disc on a white background",
+        target="a blue disc on a white background",
+        steps=4,
+        skip=0.5,
+        out=tmp_path / "run",
+    )
+    assert "inversion_kind" not in result.data["input"]
+    assert not [name for name in result.metrics if name.startswith("plain.")]
+    assert result.metrics["reconstruction_psnr"] > 60
+    assert any("--skip has no effect: the method needs no inversion" in w for w in result.warnings)
+    assert any("no comparison without control" in line for line in result.summary)
+    assert not (tmp_path / "run" / "inversions").exists()
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "not inverted, through the autoencoder" in page
 
 
 @pytest.mark.slow

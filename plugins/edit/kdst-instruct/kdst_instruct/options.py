@@ -18,6 +18,8 @@ WITHOUT_SOURCE = "Turn the picture into {target}."
 class Instructed:
     """Options of every instructed model."""
 
+    inverts: ClassVar[bool] = False
+    """No inversion by the bench."""
     method: ClassVar[str]
     pipeline: ClassVar[str]
     """The class of diffusers that a directory of weights must name."""

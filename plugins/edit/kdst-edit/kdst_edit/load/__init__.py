@@ -9,6 +9,7 @@ from kdst_edit.load.photograph import confined, image, mask, size
 from kdst_edit.load.pipeline import automatic, pipeline
 from kdst_edit.load.prompts import check_prompts, prompts
 from kdst_edit.load.target import Target
+from kdst_edit.options import inverts
 from kdst_edit.sampling import schedulers
 
 
@@ -24,7 +25,9 @@ def load_target(job: Job) -> Target:
         photograph, notes = image(model, inputs, job.objects.get("image"))
         sides = size(model, inputs, photograph)
         region, more = mask(inputs, sides, job.objects.get("image"))
-        plan = schedulers.plan(model, inputs, photograph is not None)
+        plan = schedulers.plan(
+            model, inputs, photograph is not None, inverting=inverts(job.options)
+        )
         return Target(
             job=job,
             device=device,

@@ -13,6 +13,7 @@ from kdst_core.bench.libraries import silence_libraries
 from kdst_core.bench.sealed import SealedArray, hidden
 from kdst_edit.inputs import EditInputs
 from kdst_edit.models.precision import chosen, computing_in
+from kdst_edit.options import inverts
 from kdst_edit.sampling.schedulers import Plan
 
 
@@ -42,6 +43,11 @@ class Target:
         """The bench's options."""
         inputs: EditInputs = self.job.inputs
         return inputs
+
+    @property
+    def inverted(self) -> bool:
+        """Whether the run inverts a photograph: there is one, and the method needs it."""
+        return self.image is not None and inverts(self.job.options)
 
     @property
     def mask(self) -> Tensor | None:

@@ -70,20 +70,27 @@ def takes_guidance(pipeline: Any) -> bool:
     return bool(family_of(pipeline).told(pipeline, [1.0]))
 
 
-def plan(pipeline: Any, inputs: EditInputs, photograph: bool) -> Plan:
-    """Scheduler, steps and guidance of a run; KdstError for what cannot be carried out."""
+def plan(pipeline: Any, inputs: EditInputs, photograph: bool, *, inverting: bool = True) -> Plan:
+    """Scheduler, steps and guidance of a run; KdstError for what cannot be carried out.
+
+    inverting: whether the method has a photograph inverted; where it has not, no option of inversion
+    is refused.
+    """
+    inverted = photograph and inverting
     if family_of(pipeline).flow:
-        return _flow_plan(pipeline, inputs, photograph)
+        return _flow_plan(pipeline, inputs, inverted)
     few = few_steps(pipeline)
     if photograph:
         _check_photograph(pipeline, inputs)
+    if inverted:
+        _check_inversion(pipeline, inputs)
     steps, guidance = _defaults(pipeline, inputs, few)
     notes = _notes(inputs, few, steps, guidance)
     if not photograph and _is_own(pipeline, inputs, few):
         scheduler = own(pipeline, steps)
         return Plan(scheduler, len(scheduler.timesteps), steps, guidance, notes)
     set_steps(ddim(pipeline), steps)
-    if photograph and inputs.inversion == "ddpm" and round(inputs.skip * steps) >= steps:
+    if inverted and inputs.inversion == "ddpm" and round(inputs.skip * steps) >= steps:
         raise KdstError(
             f"--skip {inputs.skip:g} leaves none of the {steps} steps; lower it or take more steps"
         )
@@ -146,8 +153,7 @@ def _notes(inputs: EditInputs, few: Few | None, steps: int, guidance: float) -> 
 
 
 def _check_photograph(pipeline: Any, inputs: EditInputs) -> None:
-    """Raise KdstError for what inversion has no answer to."""
-    check_kind(pipeline, inputs.inversion)
+    """Raise KdstError for models and schedulers that a photograph is not edited with."""
     if takes_guidance(pipeline):
         raise KdstError(
             "a latent consistency model cannot invert a photograph: its UNet was distilled from a"
@@ -157,6 +163,11 @@ def _check_photograph(pipeline: Any, inputs: EditInputs) -> None:
         raise KdstError(
             "--scheduler own is for generated sources; a photograph is inverted by DDIM"
         )
+
+
+def _check_inversion(pipeline: Any, inputs: EditInputs) -> None:
+    """Raise KdstError for an inversion that does not go with the model or the other options."""
+    check_kind(pipeline, inputs.inversion)
     if inputs.guidance_rescale and inputs.inversion == "null-text":
         raise KdstError(
             "--guidance-rescale does not go with null-text inversion, whose embeddings are optimised"
