@@ -19,8 +19,8 @@ def regular(path: str | os.PathLike[str], most: int = MOST) -> bytes:
         raise OSError(errno.EINVAL, "is no regular file", os.fspath(path))
     if status.st_size > most:
         raise OSError(errno.EFBIG, f"is longer than {most >> 20} MiB", os.fspath(path))
-    with open(path, "rb") as file:
-        return file.read(most)
+    with open(path, "rb", buffering=0) as file:
+        return file.readall()[:most]
 
 
 def refuse_other(path: str | os.PathLike[str], *, folder: bool = False) -> None:

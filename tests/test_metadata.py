@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from kdst_core.cli.plugins import command as plugins
 from kdst_core.errors import KdstError
-from kdst_core.plugins import entries, registry, shield
+from kdst_core.plugins import entries, installed, registry, shield
 from kdst_environments import doctor
 
 CODE = '"""A module."""\n'
@@ -234,3 +234,66 @@ def test_whatever_metadata_hold_the_others_are_listed(
     assert next(p for p in listed if p.name == "right").package == "fake-right"
     assert all(isinstance(registry.summary(p), str) for p in listed if p.package.startswith("fake"))
     entries.commands()
+
+
+VERSIONS = st.from_regex(r"\A[0-9]{1,2}(\.[0-9]{1,2}){0,3}\Z") | st.sampled_from(
+    ["0.1rc1", "", "x"]
+)
+BOUNDS = st.tuples(st.sampled_from([">=", "<", "==", ">", "!="]), VERSIONS).map("".join)
+MARKERS = st.sampled_from(["", "; extra == 'test'", "; extra == ''", "; python_version > '3'", ";"])
+NAMES = st.sampled_from(
+    ["kdst-core", "kdst_fake", "Kdst.Fake", "kdst-absent", "kdst-", "kdst core"]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(NAMES, st.lists(BOUNDS, max_size=3).map(",".join), MARKERS, VERSIONS)
+def test_a_requirement_that_is_said_to_fit_at_once_fits_for_packaging_too(
+    name: str, bounds: str, marker: str, version: str
+) -> None:
+    known: Any = {"kdst-fake": type("Fake", (), {"version": version})}
+    line = f"{name}{bounds}{marker}"
+    if installed.plainly_fits(line, known, version):
+        assert installed._misfit(line, known, version) == []
+
+
+def test_the_usual_forms_of_a_requirement_are_read_without_packaging() -> None:
+    known: Any = {"kdst-fake": type("Fake", (), {"version": "0.10.0"})}
+    fits = [
+        "kdst-core<0.2,>=0.1",
+        "kdst-fake>=0.9,<0.11",
+        "kdst-x>=3",
+        "kdst-core<0; extra == 'test'",
+    ]
+    misfits = [
+        "kdst-core>=0.1.1",
+        "kdst-fake<0.10",
+        "kdst-core!=0.1",
+        "kdst-core>=0.1,",
+        "kdst-core",
+    ]
+    assert all(installed.plainly_fits(line, known, "0.1.0") for line in fits)
+    assert not any(installed.plainly_fits(line, known, "0.1.0") for line in misfits)
+
+
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        (b'"""One line."""', "One line."),
+        (b'# a comment\n\n  # another\nr"""Raw and "quoted".\n\nMore."""', 'Raw and "quoted".'),
+        (b'"""\nOn the second line.\n"""', "On the second line."),
+        (b"'Single quotes.'", "Single quotes."),
+        (b'"""The letter \\x41."""', "The letter A."),
+        (b'x = 1\n"""No docstring."""', ""),
+        (b'"" "" "In pieces."', "In pieces."),
+        (b'"""broken', "broken"),
+        (b"(", ""),
+        (b"", ""),
+    ],
+)
+def test_the_first_line_of_a_docstring_is_read_in_any_notation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: bytes, line: str
+) -> None:
+    (tmp_path / "fake_docstring.py").write_bytes(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert entries.docstring_line("fake_docstring") == line

@@ -40,7 +40,8 @@ class LazyGroup(click.Group):
         return [*COMMANDS, *_added()]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command."""
+        """Import a command, which SIGTERM stops from now on."""
+        heed_termination()
         if cmd_name in COMMANDS:
             module = import_module(f"kdst_core.cli.{cmd_name}")
             command: click.Command = module.command
@@ -123,7 +124,6 @@ def cli(ctx: click.Context, debug: bool) -> None:
 def main() -> None:
     """Run the command; errors become one or two lines and an exit code."""
     debug = "--debug" in sys.argv[1:]
-    heed_termination()
     try:
         code: Any = cli.main(with_first(sys.argv[1:]), standalone_mode=False)
     except KdstError as e:

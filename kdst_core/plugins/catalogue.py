@@ -1,9 +1,11 @@
 """What is published outside the core: names of methods, commands, executors and observers."""
 
+import os
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 from typing import Literal
+
+from kdst_core.regular import regular
 
 Kind = Literal["methods", "commands", "executors", "observers"]
 
@@ -24,4 +26,5 @@ def _read() -> Mapping[str, Mapping[str, str]]:
     """Return the catalogue, read once and only where something is missing or is listed."""
     import tomllib
 
-    return tomllib.loads(Path(__file__).with_name("catalogue.toml").read_text(encoding="utf-8"))
+    place = os.path.join(os.path.dirname(__file__), "catalogue.toml")
+    return tomllib.loads(regular(place).decode("utf-8"))

@@ -5,19 +5,13 @@ read here; what is loaded is looked up by `kdst_core.plugins.registry`.
 """
 
 import os
-import re
 import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from kdst_core.regular import MOST, regular
 
-DOCSTRING = re.compile(rb'\s*(?:#[^\n]*\n\s*)*[rR]?"""([^\n"\\]+)')
-
-
 COMMANDS = "kdst.commands"
-
-
 MOST_ENTRIES = 500
 """Entry points of kdst that a package may have; where there are more, none is read."""
 RESERVED_NAMES = ("input", "run")
@@ -26,7 +20,8 @@ RESERVED_NAMES = ("input", "run")
 
 def is_name(name: str) -> bool:
     """Return whether something that is registered may have a name: none looks like a flag or a path."""
-    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) is not None
+    right = name.isascii() and name[:1].isalnum() and len(name) <= 100
+    return right and all(c.isalnum() or c in "._-" for c in name)
 
 
 class Entry(NamedTuple):
@@ -49,10 +44,12 @@ def listed(group: str) -> list[Entry]:
     seen: set[str] = set()
     entries = []
     for folder, name in _metadata_folders():
-        key = re.sub(r"[-_.]+", "_", name.partition("-")[0]).lower()
+        key = name.partition("-")[0].replace(".", "_").lower()
+        while "__" in key:
+            key = key.replace("__", "_")
         if key not in seen:
             seen.add(key)
-            entries += _entries(_text(folder, name), group)
+            entries += _entries(_table(folder, name), group)
     return sorted(entries)
 
 
@@ -83,26 +80,36 @@ def _zipped(archive: str) -> list[str]:
         return []
 
 
-def _text(folder: str, name: str) -> str:
-    """Return the entry points of a folder of metadata; what is not UTF-8 is replaced."""
+def _table(folder: str, name: str) -> bytes:
+    """Return the entry points of a folder of metadata, which may lie in an archive."""
+    where = f"{name}/entry_points.txt"
     try:
-        if os.path.isfile(folder):
-            import zipfile
-
-            where = f"{name}/entry_points.txt"
-            with zipfile.ZipFile(folder) as archive, archive.open(where) as file:
-                return file.read(MOST).decode("utf-8", "replace")
-        return regular(os.path.join(folder, name, "entry_points.txt")).decode("utf-8", "replace")
-    except (OSError, KeyError, ValueError):
-        return ""
+        return regular(os.path.join(folder, where))
+    except NotADirectoryError:
+        return _from_archive(folder, where) if os.path.isfile(folder) else b""
+    except (OSError, ValueError):
+        return b""
 
 
-def _entries(text: str, group: str) -> list[Entry]:
-    """Return the entry points of a group whose lines are right."""
-    if f"[{group}]" not in text:
+def _from_archive(archive: str, where: str) -> bytes:
+    """Return the start of a file in an archive, nothing where it has none."""
+    import zipfile
+
+    try:
+        with zipfile.ZipFile(archive) as files, files.open(where) as file:
+            return file.read(MOST)
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        return b""
+
+
+def _entries(table: bytes, group: str) -> list[Entry]:
+    """Return the entry points of a group whose lines are right; what is not UTF-8 is replaced."""
+    if f"[{group}]".encode() not in table:
         return []
     found, inside = [], False
-    for line in map(str.strip, text.removeprefix("\ufeff").splitlines()):
+    for line in map(
+        str.strip, table.decode("utf-8", "replace").removeprefix("\ufeff").splitlines()
+    ):
         if line.startswith("["):
             inside = line == f"[{group}]"
         elif inside and "=" in line and not line.startswith(("#", ";")):
@@ -151,10 +158,19 @@ def docstring_line(module: str) -> str:
             source = file.read()
     except OSError:
         return ""
-    plain = DOCSTRING.match(source)
-    if plain:
-        return plain[1].decode("utf-8", "replace").strip()
-    return _parsed_docstring_line(source)
+    return _plain_docstring_line(source) or _parsed_docstring_line(source)
+
+
+def _plain_docstring_line(source: bytes) -> str:
+    """Return the first line of a docstring in three double quotes without escapes, else an empty text."""
+    rest = source.lstrip()
+    while rest.startswith(b"#"):
+        rest = rest.partition(b"\n")[2].lstrip()
+    rest = rest[1:] if rest[:1] in (b"r", b"R") else rest
+    line = rest.partition(b"\n")[0]
+    if not line.startswith(b'"""') or b"\\" in line:
+        return ""
+    return line[3:].partition(b'"""')[0].decode("utf-8", "replace").strip()
 
 
 def _parsed_docstring_line(source: bytes) -> str:

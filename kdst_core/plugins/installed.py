@@ -6,6 +6,8 @@ one package is a problem of that package.
 
 import errno
 import re
+from collections.abc import Mapping
+from functools import cached_property
 from importlib.metadata import Distribution, EntryPoint, distributions
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,13 @@ ENTRY_POINTS = "entry_points.txt"
 METADATA = ("METADATA", "PKG-INFO", "requires.txt", "")
 """Files of a distribution that say what it is; the last is an old one that is a file itself."""
 
+NUMBER = r"\d{1,9}(?:\.\d{1,9})*"
+USUAL = (
+    r"([A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?)"
+    rf"((?:>=|<){NUMBER}(?:,(?:>=|<){NUMBER})*)(; extra == '\w+')?"
+)
+"""A requirement as build tools write it, with a lowest version, one that is too high, or both."""
+
 
 @frozen
 class Package:
@@ -30,16 +39,29 @@ class Package:
     folder: str
     dist: Distribution
 
-    @property
+    @cached_property
+    def _metadata(self) -> Any:
+        """Its metadata, read once; an error of reading them is raised."""
+        _refuse_pipes(self.dist)
+        return self.dist.metadata
+
+    def _said(self, field: str) -> str:
+        """Return a field of the metadata, empty where it cannot be read."""
+        try:
+            return str(self._metadata[field] or "") if field in self._metadata else ""
+        except Exception:
+            return ""
+
+    @cached_property
     def name(self) -> str:
         """Its name, that of the folder where its metadata give none."""
-        name = said(self.dist, "Name") or self.folder or "unknown"
+        name = self._said("Name") or self.folder or "unknown"
         return name if name.isprintable() else ascii(name)
 
     @property
     def version(self) -> str:
         """Its version, empty where its metadata give none."""
-        return said(self.dist, "Version")
+        return self._said("Version")
 
     @property
     def version_by_folder(self) -> str:
@@ -110,12 +132,11 @@ class Package:
 
     def requires(self) -> list[str]:
         """Return the lines of its requirements; an error of the metadata is raised."""
-        _refuse_pipes(self.dist)
-        return list(self.dist.requires or ())
+        return list(self._metadata.get_all("Requires-Dist") or self.dist.requires or ())
 
     def summary(self) -> str:
         """Return its one line, empty where there is none."""
-        return said(self.dist, "Summary")
+        return self._said("Summary")
 
 
 def packages() -> dict[str, Package]:
@@ -141,15 +162,6 @@ def owner(entry: EntryPoint) -> str:
 def normal(name: str) -> str:
     """Return a package's name as names are compared."""
     return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def said(dist: Distribution, field: str) -> str:
-    """Return a field of the metadata, empty where it cannot be read."""
-    try:
-        _refuse_pipes(dist)
-        return str(dist.metadata[field] or "") if field in dist.metadata else ""
-    except Exception:
-        return ""
 
 
 def _refuse_pipes(dist: Distribution) -> None:
@@ -188,9 +200,36 @@ def misfits(package: Package, known: dict[str, Package], core: str) -> list[str]
         return [f"its METADATA cannot be read ({type(e).__name__})"]
     found = []
     for line in lines:
-        if "kdst" in line.lower():
+        if "kdst" in line.lower() and not plainly_fits(line, known, core):
             found += _misfit(line, known, core)
     return found
+
+
+def plainly_fits(line: str, known: Mapping[str, Package], core: str) -> bool:
+    """Return whether a requirement in the usual form is met, without `packaging`, which imports slowly.
+
+    False says nothing: the line may have another form.
+    """
+    if not (read := re.fullmatch(USUAL, line, re.ASCII)):
+        return False
+    name, bounds, extra = read.groups()
+    name = normal(name)
+    have = core if name == "kdst-core" else known[name].version if name in known else None
+    if extra or have is None:
+        return True
+    known_number = re.fullmatch(NUMBER, have, re.ASCII) is not None
+    return known_number and all(_within(have, bound) for bound in bounds.split(","))
+
+
+def _within(version: str, bound: str) -> bool:
+    """Return whether a version is at least that of `>=0.1`, or below that of `<0.2`."""
+    have, limit = _release(version), _release(bound.lstrip("<>="))
+    return have < limit if bound[1] != "=" else have >= limit
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """Return the numbers of a version as they are compared: zeros at its end say nothing."""
+    return tuple(map(int, re.sub(r"(\.0+)+$", "", version).split(".")))
 
 
 def _misfit(line: str, known: dict[str, Package], core: str) -> list[str]:

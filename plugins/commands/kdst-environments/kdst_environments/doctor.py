@@ -9,7 +9,7 @@ import click
 
 from kdst_core import __version__
 from kdst_core.plugins import entries, inspection, registry
-from kdst_core.plugins.installed import said
+from kdst_core.plugins.installed import package_of
 
 LIBRARIES = ("torch", "numpy", "transformers", "diffusers", "gsplat", "matplotlib")
 
@@ -56,9 +56,10 @@ def _stale() -> list[str]:
     """Return the packages of kdst whose metadata is installed more than once."""
     found: dict[str, set[str]] = {}
     for dist in distributions():
-        name = said(dist, "Name").lower()
+        package = package_of(dist)
+        name = package.name.lower()
         if name.startswith("kdst"):
-            place = f"{said(dist, 'Version')} in {dist.locate_file('')}"
+            place = f"{package.version} in {dist.locate_file('')}"
             found.setdefault(name, set()).add(place)
     return [
         f"{name} is installed {len(places)} times: {'; '.join(sorted(places))}.\n"

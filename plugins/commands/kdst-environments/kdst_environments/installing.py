@@ -21,7 +21,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from kdst_core.errors import KdstError, did_you_mean
-from kdst_core.plugins.installed import package_of, said
+from kdst_core.plugins.installed import package_of
 from kdst_core.runs.received import visible
 
 BUILT = (".whl", ".gz", ".zip")
@@ -166,7 +166,7 @@ def _broken(
         return []
     if needed.marker and not needed.marker.evaluate({"extra": ""}):
         return []
-    held = needed.specifier.contains(said(present[other], "Version"), prereleases=True)
+    held = needed.specifier.contains(package_of(present[other]).version, prereleases=True)
     if not held or needed.specifier.contains(plan[other], prereleases=True):
         return []
     return [f"{name} needs {other}{needed.specifier}, and this would bring {other} {plan[other]}"]

@@ -23,7 +23,7 @@ from kdst_core.cache import user_cache
 from kdst_core.errors import KdstError
 from kdst_core.files import whole_folder
 from kdst_core.plugins.elsewhere import Place
-from kdst_core.plugins.installed import said
+from kdst_core.plugins.installed import package_of
 from kdst_environments import installing
 
 BELOW = "zz_below.pth"
@@ -88,7 +88,7 @@ def _digest(own: str | list[str]) -> str:
 def _versions(places: list[str] | None) -> list[str]:
     """Return `name==version` of what is installed in places, beside this interpreter where None."""
     found = distributions() if places is None else distributions(path=places)
-    return sorted(f"{said(d, 'Name')}=={said(d, 'Version')}" for d in found)
+    return sorted(f"{p.name}=={p.version}" for p in map(package_of, found))
 
 
 def content(path: Path) -> str:
