@@ -420,7 +420,7 @@ def claims(session: nox.Session) -> None:
 
 @nox.session
 def figures(session: nox.Session) -> None:
-    """Try every claim and write the verdicts and their page into docs/."""
+    """Try every claim; write the verdicts, their page, and every table of measured figures into docs/."""
     install(session, *PLUGINS, tools=())
     place = Path(session.create_tmp())
     shutil.rmtree(place / "claims", ignore_errors=True)
@@ -430,6 +430,7 @@ def figures(session: nox.Session) -> None:
     shutil.copy(place / "claims/claims.json", VERDICTS)
     page = session.run("python", "-m", "kdst_claims.markdown", VERDICTS, silent=True)
     Path("docs/claims.md").write_text(str(page))
+    session.run("python", ".ci/figures", "write")
 
 
 @nox.session
