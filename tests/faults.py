@@ -57,6 +57,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "masactrl": EDIT,
     "sega": EDIT,
     "flowedit": EDIT,
+    "turbo-edit": EDIT,
     "textual-inversion": (*EDIT, "--train-steps", "12"),
     "toolformer": (
         *("--documents", "24", "--shard", "4", "--steps", "6", "--batch", "2"),
