@@ -1,6 +1,6 @@
 """Test-time adaptation: a trained classifier, a stream of unlabelled shifted batches."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import field, frozen
@@ -24,6 +24,8 @@ class AdaptRequest:
         with its layers; None where there are none at hand. No method may adapt to them.
     text_features: of a CLIP-like model's classes, (num_classes, D) of length 1. The model and its copies
         have `image_features(x)`, (B, D) of length 1; logits are `logit_scale` times their products.
+    text: of such a model: a template with {} for the class's name to the token embeddings of its prompts,
+        (num_classes, T, E), and a function from such embeddings to text features, differentiable.
     """
 
     model: "nn.Module"
@@ -33,6 +35,7 @@ class AdaptRequest:
     source: "Sequence[tuple[Tensor, Tensor]] | None" = None
     example: "Tensor | None" = None
     text_features: "Tensor | None" = None
+    text: "Callable[[str], tuple[Tensor, Callable[[Tensor], Tensor]]] | None" = None
 
 
 @frozen

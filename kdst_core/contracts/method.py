@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol
 
 from attrs import field, frozen
 
-Need = Literal["gradients", "source", "cuda"]
+Need = Literal["gradients", "source", "cuda", "text"]
 
 
 @frozen(kw_only=True)
@@ -40,10 +40,10 @@ class Description:
     """What `describe` returns: enough to list a method, build its options and cite it.
 
     `options` is a frozen attrs class whose fields all have defaults. `needs` names what the method
-    cannot do without: gradients of the model, source data, a CUDA device. `random` says whether the
-    method draws random numbers; one that draws none is run once for all seeds of a comparison.
-    `expected_failures` names conformance checks that cannot hold for the method, each with the reason.
-    `claims` are those of its paper.
+    cannot do without: gradients of the model, source data, a CUDA device, a CLIP-like model's text
+    tower. `random` says whether the method draws random numbers; one that draws none is run once for
+    all seeds of a comparison. `expected_failures` names conformance checks that cannot hold for the
+    method, each with the reason. `claims` are those of its paper.
     """
 
     summary: str

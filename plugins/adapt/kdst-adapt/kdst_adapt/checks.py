@@ -15,6 +15,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from kdst_adapt.default.data import table
+from kdst_adapt.models import clip
+from kdst_adapt.models.small_clip import small_clip
 from kdst_adapt.streams.shift import Shift
 from kdst_authors.testing import GIVEN, given_only, make_run
 from kdst_authors.untouched import marks, touched
@@ -35,14 +37,22 @@ RESET = "reset then replay equals a fresh run"
 
 
 def small_request(seed: int = 0, model: nn.Module | None = None) -> AdaptRequest:
-    """Return a request with a small BatchNorm network, its source data and a seeded generator."""
+    """Return a request with a small BatchNorm network or a model of five classes for images
+    (B, 3, 8, 8), source data and a seeded generator.
+    """
     generator = Generator().manual_seed(100)
     source = [
         (torch.rand(8, 3, 8, 8, generator=generator), torch.arange(8) % CLASSES) for _ in range(2)
     ]
+    model = model or small_network()
     return AdaptRequest(
-        model or small_network(), CLASSES, (3, 8, 8), Generator().manual_seed(seed), source
+        *(model, CLASSES, (3, 8, 8), Generator().manual_seed(seed), source), **clip.parts(model)
     )
+
+
+def small_model(method: Method) -> nn.Module:
+    """Return the network that a method is checked on: CLIP-like where it needs a text tower."""
+    return small_clip() if "text" in method.description.needs else small_network()
 
 
 def small_batches(count: int) -> list[Tensor]:
@@ -74,7 +84,7 @@ def smoke(method: Method, options: object, run: Run) -> str:
     """Adapt a small random network to three random batches; return a digest of the logits."""
     digest = hashlib.sha256()
     with hidden(filter(None, [table()])):
-        predictor = method.call(small_request(seed=run.seed), options, run)
+        predictor = method.call(small_request(run.seed, small_model(method)), options, run)
         for x in small_batches(3):
             with method.working():
                 logits = predictor.predict(x)
@@ -109,7 +119,7 @@ def _predictor(
     with tempfile.TemporaryDirectory() as directory:
         run = make_run(Path(directory), device=device)
         predictor: OnlinePredictor = method.call(
-            request or small_request(), method.description.options(), run
+            request or small_request(model=small_model(method)), method.description.options(), run
         )
     return predictor
 
@@ -219,14 +229,14 @@ def _resume(method: Method) -> None:
     _predict_all(predictor, batches[:2])
     state = copy.deepcopy(predictor.state_dict())
     expected = _predict_all(predictor, batches[2:])
-    other = _predictor(method, small_request(seed=9))
+    other = _predictor(method, small_request(9, small_model(method)))
     other.load_state_dict(state)
     assert _same(expected, _predict_all(other, batches[2:])), "state_dict() misses something"
 
 
 def _model_unchanged(method: Method) -> None:
     """Parameters, buffers, mode and gradients of the user's model are what they were."""
-    model = small_network().train()
+    model = small_model(method).train()
     next(model.children()).requires_grad_(False)
     before, hooks = copy.deepcopy(model.state_dict()), marks(model)
     predictor = _predictor(method, small_request(model=model))

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kdst_adapt.models import clip
 from kdst_adapt.models.outputs import Picked, logits_of
 from kdst_core.bench.device import usable
 from kdst_core.bench.library import Bound
@@ -76,6 +77,7 @@ class Predictor:
             torch.Generator().manual_seed(self._bound.seed),
             self._source,
             example,
+            **clip.parts(self._model),
         )
         device = str(x.device) if self._bound.device == "auto" else self._bound.device
         made: OnlinePredictor = self._bound.call(request, device)

@@ -14,7 +14,7 @@ from kdst_adapt.audit.findings import Finding
 from kdst_adapt.baselines import fixed
 from kdst_adapt.inputs import AdaptInputs
 from kdst_adapt.kit import select_parameters
-from kdst_adapt.models import classifier, norms, packaged
+from kdst_adapt.models import classifier, clip, norms, packaged
 from kdst_adapt.options import UpdateOptions
 from kdst_adapt.streams import changing, classes, data, protocols, settings, source_data
 from kdst_adapt.streams.sampling import cut
@@ -121,6 +121,8 @@ def _classifier(job: Job, shift: Shift, device: str) -> Loaded:
             "Give --model resnet20|32|44|56 with --weights FILE, or --model module.path:factory"
         )
     net = classifier.load(inputs, job.objects.get("model"), shift.names)
+    if "text" in job.method.description.needs and clip.parts(net).get("text") is None:
+        raise needs_text(job.method.name)
     example = shift.pictures(cut(np.arange(len(shift.labels)), 2)[0])
     check_channels(inputs, example.shape[1])
     net, several = classifier.with_logits_only(net, example, device)
@@ -217,11 +219,18 @@ def refuse(method: Method, inputs: AdaptInputs) -> None:
     study.check_images(inputs)
     if "source" in method.description.needs and not inputs.source and inputs.data != "digits":
         raise needs_source(method.name)
+    if "text" in method.description.needs and not inputs.model.startswith("clip:"):
+        raise needs_text(method.name)
 
 
 def needs_source(method: str) -> KdstError:
     """Return the error of a method that learns from source data where there are none."""
     return KdstError(f"{method} needs source data: --source npz:FILE or folder:DIR")
+
+
+def needs_text(method: str) -> KdstError:
+    """Return the error of a method that reads prompts where the model has no text tower."""
+    return KdstError(f"{method} needs a CLIP-like model with its text tower: --model clip:DIR")
 
 
 def threads_of(inputs: AdaptInputs) -> int | None:

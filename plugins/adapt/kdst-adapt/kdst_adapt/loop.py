@@ -89,10 +89,9 @@ def _predictor(target: "Target", method: Method, run: Run) -> Any:
     """Call a method's hook, with a generator of its own."""
     job, shape = target.job, target.stream.shifts[0].input_shape
     generator = torch.Generator().manual_seed(job.seed)
-    prompted = clip.found(target.model)
     request = AdaptRequest(
         *(target.model, target.num_classes, shape, generator, target.source, target.example),
-        None if prompted is None else prompted.text_features,
+        **clip.parts(target.model),
     )
     options = job.options
     if method.name != job.method.name:

@@ -56,6 +56,25 @@ def request(
     return AdaptRequest(model, 5, SHAPE, torch.Generator().manual_seed(3), source)
 
 
+def save_clip(folder: Path) -> None:
+    """Save a small CLIPModel of transformers with random weights, and a tokenizer of letters."""
+    import transformers
+
+    words = [*"abcdefghijklmnopqrstuvwxyz.0123456789"]
+    tokens = [*words, *(w + "</w>" for w in words), "<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    tokenizer: Any = transformers.CLIPTokenizer
+    tokenizer(vocab=vocabulary, merges=[]).save_pretrained(folder)
+    ends = {"bos_token_id": len(tokens) - 2, "eos_token_id": len(tokens) - 1}
+    small = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
+    small |= {"num_attention_heads": 2}
+    text = {**small, **ends, "vocab_size": len(tokens), "max_position_embeddings": 40}
+    vision = {**small, "image_size": 32, "patch_size": 8}
+    torch.manual_seed(0)
+    config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=12)
+    transformers.CLIPModel(config).save_pretrained(folder)
+
+
 def prepare(model: nn.Module, *, batch: bool = True) -> tuple[nn.Module, list[nn.Parameter]]:
     """A copy whose BatchNorm takes the batch's statistics, and its affine parameters."""
     model = copy.deepcopy(model).eval().requires_grad_(False)

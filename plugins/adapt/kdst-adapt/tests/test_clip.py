@@ -13,6 +13,7 @@ from kdst_adapt import load, loop
 from kdst_adapt.inputs import AdaptInputs
 from kdst_adapt.kit import select_parameters
 from kdst_adapt.models import classifier, clip
+from kdst_adapt.testing import save_clip
 from kdst_core.bench.contract import Job
 from kdst_core.errors import KdstError
 from kdst_core.plugins import method
@@ -23,20 +24,9 @@ transformers = pytest.importorskip("transformers")
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory of a small CLIP model with random weights and a tokenizer of letters."""
+    """A directory of a small CLIP model."""
     folder = tmp_path_factory.mktemp("clip")
-    words = [*"abcdefghijklmnopqrstuvwxyz.0123456789"]
-    tokens = [*words, *(w + "</w>" for w in words), "<|startoftext|>", "<|endoftext|>"]
-    vocabulary = {token: number for number, token in enumerate(tokens)}
-    transformers.CLIPTokenizer(vocab=vocabulary, merges=[]).save_pretrained(folder)
-    ends = {"bos_token_id": len(tokens) - 2, "eos_token_id": len(tokens) - 1}
-    small = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
-    small |= {"num_attention_heads": 2}
-    text = {**small, **ends, "vocab_size": len(tokens), "max_position_embeddings": 40}
-    vision = {**small, "image_size": 32, "patch_size": 8}
-    torch.manual_seed(0)
-    config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=12)
-    transformers.CLIPModel(config).save_pretrained(folder)
+    save_clip(folder)
     return folder
 
 

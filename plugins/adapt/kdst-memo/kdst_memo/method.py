@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from kdst_adapt.augmix import augment
 from kdst_adapt.kit import adaptable_copy, entropy
 from kdst_adapt.surroundings import gradients
 from kdst_core.contracts import AdaptRequest, Diagnostics
-from kdst_memo.augment import augment
 from kdst_memo.norm import mix_statistics
 
 if TYPE_CHECKING:

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import kdst_core
+from kdst_adapt.augmix import OPERATIONS, augment
 from kdst_adapt.checks import small_batches, small_network, small_request
 from kdst_adapt.testing import batches, network, request
 from kdst_authors.testing import make_run, parametrize_checks
 from kdst_core.bench.contract import Check
 from kdst_core.errors import KdstError
 from kdst_memo import Options, adapt
-from kdst_memo.augment import OPERATIONS, augment
 
 
 def mixed(net: nn.Module, prior: float) -> nn.Module:

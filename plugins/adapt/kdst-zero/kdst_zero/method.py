@@ -9,8 +9,8 @@ from torch import Tensor
 
 from kdst_adapt.baselines.fixed import Fixed
 from kdst_adapt.kit import adaptable_copy, entropy
+from kdst_adapt.views import views
 from kdst_core.contracts import AdaptRequest
-from kdst_zero.views import views
 
 if TYPE_CHECKING:
     from kdst_zero import Options

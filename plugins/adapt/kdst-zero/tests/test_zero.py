@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from kdst_adapt.testing import batches, network, prepare, request
+from kdst_adapt.views import RATIOS, box, views
 from kdst_authors.testing import check_plugin, make_run
 from kdst_zero import Options, adapt
 from kdst_zero.method import FLOOR, vote
-from kdst_zero.views import RATIOS, box, views
 
 
 def plain_vote(logits: Tensor, gamma: float) -> list[float]:

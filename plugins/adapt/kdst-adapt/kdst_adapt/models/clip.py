@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdst_adapt.models import pretrained
+from kdst_adapt.models.text import TextTower
 from kdst_adapt.streams.classes import WORDNET
 from kdst_core.errors import KdstError, first_line
 
@@ -38,7 +39,7 @@ class Clip(nn.Module):
     """The image tower of a CLIP-like model, and the features of its classes' prompts.
 
     class_names: of the logits, in order. text_features: (num_classes, D), each of length 1. logit_scale:
-    the factor of the cosines.
+    the factor of the cosines. text: the text tower, no module of this one; None without it.
     """
 
     text_features: Tensor
@@ -53,8 +54,10 @@ class Clip(nn.Module):
         class_names: Sequence[str],
         mean: Sequence[float],
         std: Sequence[float],
+        text: TextTower | None = None,
     ) -> None:
         super().__init__()
+        self.text = text
         self.vision, self.projection = net.vision_model, net.visual_projection
         self.size = int(net.config.vision_config.image_size)
         self.class_names = list(class_names)
@@ -83,6 +86,12 @@ class Clip(nn.Module):
 def found(model: nn.Module) -> Clip | None:
     """Return the CLIP-like classifier in a model, None where there is none."""
     return next((m for m in model.modules() if isinstance(m, Clip)), None)
+
+
+def parts(model: nn.Module) -> dict[str, Any]:
+    """Return the fields of a request that a model fills where it is CLIP-like, by name."""
+    clip = found(model)
+    return {} if clip is None else {"text_features": clip.text_features, "text": clip.text}
 
 
 def load(
@@ -116,27 +125,15 @@ def load(
     pretrained.refuse_random(f"clip:{place}", loading)
     if not mean:
         mean, std = pretrained.statistics(place) or (MEAN, STD)
-    features = [_features(net.eval(), tokenizer, name, templates) for name in names]
-    return Clip(net, torch.stack(features), names, mean, std).eval()
+    text = TextTower(net.eval(), tokenizer, names)
+    return Clip(net, mean_features(text, templates), names, mean, std, text).eval()
 
 
 @torch.no_grad()
-def _features(net: Any, tokenizer: Any, name: str, templates: Sequence[str]) -> Tensor:
-    """Return the feature (D,), of length 1, of a class: the mean over its prompts, each of length 1."""
-    prompts = [template.replace("{}", name.replace("_", " ")) for template in templates]
-    tokens = tokenizer(prompts, padding=True, return_tensors="pt")
-    most = int(net.config.text_config.max_position_embeddings)
-    if tokens["input_ids"].shape[1] > most:
-        longest = max(prompts, key=len)
-        raise KdstError(
-            f"a prompt has more than the {most} tokens that the model takes: {longest[:60]!r}…\n"
-            "Shorten the templates or the names of the classes"
-        )
-    pooled = net.text_model(
-        input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
-    ).pooler_output
-    each = F.normalize(net.text_projection(pooled), dim=1)
-    return F.normalize(each.mean(0), dim=0)
+def mean_features(text: TextTower, templates: Sequence[str]) -> Tensor:
+    """Return the features (num_classes, D), of length 1, of the classes: the mean over their prompts."""
+    read = (text(template) for template in templates)
+    return F.normalize(torch.stack([features(e) for e, features in read]).mean(0), dim=1)
 
 
 def read_templates(path: Path | None) -> list[str]:

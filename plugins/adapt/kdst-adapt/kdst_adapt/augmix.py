@@ -23,6 +23,11 @@ def augment(
     if flip:
         mirrored = _uniform(count, generator=generator) < 0.5
         copies = torch.where(_beside(mirrored, image), copies.flip(-1), copies)
+    return mix(copies, generator, severity=severity)
+
+
+def mix(copies: Tensor, generator: Generator, *, severity: float = 1.0) -> Tensor:
+    """Return copies (n, C, H, W) in [0, 1], each mixed with three chains of operations on it."""
     chains = copies.repeat_interleave(CHAINS, 0)
     length = torch.randint(1, LONGEST + 1, (len(chains),), generator=generator)
     for turn in range(LONGEST):
@@ -30,13 +35,13 @@ def augment(
         level = (0.1 + (severity - 0.1) * _uniform(len(chains), generator=generator)) / 10
         sign = torch.randint(2, (len(chains),), generator=generator) * 2 - 1
         for number, operation in enumerate(OPERATIONS):
-            at = ((chosen == number) & (turn < length)).nonzero()[:, 0].to(image.device)
+            at = ((chosen == number) & (turn < length)).nonzero()[:, 0].to(copies.device)
             if len(at):
-                chains[at] = operation(chains[at], _beside((level * sign)[at.cpu()], image))
-    share = -_uniform(count, CHAINS, generator=generator).log()  # Dirichlet(1, 1, 1)
-    share = _beside(share / share.sum(1, keepdim=True), image)
-    mixed = (share * chains.unflatten(0, (count, CHAINS))).sum(1)
-    return torch.lerp(copies, mixed, _beside(_uniform(count, generator=generator), image))
+                chains[at] = operation(chains[at], _beside((level * sign)[at.cpu()], copies))
+    share = -_uniform(len(copies), CHAINS, generator=generator).log()  # Dirichlet(1, 1, 1)
+    share = _beside(share / share.sum(1, keepdim=True), copies)
+    mixed = (share * chains.unflatten(0, (-1, CHAINS))).sum(1)
+    return torch.lerp(copies, mixed, _beside(_uniform(len(copies), generator=generator), copies))
 
 
 def _uniform(*shape: int, generator: Generator) -> Tensor:
