@@ -77,8 +77,8 @@ AGAINST = ["source", "oldest"] if RELEASES else ["source"]
 """Which core plugins are tested with: this one and, once there is a release, the oldest they claim."""
 FIRST = "plugins/adapt/requirements.txt"
 """What the README's first command installs."""
-MANY, AUTHORS = "kdst-batch", "kdst-authors"
-"""The packages of commands: comparing and sweeping; beginning and checking a method."""
+MANY, AUTHORS, SHOW = "kdst-batch", "kdst-authors", "kdst-show"
+"""Packages of commands: comparing and sweeping; beginning and checking a method; what there is."""
 CORE_SMOKE = "core_alone faults habits installed metadata options received registry"
 MANY_SMOKE = "executors sweep"
 SMOKE = (
@@ -330,7 +330,7 @@ def outsider(session: nox.Session, capability: str) -> None:
     wheels = place / "wheels"
     for folder in (place / "kdst-outsider", wheels, place / "runs"):
         shutil.rmtree(folder, ignore_errors=True)
-    build(session, wheels, ".", PLUGINS[MANY], PLUGINS[AUTHORS], PLUGINS[bench])
+    build(session, wheels, ".", *(PLUGINS[p] for p in (MANY, AUTHORS, SHOW, bench)))
     from_wheels(session, wheels, "kdst-core", MANY, AUTHORS, bench)
     session.chdir(place)
     started = time.monotonic()

@@ -1,5 +1,7 @@
 """Commands made of options: those of a method on a bench, and what was given on the command line."""
 
+from contextlib import redirect_stdout, suppress
+from io import StringIO
 from pathlib import Path
 from typing import Any, Literal, get_origin
 
@@ -196,7 +198,6 @@ def _show_help(ctx: click.Context, _param: click.Parameter, value: bool) -> None
 
 def _run(chosen: Any, given: dict[str, Any], params: dict[str, Any], name: str) -> None:
     """Run the method; on Ctrl-C say how to continue."""
-    from kdst_core.reports import listing
     from kdst_core.runs import execute
     from kdst_core.runs.rundir import default_directory
 
@@ -217,7 +218,7 @@ def _run(chosen: Any, given: dict[str, Any], params: dict[str, Any], name: str) 
             click.echo(f"Continue with the same options and: --out {out} --resume", err=True)
         raise
     if params["out"] is None:
-        listing.refresh(result.directory.parent)
+        _refresh_index(result.directory.parent)
     if params["quiet"]:
         click.echo(result.directory)
         return
@@ -228,3 +229,9 @@ def _run(chosen: Any, given: dict[str, Any], params: dict[str, Any], name: str) 
     for warning in result.warnings:
         click.secho(f"Warning: {warning}", fg="yellow", err=True)
     click.echo(f"Report: {result.report}")
+
+
+def _refresh_index(folder: Path) -> None:
+    """Bring the page of all runs up to date by the command `runs`, where it is installed; it costs no run."""
+    with suppress(Exception), redirect_stdout(StringIO()):
+        registry.load_command("runs").main([str(folder), "--html"], standalone_mode=False)

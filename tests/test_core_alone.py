@@ -1,4 +1,4 @@
-"""The core without any plugin of the project: a method and a bench of plain Python."""
+"""The core with the commands alone: a method and a bench of plain Python."""
 
 import json
 import subprocess
@@ -82,7 +82,7 @@ def fake(tmp_path: Path) -> Path:
         "[kdst.invert]\nreverse = fake_invert\n[kdst.benches]\ninvert = fake_invert:bench\n"
     )
     (tmp_path / "fake_invert.py").write_text(MODULE)
-    fakes.hide_others(tmp_path)
+    fakes.hide_others(tmp_path, "kdst-show")
     return tmp_path
 
 
@@ -120,6 +120,26 @@ def test_info_shows_options_with_defaults(fake: Path) -> None:
     assert "Reverses texts." in done.stdout
     assert "--times INTEGER" in done.stdout
     assert "[default: 3]" in done.stdout
+
+
+def test_a_run_brings_the_page_of_all_runs_up_to_date_where_that_is_installed(fake: Path) -> None:
+    done = kdst("run", "reverse", path=fake, cwd=fake)
+    assert (done.returncode, done.stdout.count("index.html")) == (0, 0), done.stderr
+    assert "reverse" in (fake / "runs/index.html").read_text()
+    assert kdst("runs", path=fake, cwd=fake).stdout.startswith("reverse-")
+
+
+def test_without_what_shows_runs_they_run_all_the_same(fake: Path) -> None:
+    fakes.hide_others(fake)
+    done = kdst("run", "reverse", path=fake, cwd=fake)
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "ok"), done.stderr
+    assert not (fake / "runs/index.html").exists()
+    told = kdst("runs", path=fake, cwd=fake)
+    assert told.returncode == 2
+    assert told.stderr.splitlines() == [
+        "Error: no command 'runs' is installed.",
+        "Install it: pip install kdst-show",
+    ]
 
 
 def test_an_unknown_flag_suggests_the_right_one(fake: Path) -> None:
@@ -178,8 +198,9 @@ def test_a_package_adds_a_command(tmp_path: Path) -> None:
 
 
 def test_a_package_cannot_take_a_command_of_the_core(tmp_path: Path) -> None:
-    add_command(tmp_path, "report", "fake-say", "fake_say:command")
-    assert "nowhere holds no run" in kdst("report", "nowhere", path=tmp_path, cwd=tmp_path).stderr
+    add_command(tmp_path, "plugins", "fake-say", "fake_say:command")
+    fakes.hide_others(tmp_path)
+    assert json.loads(kdst("plugins", "--json", path=tmp_path).stdout) == []
     assert "Say something." not in kdst("--help", path=tmp_path).stdout
 
 

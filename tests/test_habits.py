@@ -15,7 +15,7 @@ from kdst_authors.cli.check import command as check
 from kdst_core import cli
 from kdst_core.errors import KdstError
 from kdst_core.options import Section, from_toml, items, option
-from kdst_core.plugins import inspection
+from kdst_show import inspection
 from tests import fakes
 from tests.fakes import kdst
 

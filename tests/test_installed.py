@@ -45,7 +45,7 @@ class Environment:
         here = [p for p in sys.path if p.endswith("site-packages")]
         lines = [f"import site; site.addsitedir({path!r})\n" for path in here]
         (site / "zz_tests.pth").write_text("".join(lines))
-        fakes.hide_others(site)
+        fakes.hide_others(site, "kdst-show")
 
     def pip(self, *arguments: str) -> None:
         """Run pip on the environment."""

@@ -8,10 +8,10 @@ import pytest
 from attrs import frozen
 
 from kdst_authors import probe
+from kdst_batch.comparable import Column
 from kdst_batch.table import Value as Shown
 from kdst_batch.table import best, figure, number
 from kdst_core.bench import sealed
-from kdst_core.bench.compare import Column
 from kdst_core.errors import KdstError
 from kdst_core.options import Given, Section, build, from_toml, option
 from kdst_core.runs import execute

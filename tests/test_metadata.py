@@ -112,11 +112,11 @@ def test_no_other_package_takes_the_place_of_a_bench_or_spoils_it(site: Path) ->
     assert registry.load_bench("invert") == 1
     package(site, "fake-one", "[kdst.executors]\nfar = fake_bench:mine\n")
     package(site, "fake-two", "[kdst.executors]\nfar = nowhere:x\n")
-    assert registry.load_executor("far") == 1
+    assert registry.load_named("executor", "far") == 1
     package(site, "fake-two", "[kdst.executors]\nfar = fake_bench:other\n")
     os.utime(site)
     with pytest.raises(KdstError, match=r"by fake-one and fake-two\.\n.*fake-one or fake-two"):
-        registry.load_executor("far")
+        registry.load_named("executor", "far")
 
 
 def test_a_distribution_without_a_name_has_that_of_its_folder(site: Path) -> None:

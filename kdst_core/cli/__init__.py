@@ -17,12 +17,8 @@ from kdst_core.plugins import entries
 from kdst_core.plugins.catalogue import published
 
 COMMANDS = {
-    "info": "Show a method: options with defaults, paper, citation.",
-    "open": "Open a run's report, or the page of all runs, in the browser.",
     "plugins": "List installed methods and what is wrong with the broken ones.",
-    "report": "Make a run's report again from its result.",
     "run": "Run a method and write a report.",
-    "runs": "List the runs of a folder: state, method, main figures, age.",
 }
 
 WITH = "--with"

@@ -256,16 +256,3 @@ def module_problem(entry: EntryPoint) -> str:
     """Say when the module of an entry point does not exist; its parents are not imported."""
     module = entry.value.partition("[")[0].partition(":")[0].strip()
     return "" if find_source(module) else f"module {module} was not found"
-
-
-def core_requirement(dist: Any) -> Any | None:
-    """Return the `packaging` requirement on kdst-core of a distribution, or None."""
-    from packaging.requirements import InvalidRequirement, Requirement
-
-    try:
-        _refuse_pipes(dist)
-        lines = [line for line in dist.requires or () if "kdst" in line and "core" in line]
-        parsed = [Requirement(line) for line in lines]
-    except (InvalidRequirement, OSError, UnicodeDecodeError):
-        return None
-    return next((r for r in parsed if normal(r.name) == "kdst-core"), None)

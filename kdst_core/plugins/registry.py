@@ -3,9 +3,9 @@
 import importlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import EntryPoint
-from typing import Any
+from typing import Any, Literal
 
 from attrs import evolve, field, frozen
 
@@ -27,13 +27,10 @@ from kdst_core.plugins.installed import (
     packages,
     why,
 )
-from kdst_core.plugins.installed import core_requirement as core_requirement
 from kdst_core.plugins.shield import shield_libraries
 
 GROUP = "kdst."
 BENCHES = "kdst.benches"
-OBSERVERS = "kdst.observers"
-EXECUTORS = "kdst.executors"
 
 
 @frozen
@@ -253,22 +250,23 @@ def load_command(name: str) -> Any:
     return _load_only(COMMANDS, name, f"the command {name!r}", missing, home)
 
 
-def load_executor(name: str) -> Any:
-    """Return the executor class that a package adds under a name; KdstError when none does."""
-    known = {"processes", *published("executors"), *(e.name for e in entry_points(group=EXECUTORS))}
-    return _load_only(
-        EXECUTORS,
-        name,
-        f"the executor {name!r}",
-        _missing("executor", name, published("executors"), known),
+def load_named(kind: Literal["executor", "observer"], name: str, *built_in: str) -> Any:
+    """Return the executor or observer that a package adds under a name; KdstError when none does.
+
+    built_in: names that are there besides.
+    """
+    group, catalogue = (
+        f"kdst.{kind}s",
+        published("executors" if kind == "executor" else "observers"),
     )
-
-
-def _missing(kind: str, name: str, catalogue: Mapping[str, str], known: Iterable[str]) -> str:
-    """Say how to get an executor or an observer that is not there."""
     if name in catalogue:
-        return f"the {kind} {name!r} is not installed.\nInstall it: pip install {catalogue[name]}"
-    return f"no {kind} {name!r} is installed.{did_you_mean(name, known)}"
+        missing = (
+            f"the {kind} {name!r} is not installed.\nInstall it: pip install {catalogue[name]}"
+        )
+    else:
+        known = {*built_in, *catalogue, *(e.name for e in entry_points(group))}
+        missing = f"no {kind} {name!r} is installed.{did_you_mean(name, known)}"
+    return _load_only(group, name, f"the {kind} {name!r}", missing)
 
 
 def _load_only(group: str, name: str, what: str, missing: str, home: str = "") -> Any:
@@ -297,7 +295,5 @@ def observers(names: Iterable[str] = ()) -> Iterator[tuple[str, Any]]:
     An observer is a plugin that wraps or watches what every method does. KdstError for one that is
     not installed.
     """
-    known = {*published("observers"), *(e.name for e in entry_points(group=OBSERVERS))}
     for name in sorted(_names("KDST_OBSERVE").union(names)):
-        missing = _missing("observer", name, published("observers"), known)
-        yield name, _load_only(OBSERVERS, name, f"the observer {name!r}", missing)
+        yield name, load_named("observer", name)

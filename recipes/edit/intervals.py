@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kdst_core.statistics import normal_interval, wilson
+from kdst_batch.statistics import normal_interval, wilson
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdst_adapt.inputs import AdaptInputs
-from kdst_core.bench.compare import Column, ComparedByModule
+from kdst_batch.comparable import Column, ComparedByModule
 from kdst_core.bench.contract import Check, Job
 from kdst_core.bench.library import Library
 from kdst_core.plugins.method import Method

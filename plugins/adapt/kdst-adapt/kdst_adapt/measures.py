@@ -8,8 +8,8 @@ import torch
 from attrs import define, field, frozen
 from torch import Tensor
 
+from kdst_batch.statistics import normal_interval
 from kdst_core.bench.sealed import SealedArray, seal_array
-from kdst_core.statistics import normal_interval
 
 BINS = 10
 """Equal-width bins of the calibration error, as in TEA's study of calibration."""

@@ -7,11 +7,13 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from functools import cache, partial
+from importlib.metadata import Distribution
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import attrs
 import tomli_w
+from packaging.requirements import InvalidRequirement, Requirement
 
 from kdst_authors.claimed import well_formed
 from kdst_authors.probe import Answer, Prober
@@ -29,7 +31,7 @@ from kdst_core.options import (
     items,
     plain,
 )
-from kdst_core.plugins import registry
+from kdst_core.plugins.installed import normal, package_of
 from kdst_core.runs.setup import Setup
 
 HEAVY = ("torch", "numpy", "scipy", "transformers", "diffusers", "gsplat", "matplotlib", "sklearn")
@@ -91,11 +93,21 @@ def _light_import(chosen: Setup) -> None:
 def _bounded_core(chosen: Setup) -> None:
     """The package asks for a range of kdst-core with a lower and an upper bound."""
     dist = chosen.method.plugin.entry.dist
-    requirement = registry.core_requirement(dist) if dist else None
+    requirement = _core_requirement(dist) if dist else None
     assert requirement, f"{chosen.method.plugin.package} must depend on kdst-core>=X,<Y"
     operators = {s.operator for s in requirement.specifier}
     bounded = operators & {">=", ">", "~=", "=="} and operators & {"<", "<=", "~=", "=="}
     assert bounded, f"bound kdst-core on both sides, not {str(requirement)!r}"
+
+
+def _core_requirement(dist: Distribution) -> Requirement | None:
+    """Return the requirement on kdst-core of a distribution, None where there is none that can be read."""
+    try:
+        lines = [line for line in package_of(dist).requires() if "kdst" in line and "core" in line]
+        parsed = [Requirement(line) for line in lines]
+    except (InvalidRequirement, OSError, UnicodeDecodeError):
+        return None
+    return next((r for r in parsed if normal(r.name) == "kdst-core"), None)
 
 
 def _description(chosen: Setup) -> None:

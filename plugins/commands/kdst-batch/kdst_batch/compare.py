@@ -10,6 +10,7 @@ from typing import Any
 
 from kdst_batch import selection, table
 from kdst_batch.carry_out import Attempt, carry_out
+from kdst_batch.comparable import Comparable, Contender
 from kdst_batch.entrants import entrants
 from kdst_batch.executors import BUILT_IN
 from kdst_batch.executors.named import make
@@ -17,7 +18,6 @@ from kdst_batch.pages.compare import Comparison as Comparison
 from kdst_batch.pages.compare import head, page_content
 from kdst_batch.plan import Case, of_comparison, one_a_directory, sharing_first
 from kdst_batch.results import Finished, contenders, finished, warnings
-from kdst_core.bench.compare import Comparable, Contender
 from kdst_core.bench.contract import Bench
 from kdst_core.errors import KdstError, MethodError
 from kdst_core.files import write_atomically

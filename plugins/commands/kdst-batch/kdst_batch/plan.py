@@ -7,10 +7,10 @@ from typing import Any
 
 from attrs import field, frozen
 
+from kdst_batch.comparable import Refusing
 from kdst_batch.digest import digest, of_inputs
 from kdst_batch.entrants import MOST_RUNS, Entrant, entrant
 from kdst_batch.file import Block, Setting, SweepFile
-from kdst_core.bench.compare import Refusing
 from kdst_core.errors import KdstError, did_you_mean
 from kdst_core.options import Given, build
 from kdst_core.runs.rundir import RESULT, slug

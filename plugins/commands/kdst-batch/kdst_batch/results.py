@@ -9,8 +9,8 @@ from typing import Any
 from attrs import frozen
 
 from kdst_batch import table
+from kdst_batch.comparable import Column, Contender
 from kdst_batch.plan import Case
-from kdst_core.bench.compare import Column, Contender
 from kdst_core.errors import KdstError
 from kdst_core.files import write_atomically
 from kdst_core.plugins import registry

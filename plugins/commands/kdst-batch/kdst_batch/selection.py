@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 from attrs import frozen
 
 from kdst_batch import table
-from kdst_core.bench.compare import Column, Contender
+from kdst_batch.comparable import Column, Contender
 from kdst_core.errors import KdstError
 from kdst_core.options import Given
 from kdst_core.reports.blocks import Table

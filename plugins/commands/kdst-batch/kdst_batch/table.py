@@ -9,8 +9,8 @@ from typing import Any
 
 from attrs import frozen
 
-from kdst_core.bench.compare import Column, Comparable, Contender
-from kdst_core.statistics import normal_interval, student_quantile, two_sided_p
+from kdst_batch.comparable import Column, Comparable, Contender
+from kdst_batch.statistics import normal_interval, student_quantile, two_sided_p
 
 TESTED = "behind the best"
 """Header of the paired test."""

@@ -16,11 +16,11 @@ from rich.text import Text
 import kdst_core
 from kdst_batch import table
 from kdst_batch.cli.compare import _laid_out
+from kdst_batch.comparable import Column
 from kdst_batch.compare import compare
 from kdst_batch.digest import _stamp
 from kdst_batch.entrants import parse_seeds
 from kdst_batch.plan import variants
-from kdst_core.bench.compare import Column
 from kdst_core.errors import KdstError
 from kdst_core.options import Given
 from tests import warm

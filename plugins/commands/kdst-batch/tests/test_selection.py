@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kdst_batch import selection
-from kdst_core.bench.compare import Column, Contender
+from kdst_batch.comparable import Column, Contender
 from kdst_core.errors import KdstError
 
 RANKING = Column("accuracy", "accuracy, %", 100.0)

@@ -6,11 +6,11 @@ from typing import Any
 
 from attrs import frozen
 
+from kdst_batch.comparable import Comparable, Contender
 from kdst_batch.results import Finished, finished
 from kdst_batch.table import figure
 from kdst_claims.plan import Trial
 from kdst_claims.statistics import Effect, Table, of_table
-from kdst_core.bench.compare import Comparable, Contender
 from kdst_core.errors import KdstError
 
 MINUS = " - "

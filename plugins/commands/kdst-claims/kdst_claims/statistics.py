@@ -6,7 +6,7 @@ from statistics import fmean, variance
 
 from attrs import frozen
 
-from kdst_core.statistics import two_sided_p
+from kdst_batch.statistics import two_sided_p
 
 ALPHA = 0.05
 """Chance of a wrong verdict, over all claims that are tried together."""

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
+from kdst_batch.statistics import T_975
 from kdst_claims.statistics import Effect, adjusted, holm, of_table, quantile, student_p
-from kdst_core.statistics import T_975
 
 
 def test_quantiles_are_those_of_published_tables() -> None:

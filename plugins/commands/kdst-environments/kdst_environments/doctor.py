@@ -8,8 +8,9 @@ from importlib.metadata import PackageNotFoundError, distributions, version
 import click
 
 from kdst_core import __version__
-from kdst_core.plugins import entries, inspection, registry
+from kdst_core.plugins import entries, registry
 from kdst_core.plugins.installed import package_of
+from kdst_show import inspection
 
 LIBRARIES = ("torch", "numpy", "transformers", "diffusers", "gsplat", "matplotlib")
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from kdst_core.bench.compare import Comparable, Contender
+from kdst_batch.comparable import Comparable, Contender
 from kdst_core.errors import KdstError
 from kdst_edit import compare
 from kdst_edit.bench import bench

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdst_batch.comparable import Column, Contender, first_difference
 from kdst_core.bench.artifacts import Artifacts
-from kdst_core.bench.compare import Column, Contender, first_difference
 from kdst_core.errors import KdstError
 from kdst_core.reports import charts
 from kdst_core.reports.blocks import Figure, Stat

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from kdst_core.bench.compare import Comparable, Contender, Refusing
+from kdst_batch.comparable import Comparable, Contender, Refusing
 from kdst_core.errors import KdstError
 from kdst_invert import compare
 from kdst_invert.bench import bench

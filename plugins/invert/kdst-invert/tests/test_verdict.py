@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kdst_core.statistics import wilson
+from kdst_batch.statistics import wilson
 from kdst_invert.measures.chance import above, by_chance, smallest_share
 from kdst_invert.measures.confidence import FINDING, is_guess
 from kdst_invert.report.verdict import knew, sentences

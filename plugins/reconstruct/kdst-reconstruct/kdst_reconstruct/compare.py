@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdst_core.bench.compare import Column, Contender
+from kdst_batch.comparable import Column, Contender
+from kdst_batch.statistics import Z_975, student_quantile
 from kdst_core.errors import KdstError
 from kdst_core.reports import charts
 from kdst_core.reports.blocks import Figure, Stat
-from kdst_core.statistics import Z_975, student_quantile
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,9 +9,9 @@ import attrs
 import numpy as np
 import pytest
 
-from kdst_core.bench.compare import Contender
+from kdst_batch.comparable import Contender
+from kdst_batch.statistics import Z_975
 from kdst_core.errors import KdstError
-from kdst_core.statistics import Z_975
 from kdst_reconstruct import compare
 from kdst_reconstruct.bench import bench
 from kdst_reconstruct.inputs import ReconstructInputs

@@ -100,7 +100,7 @@ class Measuring:
         self, contestant: Contestant, outputs: Sequence[Generation], rows: list[dict[str, Any]]
     ) -> None:
         """Compare one model's answers with the right ones, once all models have given theirs."""
-        from kdst_core.statistics import wilson
+        from kdst_batch.statistics import wilson
         from kdst_tools.evaluation import calling
         from kdst_tools.evaluation.answers import is_right
 
@@ -151,7 +151,7 @@ class Measuring:
         self, contestant: Contestant, outputs: Sequence[Generation], rows: list[dict[str, Any]]
     ) -> None:
         """Count the calls that a model made where it continued plain texts."""
-        from kdst_core.statistics import wilson
+        from kdst_batch.statistics import wilson
 
         for row, output in zip(rows, outputs, strict=True):
             row[contestant.name] = shown(output)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kdst_core.bench.compare import Comparable, Contender
+from kdst_batch.comparable import Comparable, Contender
 from kdst_core.errors import KdstError
 from kdst_tools.bench import bench
 from kdst_tools.compare import columns, comparison, mismatch, paired

@@ -9,8 +9,8 @@ from typing import Any
 
 from attrs import frozen
 
+from kdst_batch.comparable import Column, Contender
 from kdst_core import option
-from kdst_core.bench.compare import Column, Contender
 from kdst_core.bench.contract import Check, Job, Outcome, Prepared
 from kdst_core.plugins.method import Method
 from kdst_core.reports.blocks import Figure, ReportContent, Stat

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from kdst_adapt.compare.figures import figures, stats
 from kdst_adapt.compare.pairing import columns, mismatch, paired, seeded
-from kdst_core.bench.compare import Contender
+from kdst_batch.comparable import Contender
 from kdst_core.reports.blocks import Figure, Stat
 
 __all__ = ["columns", "comparison", "mismatch", "paired", "seeded"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kdst_adapt.compare.pairing import stream_label
-from kdst_core.bench.compare import Contender
+from kdst_batch.comparable import Contender
 from kdst_core.errors import KdstError
 from kdst_core.reports import charts
 from kdst_core.reports.blocks import Figure, Stat

@@ -12,7 +12,7 @@ from kdst_adapt.inputs import AdaptInputs
 from kdst_adapt.measures import CORRECT, Trace
 from kdst_adapt.streams.data import order
 from kdst_adapt.streams.stream import Stream
-from kdst_core.bench.compare import Column, Contender
+from kdst_batch.comparable import Column, Contender
 from kdst_core.errors import KdstError
 
 PROTOCOL = (

@@ -12,10 +12,10 @@ from torch import Generator, Tensor, nn
 
 from kdst_adapt import pictures
 from kdst_adapt.studies.probe import NetworkProbe, energies, network, place
+from kdst_batch.statistics import Z_975
 from kdst_core.contracts import OnlinePredictor
 from kdst_core.reports import charts
 from kdst_core.reports.blocks import Figure
-from kdst_core.statistics import Z_975
 
 STEPS, SIZE, STD = 100, 0.1, 0.01
 """Steps of SGLD, their size along the gradient, standard deviation of the noise."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from kdst_adapt.augment import augment
 from kdst_adapt.kit import entropy
 from kdst_adapt.studies.probe import Probe, network, place
-from kdst_core.bench.compare import Column
+from kdst_batch.comparable import Column
 from kdst_core.contracts import OnlinePredictor
 from kdst_core.errors import KdstError
 

@@ -37,7 +37,8 @@ def command(method: str) -> None:
 def _check(method: str) -> None:
     """Carry out the checks, and print a line or two for each."""
     from kdst_authors.testing import expected_failures, verdicts
-    from kdst_core.plugins import inspection, registry
+    from kdst_core.plugins import registry
+    from kdst_show import inspection
 
     name = registry.find(method).qualified
     dead = [r for r in inspection.inspect("method", name) if " ended the process " in r]

@@ -12,7 +12,7 @@ def make(name: str, workers: int, address: str = "") -> Executor:
     installed, with what to install.
     """
     if name != BUILT_IN:
-        executor: Executor = registry.load_executor(name)(workers, address)
+        executor: Executor = registry.load_named("executor", name, BUILT_IN)(workers, address)
         return executor
     if address:
         raise KdstError("--address is of a cluster; give --executor ray with it")

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kdst_batch import table
+from kdst_batch.comparable import Column
 from kdst_batch.results import Finished, warnings
 from kdst_core import __version__
-from kdst_core.bench.compare import Column
 from kdst_core.reports.blocks import Table
 
 

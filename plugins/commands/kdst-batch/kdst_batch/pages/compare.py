@@ -7,9 +7,9 @@ from typing import Any
 from attrs import evolve, field, frozen
 
 from kdst_batch import selection, table
+from kdst_batch.comparable import Column, Comparable, Contender
 from kdst_batch.pages import heading, means, options_of
 from kdst_batch.results import Finished
-from kdst_core.bench.compare import Column, Comparable, Contender
 from kdst_core.reports.blocks import Figure, ReportContent, Stat, Table
 from kdst_core.runs.rundir import REPORT
 

@@ -6,10 +6,10 @@ from statistics import mean
 from typing import Any
 
 from kdst_batch import results, table
+from kdst_batch.comparable import Column
 from kdst_batch.pages import heading, means, options_of
 from kdst_batch.results import Finished
 from kdst_batch.state import State
-from kdst_core.bench.compare import Column
 from kdst_core.files import write_atomically
 from kdst_core.reports import charts, report
 from kdst_core.reports.blocks import Figure, ReportContent, Stat, Table

@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from kdst_core.bench.compare import Column, Contender
+from kdst_batch.comparable import Column, Contender
 from kdst_core.errors import KdstError
 from kdst_core.reports.blocks import Figure, Stat, Table
 from kdst_edit.compare import kinds, sheet

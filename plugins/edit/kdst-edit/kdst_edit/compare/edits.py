@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import frozen
 
-from kdst_core.bench.compare import Contender
+from kdst_batch.comparable import Contender
 from kdst_core.errors import KdstError
 
 MEASURE = "background_psnr"

@@ -7,10 +7,10 @@ from typing import Any
 
 from attrs import frozen
 
-from kdst_core.bench.compare import Contender
+from kdst_batch.comparable import Contender
+from kdst_batch.statistics import normal_interval, wilson
 from kdst_core.reports import charts
 from kdst_core.reports.blocks import Figure
-from kdst_core.statistics import normal_interval, wilson
 from kdst_edit.compare.edits import MEASURE, Edited, Gains, edits_of, standard_error, values
 
 SHOWN = {"success": ("success, %", 100.0), "mask_iou": ("IoU of source and edit", 1.0)}

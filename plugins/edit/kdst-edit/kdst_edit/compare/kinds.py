@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from statistics import fmean
 
-from kdst_core.bench.compare import Contender
+from kdst_batch.comparable import Contender
 from kdst_core.reports.blocks import Table
 from kdst_edit.compare.edits import MEASURE, Edited, edits_of
 from kdst_edit.shapes import attributes

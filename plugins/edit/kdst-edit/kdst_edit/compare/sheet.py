@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from kdst_core.bench.compare import Contender
+from kdst_batch.comparable import Contender
 from kdst_core.reports.blocks import Figure
 from kdst_edit.compare.edits import MEASURE, Edited, edits_of
 

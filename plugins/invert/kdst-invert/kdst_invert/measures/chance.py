@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from kdst_core.statistics import wilson
+from kdst_batch.statistics import wilson
 from kdst_invert.measures import recovery as measures
 from kdst_invert.measures.recovery import Interval
 from kdst_invert.texts import Originals

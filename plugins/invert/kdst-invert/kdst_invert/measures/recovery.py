@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from kdst_core.statistics import bootstrap, wilson
+from kdst_batch.statistics import bootstrap, wilson
 from kdst_invert.measures.units import is_count, roles, units
 
 if TYPE_CHECKING:

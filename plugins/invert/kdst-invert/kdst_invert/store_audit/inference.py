@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from kdst_core.statistics import wilson
+from kdst_batch.statistics import wilson
 from kdst_invert.attackers.linear import ridge
 from kdst_invert.measures.recovery import Interval, interval
 from kdst_invert.stores.table import Columns

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from attrs import frozen
 
-from kdst_core.statistics import Z_975, wilson
+from kdst_batch.statistics import Z_975, wilson
 from kdst_invert.measures.recovery import interval, token_f1, unit_f1
 from kdst_invert.measures.units import units
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kdst_core.statistics import Z_975
+from kdst_batch.statistics import Z_975
 from kdst_invert.store_audit.leakage import LABELS, main
 
 READERS = {

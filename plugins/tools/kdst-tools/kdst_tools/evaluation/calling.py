@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from kdst_batch.statistics import wilson
 from kdst_core.contracts import Generation
-from kdst_core.statistics import wilson
 from kdst_tools.evaluation.answers import is_right
 from kdst_tools.evaluation.problems import Problem
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from attrs import frozen
 
+from kdst_batch.statistics import wilson
 from kdst_core.contracts import ToolCall
-from kdst_core.statistics import wilson
 from kdst_tools.default.texts import Help
 
 Truth = Mapping[str, Sequence[Help]]

@@ -1,4 +1,4 @@
-"""`kdst open`: a report, or the page of all runs, in the browser."""
+"""Open a run's report, or the page of all runs, in the browser."""
 
 from pathlib import Path
 
@@ -11,8 +11,8 @@ from kdst_core.errors import KdstError
 @click.argument("run", type=click.Path(path_type=Path), default=Path("runs"))
 def command(run: Path) -> None:
     """Open the report of RUN, or the page of all runs of a folder (default: runs)."""
-    from kdst_core.reports.listing import write_index
     from kdst_core.runs.rundir import CONFIG, REPORT, RESULT
+    from kdst_show.listing import write_index
 
     if (run / REPORT).is_file():
         page = run / REPORT

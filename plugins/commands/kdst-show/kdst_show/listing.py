@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 from attrs import field, frozen
 
-from kdst_core.bench.compare import Column
 from kdst_core.errors import KdstError
 from kdst_core.files import LOCK, write_atomically
 from kdst_core.plugins import registry
@@ -144,7 +143,7 @@ def figures(capability: str, metrics: Mapping[str, Any]) -> list[tuple[str, str]
         bench = registry.load_bench(capability)
     except KdstError:
         return []
-    wanted: Sequence[Column] = getattr(bench, "headline", ())
+    wanted: Sequence[Any] = getattr(bench, "headline", ())
     return [
         (column.label, f"{column.scale * metrics[column.metric]:.{column.digits}f}")
         for column in wanted
@@ -179,13 +178,17 @@ def write_index(folder: Path) -> Path:
 
     KdstError where a page of something else is there.
     """
+    from jinja2 import ChoiceLoader, PackageLoader
+
     from kdst_core.reports.report import environment
 
     path = folder / INDEX
     if path.exists() and MARK not in regular(path, LARGEST_INDEX)[:2000].decode("utf-8", "replace"):
         raise KdstError(f"{path} is no page of kdst; move it away to have one of the runs")
     listed = entries(folder, pictures=True)
-    template = environment().get_template("runs.html")
+    pages = environment()
+    pages.loader = ChoiceLoader([PackageLoader("kdst_show"), *filter(None, [pages.loader])])
+    template = pages.get_template("runs.html")
     rows = [
         {
             "entry": entry,
@@ -197,11 +200,3 @@ def write_index(folder: Path) -> Path:
     ]
     write_atomically(path, template.render(title=TITLE, runs=rows, folder=folder.resolve().name))
     return path
-
-
-def refresh(folder: Path) -> None:
-    """Bring the index of a folder of runs up to date; one that cannot be written costs no run."""
-    try:
-        write_index(folder)
-    except (OSError, KdstError):
-        return

@@ -1,4 +1,4 @@
-"""`kdst info METHOD`: what a method is and which options it takes."""
+"""Show a method: options with defaults, paper, citation."""
 
 import click
 

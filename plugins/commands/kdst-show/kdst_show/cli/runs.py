@@ -1,4 +1,4 @@
-"""`kdst runs`: the runs of a folder, and the page that shows them."""
+"""List the runs of a folder: state, method, main figures, age."""
 
 import json
 import time
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from kdst_core.reports.listing import STATES, Entry
+from kdst_show.listing import STATES, Entry
 
 
 @click.command(short_help="List the runs of a folder.")
@@ -21,7 +21,7 @@ def command(folder: Path, method: str | None, state: str | None, as_json: bool, 
 
     FOLDER/index.html shows the same; kdst run keeps that of runs/ up to date.
     """
-    from kdst_core.reports.listing import entries, write_index
+    from kdst_show.listing import entries, write_index
 
     if html:
         click.echo(write_index(folder))

@@ -1,6 +1,6 @@
 """A plugin imported in a process of its own, so that one that dies takes nothing with it.
 
-`python -m kdst_core.plugins.inspection KIND NAME FILE` imports a method or a command and writes what is
+`python -m kdst_show.inspection KIND NAME FILE` imports a method or a command and writes what is
 wrong with it to a file. No answer is a failure.
 """
 
@@ -25,7 +25,7 @@ def inspect(kind: Kind, name: str) -> list[str]:
     """Return what is wrong with a method or a command, imported in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "answer.json"
-        words = [sys.executable, "-m", "kdst_core.plugins.inspection", kind, name, str(answer)]
+        words = [sys.executable, "-m", "kdst_show.inspection", kind, name, str(answer)]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
         try:
             done = subprocess.run(

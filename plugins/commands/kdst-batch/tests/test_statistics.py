@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdst_core import statistics
+from kdst_batch import statistics
 
 
 @given(st.integers(0, 300), st.integers(1, 300))

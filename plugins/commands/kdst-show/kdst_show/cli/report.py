@@ -1,4 +1,4 @@
-"""`kdst report RUN`: the report of a finished run, made again."""
+"""Make a run's report again from its result."""
 
 from pathlib import Path
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from kdst_core.cli import cli
 from kdst_core.errors import KdstError
 from kdst_core.files import claim, give_back
-from kdst_core.reports import listing
+from kdst_show import listing
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(40)
 """What begins as a picture does; nothing here decodes it."""
@@ -129,7 +129,6 @@ def test_a_picture_from_outside_the_run_is_not_shown(tmp_path: Path) -> None:
 def test_a_page_of_something_else_is_kept(tmp_path: Path) -> None:
     finished(tmp_path / "a")
     (tmp_path / "index.html").write_text("<title>mine</title>")
-    listing.refresh(tmp_path)
     with pytest.raises(KdstError, match="no page of kdst"):
         listing.write_index(tmp_path)
     assert (tmp_path / "index.html").read_text() == "<title>mine</title>"

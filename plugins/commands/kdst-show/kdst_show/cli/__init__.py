@@ -1,0 +1,1 @@
+"""The commands `info`, `open`, `report` and `runs`."""
