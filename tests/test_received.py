@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from kdst_core.cli.report import command
 from kdst_core.errors import KdstError
 from kdst_core.runs.result import load_result
 from kdst_core.runs.rundir import Run
+from kdst_show.cli.report import command
 
 RESULT: dict[str, Any] = {
     "schema": 1, "method": "m", "capability": "adapt", "plugin": "kdst-m", "plugin_version": "1.0",
