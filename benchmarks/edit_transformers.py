@@ -56,7 +56,7 @@ def masactrl(asked: EditRequest) -> list[Rule]:
 
 def draw(asked: EditRequest, rules_for: Callable[[EditRequest], list[Rule]] | None) -> None:
     """Sample the source and the edit, under rules or without any control."""
-    words = word_maps(asked)
+    words = word_maps(asked, [SOURCE, TARGET])
     rules = [] if rules_for is None else [*rules_for(asked), words]
     branches = [source_branch(asked), *target_branches(asked)]
     sample(asked.pipeline, asked.latents, branches, rules, num_steps=asked.num_steps)

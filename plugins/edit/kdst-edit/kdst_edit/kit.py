@@ -74,7 +74,7 @@ def edit_with(
     not those of the request. masks: called after sampling, (E, H, W) in [0, 1] of what may change.
     """
     branches = branches or [source_branch(request), *target_branches(request)]
-    words = word_maps(request)
+    words = word_maps(request, [branch.prompt for branch in branches])
     given = list(rules)
     used = [*given, words, *resets(request)]
     images = decode(request.pipeline, sample_request(request, branches, used, run))
@@ -154,9 +154,25 @@ def texts(request: EditRequest) -> Sequence[TokenRange]:
     return family_of(request.pipeline).texts(request.pipeline)
 
 
-def word_maps(request: EditRequest) -> StoreMaps:
-    """The rule that keeps where words attend, in the source and in every edit."""
-    return StoreMaps(layers=word_layers(request))
+def is_joint(request: EditRequest) -> bool:
+    """Return whether words are read where image and text share one attention."""
+    layers = word_layers(request)
+    found = find_layers(network_of(request.pipeline))
+    return any(x.joint is not None and layers(x) for x in found)
+
+
+def word_maps(request: EditRequest, prompts: Sequence[str] | None = None) -> StoreMaps:
+    """The rule that keeps where words attend, in the source and in every edit.
+
+    prompts: of all branches, in their order. Where image and text share one attention only their words
+    are kept then, which is cheaper.
+    """
+    layers = word_layers(request)
+    if prompts is None or not is_joint(request):
+        return StoreMaps(layers=layers)
+    ranges = texts(request)
+    words = [list(unique_words(ranges, prompt).values()) for prompt in prompts]
+    return StoreMaps(layers=layers, groups=dict(enumerate(words)))
 
 
 def attention_of(
@@ -165,4 +181,6 @@ def attention_of(
     """Each word of a branch's prompt to its mean map (h, w), summed over the word's tokens."""
     (maps,) = store.mean([branch])
     words = unique_words(texts(request), prompt)
+    if store.groups is not None:
+        return {word: maps[..., number].cpu() for number, word in enumerate(words)}
     return {word: maps[..., list(at)].sum(-1).cpu() for word, at in words.items()}

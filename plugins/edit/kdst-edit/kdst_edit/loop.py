@@ -108,7 +108,8 @@ def uncontrolled(target: Target, request: EditRequest, run: Run) -> list[Prompte
     """
     if not target.inputs.baseline or (request.source_image is not None and request.path is None):
         return []
-    branches, words = target_branches(request), word_maps(request)
+    branches = target_branches(request)
+    words = word_maps(request, request.targets)
     latents = sample_request(request, branches, [words], run, "without control")
     images = decode(request.pipeline, latents).cpu()
     return [

@@ -453,3 +453,80 @@ def test_rows_of_a_model_that_is_told_the_guidance_have_no_negative_prompt() -> 
     )
     assert (low - high).abs().max() > 1e-6
     assert len(branch_rows(branches(pipeline))) == 2
+
+
+@pytest.mark.parametrize("widest", [256, 16], ids=["in the source's values", "apart"])
+@pytest.mark.parametrize("at_once", [3, 1])
+def test_columns_are_read_beside_edits_of_several_targets(
+    attention: Attention, monkeypatch: pytest.MonkeyPatch, widest: int, at_once: int
+) -> None:
+    """Outputs and sums of columns, of all rows or call by call, equal those written out, in float64."""
+    monkeypatch.setattr("kdst_edit.control.carried.WIDEST", widest)
+    network, layer, given = attention
+    given = {
+        k: torch.cat([v, v[:1].flip(1)]) if k != "image_rotary_emb" else v for k, v in given.items()
+    }
+    mapper = torch.rand(2, 7, 7, generator=torch.Generator().manual_seed(4)).double()
+    kept = torch.rand(2, 7, generator=torch.Generator().manual_seed(5)).double()
+
+    def weights(step: int, at: Sequence[int]) -> tuple[Tensor, Tensor]:
+        chosen = [branch - 1 for branch in at]
+        return mapper[chosen], kept[chosen]
+
+    def written(maps: Tensor) -> Tensor:
+        changed = maps.clone()
+        text = maps[:, :, :16, 16:]
+        changed[1:, :, :16, 16:] = text[0] @ mapper[:, None] + text[1:] * kept[:, None, None]
+        return changed
+
+    rule = EditCrossMap(layers=only(layer), edit=from_source, weights=weights)
+    groups = {0: [[1, 4], [0]], 1: [[2]], 2: [[6, 5, 3], [1], [2]]}
+    store = StoreMaps(layers=only(layer), groups=groups)
+    some = StoreMaps(layers=only(layer), tokens=[5, 2], branches=[2], source=False)
+    found = in_calls(network, layer, given, [rule, store, some], at_once)
+    close(found, outputs(layer, *plain(layer, given, values=written)[1:3]))
+    maps = plain(layer, given)[0][:, :, :16, 16:].mean(1)
+    for branch, sets in groups.items():
+        for k, at in enumerate(sets):
+            shown = store.mean([branch])[0, ..., k].flatten()
+            torch.testing.assert_close(
+                shown.double(), maps[branch][:, at].sum(-1), rtol=0, atol=1e-6
+            )
+    torch.testing.assert_close(
+        some.mean([2]).flatten(1, 2).double(), maps[2:, :, [5, 2]], rtol=0, atol=1e-6
+    )
+
+
+def in_calls(
+    network: Any, layer: Layer, given: dict[str, Any], rules: list[Rule], at_once: int
+) -> Any:
+    """The layer's outputs under rules for a source and two edits, so many rows a call."""
+    rows, parts = [Row(branch, True) for branch in range(3)], []
+    with torch.no_grad(), Control(network, rules, (8, 8)) as control:
+        for start in range(0, 3, at_once):
+            control.expect(0, rows[start : start + at_once], more=start + at_once < 3)
+            shown = {
+                k: v if k == "image_rotary_emb" else v[start : start + at_once]
+                for k, v in given.items()
+            }
+            parts.append(layer.module(**shown))
+    if isinstance(parts[0], tuple):
+        return tuple(torch.cat(found) for found in zip(*parts, strict=True))
+    return torch.cat(parts)
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_words_kept_as_sums_are_those_of_all_maps(attention: Attention, many: bool) -> None:
+    """Where sums are too many to be read beside the values, they are taken of maps."""
+    network, layer, given = attention
+    sets = [[1, 4], [0, 2, 3]] * (40 if many else 1)
+    whole = StoreMaps(layers=only(layer))
+    summed = StoreMaps(layers=only(layer), groups={0: sets, 1: sets[:1]})
+    under(network, layer, given, [whole])
+    under(network, layer, given, [summed])
+    maps, found = whole.mean([0, 1]), summed.mean([0, 1])
+    assert found.shape[-1] == len(sets)
+    for k, at in enumerate(sets):
+        torch.testing.assert_close(found[0, ..., k], maps[0][..., at].sum(-1))
+    torch.testing.assert_close(found[1, ..., 0], maps[1][..., sets[0]].sum(-1))
+    assert not found[1, ..., 1:].any()

@@ -95,7 +95,8 @@ def edit_along_flow(request: EditRequest, options: "Options", run: RunServices) 
     source = source_latents(request, run)
     generator = torch.Generator(request.generator.device)
     generator.set_state(request.generator.get_state())  # the request's stays where it is
-    words, pipeline = word_maps(request), request.pipeline
+    pipeline = request.pipeline
+    words = word_maps(request, [request.source_prompt, *request.targets])
     branches = [
         Branch(request.source_prompt, request.negative_prompt, how.source),
         *(Branch(t, request.negative_prompt, how.target) for t in request.targets),

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from kdst_core.contracts import EditRequest
 from kdst_edit.control.rules import StoreMaps
 from kdst_edit.control.session import Control, Rule
-from kdst_edit.kit import carried_out, shares, texts, word_layers
+from kdst_edit.kit import carried_out, is_joint, shares, texts, word_layers
 from kdst_edit.words import split
 from kdst_p2p.options import Options
 from kdst_p2p.ranges import Ranges, indices
@@ -123,20 +123,26 @@ def _blend(
     at = [_tokens(prompt, words, ranges) for prompt in prompts]
     minus = [_tokens(prompt, options.subtract, ranges) for prompt in prompts]
     tokens = sorted({position for row in (*at, *minus) for position in row})
+    groups = {0: [at[0], minus[0]], branch: [at[1], minus[1]]} if is_joint(request) else None
     begin = min(shares(request, begin=options.blend_start).start, request.num_steps - 1)
     published = options.profile == "published"
     store = StoreMaps(
         layers=word_layers(request),
         steps=carried_out(request, begin=0 if published else begin),
         tokens=tokens,
+        groups=groups,
         branches=[branch],
         edited=published,
     )
     return LocalBlend(
         store=store,
         steps=carried_out(request, begin=begin),
-        words=_one_hot(at, tokens, request.latents),
-        subtract=_one_hot(minus, tokens, request.latents) if options.subtract else None,
+        words=_marks(at, tokens, groups is not None, 0, request.latents),
+        subtract=(
+            _marks(minus, tokens, groups is not None, 1, request.latents)
+            if options.subtract
+            else None
+        ),
         threshold=options.blend_threshold,
         subtract_threshold=options.subtract_threshold,
         blended=[branch],
@@ -160,10 +166,12 @@ def _tokens(prompt: str, words: Sequence[str], ranges: Ranges) -> list[int]:
     return [p for word in dict.fromkeys(words) for p in indices(ranges, prompt, word)]
 
 
-def _one_hot(rows: Sequence[Sequence[int]], tokens: Sequence[int], like: Tensor) -> Tensor:
-    """Rows (B, K) with one at the positions given, counted in `tokens`."""
-    marks = torch.zeros(len(rows), len(tokens), device=like.device)
+def _marks(
+    rows: Sequence[Sequence[int]], tokens: Sequence[int], summed: bool, group: int, like: Tensor
+) -> Tensor:
+    """Rows (B, K) with one at the positions given, counted in `tokens`, or at the group that sums them."""
+    count = 2 if summed else len(tokens)
+    marks = torch.zeros(len(rows), count, device=like.device)
     for number, positions in enumerate(rows):
-        for position in positions:
-            marks[number, tokens.index(position)] = 1
+        marks[number, [group] if summed else [tokens.index(p) for p in positions]] = 1
     return marks

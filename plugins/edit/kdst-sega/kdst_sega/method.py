@@ -101,7 +101,7 @@ def edit_by_concepts(request: EditRequest, options: "Options", run: RunServices)
                 begin=there.start + round(options.warmup * len(there)),
             )
         )
-    words = word_maps(request)
+    words = word_maps(request, [branch.prompt for branch in branches])
     latents = sample_request(request, branches, [*rules, words, *resets(request)], run)
     images = decode(request.pipeline, latents[[0, *edits]])
     maps = [attention_of(request, words, row, branches[row].prompt) for row in (0, *edits)]

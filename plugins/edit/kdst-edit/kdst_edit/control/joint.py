@@ -11,14 +11,8 @@ from attrs import frozen
 from torch import Tensor
 from torch.nn import functional as F
 
-from kdst_edit.control.maps import (
-    SOURCE,
-    EditsMaps,
-    MapProcessor,
-    Rows,
-    index_of,
-    weighted,
-)
+from kdst_edit.control.carried import Reads, attended, reads_of, taken_by
+from kdst_edit.control.maps import SOURCE, MapProcessor, ReadsMaps, Rows, weighted
 from kdst_edit.control.session import Call, Control
 from kdst_edit.families.layer import Joint, Layer, Parts
 
@@ -80,6 +74,7 @@ class JointProcessor(MapProcessor):
         super().__init__(control, layer)
         assert layer.joint is not None
         self.joint: Joint = layer.joint
+        self.read: dict[tuple[Any, ...], Reads | None] = {}
 
     def __call__(
         self,
@@ -103,66 +98,30 @@ class JointProcessor(MapProcessor):
         """Outputs (rows, H, N, d) of attention under the rules."""
         edits = [rule for rule in self.edits if call.step in rule.steps]
         stores = [rule for rule in self.stores if call.step in rule.steps]
-        if weighted(edits) and not any(rule.edited for rule in stores):
+        if not weighted(edits) or any(rule.edited for rule in stores):
+            mixed = F.scaled_dot_product_attention(parts.query, parts.key, parts.value)
+            self._show(call, JointMaps(parts), edits, stores, mixed)
+            return mixed
+        reads = self._reads(call, parts, stores)
+        if reads is None:
             self._show(call, JointMaps(parts), [], stores)
-            return self._weighed(call, parts, edits)
-        mixed = F.scaled_dot_product_attention(parts.query, parts.key, parts.value)
-        self._show(call, JointMaps(parts), edits, stores, mixed)
-        return mixed
+        kept = self._source(call, parts) if edits else None
+        return attended(call, parts, reads or Reads(), taken_by(call, parts, edits), kept)
 
-    def _weighed(self, call: Call, parts: Parts, rules: list[EditsMaps]) -> Tensor:
-        """Outputs (rows, H, N, d) under linear edits: maps times weighted values, without any map."""
-        edited = {i for rule in rules for i in _mine(call, rule)}
-        others = [i for i in range(len(call.rows)) if i not in edited]
-        if not edited:
-            self._keep(call, parts, rules)
-            return F.scaled_dot_product_attention(parts.query, parts.key, parts.value)
-        mixed = torch.empty_like(parts.query)
-        if others:
-            at = index_of(others)
-            mixed[at] = F.scaled_dot_product_attention(
-                parts.query[at], parts.key[at], parts.value[at]
-            )
-        for rule in rules:
-            if mine := _mine(call, rule):
-                self._weigh_rows(call, parts, rule, mine, mixed)
-        return mixed
+    def _reads(self, call: Call, parts: Parts, stores: list[ReadsMaps]) -> Reads | None:
+        """What rules read of a call; kept as long as rows and rules are the same."""
+        key = (call.rows, *map(id, stores))
+        if key not in self.read:
+            tokens = len(range(*parts.text.indices(parts.key.shape[2])))
+            self.read = {key: reads_of(call, stores, parts.value, tokens)}
+        return self.read[key]
 
-    def _keep(self, call: Call, parts: Parts, rules: list[EditsMaps]) -> None:
-        """Keep the source's queries and keys for later calls of the step."""
-        if rules and SOURCE in call.index:
-            self._source(parts)
-
-    def _source(self, parts: Parts) -> tuple[Tensor, Tensor]:
-        """Queries (H, P, d) of the source's image and all of its keys (H, N, d)."""
+    def _source(self, call: Call, parts: Parts) -> tuple[Tensor, Tensor] | None:
+        """Queries (H, P, d) of the source's image and all of its keys (H, N, d), kept for later calls."""
+        if SOURCE not in call.index and not self.control.keeps(f"{self.layer.name}/key", SOURCE):
+            return None
         query, key = (
             self.control.source(f"{self.layer.name}/{name}", SOURCE, part.__getitem__)
             for name, part in (("query", parts.query[:, :, parts.image]), ("key", parts.key))
         )
         return query, key
-
-    def _weigh_rows(
-        self, call: Call, parts: Parts, rule: EditsMaps, mine: list[int], mixed: Tensor
-    ) -> None:
-        """Write the outputs of the rows that a linear rule edits."""
-        at, text, image = index_of(mine), parts.text, parts.image
-        query, key, value = parts.query[at], parts.key[at], parts.value[at]
-        assert rule.weights is not None
-        weights, kept = rule.weights(call.step, [call.rows[i].branch for i in mine])
-        words = value[:, :, text]
-        own, taken = value.clone(), torch.zeros_like(value)
-        own[:, :, text] = 0 if kept is None else words * kept[:, None, :, None].to(value)
-        taken[:, :, text] = weights[:, None].to(value) @ words
-        asked, read = (x.expand(len(mine), -1, -1, -1) for x in self._source(parts))
-        found = F.scaled_dot_product_attention(query[:, :, image], key, own)
-        found = found + F.scaled_dot_product_attention(asked, read, taken)
-        both = torch.empty_like(query)
-        both[:, :, image] = found
-        both[:, :, text] = F.scaled_dot_product_attention(query[:, :, text], key, value)
-        mixed[at] = both
-        rule.fired += 1
-
-
-def _mine(call: Call, rule: EditsMaps) -> list[int]:
-    """The rows that a rule edits."""
-    return [i for i, r in enumerate(call.rows) if r.conditional and rule.changes(r.branch)]

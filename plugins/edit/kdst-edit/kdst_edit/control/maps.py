@@ -51,8 +51,18 @@ class ReadsMaps(Protocol):
     def wants(self, row: Row) -> bool:
         """Return whether the maps of a row are to be shown."""
 
+    @property
+    def width(self) -> int | None:
+        """Return how many columns are shown, at most; None for all tokens."""
+
+    def columns(self, branch: int) -> Sequence[Sequence[int]]:
+        """Return the sets of tokens of which a branch's columns are sums, where not all are shown."""
+
     def add(self, rows: Sequence[Row], maps: Tensor) -> None:
         """Take the maps (n, P, T) of some rows in one layer, mean over heads."""
+
+    def add_columns(self, rows: Sequence[Row], sums: Tensor) -> None:
+        """Take columns (n, P, width) of rows that are wanted, mean over heads."""
 
 
 class Look(Protocol):

@@ -1,6 +1,6 @@
 """The rules that methods are made of: what the edits take from the source, where and when."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import ClassVar, Literal
 
@@ -125,11 +125,13 @@ class EditCrossMap(Rule):
 class StoreMaps(Rule):
     """Sum the cross-attention maps of the chosen layers, for some tokens and branches.
 
-    All layers must have one resolution. tokens: positions; None for all. edited: the maps after
+    All layers must have one resolution. tokens: positions; None for all. groups: in their place, by
+    branch, sets of positions whose maps are added up, as those of a word's tokens. edited: the maps after
     `EditCrossMap` rather than the network's own. source: whether the source's are summed too.
     """
 
     tokens: Sequence[int] | None = None
+    groups: Mapping[int, Sequence[Sequence[int]]] | None = None
     edited: bool = False
     source: bool = True
     _total: dict[tuple[int, ...], Tensor] = field(factory=dict, init=False)
@@ -151,27 +153,58 @@ class StoreMaps(Rule):
         """Whether a row's maps are summed."""
         return row.conditional and (self.source if row.branch == 0 else self.changes(row.branch))
 
+    @property
+    def width(self) -> int | None:
+        """How many columns a row has; None for one a token of the text."""
+        if self.groups is not None:
+            return max(map(len, self.groups.values()))
+        return None if self.tokens is None else len(self.tokens)
+
+    def columns(self, branch: int) -> Sequence[Sequence[int]]:
+        """The sets of positions that are summed in a branch's maps, where not all are kept."""
+        if self.groups is not None:
+            return self.groups[branch]
+        return [[token] for token in self.tokens or ()]
+
     def add(self, rows: Sequence[Row], maps: Tensor) -> None:
         """Add the maps (n, P, T) of some rows in one layer, mean over heads."""
         at = [i for i, row in enumerate(rows) if self.wants(row)]
         if not at:
             return
         chosen = maps if len(at) == len(rows) else maps[at]
-        if self.tokens is not None:
+        if self.groups is not None:
+            chosen = _added(chosen, [self.groups[rows[i].branch] for i in at], self.width or 0)
+        elif self.tokens is not None:
             chosen = chosen[..., list(self.tokens)]
-        key = tuple(rows[i].branch for i in at)
+        self.add_columns([rows[i] for i in at], chosen)
+
+    def add_columns(self, rows: Sequence[Row], sums: Tensor) -> None:
+        """Add sums (n, P, K) of columns, of rows that are wanted, in one layer, mean over heads."""
+        key = tuple(row.branch for row in rows)
         self._count[key] = self._count.get(key, 0) + 1
-        self._total[key] = self._total[key].add_(chosen) if key in self._total else chosen.clone()
+        self._total[key] = self._total[key].add_(sums) if key in self._total else sums.clone()
         self.fired += 1
 
     def mean(self, branches: Sequence[int]) -> Tensor:
-        """Mean maps (B, h, w, T) over layers, heads and steps so far, of some branches in order."""
+        """Mean maps (B, h, w, T) over layers, heads and steps so far, of some branches in order.
+
+        With tokens or groups T counts those.
+        """
         of = {
             branch: total[i] / self._count[key]
             for key, total in self._total.items()
             for i, branch in enumerate(key)
         }
         return torch.stack([of[b] for b in branches]).reshape(len(branches), *self._size, -1)
+
+
+def _added(maps: Tensor, groups: Sequence[Sequence[Sequence[int]]], width: int) -> Tensor:
+    """Maps (n, P, K) of each row's sets of positions, zeros where a row has fewer, of maps (n, P, T)."""
+    found = maps.new_zeros(*maps.shape[:2], width)
+    for row, sets in enumerate(groups):
+        for k, at in enumerate(sets):
+            found[row, :, k] = maps[row][:, list(at)].sum(-1)
+    return found
 
 
 @define(eq=False, kw_only=True)
