@@ -3,6 +3,7 @@
 Property tests try the same examples each time, so that what passes once passes again.
 """
 
+import gc
 import importlib.util
 import os
 import sys
@@ -29,6 +30,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=("float32", "bfloat16"),
         help="what precision `auto` is in this process, whatever the processor multiplies faster",
     )
+
+
+def pytest_collection_finish() -> None:
+    """Leave the millions of objects of loaded libraries out of every later garbage collection."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -63,11 +64,19 @@ def test_every_method_survives_200_kills() -> None:
     assert int(done.stdout.splitlines()[-1].split()[0]) >= 200
 
 
-def unfinished(folder: Path) -> Path:
-    """Leave a run that was interrupted after its first checkpoint."""
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was interrupted after its first checkpoint."""
+    folder = letters(tmp_path_factory.mktemp("stopped"))
     done = kdst("run", "letters", "--text", "stop", "--out", "r", path=folder, cwd=folder)
     assert done.returncode == 130, done.stderr
     return folder / "r"
+
+
+@pytest.fixture
+def unfinished(fake: Path, stopped: Path) -> Path:
+    """A copy of the interrupted run, beside the packages."""
+    return shutil.copytree(stopped, fake / "r")
 
 
 def _cut(path: Path) -> None:
@@ -83,9 +92,9 @@ def _flip(path: Path) -> None:
 @pytest.mark.parametrize("name", ["checkpoint.0", "checkpoint.json", "events.jsonl"])
 @pytest.mark.parametrize("damage", [_cut, _flip, Path.unlink])
 def test_a_damaged_checkpoint_is_one_line_and_no_result(
-    fake: Path, name: str, damage: Callable[[Path], None]
+    fake: Path, unfinished: Path, name: str, damage: Callable[[Path], None]
 ) -> None:
-    run = unfinished(fake)
+    run = unfinished
     damage(run / name)
     words = ["run", "letters", "--text", "stop", "--out", "r", "--resume"]
     done = kdst(*words, path=fake, cwd=fake)
@@ -100,8 +109,10 @@ def test_a_damaged_checkpoint_is_one_line_and_no_result(
 
 
 @pytest.mark.parametrize("name", ["events.jsonl", "env.json", "artifacts"])
-def test_a_run_that_was_sent_is_continued_into_no_link(fake: Path, name: str) -> None:
-    run, mine = unfinished(fake), fake / "mine"
+def test_a_run_that_was_sent_is_continued_into_no_link(
+    fake: Path, unfinished: Path, name: str
+) -> None:
+    run, mine = unfinished, fake / "mine"
     mine.mkdir()
     (mine / "notes.txt").write_text("three weeks of notes\n")
     (run / name).rmdir() if name == "artifacts" else (run / name).unlink()

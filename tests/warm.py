@@ -5,6 +5,7 @@ command, as in a fresh process. What looks at starting itself belongs in `tests.
 """
 
 import atexit
+import gc
 import json
 import os
 import runpy
@@ -135,6 +136,7 @@ def serve() -> None:
         warnings.simplefilter("ignore")
         for library in LIBRARIES:
             import_module(library)
+    gc.freeze()
     with os.fdopen(os.dup(0)) as orders, os.fdopen(os.dup(1), "w") as answers:
         order = _next(orders, answers)
     if order is not None:
