@@ -29,6 +29,8 @@ BUILD_TOOLS = ("hatchling", "editables")
 """What builds the packages of the repository, editable ones too."""
 SIDE_BY_SIDE = ("-n", "auto", "--dist", "loadfile")
 """As many processes as cores; the tests of a file share one."""
+AS_IMPORTED = "--no-compile"
+"""Nothing is compiled that is not imported, where a session imports few of the modules it installs."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 """A thread each, so that processes side by side do not fight for cores."""
 
@@ -150,6 +152,20 @@ def install(session: nox.Session, *plugins: str, tools: tuple[str, ...] = TEST_T
     session.install(*CONSTRAINTS, *outside(folders), *tools, *BUILD_TOOLS)
     editable = [word for folder in folders for word in ("-e", folder)]
     session.install(*CONSTRAINTS, "--no-build-isolation", *editable)
+    compile_packages(session)
+
+
+def compile_packages(session: nox.Session) -> None:
+    """Compile the packages of the repository, which an editable installation leaves to each process.
+
+    Where PYTHONDONTWRITEBYTECODE is set, none of the commands that tests carry out would keep it.
+    """
+    session.run("python", "-m", "compileall", "-q", "kdst_core", *package_folders())
+
+
+def package_folders() -> list[str]:
+    """Return the folder of every plugin's modules."""
+    return [str(p.parent) for p in sorted(Path("plugins").glob("*/*/*/py.typed"))]
 
 
 def outside(folders: Iterable[str], *extras: str) -> list[str]:
@@ -259,14 +275,18 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=NEWEST)
 def future(session: nox.Session) -> None:
-    """On the newest Python of the machine: the README's first command, and a choice of tests."""
+    """On the newest Python of the machine: the README's first command, and a choice of tests.
+
+    Its run keeps the compiled modules of what it imports, which the tests then find.
+    """
     if NEWEST is None:
         session.skip("no Python newer than this one on the path or in pyenv")
-    session.install("-r", FIRST)
+    session.install(AS_IMPORTED, "-r", FIRST)
+    compile_packages(session)
     session.run("python", "--version")
     out = Path(session.create_tmp(), "run")
     shutil.rmtree(out, ignore_errors=True)
-    session.run("kdst", "run", "tea", "--out", str(out))
+    session.run("kdst", "run", "tea", "--out", str(out), env={"PYTHONDONTWRITEBYTECODE": ""})
     session.install(*CONSTRAINTS, *TEST_TOOLS)
     chosen = ("-m", "not plugins and not slow and not browser")
     session.run("pytest", "-q", *chosen, *SIDE_BY_SIDE, *SMOKE, *session.posargs, env=ONE_THREAD)
@@ -439,7 +459,13 @@ def browser(session: nox.Session) -> None:
     if not (shutil.which("chromium") and shutil.which("chromedriver")):
         session.skip("no chromium and chromedriver on the path (Debian: chromium, chromium-driver)")
     install_beside_tests(session, "selenium")
-    session.run("python", "-m", "pytest", "-q", "-m", "browser", *session.posargs)
+    session.run("python", "-m", "pytest", "-q", "-m", "browser", *browsed(), *session.posargs)
+
+
+def browsed() -> list[str]:
+    """Return the files with tests of the browser; collecting all others would take longer than these."""
+    files = sorted((*Path("tests").glob("test_*.py"), *Path("plugins").glob("*/*/tests/test_*.py")))
+    return [str(f) for f in files if "pytest.mark.browser" in f.read_text(encoding="utf-8")]
 
 
 @nox.session
@@ -448,8 +474,7 @@ def lint(session: nox.Session) -> None:
     install_beside_tests(session, "ruff", "mypy", "scipy-stubs")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
-    modules = [str(p.parent) for p in Path("plugins").glob("*/*/*/py.typed")]
-    session.run("mypy", "kdst_core", "recipes", *modules)
+    session.run("mypy", "kdst_core", "recipes", *package_folders())
 
 
 @nox.session(name="docs-commands")
@@ -462,5 +487,5 @@ def docs_commands(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation; a broken link is an error."""
-    session.install(*CONSTRAINTS, "mkdocs-material", "mkdocstrings[python]")
+    session.install(AS_IMPORTED, *CONSTRAINTS, "mkdocs-material", "mkdocstrings[python]")
     session.run("mkdocs", "build", "--strict", env={"NO_MKDOCS_2_WARNING": "1"})
