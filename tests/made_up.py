@@ -18,6 +18,7 @@ from kdst_core.runs.codecs import JsonCodec
 class Inputs:
     world: int = option(0, "Which numbers are drawn.", min=0)
     parts: int = option(8, "How many.", min=1)
+    texts: str = option("", "What they are drawn for.")
 
 @frozen
 class Options:

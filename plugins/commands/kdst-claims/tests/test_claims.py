@@ -81,6 +81,16 @@ def test_claims_share_runs_and_use_finished_ones_again(place: Path, tmp_path: Pa
         assert len(names) == len(set(names)) == 9, "two sides of their own and one shared"
 
 
+def test_what_is_known_of_the_embedded_data_does_not_count_with_others(place: Path) -> None:
+    words = ["claims", "made-up.marked", "--out", "own", "--json"]
+    done = kdst(*words, "--texts", "mine", path=place, cwd=place)
+    (one,) = json.loads(done.stdout)["claims"]
+    assert (one["verdict"], one["known_to_fail"]) == ("fails", "")
+    assert done.returncode == 1
+    assert one["command"] == "kdst claims made-up.marked --quick --texts mine"
+    assert "--texts mine" in one["commands"][0]
+
+
 def test_a_change_of_verdict_is_an_error(place: Path, tried: dict[str, Any]) -> None:
     recorded = place / "recorded.json"
     words = ["claims", "made-up", "-q", "--out", "all", "--recorded", "recorded.json"]
