@@ -94,11 +94,14 @@ def of_comparison(
     seeds: Sequence[int],
     runs: Path,
     config: Path | None = None,
+    *,
+    paired: bool = True,
 ) -> list[Case]:
     """Return every case of a comparison; a method that draws nothing gets the first seed only.
 
-    given: values by flag, several for an input that varies. Raises KdstError for a value that does
-    not fit, before anything is run.
+    given: values by flag, several for an input that varies. paired: whether runs are compared with each
+    other; else the bench does not refuse what it cannot pair. Raises KdstError for a value that does not
+    fit, before anything is run.
     """
     several = variants(given)
     fixed = [who.run for who in everyone if who.run is not None]
@@ -112,7 +115,7 @@ def of_comparison(
         case
         for variant, values in several.items()
         for who in everyone
-        for case in _compared(who, variant, values, seeds, runs, config)
+        for case in _compared(who, variant, values, seeds, runs, config, paired)
     ]
 
 
@@ -123,6 +126,7 @@ def _compared(
     seeds: Sequence[int],
     runs: Path,
     config: Path | None,
+    paired: bool,
 ) -> Iterator[Case]:
     """Yield the cases of one entrant: one a seed that can differ, or the finished run that it is."""
     if who.run is not None:
@@ -134,7 +138,7 @@ def _compared(
         seeded = {"--seed": Given(seed, "--seeds", Path.cwd())}
         merged = merge(setup, {**taken, **who.own, **seeded}, config)
         inputs = build(setup.sections[0], merged)
-        if isinstance(setup.bench, Refusing):
+        if paired and isinstance(setup.bench, Refusing):
             setup.bench.refuse(setup.method, inputs)
         where = place(setup, merged, runs)
         yield Case(who, seed, {**merged, **_sharing(setup, merged, runs)}, where, variant=variant)

@@ -137,25 +137,30 @@ def _trial(
         return Trial(setup, claim, missing=str(e).splitlines()[0])
     try:
         _refuse_unknown(setup, common)
-        ours = _side(setup, claim.run, common, given, runs)
         if against is None:
-            return Trial(setup, claim, ours)
+            return Trial(setup, claim, _side(setup, claim.run, common, given, runs, paired=False))
+        ours = _side(setup, claim.run, common, given, runs)
         return Trial(setup, claim, ours, _side(rival, against, common, given, runs))
     except KdstError as e:
         raise KdstError(f"claim {name}: {e}") from e
 
 
 def _side(
-    setup: Setup, arm: Values, common: Values, given: Mapping[str, Given], runs: Path
+    setup: Setup,
+    arm: Values,
+    common: Values,
+    given: Mapping[str, Given],
+    runs: Path,
+    paired: bool = True,
 ) -> tuple[Case, ...]:
-    """Return the runs of one side, one a seed."""
+    """Return the runs of one side, one a seed; paired: whether there is another side."""
     own = {flag_of(k): _given(k, v) for k, v in arm.items() if k != METHOD}
     shared = {flag_of(k): _given(k, v) for k, v in common.items() if k != SEEDS}
     who = Entrant(label(setup, arm), setup, own)
     _refuse_unknown(setup, arm)
     values = {f: [v] for f, v in {**shared, **given}.items() if f in who.flags and f not in own}
     seeds = range(int(common.get(SEEDS, 1)))
-    return tuple(of_comparison([who], values, seeds, runs))
+    return tuple(of_comparison([who], values, seeds, runs, paired=paired))
 
 
 def _given(name: str, value: Any) -> Given:

@@ -9,7 +9,7 @@ from kdst_batch.executors import place
 from kdst_core.options import option
 
 Stage = Literal["invert", "fit"]
-Study = Literal["none", "defence", "search", "length", "access"]
+Study = Literal["none", "defence", "noise", "search", "length", "access"]
 Pooling = Literal["mean", "cls", "pooler", "max", "weightedmean", "lasttoken"]
 
 
@@ -91,8 +91,8 @@ class InvertInputs:
     )
     study: Study = option(
         "none",
-        "defence: what noise, rounding, dropping and rotation protect; search: steps x beam; length:"
-        " 16 to 128 tokens; access: what asking the embedder is worth.",
+        "defence: what noise, rounding, dropping and rotation protect; noise: Gaussian noise alone, soon"
+        " done; search: steps x beam; length: 16 to 128 tokens; access: what asking the embedder is worth.",
     )
     pairs: list[int] = option(
         [0, 10, 100, 1000],

@@ -272,6 +272,22 @@ def test_passages_have_the_lengths_asked_for() -> None:
         assert {len(text.split()) for text in found} == {round(tokens / length.TOKENS_A_WORD)}
 
 
+def test_the_study_of_noise_has_the_figures_of_the_study_of_defences(
+    prepared: Any, tmp_path: Path
+) -> None:
+    made = prepared(study="noise", count=6)
+    outcome, _ = carried_out(made, tmp_path)
+    rows = json.loads((tmp_path / "artifacts/study.json").read_text())["rows"]
+    assert [row["scale"] for row in rows] == [0.0, 0.01, 0.03, 0.1]
+    kept = [outcome.metrics[f"gaussian.{scale}.overlap@10"] for scale in ("0", "0.01", "0.1")]
+    assert kept[0] == 1 > kept[1] > kept[2]
+    for name in ("gaussian.0.03.clean.exact", "gaussian.0.03.ndcg@10"):
+        assert name in outcome.metrics
+    assert "λ = .01" in outcome.summary[0]
+    noised = [request.embeddings for request, _ in made.job.method.asked]
+    assert not torch.equal(noised[0], noised[1])
+
+
 def test_the_access_study_compares_none_and_right(prepared: Any, tmp_path: Path) -> None:
     made = prepared(study="access", count=6)
     outcome, _ = carried_out(made, tmp_path)

@@ -72,7 +72,7 @@ def study(subject: "StudyTarget", attacker: Attacker, run: Run) -> Outcome:
     defences: list[Defence] = [*map(Gaussian, LAMBDAS), *OTHERS]
     with run.progress(len(defences), "clean attacker") as advance:
         for defence in defences:
-            _measure(stage, defence, "clean", stage.subject.options, None)
+            measure(stage, defence, "clean", stage.subject.options, None)
             advance(1)
     known = known_of(subject, stage.attacked)
     stage = evolve(stage, trained=_train(stage))
@@ -96,7 +96,7 @@ def study(subject: "StudyTarget", attacker: Attacker, run: Run) -> Outcome:
         "graded": stage.queries.relevance is not None,
         "sentences": said,
     }
-    metrics = {**dict(_metrics(stage.rows)), **dict(curve.metrics(points))}
+    metrics = {**dict(flat(stage.rows)), **dict(curve.metrics(points))}
     return outcome(subject, run, table, metrics, said)
 
 
@@ -114,7 +114,7 @@ def asked(subject: "StudyTarget", originals: Originals) -> retrieval.Queries:
     return retrieval.Queries(embedded(embed, texts), torch.arange(len(texts)), relevance)
 
 
-def _measure(
+def measure(
     stage: Stage, defence: Defence, attacker: str, options: Any, undoing: Undoing | None
 ) -> None:
     """One defence against one attacker: leakage, what of it is chance, and retrieval."""
@@ -158,7 +158,7 @@ def _adaptive(stage: Stage, defences: Sequence[Defence], known: Known) -> None:
             undoing = stage.undo(defence, known)
             learns = known.count or stage.trained is not None or defence.name in COMPARED
             if undoing is not None and learns:
-                _measure(stage, defence, ADAPTIVE, stage.reader(undoing.left), undoing)
+                measure(stage, defence, ADAPTIVE, stage.reader(undoing.left), undoing)
             advance(1)
 
 
@@ -180,7 +180,7 @@ def _train(stage: Stage) -> Any:
     return with_options(options, model=str(directory))
 
 
-def _metrics(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, float]]:
+def flat(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, float]]:
     """Flat metrics: defence, strength, attacker, measure."""
     for row in rows:
         strength = plain(row["strength"])

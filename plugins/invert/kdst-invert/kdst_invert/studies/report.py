@@ -13,6 +13,7 @@ from kdst_invert.studies.pairs_report import known_pairs
 Block = Figure | Table | Marked
 TITLES = {
     "defence": "What defences protect, and what they cost",
+    "noise": "What Gaussian noise protects, and what it costs",
     "search": "Steps and beam",
     "length": "Length",
     "access": "Access to the embedder",
@@ -29,14 +30,20 @@ def study_content(result: Mapping[str, Any], directory: Path) -> ReportContent:
         f" (D = {given['dimension']}) attacked in every row."
     )
     blocks: list[Block] = [Marked("What this means", [[Span(s)] for s in found["sentences"]])]
-    makers = {"defence": _defence, "search": _search, "length": _length, "access": _access}
+    makers = {
+        "defence": _defence,
+        "noise": _defence,
+        "search": _search,
+        "length": _length,
+        "access": _access,
+    }
     blocks += makers[study](found)
     return ReportContent(subtitle, _stats(study, found), blocks)
 
 
 def _stats(study: str, found: Mapping[str, Any]) -> list[Stat]:
     """Headline numbers: those of λ = .01 for the defences."""
-    if study != "defence":
+    if study not in ("defence", "noise"):
         return [Stat("Texts attacked", str(found["attacked"]))]
     stats = []
     for row in found["rows"]:
