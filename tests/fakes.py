@@ -117,6 +117,23 @@ def ended(sign: signal.Signals, *words: str, path: Path) -> "subprocess.Complete
     )
 
 
+BENCH = """
+class Bench:
+    capability = "invert"
+    package = "fake-invert"
+    inputs = Inputs
+    live = frozenset()
+    codec = JsonCodec()
+    def prepare(self, job):
+        return Prepared(job)
+    def report(self, result, directory):
+        return ReportContent("sub", [], [])
+
+bench = Bench()
+"""
+"""The end of a module that has made `Inputs` and `Prepared`."""
+
+
 LETTERS = '''
 """Counts letters."""
 import os, signal, sys, time
@@ -177,19 +194,6 @@ class Prepared:
                 os.kill(int(os.environ["FAKE_COMMAND"]), int(os.environ["FAKE_END"]))
                 signal.pause()
         return Outcome({"count": float(sum(done))}, {}, {"seen": len(done)}, [], ["ok"])
-
-class Bench:
-    capability = "invert"
-    package = "fake-invert"
-    inputs = Inputs
-    live = frozenset()
-    codec = JsonCodec()
-    def prepare(self, job):
-        return Prepared(job)
-    def report(self, result, directory):
-        return ReportContent("sub", [], [])
-
-bench = Bench()
 '''
 ENTRIES = (
     "[kdst.invert]\nletters = fake_invert\nother = fake_other\n"
@@ -197,17 +201,23 @@ ENTRIES = (
 )
 
 
+def distribution(folder: Path, entries: str) -> None:
+    """Write the metadata of a distribution with the name of a real bench into a folder."""
+    info = folder / "kdst_invert-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: kdst-invert\nVersion: 1.0\nRequires-Dist: kdst-core>=0.1,<0.2\n"
+    )
+    (info / "entry_points.txt").write_text(entries)
+
+
 def letters(folder: Path) -> Path:
     """Write a bench and two methods of plain Python into a folder.
 
     Their distribution has the name of the real bench, which it hides when the folder comes first.
     """
-    info = folder / "kdst_invert-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(
-        "Metadata-Version: 2.1\nName: kdst-invert\nVersion: 1.0\nRequires-Dist: kdst-core>=0.1,<0.2\n"
-    )
-    (info / "entry_points.txt").write_text(ENTRIES)
-    (folder / "fake_invert.py").write_text(LETTERS)
-    (folder / "fake_other.py").write_text(LETTERS.replace("len(request)", "2 * len(request)"))
+    distribution(folder, ENTRIES)
+    text = LETTERS + BENCH
+    (folder / "fake_invert.py").write_text(text)
+    (folder / "fake_other.py").write_text(text.replace("len(request)", "2 * len(request)"))
     return folder

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from tests.fakes import BENCH, distribution
+
 CODE = '''
 """Draws numbers around a mean."""
 import os, signal
@@ -69,30 +71,12 @@ class Prepared:
         metrics = {f"part.{n}": x for n, x in enumerate(drawn)}
         mean = sum(drawn) / len(drawn)
         return Outcome({**metrics, "part.mean": mean, "mean": mean, "base": 0.0}, {}, {}, [], ["ok"])
-
-class Bench:
-    capability = "invert"
-    package = "fake-invert"
-    inputs = Inputs
-    live = frozenset()
-    codec = JsonCodec()
-    def prepare(self, job):
-        return Prepared(job)
-    def report(self, result, directory):
-        return ReportContent("sub", [], [])
-
-bench = Bench()
 '''
 ENTRIES = "[kdst.invert]\nmade-up = made_up_invert\n[kdst.benches]\ninvert = made_up_invert:bench\n"
 
 
 def install(folder: Path) -> Path:
     """Write bench and method into a folder; their distribution hides the real bench."""
-    info = folder / "kdst_invert-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text(
-        "Metadata-Version: 2.1\nName: kdst-invert\nVersion: 1.0\nRequires-Dist: kdst-core>=0.1,<0.2\n"
-    )
-    (info / "entry_points.txt").write_text(ENTRIES)
-    (folder / "made_up_invert.py").write_text(CODE)
+    distribution(folder, ENTRIES)
+    (folder / "made_up_invert.py").write_text(CODE + BENCH)
     return folder

@@ -123,3 +123,13 @@ def _made(sealed: Any) -> str:
     """Make what methods are judged by."""
     sealed.withhold("the labels")
     return "made"
+
+
+KEPT: list[bytes] = []
+
+
+def keep(size: int) -> int:
+    """Keep so many megabytes, work for longer than loky waits to look, and say which process this is."""
+    KEPT.append(b"x" * (size << 20))
+    time.sleep(1.1)
+    return os.getpid()

@@ -5,6 +5,7 @@ to be compared with. Recorded runs are reference outputs kept outside the reposi
 """
 
 import copy
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,9 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from kdst_adapt.augment import augment
 from kdst_adapt.checks import small_network
 from kdst_adapt.inputs import AdaptInputs
 from kdst_adapt.kit import OnlineAdapter
@@ -111,6 +113,34 @@ def recorded_request(folder: Path, dtype: torch.dtype = torch.float32) -> AdaptR
     weights = folder / "data/cifar10-jpeg/resnet20-12fca82f.th"
     model = classifier.load(AdaptInputs(model="resnet20", weights=weights)).to(dtype)
     return AdaptRequest(model, 10, (3, 32, 32), torch.Generator())
+
+
+def roid_losses(model: nn.Module, x: Tensor, mean: Tensor, generator: Generator) -> Any:
+    """Plainly rendered: logits, the loss of a step of ROID, and the running mean prediction after it."""
+    logits = model(x)
+    p, h = logits.softmax(1).detach(), entropies(logits).detach()
+    unlike = torch.stack([1 - q @ mean / (q.norm() * mean.norm()) for q in p])
+    unlike = (unlike - unlike.min()) / (unlike.max() - unlike.min())
+    certain = (h.max() - h) / (h.max() - h.min())
+    kept = [k for k in range(len(x)) if unlike[k] >= unlike.mean()]
+    copies = augment(x[kept], generator, soften=False, reflect=True)
+    loss: Any = 0.0
+    for k, other in zip(kept, model(copies), strict=True):
+        weight = math.exp(3 * unlike[k] * certain[k])
+        y, z = logits[k].softmax(0), other.softmax(0)
+        sure = y.clamp(max=0.99)
+        ratio = -(sure * (sure / (1 - sure) + 1e-5).log()).sum()
+        both = -(y * z.log()).sum() / 2 - (z * y.log()).sum() / 2
+        loss = loss + weight * (ratio + both) / len(x)
+    return logits.detach(), loss, 0.9 * mean + 0.1 * p.mean(0)
+
+
+def roid_correction(logits: Tensor, profile: str) -> Tensor:
+    """Plainly rendered: logits under the smoothed prior of the batch, as ROID corrects them."""
+    prior = logits.softmax(1).mean(0)
+    g = max(1 / len(logits), 1 / 5) / prior.max()
+    prior = (prior + g) / (1 + g * 5)
+    return logits * prior if profile == "published" else logits + prior.log()
 
 
 class Sides(TorchFunctionMode):

@@ -1,46 +1,23 @@
 """ROID as an algorithm: against a plain rendering of it, and through its parts."""
 
-import math
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, nn
 
-from kdst_adapt.augment import augment
 from kdst_adapt.self_training import soft_likelihood_ratio
-from kdst_adapt.testing import batches, entropies, network, prepare, request
+from kdst_adapt.testing import (
+    batches,
+    entropies,
+    network,
+    prepare,
+    request,
+    roid_correction,
+    roid_losses,
+)
 from kdst_authors.testing import check_plugin, make_run
 from kdst_roid import Options, adapt
-
-
-def plain_losses(model: nn.Module, x: Tensor, mean: Tensor, generator: Generator) -> Any:
-    """Logits, the loss of a step, and the running mean prediction after it."""
-    logits = model(x)
-    p, h = logits.softmax(1).detach(), entropies(logits).detach()
-    unlike = torch.stack([1 - q @ mean / (q.norm() * mean.norm()) for q in p])
-    unlike = (unlike - unlike.min()) / (unlike.max() - unlike.min())
-    certain = (h.max() - h) / (h.max() - h.min())
-    kept = [k for k in range(len(x)) if unlike[k] >= unlike.mean()]
-    copies = augment(x[kept], generator, soften=False, reflect=True)
-    loss: Any = 0.0
-    for k, other in zip(kept, model(copies), strict=True):
-        weight = math.exp(3 * unlike[k] * certain[k])
-        y, z = logits[k].softmax(0), other.softmax(0)
-        sure = y.clamp(max=0.99)
-        ratio = -(sure * (sure / (1 - sure) + 1e-5).log()).sum()
-        both = -(y * z.log()).sum() / 2 - (z * y.log()).sum() / 2
-        loss = loss + weight * (ratio + both) / len(x)
-    return logits.detach(), loss, 0.9 * mean + 0.1 * p.mean(0)
-
-
-def plain_correction(logits: Tensor, profile: str) -> Tensor:
-    """Logits under the smoothed prior of the batch."""
-    prior = logits.softmax(1).mean(0)
-    g = max(1 / len(logits), 1 / 5) / prior.max()
-    prior = (prior + g) / (1 + g * 5)
-    return logits * prior if profile == "published" else logits + prior.log()
 
 
 def narrow() -> nn.Module:
@@ -59,16 +36,16 @@ def test_roid_equals_a_plain_rendering_in_float64(tmp_path: Path, profile: str) 
     start = [p.detach().clone() for p in affine]
     adam, mean = torch.optim.Adam(affine, 1e-3), torch.full((5,), 0.2, dtype=torch.float64)
     for x in batches(4):
-        logits, loss, mean = plain_losses(model, x, mean, generator)
+        logits, loss, mean = roid_losses(model, x, mean, generator)
         adam.zero_grad()
         loss.backward()
         adam.step()
         with torch.no_grad():
             for p, p0 in zip(affine, start, strict=True):
                 p.copy_(0.99 * p + 0.01 * p0)
-        assert (roid.predict(x) - plain_correction(logits, profile)).abs().max() < 1e-10
+        assert (roid.predict(x) - roid_correction(logits, profile)).abs().max() < 1e-10
         assert roid.diagnostics.scalars["loss"] == pytest.approx(loss.item(), abs=1e-10)
-        after = plain_correction(model(x).detach(), profile)
+        after = roid_correction(model(x).detach(), profile)
         assert (roid.diagnostics.after_update - after).abs().max() < 1e-10
         assert 0 < roid.diagnostics.samples < len(x)
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from contextlib import closing
 from pathlib import Path
 
@@ -40,6 +41,14 @@ def test_workers_share_the_cpus_and_are_other_processes(monkeypatch: pytest.Monk
     ends = list(make("processes", 2).map_jobs(workers.about_me, range(4)))
     assert os.getpid() not in {e.value[0] for e in ends}
     assert {e.value[1] for e in ends} == {"1"}
+
+
+def test_a_worker_that_keeps_a_large_model_is_well_and_goes_on() -> None:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        ends = list(make("processes", 1).map_jobs(workers.keep, [0, 400, 0]))
+    assert len({e.value for e in ends}) == 1
+    assert [str(w.message) for w in told if "worker" in str(w.message)] == []
 
 
 def test_a_job_whose_worker_dies_is_done_again(tmp_path: Path) -> None:

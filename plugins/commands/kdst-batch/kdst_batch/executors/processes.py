@@ -7,14 +7,17 @@ import re
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from multiprocessing.connection import Connection
 from typing import Any
 
 from kdst_batch.executors import ONE_CPU, Done, Ends, Resources, Work
+from kdst_core.memory import left
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+GROWTH = "LOKY_MAX_MEMORY_LEAK_SIZE"
+"""By how many bytes a worker may grow after its first job before loky takes it for leaking."""
 TRIES = 2
 """Workers that a job gets: on one machine a second death is most likely the job's own doing."""
 LINES = 12
@@ -47,9 +50,10 @@ class Processes:
         waiting, taking = enumerate(shards), threading.Lock()
         done: queue.SimpleQueue[Done | BaseException | None] = queue.SimpleQueue()
         listening, lifeline = multiprocessing.get_context("spawn").Pipe(duplex=False)
-        threads = threads_each(self.workers)
+        variables = dict.fromkeys(THREAD_VARIABLES, str(threads_each(self.workers)))
+        variables[GROWTH] = os.environ.get(GROWTH) or str(growth_each(workers))
         for _ in range(workers):
-            slot = Slot(factory, threads, listening)
+            slot = Slot(factory, variables, listening)
             feed = threading.Thread(target=_feed, args=(slot, waiting, taking, done), daemon=True)
             feed.start()
         try:
@@ -75,15 +79,27 @@ def threads_each(jobs: int) -> int:
     return min(share, int(allowed)) if allowed.isdigit() and int(allowed) else share
 
 
+def growth_each(workers: int) -> int:
+    """Return the bytes by which each worker may grow: its share of what is free.
+
+    Runs differ in size, and a model that is kept for the next run is no leak. By its own limit, 300 MB,
+    loky ends workers that are well, and warns in the terminal.
+    """
+    free = left()
+    return 1 << 60 if free is None else max(free // max(workers, 1), 300_000_000)
+
+
 class Slot:
     """One worker process, replaced when it dies.
 
     A pool of one worker each tells which job a death belongs to, and leaves the neighbours alone.
     """
 
-    def __init__(self, factory: Callable[[], Work], threads: int, lifeline: Connection) -> None:
+    def __init__(
+        self, factory: Callable[[], Work], variables: Mapping[str, str], lifeline: Connection
+    ) -> None:
         self.factory = factory
-        self.threads = threads
+        self.variables = variables
         self.lifeline = lifeline
         self.pool = self._start()
 
@@ -97,7 +113,7 @@ class Slot:
             context=get_context("loky"),
             initializer=_begin,
             initargs=(self.lifeline, self.factory),
-            env=dict.fromkeys(THREAD_VARIABLES, str(self.threads)),
+            env=dict(self.variables),
         )
 
     def call(self, index: int, shard: Any) -> Done:
