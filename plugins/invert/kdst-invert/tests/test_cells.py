@@ -1,8 +1,10 @@
 """Rounded vectors are read back by the cells of their coordinates."""
 
+import math
+
 import torch
 
-from kdst_invert.attackers.cells import expected, fitted, learned_cells
+from kdst_invert.attackers.cells import SPREADS, expected, fitted, learned_cells, likelihood
 from kdst_invert.attackers.filling import learned
 from kdst_invert.defences.defence import unit
 from kdst_invert.defences.lossy import Rounding
@@ -58,3 +60,42 @@ def test_what_is_found_lies_in_its_cells() -> None:
 def test_too_few_pairs_teach_no_covariance() -> None:
     few = drawn(12, 0)
     assert learned_cells(few, rounded(few, 2), Rounding(2), True) is None
+
+
+def plain_likelihood(stored: list[float], bits: int, h: list[float]) -> float:
+    """The log-likelihood coordinate by coordinate."""
+    most, top = 2 ** (bits - 1) - 1, max(map(abs, stored))
+    step, width = max(map(abs, h)) / most, math.sqrt(sum(x * x for x in h) / len(h))
+    found = []
+    for spread in SPREADS:
+        total = 0.0
+        for s, x in zip(stored, h, strict=True):
+            level, scale = round(s / top * most), spread * width
+            a = -math.inf if level <= -most else ((level - 0.5) * step - x) / scale
+            b = math.inf if level >= most else ((level + 0.5) * step - x) / scale
+            high, low = (below(-a), below(-b)) if a > 0 else (below(b), below(a))
+            total += math.log(max(high - low, 1e-12))
+        found.append(total)
+    return max(found)
+
+
+def below(z: float) -> float:
+    """The normal distribution function."""
+    return math.erfc(-z / math.sqrt(2)) / 2
+
+
+def test_likelihood_of_cells_matches_a_plain_rendering_in_float64() -> None:
+    for bits in (2, 3, 8):
+        truth = drawn(3, bits)
+        stored = rounded(truth, bits)
+        e = drawn(9, 7).double()
+        for row in stored:
+            wanted = [plain_likelihood(row.tolist(), bits, h) for h in e.tolist()]
+            found = likelihood(row, bits, e)
+            torch.testing.assert_close(found.tolist(), wanted, rtol=1e-10, atol=1e-10)
+
+
+def test_the_vector_behind_the_cells_is_the_likeliest() -> None:
+    e = drawn(30, 4)
+    for i, row in enumerate(rounded(e, 2)):
+        assert int(likelihood(row, 2, e).argmax()) == i

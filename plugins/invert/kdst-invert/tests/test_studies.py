@@ -23,7 +23,7 @@ from kdst_invert.defences.rotation import Rotation
 from kdst_invert.inputs import InvertInputs
 from kdst_invert.report.page import content
 from kdst_invert.run import PreparedInvert
-from kdst_invert.studies import adaptive, curve, defence, grammar, length
+from kdst_invert.studies import adaptive, curve, defence, grammar, length, rewritten
 from kdst_invert.studies.adaptive import Known as KnownPairs
 from kdst_invert.studies.sentences import find, on_noise, protects
 
@@ -134,6 +134,9 @@ def test_the_defence_study_has_both_attackers_over_all_strengths(
     monkeypatch.setattr(adaptive, "OWN", 100)
     monkeypatch.setattr(grammar, "SEARCHED", 1)
     monkeypatch.setattr(slots, "ROUNDS", 1)
+    monkeypatch.setattr(rewritten, "SEARCHED", 3)
+    monkeypatch.setattr(rewritten, "BLURRED", 0.0)
+    monkeypatch.setattr(rewritten, "PAIRS", 60)
     made = prepared(study="defence", count=8)
     outcome, report = carried_out(made, tmp_path)
     rows = json.loads((tmp_path / "artifacts" / "study.json").read_text())["rows"]
@@ -170,6 +173,11 @@ def test_the_defence_study_has_both_attackers_over_all_strengths(
     assert "other texts of the kind" in said
     assert "λ = 0.01: ε = " in said
     assert "One who knows the sentences that the notes are made of" in said
+    mine = [r for r in rows if r["attacker"] == "rewriting"]
+    assert {r["strength"] for r in mine} == {"int8", "int4", "int2"}
+    assert all((r["pairs"], r["attacked"]) == (60, 3) for r in mine)
+    assert "rounding.int2.rewriting.token_f1" in outcome.metrics
+    assert "One who knows 60 pairs alone, and rewrites what he reads" in said
     views = {bool(r.view) for r, _ in made.job.method.asked}
     assert views == {True, False}
 

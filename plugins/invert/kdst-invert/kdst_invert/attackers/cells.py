@@ -21,6 +21,8 @@ SWEEPS = 10
 """Times that every coordinate is renewed; the cosine to the truth rises no more after that."""
 HELD_OUT = 32
 """Known vectors at most, a quarter of all, on which the error is measured."""
+SPREADS = (0.03, 0.06, 0.12, 0.25, 0.4, 0.6, 0.8)
+"""Deviations of a guess from the truth that are tried, relative to the length of a vector."""
 FAR = 30.0
 """Deviations beyond which a bound is none."""
 
@@ -99,3 +101,26 @@ def learned_cells(
         found = unit(found) * mean_length(wanted)
     error = float((found - wanted).double().square().mean().sqrt())
     return fitted(known, defence.bits), error / mean_length(wanted)
+
+
+def likelihood(stored: Tensor, bits: int, e: Tensor) -> Tensor:
+    """Return the log-likelihood (n,) of the cells of a stored vector (D,), were it one that differs from
+    vectors (n, D) by normal deviations, whose spread is the likeliest of `SPREADS`."""
+    most, h = 2 ** (bits - 1) - 1, e.double()
+    levels = (stored.double() / stored.abs().max().clamp(min=1e-12) * most).round()
+    step = h.abs().amax(dim=1, keepdim=True) / most
+    low, high = (levels - 0.5) * step - h, (levels + 0.5) * step - h
+    low = low.masked_fill(levels <= -most, -math.inf)
+    high = high.masked_fill(levels >= most, math.inf)
+    width = h.norm(dim=1, keepdim=True) / math.sqrt(h.shape[1])
+    return torch.stack([_logs(low, high, s * width).sum(1) for s in SPREADS]).amax(0)
+
+
+def _logs(low: Tensor, high: Tensor, spread: Tensor) -> Tensor:
+    """Return log-probabilities (n, D) of intervals; those above the mean are turned to the other side,
+    where small ones are told from none."""
+    above = low > 0
+    ends = torch.where(above, -high, low) / spread, torch.where(above, -low, high) / spread
+    first, last = (torch.special.erfc(-end / math.sqrt(2)) / 2 for end in ends)
+    mass = last - first
+    return mass.clamp(min=1e-12).log()

@@ -5,14 +5,14 @@ note's vector closest, several sentences side by side. Searches of several notes
 together.
 """
 
-from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from attrs import evolve, frozen
 from torch import Tensor
 
 from kdst_core.contracts import Embedder
+from kdst_invert.attackers.asking import Asking, together
 from kdst_invert.attackers.bag import Bag
 from kdst_invert.default.names import FIRST, LAST
 from kdst_invert.default.notes import Draw
@@ -32,9 +32,6 @@ FOUND = 1 - 1e-4
 
 Options = Callable[[Draw], list[Draw]]
 """What may stand in place of a draw, where one of its slots is filled otherwise."""
-T = TypeVar("T")
-Asking = Generator[list[str], Tensor, T]
-"""Work that asks for the vectors of texts in between."""
 
 
 @frozen
@@ -157,17 +154,6 @@ class Search:
 def search_slots(vectors: Tensor, bag: Bag, embed: Embedder) -> list[Read]:
     """Read vectors (n, D) of notes side by side, so that their guesses are embedded together."""
     scores = bag.scores(vectors)[:, :-1]
-    searches = [Search(e, row, bag).run() for e, row in zip(vectors, scores, strict=True)]
-    asked = {row: next(search) for row, search in enumerate(searches)}
-    found: dict[int, Read] = {}
-    while asked:
-        answers = embed([text for texts in asked.values() for text in texts])
-        parts = answers.split([len(texts) for texts in asked.values()])
-        rows = zip(list(asked), parts, strict=True)
-        asked = {}
-        for row, part in rows:
-            try:
-                asked[row] = searches[row].send(part)
-            except StopIteration as done:
-                found[row] = done.value
-    return [found[row] for row in range(len(searches))]
+    return together(
+        [Search(e, row, bag).run() for e, row in zip(vectors, scores, strict=True)], embed
+    )

@@ -19,7 +19,7 @@ from kdst_invert.measures.chance import above, by_chance
 from kdst_invert.measures.recovery import interval, mean
 from kdst_invert.measures.scores import HEADLINE, final_texts
 from kdst_invert.options import with_options
-from kdst_invert.studies import curve, grammar
+from kdst_invert.studies import curve, grammar, rewritten
 from kdst_invert.studies.adaptive import (
     COMPARED,
     Known,
@@ -32,6 +32,7 @@ from kdst_invert.studies.common import EPOCHS, attack, plain, three
 from kdst_invert.studies.sentences import (
     accounted,
     by_grammar,
+    by_rewriting,
     on_noise,
     pairs,
     power,
@@ -79,12 +80,14 @@ def study(subject: "StudyTarget", attacker: Attacker, run: Run) -> Outcome:
     _adaptive(stage, defences, known)
     if subject.target.notes:
         grammar.attack(stage, defences, known)
+    rewritten.attack(stage, defences, known)
     points = curve.curve(stage, defences[1:], known)
     said = [
         *pairs(len(known.pairs), len(known.own), stage.trained is not None),
         *power(stage.rows, stage.attacked),
         *on_noise(stage.rows),
         *by_grammar(stage.rows),
+        *by_rewriting(stage.rows),
         *accounted(stage.vectors),
         *curve.sentences(points, subject.pairs),
     ]

@@ -44,7 +44,7 @@ def attack(stage: "Stage", defences: "Sequence[Defence]", known: Known) -> None:
             if task is not None:
                 found = searched(task, stage.subject.embed, stage.run)
                 shown = stage.originals.cut(range(len(found["texts"])))
-                stage.rows.append(_row(stage, defence) | figures(found, shown))
+                stage.rows.append(kind_of(stage, defence) | figures(found, shown, NAME))
             advance(1)
 
 
@@ -67,7 +67,7 @@ def _task(
     return Task(stage.file(defence), seen, texts, view(own), view if compared else None)
 
 
-def _row(stage: "Stage", defence: "Defence") -> dict[str, Any]:
+def kind_of(stage: "Stage", defence: "Defence") -> dict[str, Any]:
     """What a row says of a defence whoever attacks it; what the search keeps is known from the first."""
     kind = (defence.name, defence.strength)
     first = next(r for r in stage.rows if (r["defence"], r["strength"]) == kind)
@@ -114,7 +114,7 @@ def searched(task: Task, embed: Embedder, run: Run) -> dict[str, Any]:
     return found
 
 
-def figures(found: dict[str, Any], originals: Originals) -> dict[str, Any]:
+def figures(found: dict[str, Any], originals: Originals, attacker: str) -> dict[str, Any]:
     """Leakage, chance and costs of a search, as a row of the defence study has them."""
     texts = found["texts"]
     scores = score_texts(texts, originals)
@@ -123,7 +123,7 @@ def figures(found: dict[str, Any], originals: Originals) -> dict[str, Any]:
     chance = by_chance(texts, originals)
     gains = above({n: v[:, -1] for n, v in scores.values.items()}, chance)
     return {
-        "attacker": NAME,
+        "attacker": attacker,
         "attacked": len(texts),
         "leakage": _kept(scores),
         "chance": {n: mean(chance[n]) for n in gains},

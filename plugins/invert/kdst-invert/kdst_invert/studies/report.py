@@ -69,7 +69,12 @@ def _frontier(rows: Sequence[Mapping[str, Any]], name: str) -> Figure:
     with charts.figure(6.4, 4.2) as (fig, axes):
         for number, kind in enumerate(kinds):
             colour = charts.SERIES[(number + 1) % len(charts.SERIES)]
-            for attacker, mark in (("clean", "o"), ("adaptive", "s"), ("grammar", "^")):
+            for attacker, mark in (
+                ("clean", "o"),
+                ("adaptive", "s"),
+                ("grammar", "^"),
+                ("rewriting", "D"),
+            ):
                 mine = [r for r in rows if r["defence"] == kind and r["attacker"] == attacker]
                 if not mine:
                     continue

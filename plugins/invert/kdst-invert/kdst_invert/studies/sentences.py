@@ -104,7 +104,7 @@ def power(rows: Sequence[Mapping[str, Any]], attacked: int) -> list[str]:
         return [
             f"With {attacked} text attacked nothing tells a leak from what texts share by chance."
         ]
-    gains = [row["above"]["token_f1"] for row in rows if row["attacker"] != "grammar"]
+    gains = [row["above"]["token_f1"] for row in rows if row["attacker"] in ("clean", "adaptive")]
     half = max((high - low) / 2 for _, low, high in gains)
     names = (
         f"{smallest_share(attacked):.1%} of the names or "
@@ -161,6 +161,18 @@ def by_grammar(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         "One who knows the sentences that the notes are made of, and tries what fills them, reads of the"
         f" names of the first {mine[0]['attacked']} notes: {', '.join(read)}. With so few notes a leak"
         f" below {smallest_share(mine[0]['attacked']):.0%} could not have been told from none."
+    ]
+
+
+def by_rewriting(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What an attacker reads who knows pairs alone and rewrites what he read by the words of known texts."""
+    return [
+        f"One who knows {row['pairs']} pairs alone, and rewrites what he reads by words of texts that he"
+        f" knows and of the store as he reads it, reads of {row['defence']} {row['strength']} token F1"
+        f" {row['leakage']['token_f1'][0]:.2f} ({row['leakage']['token_f1'][1]:.2f} to"
+        f" {row['leakage']['token_f1'][2]:.2f}) over the first {row['attacked']} texts."
+        for row in rows
+        if row["attacker"] == "rewriting"
     ]
 
 

@@ -78,7 +78,7 @@ class Stage:
         store = protected(defence, self.vectors, self.noise(), normalised)
         rest = torch.cat([store[: self.attacked], store[first:]])
         name = f"reading-{self.file(defence)}-{len(known.pairs)}-{len(known.own)}"
-        read = functools.partial(self._read, name)
+        read = functools.partial(self.read, name)
         return rotated.learned(known, stored, rest, read, self.subject.embed)
 
     def _best(self, defence: Defence, known: Known) -> Undoing | None:
@@ -102,11 +102,11 @@ class Stage:
         likeness = []
         for number, way in enumerate((tried, plain)):
             filled = way.fill(stored)
-            texts = self._read(name, unit(filled) if normalised else filled, number, way.left)
+            texts = self.read(name, unit(filled) if normalised else filled, number, way.left)
             likeness.append(float((unit(self.subject.embed(texts)) * unit(judged)).sum(1).mean()))
         return learned if likeness[0] >= likeness[1] else plain
 
-    def _read(self, name: str, vectors: Tensor, number: int, left: float) -> list[str]:
+    def read(self, name: str, vectors: Tensor, number: int, left: float) -> list[str]:
         """First hypotheses of vectors (n, D), one each: what an attacker reads to learn more pairs."""
         options = with_options(self.reader(left), beam=1, steps=0)
         label = f"{name}-{number}"
