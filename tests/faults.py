@@ -58,6 +58,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "sega": EDIT,
     "flowedit": EDIT,
     "turbo-edit": EDIT,
+    "ledits-pp": EDIT,
     "textual-inversion": (*EDIT, "--train-steps", "12"),
     "toolformer": (
         *("--documents", "24", "--shard", "4", "--steps", "6", "--batch", "2"),

@@ -185,6 +185,10 @@ class StoreMaps(Rule):
         self._total[key] = self._total[key].add_(sums) if key in self._total else sums.clone()
         self.fired += 1
 
+    def forget(self) -> None:
+        """Begin the sums anew, for maps of single steps."""
+        self._total, self._count = {}, {}
+
     def mean(self, branches: Sequence[int]) -> Tensor:
         """Mean maps (B, h, w, T) over layers, heads and steps so far, of some branches in order.
 
