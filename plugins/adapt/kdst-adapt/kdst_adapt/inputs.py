@@ -62,6 +62,12 @@ class AdaptInputs:
     batch_size: int | None = option(
         None, "Images a batch. Default: 200, for the embedded digits 50.", min=1
     )
+    amp: Literal["no", "bfloat16", "float16"] = option(
+        "no",
+        "Precision of the model's forward passes, of baselines and methods: no is that of its weights; in"
+        " bfloat16 or float16 (CUDA) by torch.autocast, with weights, losses and logits in float32. A CPU"
+        " without instructions for bfloat16 gets slower by it.",
+    )
     threads: int | None = option(
         None,
         "CPU threads. Default: torch's choice; 1 for the embedded digits, whose network is so small"

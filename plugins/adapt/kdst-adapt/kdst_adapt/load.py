@@ -14,7 +14,7 @@ from kdst_adapt.audit.findings import Finding
 from kdst_adapt.baselines import fixed
 from kdst_adapt.inputs import AdaptInputs
 from kdst_adapt.kit import select_parameters
-from kdst_adapt.models import classifier, clip, norms, packaged
+from kdst_adapt.models import amp, classifier, clip, norms, packaged
 from kdst_adapt.options import UpdateOptions
 from kdst_adapt.streams import changing, classes, data, protocols, settings, source_data
 from kdst_adapt.streams.sampling import cut
@@ -91,6 +91,9 @@ def _load(job: Job) -> Target:
     if single:
         norms.keep_statistics_of_training(loaded.model, single)
         findings.append(batches.of_single(single))
+    if job.inputs.amp != "no":
+        amp.install(loaded.model, loaded.example, device, job.inputs.amp)
+        findings.append(model.of_amp(job.inputs.amp, device))
     findings += of_data.of_protocol(job.inputs.protocol, told)
     training = _source(job, stream, loaded)
     if training is not None:

@@ -53,6 +53,8 @@ def _subtitle(result: Mapping[str, Any]) -> str:
     reset = "at every shift" if protocol["reset"] == "shift" else "never"
     named = protocol.get("protocol", "none")
     by = f" Protocol {named}: {protocol['protocol_source']}." if named != "none" else ""
+    amp = protocol.get("amp", "no")
+    by += f" Forward passes in {amp}." if amp != "no" else ""
     return (
         f"Test-time adaptation on {protocol['data']}, model {protocol['model']}: {total:,} images in"
         f" {len(protocol['shifts'])} streams, batches of {protocol['batch_size']}, reset {reset}.{by}"

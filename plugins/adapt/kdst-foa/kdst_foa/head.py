@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdst_adapt.models.wiring import first_input
+from kdst_adapt.models.wiring import first_input, full
 from kdst_core.errors import KdstError
 
 
@@ -16,6 +16,7 @@ class Head:
         """Try the model on images (B, C, H, W); KdstError where its logits are no such layer's."""
         self._layer, logits = _last_layer(model, images, num_classes)
         self._features: Tensor | None = None
+        self._half: torch.dtype | None = None
         self._layer.register_forward_pre_hook(self._keep, with_kwargs=True)
         given = self.logits(self.take(model(images)))
         if not torch.allclose(given, logits, rtol=1e-3, atol=1e-4):
@@ -25,20 +26,24 @@ class Head:
             )
 
     def _keep(self, _layer: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
-        """Keep the layer's input."""
-        self._features = first_input(args, named)
+        """Keep the layer's input, and the half precision in which the model computes, if any."""
+        self._features = x = first_input(args, named)
+        kind = x.device.type
+        self._half = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
 
     def take(self, _logits: Tensor) -> Tensor:
         """Return the features (B, d) behind the newest logits, and let go of them."""
         features, self._features = self._features, None
         assert features is not None, "no forward pass since the last call"
-        return features
+        return full(features)
 
     def logits(self, features: Tensor) -> Tensor:
-        """Return the logits (B, num_classes) of features (B, d)."""
-        logits: Tensor = self._layer(features)
+        """Return the logits (B, num_classes) of features (B, d), in the model's precision."""
+        half = self._half
+        with torch.autocast(features.device.type, dtype=half, enabled=half is not None):
+            logits: Tensor = self._layer(features)
         self._features = None
-        return logits
+        return full(logits)
 
 
 @torch.no_grad()

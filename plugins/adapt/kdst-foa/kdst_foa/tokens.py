@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from kdst_adapt.kit import NORMS
-from kdst_adapt.models.wiring import first_input
+from kdst_adapt.models.wiring import first_input, full
 
 
 class Tokens:
@@ -54,11 +54,11 @@ class Tokens:
 
     def _keep_input(self, _block: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
         """Keep the class token that a block is given."""
-        self._features.append(first_input(args, named)[:, 0])
+        self._features.append(full(first_input(args, named)[:, 0]))
 
     def _keep_output(self, _layer: nn.Module, _args: Any, output: Tensor) -> None:
         """Keep the class token that a normalisation layer gives."""
-        self._features.append(output[:, 0])
+        self._features.append(full(output[:, 0]))
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from kdst_adapt.kit import BATCH_NORMS
-from kdst_adapt.models.wiring import first_input
+from kdst_adapt.models.wiring import first_input, full
 
 
 class MixStatistics:
@@ -30,7 +30,7 @@ class MixStatistics:
         named: dict[str, Tensor],
     ) -> None:
         """Set the statistics for an input (B, C, ...)."""
-        values = first_input(args, named).detach().transpose(0, 1).flatten(1)
+        values = full(first_input(args, named)).detach().transpose(0, 1).flatten(1)
         variance = values.var(1, correction=min(1, values.shape[1] - 1))
         norm.running_mean = torch.lerp(self.mean, values.mean(1), self.share)
         norm.running_var = torch.lerp(self.variance, variance, self.share)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from kdst_adapt.kit import BATCH_NORMS
-from kdst_adapt.models.wiring import first_input
+from kdst_adapt.models.wiring import first_input, full
 
 
 def trained_norms(model: nn.Module) -> list[Any]:
@@ -38,7 +38,7 @@ def robust_statistics(model: nn.Module, alpha: float) -> Iterator[None]:
         norm: Any, args: tuple[Any, ...], named: dict[str, Any]
     ) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
         """Replace a layer's input (B, C, ...) by one that carries the gradient of the statistics."""
-        x = _carried(norm, first_input(args, named), alpha)
+        x = _carried(norm, full(first_input(args, named)), alpha)
         return ((x, *args[1:]), named) if args else (args, {**named, next(iter(named)): x})
 
     hooks = [

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from kdst_adapt.audit import forwards
 from kdst_adapt.audit.findings import Finding, some
 from kdst_adapt.kit import select_parameters
+from kdst_adapt.models import amp
 from kdst_adapt.models.norms import NORMS, adaptable_copy
 from kdst_adapt.models.resnet import Normalized
 from kdst_adapt.models.wiring import sample, try_out
@@ -80,6 +81,17 @@ def mend_forward(model: nn.Module, example: Tensor) -> list[Finding]:
         )
         found.append(Finding("buffers", "mended", sentence))
     return found
+
+
+def of_amp(name: str, device: str) -> Finding:
+    """Return the finding on a run in mixed precision, a warning where that makes it slow."""
+    sentence = f"Forward passes run in {name} (--amp); weights, losses and logits are float32."
+    slow = device == "cpu" and name == "bfloat16" and not amp.has_quick_bfloat16()
+    if slow:
+        sentence += (
+            " This processor has no instructions for bfloat16, so it is slower than float32."
+        )
+    return Finding("mixed precision", "warning" if slow else "ok", sentence)
 
 
 def of_outputs() -> Finding:

@@ -18,9 +18,11 @@ from kdst_core.errors import KdstError
 PROTOCOL = (
     *("data", "shifts", "images_per_shift", "image_shape", "corrupt", "model_digest", "batch_size"),
     *("order", "setting", "reset", "window", "dirichlet", "imbalance", "resize", "crop", "classes"),
-    *("protocol", "walk"),
+    *("protocol", "walk", "amp"),
 )
 """What must be equal in the inputs of results that are compared."""
+UNSAID = {"protocol": "none", "amp": "no"}
+"""What results of before these were inputs are taken to say."""
 FEW = 6
 """Up to this number of streams the terminal shows the accuracy of each."""
 
@@ -104,8 +106,8 @@ def mismatch(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
 
 def _comparable(key: str, value: Any) -> Any:
     """Return a value of the protocol; data by kind and last name, wherever they lie, files by name."""
-    if key == "protocol":
-        return value or "none"
+    if key in UNSAID:
+        return value or UNSAID[key]
     if key == "classes" and value:
         return Path(value).name
     if key != "data":

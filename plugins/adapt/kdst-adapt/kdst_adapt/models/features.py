@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from kdst_adapt.models.clip import found
-from kdst_adapt.models.wiring import first_input
+from kdst_adapt.models.wiring import first_input, full
 from kdst_core.errors import KdstError
 
 
@@ -42,7 +42,7 @@ class Penultimate:
         """Return the features (B, size) of the newest forward pass, and let go of them."""
         features, self._features = self._features, None
         assert features is not None, "no forward pass since the last call"
-        return features
+        return full(features)
 
 
 @torch.no_grad()

@@ -119,6 +119,11 @@ def inputs_of(
     return shapes
 
 
+def full(x: Tensor) -> Tensor:
+    """Return a tensor of half precision in float32, any other as it is."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
 def first_input(args: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
     """Return the first argument of a call, whether it was given by place or by name."""
     return args[0] if args else next(iter(named.values()))
