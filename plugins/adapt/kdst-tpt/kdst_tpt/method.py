@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,7 @@ class Tpt:
         self.options, self.generator = options, request.generator
         self._generator_start = self.generator.get_state()
         self.model: Any = adaptable_copy(request.model, device, batch_statistics=False)
-        self._like: Tensor = self.model.logit_scale
+        self._like = cast(Tensor, self.model.logit_scale)
         with gradients():
             self.prompts = Prompts(request.text, options.context, self._like)
         with torch.no_grad():

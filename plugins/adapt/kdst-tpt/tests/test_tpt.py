@@ -107,7 +107,8 @@ def plain_tpt(place: Path, request: AdaptRequest, x: Tensor, o: Options) -> Tens
         if o.augmix:
             seen = torch.cat([seen[:1], mix(seen[1:], generator)])
         f = model.image_features(seen).detach()
-        v, kept = tower.start(), []
+        v = tower.start()
+        kept: list[int] = []
         first, second = torch.zeros_like(v), torch.zeros_like(v)
         for step in range(1, o.steps + 1):
             v = v.detach().requires_grad_()
@@ -183,6 +184,7 @@ def test_prompts_are_tuned_and_the_model_is_not(tmp_path: Path) -> None:
     before = {k: v.clone() for k, v in request.model.state_dict().items()}
     tpt: Any = adapt(request, Options(views=4), make_run(tmp_path))
     read = tpt.prompts.features(tpt.prompts.start)
+    assert request.text_features is not None
     assert torch.allclose(read, request.text_features, rtol=0, atol=1e-6)
     tpt.predict(small_batches(1)[0])
     assert torch.equal(tpt.prompts.features(tpt.prompts.start), read)
