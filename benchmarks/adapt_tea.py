@@ -25,8 +25,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from kdst_adapt.allocator import kept_memory
 from kdst_adapt.models.resnet import Block, ResNet
-from kdst_adapt.surroundings import kept_memory
 from kdst_core.contracts import AdaptRequest
 from kdst_tea import Options
 from kdst_tea.method import Tea

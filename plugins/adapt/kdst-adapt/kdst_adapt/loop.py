@@ -1,7 +1,7 @@
 """The loop of a run: every batch through both baselines and the method, measured and resumable."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from attrs import frozen
 from torch import Tensor
 
 from kdst_adapt import measures, memory
+from kdst_adapt.allocator import kept_memory
 from kdst_adapt.audit.batches import check_batch_size, single_values, uses_batch
 from kdst_adapt.baselines import records
 from kdst_adapt.baselines.records import BASELINES
@@ -23,7 +24,7 @@ from kdst_adapt.streams.shift import Shift
 from kdst_adapt.streams.stream import Stream
 from kdst_adapt.streams.window import Windowed
 from kdst_adapt.studies.probe import Probe
-from kdst_adapt.surroundings import kept_memory, own_surroundings
+from kdst_adapt.surroundings import own_surroundings
 from kdst_core.bench.pacing import Pace
 from kdst_core.bench.sealed import hidden
 from kdst_core.contracts import AdaptRequest, OnlinePredictor
@@ -79,8 +80,10 @@ def carry_out(target: "Target", run: Run) -> Measured:
     if getattr(predictors[name], "by_image", False):
         single_values(target.model, target.example, target.device)
     digest = model_digest(target.model)
-    with kept_memory():
-        traces = run_stream(target.stream, methods, predictors, run, digest, target.probe, known)
+    with kept_memory() as kept:
+        traces = run_stream(
+            target.stream, methods, predictors, run, digest, target.probe, known, kept.bound
+        )
     records.save(place, traces)
     return Measured(traces, uses_batch(predictors[name]))
 
@@ -110,13 +113,15 @@ def run_stream(
     model: str = "",
     probe: Probe | None = None,
     known: Mapping[str, Trace] | None = None,
+    ended: Callable[[], None] | None = None,
 ) -> dict[str, Trace]:
     """Feed every batch to every predictor and return what was measured, by name.
 
     The last of `methods` is the one the run is about. Continues from the run's checkpoint where there
     is one, and writes checkpoints so seldom that they cost at most a twentieth of the time. model: a
     digest of the classifier, by which a run refuses to continue with another one. probe: measures the
-    networks at the end of every stream. known: whole traces of methods that are not run.
+    networks at the end of every stream. known: whole traces of methods that are not run. ended: is
+    called after each batch.
     """
     probe, known, predictors = probe or Probe(), known or {}, dict(predictors)
     identity = f"{model} {' '.join(f'{s.key}{s.digest}:{len(s.labels)}' for s in stream.shifts)}"
@@ -137,15 +142,19 @@ def run_stream(
                     _begin_shift(traces, methods, predictors, reset=stream.begins(number))
                 x = shift.pictures(rows)
                 for name, predictor in predictors.items():
-                    logits = _batch(
-                        methods[name], predictor, traces[name], x, shift, rows, run.device
-                    )
+                    trace = traces[name]
+                    before = trace.memory
+                    logits = _batch(methods[name], predictor, trace, x, shift, rows, run.device)
+                    if before and name != main:
+                        trace.memory = before  # later the process holds what the method left
                 with methods[main].working():
                     probe.see(number, predictors[main], x, logits)
                 _log(run, traces[main], step, shift=shift.key, batch=index, method=main)
                 if index == len(batches) - 1:
                     probe.measure(number, predictors)
                 advance(1)
+                if ended is not None:
+                    ended()
                 if pace.due():
                     state = (step, identity, traces, predictors, probe)
                     pace.write(partial(_save, run, *state))

@@ -7,18 +7,21 @@ import sys
 
 import pytest
 
+from kdst_adapt import allocator
+
 COUNT = """
 import resource
 import torch
 from contextlib import nullcontext
-from kdst_adapt.surroundings import kept_memory
+from kdst_adapt.allocator import kept_memory
 
 for context in (nullcontext(), kept_memory()):
     with context:
-        torch.ones(5 << 20)  # 20 MiB
+        for _ in range(10):  # small blocks find their places
+            torch.ones(25 << 20)  # 100 MiB, more than glibc keeps
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        for _ in range(10):
-            torch.ones(5 << 20)
+        for _ in range(5):
+            torch.ones(25 << 20)
         print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
@@ -33,7 +36,7 @@ def test_freed_memory_is_taken_again_without_the_system() -> None:
 AFTERWARDS = """
 import ctypes
 import os
-from kdst_adapt.surroundings import kept_memory
+from kdst_adapt.allocator import kept_memory
 
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
@@ -68,3 +71,51 @@ def test_what_is_freed_afterwards_goes_back_to_the_system() -> None:
     during, after = map(int, done.stdout.split())
     half = (100 << 20) // resource.getpagesize()
     assert during < half < after
+
+
+STREAM = """
+import os
+import random
+
+import torch
+from kdst_adapt.allocator import kept_memory
+
+statm = os.open("/proc/self/statm", os.O_RDONLY)
+sizes = random.Random(0)
+
+def resident():
+    return int(os.pread(statm, 100, 0).split()[1])
+
+def layers(kept):  # a network's: of changing sizes, held until the last, beside small ones that stay
+    held = []
+    for _ in range(8):
+        held.append(torch.ones(sizes.randrange(1 << 20, 6 << 20)))
+        kept.append(torch.ones(100))
+    return held
+
+with kept_memory() as memory:
+    before, small, tops = resident(), [], []
+    for batch in range(60):
+        layers(small)
+        memory.bound()
+        tops.append(resident() - before)
+print(max(tops), resident() - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has these parameters")
+def test_what_is_kept_stays_bounded_over_a_stream_and_goes_back_at_its_end() -> None:
+    command = [sys.executable, "-c", STREAM]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    top, after = map(int, done.stdout.split())
+    most = (8 * (24 << 20)) // resource.getpagesize()  # in use at once
+    assert top < 2 * most
+    assert after < most / 10
+
+
+def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
+    assert allocator.glibc() is None
+    with allocator.kept_memory():
+        pass
