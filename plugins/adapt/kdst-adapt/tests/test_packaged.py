@@ -12,7 +12,9 @@ from safetensors.torch import save_file
 
 import kdst_core
 from kdst_adapt.inputs import AdaptInputs
-from kdst_adapt.models import classifier, packaged
+from kdst_adapt.models import classifier, normrelu, packaged
+from kdst_adapt.models.norms import use_batch_statistics
+from kdst_adapt.models.wiring import lay_out
 from kdst_core.errors import KdstError
 
 lite = pytest.mark.skipif(
@@ -97,3 +99,26 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     save_file({"fc.weight": torch.zeros(3, 2)}, tmp_path / "other.safetensors")
     with pytest.raises(KdstError, match="does not fit the model; missing: "):
         classifier.load(AdaptInputs(model=packaged.LITE, weights=tmp_path / "other.safetensors"))
+
+
+@lite
+def test_fewer_passes_over_memory_give_the_packages_logits_and_gradients(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from efficientnet_lite_pytorch import EfficientNet
+
+    monkeypatch.setattr(normrelu, "SMALLEST", 0)
+    theirs = EfficientNet.from_name(packaged.LITE).double().eval()
+    ours = packaged.load(packaged.LITE, None)[0].double().eval()
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.rand(2, 3, 64, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+    found = []
+    for net in (ours, theirs):
+        use_batch_statistics(net)
+        lay_out(net, torch.channels_last)
+        weights = [p for name, p in net.named_parameters() if "_bn" in name]
+        logits = net(x)
+        found.append([logits, *torch.autograd.grad(logits.logsumexp(1).sum(), [x, *weights])])
+    for mine, other in zip(*found, strict=True):
+        assert (mine - other).abs().max() <= 1e-9 * other.abs().max().clamp(1)

@@ -29,7 +29,8 @@ class Options(UpdateOptions):
         "corrected",
         "What a reset restores, and how samples are drawn. corrected: everything. published:"
         " parameters and optimiser only, as in the authors' code, where replay buffer and random state"
-        " run on. fast: as corrected, with few long steps of SGLD in place of many short ones.",
+        " run on. fast: as corrected, with few long steps of SGLD in place of many short ones, and fewer"
+        " samples.",
     )
     sgld_steps: int | None = option(
         None,
@@ -40,6 +41,17 @@ class Options(UpdateOptions):
         None, "Step size of SGLD along the gradient. Default: .1; 1 in the fast profile.", min=0
     )
     sgld_std: float = option(0.01, "Standard deviation of SGLD's noise.", min=0)
+    sgld_samples: float | None = option(
+        None,
+        "Samples drawn for each image of a batch. Default: 1; .5 in the fast profile.",
+        min=0.01,
+        max=10,
+    )
+    sampling_dtype: Literal["float32", "bfloat16"] = option(
+        "float32",
+        "Precision of the steps of SGLD: the model's own (float32), or bfloat16 by autocast, for"
+        " processors that have it.",
+    )
     buffer_size: int = option(10_000, "Samples in the replay buffer.", min=1)
     reinit: float = option(
         0.05, "Share of samples that start anew, not from the buffer.", min=0, max=1
@@ -57,8 +69,14 @@ class Options(UpdateOptions):
         steps, lr = (2, 1.0) if self.profile == "fast" else (20, 0.1)
         return self.sgld_steps or steps, lr if self.sgld_lr is None else self.sgld_lr
 
+    @property
+    def share(self) -> float:
+        """Samples drawn for each image of a batch."""
+        return self.sgld_samples or (0.5 if self.profile == "fast" else 1.0)
+
     def __attrs_post_init__(self) -> None:
-        for name, value in zip(("sgld_steps", "sgld_lr"), self.schedule, strict=True):
+        used = (*self.schedule, self.share)
+        for name, value in zip(("sgld_steps", "sgld_lr", "sgld_samples"), used, strict=True):
             object.__setattr__(self, name, value)  # the result shows what was used
         if self.init_low >= self.init_high:
             raise ValueError(f"init_low must be below init_high, {self.init_high:g}")

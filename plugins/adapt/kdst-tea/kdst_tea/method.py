@@ -13,6 +13,7 @@ from torch import Tensor
 
 from kdst_adapt.kit import OnlineAdapter
 from kdst_core.contracts import AdaptRequest
+from kdst_core.errors import KdstError
 from kdst_tea.draws import Draws
 
 if TYPE_CHECKING:
@@ -31,7 +32,13 @@ class Tea(OnlineAdapter["Options"]):
         self.input_shape = tuple(request.input_shape)
         self.num_classes = request.num_classes
         self.draws = Draws(request.generator)
+        self.rough = options.sampling_dtype == "bfloat16"
         super().__init__(request, options, device)
+        if self.rough and self.dtype != torch.float32:
+            raise KdstError(
+                f"--sampling-dtype bfloat16 was given for a model of {str(self.dtype)[6:]}.\n"
+                "Autocast lowers float32 only: leave the option out, or give a model of float32"
+            )
 
     def begin(self) -> None:
         """Fill the replay buffer with noise."""
@@ -46,7 +53,7 @@ class Tea(OnlineAdapter["Options"]):
 
     def update(self, x: Tensor) -> Tensor:
         """One step on the loss mean E(x) - mean E(x̃), with samples x̃ of the model."""
-        fake = self.sample(len(x))
+        fake = self.sample(max(1, round(self.options.share * len(x))))
         energy_fake = -self.model(fake).logsumexp(1).mean()
         self.accumulate(-energy_fake)  # before the other graph is made: half the memory
         logits = self.model(x)
@@ -84,7 +91,9 @@ class Tea(OnlineAdapter["Options"]):
     def _score(self, x: Tensor, labels: Tensor | None) -> Tensor:
         """Return ∇ₓ log p(x), or ∇ₓ log p(x | y), up to constants: the gradient of minus the energy."""
         x = x.detach().requires_grad_()
-        logits = self.model(x)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.rough):
+            logits = self.model(x)
+        logits = logits.to(x.dtype)
         if labels is None:
             density = logits.logsumexp(1)
         else:

