@@ -40,9 +40,10 @@ def plain_tea(model: nn.Module, data: list[Tensor], seed: int, options: Options)
     )
     outputs = []
     for x in data:
-        rows = torch.randint(0, options.buffer_size, (len(x),), generator=generator)
-        fresh = torch.empty(len(x), *SHAPE, dtype=dtype).uniform_(-1, 1, generator=generator)
-        again = torch.rand(len(x), generator=generator) < options.reinit
+        count = int(options.sgld_samples * len(x))
+        rows = torch.randint(0, options.buffer_size, (count,), generator=generator)
+        fresh = torch.empty(count, *SHAPE, dtype=dtype).uniform_(-1, 1, generator=generator)
+        again = torch.rand(count, generator=generator) < options.reinit
         fake = torch.where(again[:, None, None, None], fresh, buffer[rows])
         for _ in range(options.sgld_steps):
             fake = fake.detach().requires_grad_()
@@ -59,9 +60,19 @@ def plain_tea(model: nn.Module, data: list[Tensor], seed: int, options: Options)
     return outputs
 
 
-def test_tea_equals_a_plain_rendering_of_the_algorithm_in_float64(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        Options(buffer_size=20, sgld_steps=5, reinit=0.3),
+        Options(buffer_size=20, profile="fast"),
+        Options(buffer_size=20, sgld_steps=2, sgld_samples=1.5),
+    ],
+    ids=["corrected", "fast", "more samples than images"],
+)
+def test_tea_equals_a_plain_rendering_of_the_algorithm_in_float64(
+    tmp_path: Path, options: Options
+) -> None:
     model, data = small_network().double(), batches(3, 6)
-    options = Options(buffer_size=20, sgld_steps=5, reinit=0.3)
     request = AdaptRequest(model, 5, SHAPE, torch.Generator().manual_seed(3))
     tea = adapt(request, options, make_run(tmp_path))
     for x, expected in zip(data, plain_tea(model, data, 3, options), strict=True):
@@ -182,4 +193,28 @@ def test_the_fast_profile_goes_the_same_distance_in_fewer_steps() -> None:
     assert slow.schedule == (20, 0.1)
     assert fast.schedule == (2, 1.0)
     assert (fast.sgld_steps, fast.sgld_lr) == fast.schedule
+    assert (slow.sgld_samples, fast.sgld_samples) == (1, 0.5)
+    assert Options(profile="fast", sgld_samples=1).share == 1
     assert Options(profile="fast", sgld_steps=7, sgld_lr=0.0).schedule == (7, 0.0)
+
+
+def test_sampling_in_bfloat16_draws_nearby_samples_and_updates_in_float32(tmp_path: Path) -> None:
+    data, found, forms = batches(1, 6, torch.float32)[0], [], []
+    for dtype in ("float32", "bfloat16"):
+        request = AdaptRequest(small_network(), 5, SHAPE, torch.Generator().manual_seed(3))
+        options = Options(buffer_size=20, sgld_steps=2, sampling_dtype=dtype)  # type: ignore[arg-type]
+        tea = adapt(request, options, make_run(tmp_path))
+        layer = next(m for m in tea.model.modules() if isinstance(m, nn.Conv2d))
+        layer.register_forward_hook(lambda _m, _x, y: forms.append(y.dtype))
+        logits = tea.predict(data)
+        found.append(tea.diagnostics.images["samples"])
+        assert logits.dtype == torch.float32
+    half, whole = torch.bfloat16, torch.float32
+    assert forms[len(forms) // 2 :] == [half] * 2 + [whole] * (len(forms) // 2 - 2)
+    assert 0 < (found[0] - found[1]).abs().max() < 0.05
+
+
+def test_bfloat16_is_refused_for_a_model_of_float64(tmp_path: Path) -> None:
+    request = AdaptRequest(small_network().double(), 5, SHAPE, torch.Generator())
+    with pytest.raises(KdstError, match=r"bfloat16 was given for a model of float64.*\n.*float32"):
+        adapt(request, Options(sampling_dtype="bfloat16"), make_run(tmp_path))
