@@ -118,8 +118,9 @@ def ranged(text: str, pair: list[Number]) -> bool:
 def around(text: str, start: int, end: int) -> str:
     """Return the words of a sentence around a figure, with … in its place."""
     before = re.split(r"[.;:] |\n", text[:start])[-1]
-    behind = re.split(r"[.;:,)\]](?:\s|$)|\n", text[end:], maxsplit=1)[0]
-    words = " ".join(before.split(" ")[-14:]) + "…" + " ".join(behind.split(" ")[:7])
+    rest = re.sub(r"^[)\]]+ ?", " ", text[end:])
+    behind = re.split(r"[.;:,)\]](?:\s|$)|\n", rest, maxsplit=1)[0]
+    words = " ".join(before.split(" ")[-14:]) + "…" + " ".join(behind.split(" ")[:8])
     return words.replace("**", "").strip()
 
 
