@@ -39,14 +39,13 @@ class Segment:
 
 def pages(root: Path) -> list[Path]:
     """Return the pages whose figures are held: README, docs, READMEs of packages."""
-    late = ("adapt-measured", "edit", "invert", "audit")
-    written = {root / "docs/claims.md", *(root / f"docs/{name}.md" for name in late)}
+    written = root / "docs/claims.md"
     found = [
         root / "README.md",
         *(root / "docs").rglob("*.md"),
         *root.glob("plugins/*/*/README.md"),
     ]
-    return sorted(p for p in found if p not in written and "reference" not in p.parts)
+    return sorted(p for p in found if p != written and "reference" not in p.parts)
 
 
 def blocks(text: str) -> Iterator[tuple[int, list[str]]]:

@@ -37,8 +37,8 @@ NAMED = re.compile(
 )
 HIDDEN = re.compile(
     r"<!--.*?-->|``.+?``|`[^`]*`|\]\([^)]*\)|https?://\S+|<[^<>\n]+>|\d+e-?\d+|\d+(?:\.\d+){2,}"
-    r"|[α-ωΑ-Ω]\S*\s[=<>≥≤]\s[−+\d.,]*\d(?:(?: to | and )[\d.,]*\d)?|\b95\s?%(?=[^.;]{0,22}\bintervals?\b)|\bof 95\s?%"
-    r"|\bseeds? \d+(?: to \d+)?",
+    r"|[α-ωΑ-Ω]\S*\s[=<>≥≤]\s[−+\d.,]*\d(?:(?: to | and )[\d.,]*\d)?"
+    r"|\b95\s?%(?=[^.;]{0,22}\bintervals?\b)|\bof 95\s?%|\bseeds? \d+(?: to \d+)?",
     re.DOTALL,
 )
 """What holds no measured number, whatever stands in it."""
