@@ -102,7 +102,7 @@ def test_a_table_is_written_as_it_was_read_and_a_planted_figure_is_undone() -> N
     page = f"Text.\n\n<!-- figures: page#table -->\n{TABLE}\n\nText.\n"
     assert [*holding.complaints(page, held)] == []
     wrong = page.replace("84.90", "84.9")
-    assert "not that of page#table" in " ".join(holding.complaints(wrong, held))
+    assert "not the table of page#table" in " ".join(holding.complaints(wrong, held))
     assert holding.as_written(wrong, held) == page
 
 
@@ -127,6 +127,13 @@ def test_a_record_says_where_it_is_from() -> None:
     assert records.lacks(record | {"seed": ""}) == ["seed"]
 
 
+def commit(folder: Path) -> None:
+    """Make a repository of a folder, with one commit."""
+    who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    for words in (["init", "-q"], ["add", "."], [*who, "commit", "-qm", "A"]):
+        subprocess.run(["git", *words], cwd=folder, check=True)
+
+
 def test_figures_of_a_page_are_taken_into_its_file(tmp_path: Path) -> None:
     page = tmp_path / "docs/speed.md"
     page.parent.mkdir()
@@ -134,12 +141,7 @@ def test_figures_of_a_page_are_taken_into_its_file(tmp_path: Path) -> None:
         f"# Speed\n\n`kdst run tea`, seed 1: {SENTENCE}\n\n{TABLE}\n\n{SENTENCE}\n",
         encoding="utf-8",
     )
-    for words in (
-        ["init", "-q"],
-        ["add", "."],
-        ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "A"],
-    ):
-        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    commit(tmp_path)
     recording.record(tmp_path, page)
     held = records.records(records.files(tmp_path))
     assert [*held] == ["speed#speed", "speed#speed-2"]
@@ -152,3 +154,22 @@ def test_figures_of_a_page_are_taken_into_its_file(tmp_path: Path) -> None:
     again = records.files(tmp_path)
     recording.record(tmp_path, page)
     assert records.files(tmp_path) == again
+
+
+def test_figures_that_change_in_a_page_are_taken_over_with_a_new_origin(tmp_path: Path) -> None:
+    page = tmp_path / "docs/speed.md"
+    page.parent.mkdir()
+    page.write_text(f"# Speed\n\n{SENTENCE}\n\n{TABLE}\n", encoding="utf-8")
+    commit(tmp_path)
+    recording.record(tmp_path, page, "kdst run tea")
+    text = page.read_text(encoding="utf-8").replace("0.26", "0.27").replace("84.90", "84.80")
+    page.write_text(text, encoding="utf-8")
+    held = records.records(records.files(tmp_path))
+    assert len([*holding.complaints(text, held)]) == 2
+    recording.record(tmp_path, page)
+    held = records.records(records.files(tmp_path))
+    assert page.read_text(encoding="utf-8") == text
+    assert [*holding.complaints(text, held)] == []
+    assert held["speed#speed"]["rows"][0]["estimate"] == Decimal("0.27")
+    assert held["speed#speed"]["command"] == "kdst run tea"
+    assert held["speed#speed"]["origin"] == "docs/speed.md at a change of today"

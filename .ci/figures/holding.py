@@ -26,8 +26,10 @@ def wrong(part: Segment, held: dict[str, Record]) -> Iterator[str]:
         if part.argument not in KINDS and not ALONE.fullmatch(part.argument):
             yield f"'{part.argument}': say {', '.join(KINDS)}, 'bound, TEST' or 'published, SOURCE'"
     elif part.names and part.table:
-        if part.text != tables.written(held[part.argument]):
-            yield f"the table is not that of {part.argument}: python .ci/figures write"
+        if "columns" not in held[part.names[0]] or len(part.names) > 1:
+            yield f"{part.argument} is not one table"
+        elif part.text != tables.written(held[part.argument]):
+            yield f"not the table of {part.argument}; `write` takes the file's figures, `record` the page's"
     elif part.names:
         yield from differences(part, held)
     elif found := unmarked(part):

@@ -2,38 +2,26 @@
 
 What can be read from the page is: the command that its section names, seed and n. The origin is the commit
 that last changed the line. Look through what was written; what the page does not say is `not recorded`.
-A text whose first part alone is measured has `<!-- figures: ? -->` behind that part.
+A text whose first part alone is measured has `<!-- figures: ? -->` behind that part. Where the figures of a
+mark were changed in the page, its record gets them, with the page as their new origin.
 """
 
-import datetime
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
 from figures import tables
-from figures.holding import digits, unmarked
+from figures.holding import digits, unmarked, wrong
+from figures.origins import origin, provenance
 from figures.pages import Segment, segments
 from figures.reading import Number, bounds, measured, numbers
 from figures.records import FOLDER, Record, files, records, save, values
 
-COMMAND = re.compile(
-    r"`((?:kdst (?:run|compare|sweep|claims|audit|tools|render)|python |nox |benchmarks/)[^`]*)`"
-)
-SHOWN = re.compile(r"^(?:kdst (?:run|compare)|python ) ?.*$", re.MULTILINE)
-SEED = re.compile(
-    r"--seeds? ([\d,-]+)|\bseeds? (\d+(?:(?:,| to| and)? \d+)*)|\b((?:\d+|two|three) seeds)\b"
-)
-COUNTED = re.compile(
-    r"(?<![\d,])((?:\d{1,3}(?:,\d{3})+|\d+|all) (?:\w+ )?(?:images|texts|notes|problems|photographs|sentences"
-    r"|conversations|seeds|documents|swaps|renders|cases|kills|people|vectors))\b"
-)
 SHARED = {
     "versions": "those that constraints.txt pins at the commit of the origin, Python 3.11",
     "machine": "2 cores shared with other work, x86-64, no GPU",
     "by_hand": True,
 }
-UNKNOWN = "not recorded"
 OPEN = "?"
 """Name in a mark whose record is to be made."""
 
@@ -44,6 +32,8 @@ def record(root: Path, page: Path, command: str | None = None) -> None:
     file = page.parent.name if page.parent.parent.parent.name == "plugins" else page.stem.lower()
     content = files(root)
     own = content.setdefault(file, {"shared": dict(SHARED), "records": {}})
+    (root / FOLDER).mkdir(exist_ok=True)
+    adopt(root, page, text, content)
     named = []
     for part in [p for p in segments(text) if p.argument in ("", OPEN) and unmarked(p)]:
         made = of_table(part) if part.table else {"rows": rows(part.text)}
@@ -56,10 +46,26 @@ def record(root: Path, page: Path, command: str | None = None) -> None:
         named.append((part, name))
     for part, name in reversed(named):
         text = marked(text, part, name)
-    (root / FOLDER).mkdir(exist_ok=True)
     if own["records"]:
         save(root, file, own)
     page.write_text(text, encoding="utf-8")
+
+
+def adopt(root: Path, page: Path, text: str, content: dict[str, dict[str, Any]]) -> None:
+    """Give records the figures of the page's tables and texts that differ from them."""
+    held = records(content)
+    for part in segments(text):
+        name = part.argument
+        if part.sort != "figures" or name not in held or not [*wrong(part, held)]:
+            continue
+        file, _, label = name.partition("#")
+        own = content[file]["records"][label]
+        if "of" in own:
+            raise ValueError(f"line {part.line}: {name} is part of {own['of']}; change that")
+        commit, date = origin(root, page, part)
+        where = {"date": date, "origin": f"{page.relative_to(root)} at {commit}", "by_hand": True}
+        own |= where | (of_table(part) if part.table else {"rows": rows(part.text)})
+        save(root, file, content[file])
 
 
 def of_table(part: Segment) -> Record:
@@ -137,48 +143,6 @@ def free(name: str, taken: dict[str, Any]) -> str:
         number += 1
         tried = f"{name}-{number}"
     return tried
-
-
-def provenance(root: Path, page: Path, text: str, part: Segment) -> Record:
-    """Return what the page says of how a figure was measured, and where the line is from."""
-    above = text.split("\n")[: part.line - 1]
-    begin = max((n for n, line in enumerate(above) if re.match(r"#+ ", line)), default=0)
-    told = [line for line in above[begin:] if line.strip() and not line.startswith(("|", "<!--"))]
-    near = [part.text, *reversed(told)]
-    shown = SHOWN.findall(text) if page.parent.name == "methods" else []
-    command = first(COMMAND, near) or (shown[-1] if shown else None)
-    commit, date = origin(root, page, part)
-    return {
-        "command": command,
-        "seed": first(SEED, near) or UNKNOWN,
-        "date": date,
-        "n": first(COUNTED, near[:2] if part.table else near[:1]) or UNKNOWN,
-        "origin": f"{page.relative_to(root)} at {commit}",
-    }
-
-
-def first(pattern: re.Pattern[str], lines: list[str]) -> str:
-    """Return what a pattern finds in the first line where it does."""
-    found = (pattern.search(line) for line in lines)
-    return next((next(g for g in m.groups() if g) for m in found if m), "")
-
-
-def origin(root: Path, page: Path, part: Segment) -> tuple[str, str]:
-    """Return the newest commit that brought words around a figure of a part into the page, and its date."""
-    places = measured(part.text)
-    if part.table:
-        pieces = {line for line in part.text.split("\n") if measured(line)}
-    else:
-        pieces = {part.text[max(n.start - 30, 0) : n.end + 10] for n in places}
-    asked = ("git", "log", "-1", "--date=short", "--format=%ad %h", "-S")
-    told = [
-        subprocess.run(
-            [*asked, piece, "--", str(page)], cwd=root, capture_output=True, text=True, check=True
-        )
-        for piece in sorted(pieces)
-    ]
-    date, _, commit = max(t.stdout.strip() for t in told).partition(" ")
-    return commit or "a change of today", date or datetime.date.today().isoformat()
 
 
 def marked(text: str, part: Segment, name: str) -> str:
