@@ -11,6 +11,7 @@ import torch
 from diffusers import StableDiffusion3Pipeline
 from torch.nn import functional as F
 
+from kdst_edit.default import weights_dir
 from kdst_edit.shapes.scene import Mix
 from recipes.edit.export import export
 from recipes.edit.model import token_ids
@@ -150,6 +151,37 @@ def test_a_run_leaves_a_directory_that_the_stock_pipeline_loads(
     assert images.shape == (2, 3, 32, 32)
     assert torch.equal(images, sample(exported, PROMPTS, how))
     assert score_prompts(ended, 4, how)["pair_both"].value == 0
+
+
+SHIPPED = weights_dir("tiny-flow")
+
+
+def test_the_shipped_weights_are_small_and_of_stock_classes() -> None:
+    files = [path for path in SHIPPED.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 15_000_000
+    assert {path.suffix for path in files} <= {".safetensors", ".json", ".md", ".png", ".jsonl"}
+    index = json.loads((SHIPPED / "model_index.json").read_text())
+    libraries = {value[0] for value in index.values() if isinstance(value, list)}
+    assert libraries <= {"diffusers", "transformers", None}
+    recorded = json.loads((SHIPPED / "scores.json").read_text())["model"]
+    assert all(recorded[name]["value"] >= least for name, least in score.WANTED.items())
+    assert all(recorded[name]["count"] == 512 for name in score.WANTED)
+
+
+def test_the_shipped_weights_draw_what_a_prompt_names() -> None:
+    pipeline = StableDiffusion3Pipeline.from_pretrained(SHIPPED)
+    found = score_prompts(pipeline, 16, Sampling(steps=8, zeros=16))
+    assert found["colour"].value >= 0.8
+    assert found["shape"].value >= 0.6
+
+
+@pytest.mark.slow
+def test_the_shipped_weights_score_what_their_record_says() -> None:
+    recorded = json.loads((SHIPPED / "scores.json").read_text())["model"]
+    pipeline = StableDiffusion3Pipeline.from_pretrained(SHIPPED)
+    for name, measured in score_prompts(pipeline, 128, Sampling(seed=9)).items():
+        assert measured.low <= recorded[name]["high"], name
+        assert measured.high >= recorded[name]["low"], name
 
 
 def test_a_directory_without_a_run_or_model_is_one_clear_line(

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from kdst_edit.default import FOLDERS
 from kdst_edit.inputs import PUBLISHED_SKIP, EditInputs
 from kdst_edit.inversion.settings import ETA, GAMMA, LED
 from kdst_edit.words import unknown_words
@@ -48,10 +49,10 @@ def options(
             f"Null-text inversion has nothing to optimise at guidance {guidance:g}; this is DDIM"
             " inversion."
         )
-    if photograph and inputs.model == "tiny":
+    if photograph and inputs.model in FOLDERS:
         found.append(
-            "The model tiny draws 32-pixel shapes and is an instrument for tests; what it makes of a"
-            " photograph says nothing of photographs. Give --model."
+            f"The model {inputs.model} draws 32-pixel shapes and is an instrument for tests; what it"
+            " makes of a photograph says nothing of photographs. Give --model."
         )
     said = inputs.inversion_prompt
     if not inverted:

@@ -19,9 +19,9 @@ class EditInputs:
 
     model: str = option(
         "tiny",
-        "tiny (embedded), a directory that a diffusers pipeline was saved in, a single-file"
-        " checkpoint (.safetensors), or a hub id (owner/name): Stable Diffusion 1.x, 2.x, XL, 3,"
-        " FLUX.1, PixArt.",
+        "tiny (embedded), tiny-flow (the same world by a flow transformer), a directory that a"
+        " diffusers pipeline was saved in, a single-file checkpoint (.safetensors), or a hub id"
+        " (owner/name): Stable Diffusion 1.x, 2.x, XL, 3, FLUX.1, PixArt.",
     )
     model_config: Path | None = option(
         None,

@@ -7,9 +7,10 @@ from typing import Any
 from kdst_core.bench.artifacts import Artifacts
 from kdst_core.reports import charts
 from kdst_core.reports.blocks import Figure, ReportContent, Stat, Table
+from kdst_edit.default import FOLDERS
 
 INSTRUMENT = (
-    "The model tiny draws 32-pixel shapes: an instrument on which claims are checked exactly, and no"
+    "The model {} draws 32-pixel shapes: an instrument on which claims are checked exactly, and no"
     " evidence for photographs."
 )
 ROWS = {
@@ -38,7 +39,7 @@ def content(result: Mapping[str, Any], directory: Path) -> ReportContent:
     blocks += _notes(told["notes"])
     blocks.append(_table(scores))
     given = result["input"]
-    stats = _stats(result["metrics"], given["model"] == "tiny", "inversion_kind" in given)
+    stats = _stats(result["metrics"], given["model"] in FOLDERS, "inversion_kind" in given)
     return ReportContent(_subtitle(result), stats, blocks)
 
 
@@ -48,7 +49,7 @@ def _subtitle(result: Mapping[str, Any]) -> str:
     origin = f"the photograph {Path(given['image']).name}" if given["image"] else "an image"
     said = f" of “{given['source']}”" if given["source"] else ""
     targets = "”, “".join(given["target"].split(" | "))
-    instrument = f" {INSTRUMENT}" if given["model"] == "tiny" else ""
+    instrument = f" {INSTRUMENT.format(given['model'])}" if given["model"] in FOLDERS else ""
     return (
         f"Edit of {origin}{said} towards “{targets}” with the model {given['model']}.{instrument}"
     )

@@ -6,6 +6,7 @@ from typing import Any
 from kdst_core.bench.contract import Job
 from kdst_core.bench.device import has_cuda
 from kdst_core.errors import KdstError
+from kdst_edit.default import FOLDERS
 from kdst_edit.families.registry import family_of, network_of
 from kdst_edit.inputs import EditInputs
 from kdst_edit.models import parts, pipelines, suited
@@ -14,10 +15,10 @@ from kdst_edit.models.lora import Lora, add
 
 
 def automatic(inputs: EditInputs, job: Job) -> str:
-    """Return the device of `--device auto`: CUDA where there is one; the CPU is enough for tiny."""
+    """Return the device of `--device auto`: CUDA where there is one; the CPU is enough for what ships."""
     if "cuda" in job.method.description.needs:
         return "cuda"
-    small = inputs.model == "tiny" and "model" not in job.objects
+    small = inputs.model in FOLDERS and "model" not in job.objects
     return "cuda" if has_cuda() and not small else "cpu"
 
 

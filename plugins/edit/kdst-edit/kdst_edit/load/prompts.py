@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kdst_core.errors import KdstError
+from kdst_edit.default import FOLDERS
 from kdst_edit.families.conditioning import TokenRange
 from kdst_edit.families.registry import family_of
 from kdst_edit.inputs import DEFAULT_SOURCE, DEFAULT_TARGET, EditInputs
@@ -15,7 +16,7 @@ def prompts(inputs: EditInputs, live_image: bool = False) -> tuple[str, tuple[st
     generated = inputs.image is None and not live_image
     source, target = inputs.source, inputs.target
     if source is None:
-        if generated and inputs.model != "tiny":
+        if generated and inputs.model not in FOLDERS:
             raise KdstError("give --source: the prompt of the image to edit")
         source = DEFAULT_SOURCE if generated else ""
         target = DEFAULT_TARGET if target is None and generated else target

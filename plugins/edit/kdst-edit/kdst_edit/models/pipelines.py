@@ -7,6 +7,7 @@ from typing import Any
 
 from kdst_core.bench.libraries import silence_libraries
 from kdst_core.errors import KdstError, first_line
+from kdst_edit.default import FOLDERS, weights_dir
 from kdst_edit.families.family import Family
 from kdst_edit.families.registry import SUPPORTED
 from kdst_edit.families.registry import named as family_named
@@ -43,16 +44,14 @@ def load(name: str, device: str = "cpu", config: Path | None = None) -> Any:
 
 def _folder(name: str) -> Path | None:
     """The directory that `name` means, or None when it can only be a hub id."""
-    if name == "tiny":
-        from kdst_edit.default import weights_dir
-
-        return weights_dir()
+    if name in FOLDERS:
+        return weights_dir(name)
     path = Path(name).expanduser()
     if path.is_dir():
         return path
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise KdstError(
-            f"no model {name!r}: give 'tiny', a directory with a diffusers pipeline, or a hub id"
+            f"no model {name!r}: give 'tiny', 'tiny-flow', a directory with a diffusers pipeline, or a hub id"
             " such as owner/model"
         )
     return None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from attrs import frozen
 
 from kdst_core.errors import KdstError, first_line
+from kdst_edit.default import FOLDERS
 from kdst_edit.families.registry import family_of, network_of
 from kdst_edit.inputs import EditInputs
 from kdst_edit.inversion.settings import FLOW_KINDS, KINDS
@@ -136,7 +137,7 @@ def _defaults(pipeline: Any, inputs: EditInputs, few: Few | None) -> tuple[int, 
     usual = {
         "latent consistency": (LCM_STEPS, LCM_GUIDANCE if takes_guidance(pipeline) else 1.0),
         "turbo": (TURBO_STEPS, 0.0),
-        None: (steps, TINY_GUIDANCE if inputs.model == "tiny" else guidance),
+        None: (steps, TINY_GUIDANCE if inputs.model in FOLDERS else guidance),
     }[few]
     steps = usual[0] if inputs.steps is None else inputs.steps
     return steps, usual[1] if inputs.guidance is None else inputs.guidance
