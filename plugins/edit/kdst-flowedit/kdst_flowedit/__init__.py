@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, ClassVar
 from attrs import frozen
 
 from kdst_core import Description, hookimpl, option
+from kdst_flowedit.claims import CLAIMS
 
 if TYPE_CHECKING:
     from kdst_core.contracts import Edit, EditRequest, RunServices
@@ -64,6 +65,7 @@ def describe() -> Description:
         url="https://arxiv.org/abs/2412.08629",
         citation=CITATION,
         licence="Apache-2.0",
+        claims=CLAIMS,
     )
 
 
