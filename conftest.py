@@ -53,7 +53,8 @@ def _watched_in_forks() -> Iterator[None]:
     sys.path.append(str(Path(__file__).parent))
     from tests import warm
 
-    if not warm.available() or not importlib.util.find_spec("kdst_authors"):
+    needed = map(importlib.util.find_spec, ("torch", "kdst_authors"))
+    if not warm.available() or not all(needed):
         yield
         return
     from kdst_authors import probe

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes import kdst, letters
+from tests import fakes
+from tests.fakes import letters
+from tests.warm import kdst
 
 ROOT = Path(__file__).parent.parent
 
@@ -215,7 +217,7 @@ def test_a_clock_that_goes_backwards_changes_nothing(fake: Path) -> None:
         "time.time = lambda: start - 3600.0 * next(ticks)\n"
     )
     (fake / "s.toml").write_text("methods = ['letters']\nseeds = '0-2'\n")
-    done = kdst("sweep", "s.toml", "--jobs", "2", path=fake, cwd=fake)
+    done = fakes.kdst("sweep", "s.toml", "--jobs", "2", path=fake, cwd=fake)
     assert done.returncode == 0, done.stderr
     for path in fake.glob("runs/letters-*/result.json"):
         result = json.loads(path.read_text())

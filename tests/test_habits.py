@@ -16,7 +16,7 @@ from kdst_core import cli
 from kdst_core.errors import KdstError
 from kdst_core.options import Section, from_toml, items, option
 from kdst_show import inspection
-from tests import fakes
+from tests import fakes, warm
 from tests.fakes import kdst
 
 
@@ -101,7 +101,7 @@ def test_a_run_that_is_ended_says_how_to_go_on_and_goes_on(
     assert done.returncode == code, done.stderr
     assert "--out r --resume" in done.stderr
     assert "Traceback" not in done.stderr
-    again = kdst(*words, "--resume", path=letters, cwd=letters)
+    again = warm.kdst(*words, "--resume", path=letters, cwd=letters)
     assert again.returncode == 0, again.stderr
     assert json.loads((letters / "r/result.json").read_text())["input"]["seen"] == 3
 
@@ -116,7 +116,7 @@ def test_a_comparison_or_sweep_that_is_ended_says_how_to_go_on_and_goes_on(
     assert done.returncode == code, done.stderr
     assert "Continue by the same command" in done.stderr
     assert "Traceback" not in done.stderr
-    again = kdst(*words.split(), path=letters, cwd=letters)
+    again = warm.kdst(*words.split(), path=letters, cwd=letters)
     assert again.returncode == 0, again.stderr
     events = [p.read_text().splitlines() for p in letters.glob("runs/*/events.jsonl")]
     assert [len(lines) for lines in events] == [3, 3]

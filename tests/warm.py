@@ -1,5 +1,7 @@
 """Commands and watched methods in forks of a Python that has torch loaded, which costs seconds a process.
 
+What the commands use is loaded too, and what is not installed is left out.
+
 Everything of kdst is imported in the fork, with the variables, the folder and the arguments of its own
 command, as in a fresh process. What looks at starting itself belongs in `tests.fakes.kdst`.
 """
@@ -22,15 +24,19 @@ from pathlib import Path
 from typing import Any, TextIO
 
 ROOT = Path(__file__).parent.parent
-LIBRARIES = ("numpy", "torch", "torch._dynamo")
+LIBRARIES = (
+    *("attrs", "click", "filelock", "jinja2", "packaging.requirements", "pluggy", "rich.console"),
+    *("rich.progress", "tomli_w", "typed_settings"),
+    *("numpy", "pandas", "pyarrow", "matplotlib.figure", "torch", "torch._dynamo"),
+)
 """What is loaded before the forks; an optimiser imports the last one at its first step."""
 Order = Mapping[str, Any]
 """What a process is to be: arguments, environment, cwd, and files for stdout and stderr."""
 
 
 def available() -> bool:
-    """Return whether processes can be forked here and there is something to load before."""
-    return hasattr(os, "fork") and find_spec("torch") is not None
+    """Return whether processes can be forked here."""
+    return hasattr(os, "fork")
 
 
 class Nursery:
@@ -135,7 +141,8 @@ def serve() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for library in LIBRARIES:
-            import_module(library)
+            if find_spec(library.partition(".")[0]):
+                import_module(library)
     gc.freeze()
     with os.fdopen(os.dup(0)) as orders, os.fdopen(os.dup(1), "w") as answers:
         order = _next(orders, answers)
@@ -172,7 +179,25 @@ def _carry_out(order: Order) -> None:
     sys.argv = ["-m", *rest]
     for name in [n for n in sys.modules if n.partition(".")[0] == "tests"]:
         del sys.modules[name]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    code: Any = None
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as e:
+        code = e.code
+    _end(code)
+
+
+def _end(code: Any) -> None:
+    """End as Python does, but leave the loaded libraries to the system, which frees them at once."""
+    if isinstance(code, str):
+        print(code, file=sys.stderr)
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 def _redirect(*files: str) -> None:

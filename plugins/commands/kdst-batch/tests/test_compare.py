@@ -23,8 +23,8 @@ from kdst_batch.entrants import parse_seeds
 from kdst_batch.plan import variants
 from kdst_core.errors import KdstError
 from kdst_core.options import Given
-from tests import warm
-from tests.fakes import ended, kdst, letters
+from tests.fakes import ended, letters
+from tests.warm import kdst
 
 SMALL = ["--images", "40", "--types", "fog,contrast", "--batch-size", "20"]
 
@@ -88,13 +88,13 @@ def test_the_best_of_a_column_is_bold_with_its_ties() -> None:
 @pytest.mark.plugins
 def test_compare_reuses_runs_and_writes_table_and_report(tmp_path: Path) -> None:
     words = ["compare", "tent", "norm", "tea:sgld_steps=1,buffer_size=40", "--seeds", "0,1", *SMALL]
-    first = warm.kdst(*words, "--out", "c", cwd=tmp_path)
+    first = kdst(*words, "--out", "c", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     assert "best" in first.stdout
     runs = json.loads((tmp_path / "c/comparison.json").read_text())["runs"]
     assert len(runs) == 6
     stamps = {r: (tmp_path / r / "result.json").stat().st_mtime_ns for r in runs}
-    again = warm.kdst(*words, "--out", "c", "--jobs", "2", cwd=tmp_path)
+    again = kdst(*words, "--out", "c", "--jobs", "2", cwd=tmp_path)
     assert again.stdout == first.stdout
     assert stamps == {r: (tmp_path / r / "result.json").stat().st_mtime_ns for r in runs}
     rows = (tmp_path / "c/table.csv").read_text().splitlines()
@@ -123,7 +123,7 @@ def test_compare_reuses_runs_and_writes_table_and_report(tmp_path: Path) -> None
 def test_bad_input_is_one_line_and_nothing_is_run(
     tmp_path: Path, words: list[str], message: str
 ) -> None:
-    done = warm.kdst("compare", *words, cwd=tmp_path)
+    done = kdst("compare", *words, cwd=tmp_path)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
@@ -173,7 +173,7 @@ def test_methods_that_draw_nothing_run_once_on_data_that_draw_nothing(tmp_path: 
     )
     words = ["compare", "norm", "tea", "--sgld-steps", "1", "--seeds", "0-2", "--data", "npz:d.npz"]
     words += ["--model", "net:digits", "--batch-size", "20"]
-    done = warm.kdst(*words, "--out", "c", cwd=tmp_path, path=tmp_path)
+    done = kdst(*words, "--out", "c", cwd=tmp_path, path=tmp_path)
     assert done.returncode == 0, done.stderr
     runs = json.loads((tmp_path / "c/comparison.json").read_text())["runs"].values()
     assert sorted(runs) == ["norm seed 0", "tea seed 0", "tea seed 1", "tea seed 2"]

@@ -15,7 +15,8 @@ from kdst_batch.file import read
 from kdst_batch.state import Counts
 from kdst_core.errors import KdstError
 from kdst_core.reports import charts
-from tests.fakes import ended, kdst, letters
+from tests.fakes import ended, letters
+from tests.warm import kdst
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from kdst_claims import words
 from kdst_claims.badge import badge
 from kdst_claims.measure import values
 from kdst_core.errors import KdstError
-from tests.fakes import kdst
 from tests.made_up import install
+from tests.warm import kdst
 
 PLANTED = {"planted-true": "holds", "planted-false": "fails", "planted-tiny": "undecided"}
 
