@@ -7,8 +7,8 @@ import pytest
 
 from kdst_core import KdstError
 from kdst_core.bench import device
-from kdst_core.bench.artifacts import Artifacts
 from kdst_core.bench.pacing import Pace
+from kdst_show.artifacts import Artifacts
 
 
 class Clock:

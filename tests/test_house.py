@@ -44,7 +44,7 @@ LINES_OF_A_BENCH = 100
 """The most lines of an entry object: it forwards."""
 LINES_OF_CODE = 4000
 """The most lines of the core without blank ones, comments and docstrings."""
-LINES_OF_THE_CORE = 6220
+LINES_OF_THE_CORE = 6180
 """The most lines of Python in the core, templates not counted; the number may only fall."""
 
 

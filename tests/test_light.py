@@ -3,7 +3,10 @@
 import subprocess
 import sys
 
+import click
 import pytest
+
+from kdst_core import cli
 
 HEAVY = ["torch", "numpy", "transformers", "diffusers", "gsplat", "matplotlib", "scipy", "sklearn"]
 HEAVY += ["numba", "pycolmap", "PIL", "viser", "loky", "ray", "pyarrow", "tensorboard"]
@@ -59,3 +62,22 @@ def test_importing_the_core_imports_almost_nothing() -> None:
     code = "import sys, kdst_core; print([m for m in ('attrs', 'click', 'pluggy') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("columns", ["", "0", "-3", "20", "60", "200", "wide"])
+def test_the_help_is_as_wide_as_click_makes_it(
+    monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert cli._width() == click.HelpFormatter().width
+
+
+def test_the_help_imports_no_library_of_archives() -> None:
+    code = (
+        "import sys\nfrom kdst_core import cli\nsys.argv = ['kdst', '--help']\n"
+        "try:\n    cli.main()\nexcept SystemExit:\n    pass\n"
+        "print([m for m in ('shutil', 'pathlib', 'attrs', 'pluggy') if m in sys.modules])"
+    )
+    words = [sys.executable, "-S", "-c", f"import sys\nsys.path[:] = {sys.path!r}\n{code}"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -6,6 +6,7 @@ Packages add commands by entry points of the group `kdst.commands`; a name of th
 import os
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -52,6 +53,11 @@ class LazyGroup(click.Group):
         _called.append(cmd_name)
         return _as_click(cmd_name, command)
 
+    def get_help(self, ctx: click.Context) -> str:
+        """Return the help, as wide as click makes it."""
+        ctx.terminal_width = ctx.terminal_width or _width()
+        return super().get_help(ctx)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the tables of commands without importing any."""
         added = _added()
@@ -59,6 +65,16 @@ class LazyGroup(click.Group):
             if table:
                 with formatter.section(title):
                     formatter.write_dl(list(table.items()))
+
+
+def _width() -> int:
+    """Return how wide click makes a help; it asks `shutil`, which imports what unpacks archives."""
+    columns = 0
+    with suppress(ValueError):
+        columns = int(os.environ.get("COLUMNS", 0))
+    with suppress(AttributeError, ValueError, OSError):
+        columns = columns if columns > 0 else os.get_terminal_size(sys.__stdout__.fileno()).columns  # type: ignore[union-attr]
+    return max(min(columns if columns > 0 else 80, 80) - 2, 50)
 
 
 def _hint(word: str, added: Iterable[str]) -> str:

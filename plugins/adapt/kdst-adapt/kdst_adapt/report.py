@@ -8,9 +8,9 @@ from kdst_adapt.audit import findings
 from kdst_adapt.compare.pairing import stream_label
 from kdst_adapt.outcome.alarms import ONLY_UPDATE
 from kdst_adapt.studies import study
-from kdst_core.bench.artifacts import Artifacts
 from kdst_core.reports import charts
 from kdst_core.reports.blocks import Figure, ReportContent, Stat, Table
+from kdst_show.artifacts import Artifacts
 
 LABELS = {"source": "as trained", "norm": "batch statistics"}
 

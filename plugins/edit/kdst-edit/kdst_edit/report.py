@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kdst_core.bench.artifacts import Artifacts
 from kdst_core.reports import charts
 from kdst_core.reports.blocks import Figure, ReportContent, Stat, Table
 from kdst_edit.default import FOLDERS
+from kdst_show.artifacts import Artifacts
 
 INSTRUMENT = (
     "The model {} draws 32-pixel shapes: an instrument on which claims are checked exactly, and no"

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdst_batch.comparable import Column, Contender, first_difference
-from kdst_core.bench.artifacts import Artifacts
 from kdst_core.errors import KdstError
 from kdst_core.reports import charts
 from kdst_core.reports.blocks import Figure, Stat
+from kdst_show.artifacts import Artifacts
 from kdst_tools.inputs import ToolsInputs
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from kdst_adapt.streams.stream import Stream
 from kdst_adapt.studies import generation, selection, separation
 from kdst_adapt.studies.probe import Probe
 from kdst_batch.statistics import fisher
-from kdst_core.bench.artifacts import Artifacts
 from kdst_core.errors import KdstError
 from kdst_core.reports import charts
 from kdst_core.reports.blocks import Figure
+from kdst_show.artifacts import Artifacts
 
 LEAST = 4
 """Streams from which on a correlation has an interval."""

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kdst_core.bench.artifacts import Artifacts
 from kdst_core.reports import charts
 from kdst_core.reports.blocks import Figure, Marked, ReportContent, Span, Stat, Table
 from kdst_invert.measures.confidence import is_guess
 from kdst_invert.measures.labels import LABELS
 from kdst_invert.report.highlight import KEY, marked
 from kdst_invert.report.verdict import knew, sentences
+from kdst_show.artifacts import Artifacts
 
 BASELINES = {
     "greedy": "greedy search",

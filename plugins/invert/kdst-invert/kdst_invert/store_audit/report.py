@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kdst_core.bench.artifacts import Artifacts
 from kdst_core.reports import charts
 from kdst_core.reports.blocks import Figure, Marked, ReportContent, Span, Stat, Table
 from kdst_invert.measures.units import units
 from kdst_invert.store_audit.leakage import LABELS, main
 from kdst_invert.store_audit.sentences import findings, untested
+from kdst_show.artifacts import Artifacts
 
 NAMES = {
     "inverter": "other texts and search",

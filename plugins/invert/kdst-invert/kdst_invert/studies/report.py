@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kdst_core.bench.artifacts import Artifacts
 from kdst_core.reports import charts
 from kdst_core.reports.blocks import Figure, Marked, ReportContent, Span, Stat, Table
 from kdst_invert.measures.labels import LABELS
 from kdst_invert.studies.pairs_report import known_pairs
+from kdst_show.artifacts import Artifacts
 
 Block = Figure | Table | Marked
 TITLES = {

@@ -6,9 +6,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdst_core.bench.artifacts import Artifacts
 from kdst_core.contracts import ToolCall
 from kdst_core.reports.blocks import Figure, Marked, ReportContent, Stat, Table
+from kdst_show.artifacts import Artifacts
 from kdst_tools.report import highlight, pictures
 
 if TYPE_CHECKING:
