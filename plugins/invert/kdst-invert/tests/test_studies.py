@@ -135,6 +135,7 @@ def test_the_defence_study_has_both_attackers_over_all_strengths(
     monkeypatch.setattr(grammar, "SEARCHED", 1)
     monkeypatch.setattr(slots, "ROUNDS", 1)
     monkeypatch.setattr(rewritten, "SEARCHED", 3)
+    monkeypatch.setattr(rewritten, "BLOCK", 2)
     monkeypatch.setattr(rewritten, "BLURRED", 0.0)
     monkeypatch.setattr(rewritten, "PAIRS", 60)
     made = prepared(study="defence", count=8)
