@@ -171,7 +171,7 @@ def a_stage(vectors: Tensor, better: int, asked: list[str], monkeypatch: Any) ->
         first = len(vectors) - len(seen) if number == better else 0
         return [str(first + i) for i in range(len(seen))]
 
-    monkeypatch.setattr(Stage, "_read", read)
+    monkeypatch.setattr(Stage, "read", read)
     prepared: Any = SimpleNamespace(embed=Embed(), target=SimpleNamespace(vectors=vectors))
     run: Any = SimpleNamespace(seed=0)
     nothing: Any = None
