@@ -230,3 +230,20 @@ def test_a_photograph_is_not_inverted(tmp_path: Path, monkeypatch: pytest.Monkey
 @parametrize_checks("flowedit")
 def test_conforms(check: Check) -> None:
     check.run()
+
+
+def test_on_the_embedded_flow_transformer_an_edit_keeps_more_than_sampling_anew(
+    tmp_path: Path,
+) -> None:
+    """A colour swap by flowedit on `tiny-flow`, in few steps."""
+    result = kdst_core.run(
+        "flowedit",
+        model="tiny-flow",
+        steps=8,
+        source_guidance=1.5,
+        target_guidance=5.5,
+        out=tmp_path / "run",
+    )
+    found = result.metrics
+    assert found["success"] == 1
+    assert found["background_psnr"] > found["plain.background_psnr"] + 3
