@@ -13,6 +13,10 @@ CLAIMS = (
         measure="background_psnr - plain.background_psnr",
         quick=QUICK,
         full=FULL,
+        known_to_fail=(
+            "the embedded model is no few-step model and is guided besides; in the two seeds that were"
+            " looked at it kept less of the rest than sampling anew"
+        ),
     ),
     Claim(
         name="pseudo-guidance",
