@@ -20,6 +20,19 @@ CLAIMS = (
         full=FULL,
     ),
     Claim(
+        name="keeps-the-rest-on-a-flow",
+        sentence=(
+            "Injected attention keeps what the changed word does not name, in a flow transformer"
+            " as in a UNet."
+        ),
+        source="section 3.2; not in the paper: joint attention",
+        measure="background_psnr - plain.background_psnr",
+        least=3.0,
+        run={"model": "tiny-flow"},
+        quick=QUICK,
+        full=FULL,
+    ),
+    Claim(
         name="tau-trades-structure",
         sentence=(
             "The longer the source's cross-attention is injected, the more of the source is kept."
