@@ -94,6 +94,17 @@ def test_a_missing_package_is_said_with_what_to_install(
         classifier.load(AdaptInputs(model=model))
 
 
+def test_a_package_that_lacks_another_is_not_called_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "timm.py").write_text("import no_such_package_of_images\n")
+    monkeypatch.delitem(sys.modules, "timm", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    wanted = "needs the package timm: no_such_package_of_images is not installed"
+    with pytest.raises(KdstError, match=wanted):
+        classifier.load(AdaptInputs(model="timm:resnet18"))
+
+
 @lite
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     save_file({"fc.weight": torch.zeros(3, 2)}, tmp_path / "other.safetensors")

@@ -89,7 +89,9 @@ def _imported(package: str, what: str, extra: str) -> Any:
     try:
         return importlib.import_module(package)
     except (ImportError, RuntimeError) as e:  # RuntimeError: a torchvision of another torch
-        reason = "is not installed" if isinstance(e, ModuleNotFoundError) else first_line(e)
+        reason = first_line(e)
+        if isinstance(e, ModuleNotFoundError):
+            reason = "is not installed" if e.name == package else f"{e.name} is not installed"
         raise KdstError(
             f"{what} needs the package {package.replace('_', '-')}: {reason}.\n"
             f"Install it with: pip install 'kdst-adapt[{extra}]'"
