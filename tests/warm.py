@@ -191,9 +191,7 @@ def _end(code: Any) -> None:
     """End as Python does, but leave the loaded libraries to the system, which frees them at once."""
     if isinstance(code, str):
         print(code, file=sys.stderr)
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and not thread.daemon:
-            thread.join()
+    threading._shutdown()  # tells pools to end, then waits for every thread that is no daemon
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
