@@ -14,7 +14,7 @@ from kdst_core.runs.setup import Setup, setup_of
 METHOD, SEEDS = "method", "seeds"
 """Keys of a claim's options that are none of a run."""
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-MEASURE = re.compile(r"[\w.*]+( - [\w.*]+)?")
+MEASURE = re.compile(r"[\w.*@]+( - [\w.*@]+)?")
 
 
 def well_formed(chosen: Setup) -> None:
