@@ -117,7 +117,8 @@ def test_a_capabilitys_requirements_are_all_its_packages(name: str) -> None:
         f"-e plugins/{name}/{p.parent.name}" for p in PLUGINS.glob(f"{name}/*/pyproject.toml")
     }
     commands = {
-        f"-e plugins/commands/kdst-{n}" for n in ("authors", "batch", "claims", "environments")
+        f"-e plugins/commands/kdst-{n}"
+        for n in ("authors", "batch", "claims", "environments", "show")
     }
     assert {line for line in lines if line.startswith("-e")} == {"-e .", *commands, *folders}
     assert "-c ../../constraints.txt" in lines
