@@ -203,7 +203,7 @@ def test_an_executor_that_is_not_installed_says_what_to_install(
 ) -> None:
     from kdst_core.plugins import registry
 
-    monkeypatch.setattr(registry, "entry_points", lambda *_groups: [])
+    monkeypatch.setattr(registry, "entry_points", lambda *_, **__: [])
     with pytest.raises(KdstError, match="'ray' is not installed\\.\nInstall it: pip install"):
         make("ray", 2)
     with pytest.raises(KdstError, match="Did you mean 'processes'"):
