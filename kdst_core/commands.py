@@ -163,29 +163,19 @@ def _add_data(given: dict[str, Given], value: str) -> None:
 
 def _run_options() -> list[click.Option]:
     """Return the options that say where and how, not what."""
+    place: Any = click.Path(path_type=Path)
+    new = "Run directory, new or empty.  [default: runs/METHOD-TIME]"
+    watch = "Observer to watch the run, such as tensorboard."
+    at_once: Any = {"is_flag": True, "expose_value": False}
+    asked: Any = {**at_once, "is_eager": True, "callback": _show_help}
     return [
-        click.Option(
-            ["--out"],
-            type=click.Path(path_type=Path),
-            help="Run directory, new or empty.  [default: runs/METHOD-TIME]",
-        ),
-        click.Option(["--config"], type=click.Path(path_type=Path), help="TOML file of options."),
+        click.Option(["--out"], type=place, help=new),
+        click.Option(["--config"], type=place, help="TOML file of options."),
         click.Option(["--resume"], is_flag=True, help="Continue the unfinished run in --out."),
-        click.Option(
-            ["--observe"], multiple=True, help="Observer to watch the run, such as tensorboard."
-        ),
+        click.Option(["--observe"], multiple=True, help=watch),
         click.Option(["--quiet", "-q"], is_flag=True, help="Print only the run directory."),
-        click.Option(
-            ["--debug"], is_flag=True, expose_value=False, help="Show the traceback of an error."
-        ),
-        click.Option(
-            ["-h", "--help"],
-            is_flag=True,
-            expose_value=False,
-            is_eager=True,
-            callback=_show_help,
-            help="Show this text.",
-        ),
+        click.Option(["--debug"], help="Show the traceback of an error.", **at_once),
+        click.Option(["-h", "--help"], help="Show this text.", **asked),
     ]
 
 

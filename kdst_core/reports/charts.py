@@ -27,24 +27,12 @@ def figure(width: float = 4.8, height: float = 3.2) -> "Iterator[tuple[Figure, A
     import matplotlib
     from matplotlib.figure import Figure
 
-    style: Any = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": f"{width}x{height}",
-        "font.family": "sans-serif",
-        "font.size": 10,
-        "text.color": INK,
-        "axes.labelcolor": MUTED,
-        "axes.edgecolor": GRID,
-        "axes.grid": True,
-        "axes.axisbelow": True,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "grid.color": GRID,
-        "grid.linewidth": 0.8,
-        "xtick.color": MUTED,
-        "ytick.color": MUTED,
-        "legend.frameon": False,
-    }
+    style: Any = {"svg.fonttype": "none", "svg.hashsalt": f"{width}x{height}"}
+    style |= {"font.family": "sans-serif", "font.size": 10, "grid.linewidth": 0.8}
+    style |= {"text.color": INK, "axes.edgecolor": GRID, "grid.color": GRID}
+    style |= dict.fromkeys(("axes.labelcolor", "xtick.color", "ytick.color"), MUTED)
+    style |= dict.fromkeys(("axes.grid", "axes.axisbelow"), True)
+    style |= dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False)
     with matplotlib.rc_context(style):
         fig = Figure(figsize=(width, height), layout="constrained")
         yield fig, fig.add_subplot()
@@ -56,7 +44,8 @@ def svg(fig: "Figure", name: str) -> str:
 
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        fig.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+        resolution = _lay_out(fig)
+        fig.savefig(buffer, format="svg", dpi=resolution, transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
@@ -69,3 +58,16 @@ def svg(fig: "Figure", name: str) -> str:
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", text)
     head, rest = text.split(">", 1)
     return re.sub(r' (?:width|height)="[^"]*"', "", head) + ">" + rest
+
+
+def _lay_out(fig: "Figure") -> float:
+    """Place the parts of a figure, for which `savefig` would draw all of it once more; return its dpi."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    dpi, engine = fig.dpi, fig.get_layout_engine()
+    FigureCanvasSVG(fig)
+    if engine is not None:
+        fig.dpi = 72  # as `savefig` does: the points of an SVG
+        engine.execute(fig)
+        fig.set_layout_engine(None)
+    return dpi

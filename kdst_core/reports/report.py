@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from kdst_core.reports.blocks import ReportContent
 from kdst_core.runs.rundir import ENVIRONMENT, REPORT
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
+    from jinja2 import Environment, Template
 
 LONGEST_RECORD = 1 << 24
 """Bytes of a record of an environment; those that kdst writes have a few thousand."""
@@ -45,10 +46,15 @@ def page(
 
     installed: what was there when the run began, package by package.
     """
-    template = environment().get_template("report.html")
-    return template.render(
+    return _template().render(
         result=result, content=content, eyebrow=eyebrow, title=title, installed=installed or {}
     )
+
+
+@cache
+def _template() -> "Template":
+    """Return the template of reports, compiled once for the process."""
+    return environment().get_template("report.html")
 
 
 def _installed(directory: Path) -> dict[str, Installed]:
