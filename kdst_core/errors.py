@@ -46,5 +46,5 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ' Did you mean …?' when something known resembles the word, else an empty string."""
     from difflib import get_close_matches
 
-    close = get_close_matches(word, list(known), n=3, cutoff=0.6)
+    close = get_close_matches(word, dict.fromkeys(known), n=3, cutoff=0.6)
     return f" Did you mean {' or '.join(repr(c) for c in close)}?" if close else ""

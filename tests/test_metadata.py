@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kdst_core.cli.plugins import command as plugins
-from kdst_core.errors import KdstError
+from kdst_core.errors import KdstError, did_you_mean
 from kdst_core.plugins import entries, installed, registry, shield
 from kdst_environments import doctor
 
@@ -133,6 +133,21 @@ def test_a_command_in_an_archive_is_listed(site: Path, monkeypatch: pytest.Monke
         )
     monkeypatch.syspath_prepend(archive)
     assert "zipped" in entries.commands()
+
+
+def test_a_command_is_told_of_once_whatever_the_notation_of_its_metadata(site: Path) -> None:
+    (site / "fake_module.py").write_text('"""A line."""\n')
+    for name in ("fake_noted.egg-info", "fake_noted-1.0.dist-info", "Fake.Noted-2.0.dist-info"):
+        (site / name).mkdir()
+        (site / name / "entry_points.txt").write_text(
+            "[kdst.commands]\nnoted = fake_module : c [extra]\n"
+        )
+    assert [e.name for e in entries.listed(entries.COMMANDS)].count("noted") == 1
+    assert entries.commands()["noted"] == "A line."
+
+
+def test_what_was_probably_meant_is_said_once() -> None:
+    assert did_you_mean("clams", ["claims", "run", "claims"]) == " Did you mean 'claims'?"
 
 
 def _socket(path: Path) -> None:

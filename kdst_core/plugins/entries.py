@@ -33,7 +33,8 @@ class Entry(NamedTuple):
 
 def commands() -> dict[str, str]:
     """Return the commands that installed packages add, each with one line; nothing is imported."""
-    return {e.name: docstring_line(e.value.partition(":")[0]) for e in listed(COMMANDS)}
+    modules = {e.name: e.value.partition("[")[0].partition(":")[0] for e in listed(COMMANDS)}
+    return {name: docstring_line(module.strip()) for name, module in modules.items()}
 
 
 def listed(group: str) -> list[Entry]:
@@ -44,7 +45,7 @@ def listed(group: str) -> list[Entry]:
     seen: set[str] = set()
     entries = []
     for folder, name in _metadata_folders():
-        key = name.partition("-")[0].replace(".", "_").lower()
+        key = name.rpartition(".")[0].partition("-")[0].replace(".", "_").lower()
         while "__" in key:
             key = key.replace("__", "_")
         if key not in seen:

@@ -1,5 +1,8 @@
 """CLIP-like models as classifiers: prompts of the classes, norm layers of the image tower."""
 
+import copy
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from kdst_adapt import load, loop
 from kdst_adapt.inputs import AdaptInputs
 from kdst_adapt.kit import select_parameters
 from kdst_adapt.models import classifier, clip
+from kdst_adapt.models.text import TextTower
 from kdst_adapt.testing import save_clip
 from kdst_core.bench.contract import Job
 from kdst_core.errors import KdstError
@@ -20,6 +24,8 @@ from kdst_core.plugins import method
 from kdst_core.runs.rundir import Run
 
 transformers = pytest.importorskip("transformers")
+
+NAMES = ["cat", "sea_lion", "dog"]
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +154,103 @@ def test_bad_input_is_refused(
     values = {k: Path(v) if k in paths else v for k, v in given.items()}
     with pytest.raises(KdstError, match=message):
         classifier.load(AdaptInputs(**{"model": f"clip:{place}", **values}))
+
+
+def changed(place: Path, folder: Path, file: str, content: str | None) -> Path:
+    """A copy of a directory with one file of other content, or without it."""
+    shutil.copytree(place, folder)
+    if content is None:
+        (folder / file).unlink()
+    else:
+        (folder / file).write_text(content)
+    return folder
+
+
+def test_prompts_are_padded_at_their_end_whatever_the_tokenizer_does(
+    place: Path, tmp_path: Path
+) -> None:
+    told = json.loads((place / "tokenizer_config.json").read_text())
+    left = json.dumps({**told, "padding_side": "left"})
+    other = changed(place, tmp_path / "left", "tokenizer_config.json", left)
+    ours, theirs = (clip.load(str(p), NAMES, [clip.TEMPLATE]) for p in (place, other))
+    assert torch.equal(ours.text_features, theirs.text_features)
+
+
+def test_weights_of_half_precision_are_computed_with_in_float32(
+    place: Path, tmp_path: Path
+) -> None:
+    net = transformers.CLIPModel.from_pretrained(place).to(torch.bfloat16)
+    for name, kept in (("half", net), ("full", copy.deepcopy(net).float())):
+        shutil.copytree(place, tmp_path / name)
+        kept.save_pretrained(tmp_path / name)
+    half, full = (clip.load(str(tmp_path / n), NAMES, [clip.TEMPLATE]) for n in ("half", "full"))
+    assert half.logit_scale == full.logit_scale
+    x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(half(x), full(x))
+
+
+def test_images_that_a_preprocessor_leaves_alone_are_left_alone(
+    place: Path, tmp_path: Path
+) -> None:
+    file, content = "preprocessor_config.json", '{"do_normalize": false}'
+    bare = clip.load(str(changed(place, tmp_path / "p", file, content)), NAMES, [clip.TEMPLATE])
+    x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    means = ((0.0,), (1.0,))
+    assert torch.equal(bare(x), clip.load(str(place), NAMES, [clip.TEMPLATE], *means)(x))
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("tokenizer.json", None, "does not know all words of the prompt 'a photo of a cat.'"),
+        ("tokenizer.json", "{", "cannot be read"),
+        ("model.safetensors", "no weights", "cannot be read"),
+        ("config.json", "[]", "cannot be read"),
+        ("preprocessor_config.json", "[]", "does not hold image_mean"),
+        (
+            "preprocessor_config.json",
+            '{"image_mean": [0, 0, 0], "image_std": [1, 1, 0]}',
+            "above 0",
+        ),
+        ("preprocessor_config.json", '{"image_mean": [0, 0], "image_std": [1, 1]}', "or three"),
+    ],
+)
+def test_damaged_directories_are_refused(
+    place: Path, tmp_path: Path, file: str, content: str | None, message: str
+) -> None:
+    folder = changed(place, tmp_path / "c", file, content)
+    if content is None:
+        (folder / "tokenizer_config.json").unlink()
+    with pytest.raises(KdstError, match=message):
+        clip.load(str(folder), NAMES, [clip.TEMPLATE])
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["hot_dog", "hot dog"], "as one and the same"),
+        (["cat", "猫"], "does not know all words of the prompt 'a photo of a 猫.'"),
+    ],
+)
+def test_prompts_that_the_tokenizer_does_not_tell_apart_are_refused(
+    place: Path, names: list[str], message: str
+) -> None:
+    with pytest.raises(KdstError, match=message):
+        clip.load(str(place), names, [clip.TEMPLATE])
+
+
+def test_a_tokenizer_without_an_end_of_text_is_refused(place: Path) -> None:
+    net = transformers.CLIPModel.from_pretrained(place)
+    whole: Any = transformers.AutoTokenizer.from_pretrained(place)
+
+    class Endless:
+        eos_token_id = whole.eos_token_id
+
+        def __call__(self, prompts: list[str], **asked: Any) -> Any:
+            return whole(prompts, add_special_tokens=False, **asked)
+
+    with pytest.raises(KdstError, match="without the tokens of a start and an end"):
+        TextTower(net, Endless(), NAMES)(clip.TEMPLATE)
 
 
 def test_folders_named_by_codes_need_names(place: Path) -> None:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdst_adapt.models import pretrained
+from kdst_adapt.models.norms import single_precision
 from kdst_adapt.models.text import TextTower
 from kdst_adapt.streams.classes import WORDNET
 from kdst_core.errors import KdstError, first_line
@@ -120,11 +121,14 @@ def load(
             place, use_safetensors=True, output_loading_info=True, **local
         )
         tokenizer: Any = AutoTokenizer.from_pretrained(place, **local)
-    except (OSError, ValueError, RuntimeError, KeyError) as e:
+    except Exception as e:  # what transformers raises of damaged files is open
         raise KdstError(f"--model clip:{place} cannot be read: {first_line(e)[:160]}") from e
     pretrained.refuse_random(f"clip:{place}", loading)
+    single_precision(net)
+    tokenizer.padding_side = "right"  # positions count from the start of a prompt
     if not mean:
         mean, std = pretrained.statistics(place) or (MEAN, STD)
+        mean, std = (mean, std) if mean else ((0.0,), (1.0,))
     text = TextTower(net.eval(), tokenizer, names)
     return Clip(net, mean_features(text, templates), names, mean, std, text).eval()
 

@@ -1,6 +1,7 @@
 """Image classifiers in the format of transformers: a directory with config.json and safetensors."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def load(place: str) -> tuple[nn.Module, list[float], list[float]]:
             use_safetensors=True,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError) as e:
+    except Exception as e:  # what transformers raises of damaged files is open
         reason = first_line(e)
         raise KdstError(f"--model transformers:{place} cannot be read: {reason[:160]}") from e
     refuse_random(f"transformers:{place}", loading)
@@ -113,8 +114,13 @@ def _normalisation(path: Path) -> tuple[list[float], list[float]]:
         rescaled = content.get("do_rescale", True)
         factor = 255 * float(content.get("rescale_factor", 1 / 255)) if rescaled else 255.0
         offset = 1.0 if rescaled and content.get("rescale_offset", False) else 0.0
-    except (OSError, ValueError, KeyError, TypeError) as e:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
         raise KdstError(f"{path} does not hold image_mean and image_std: {e}") from e
+    if not {len(mean), len(std)} <= {1, 3} or not all(0 < s < math.inf for s in std):
+        raise KdstError(
+            f"{path} has image_mean {mean} and image_std {std}; each holds one number, or three, and"
+            " image_std holds numbers above 0"
+        )
     if abs(factor - 1) < 1e-6 and not offset:
         return ([], []) if (mean, std) == ([0.0], [1.0]) else (mean, std)
     return [(m + offset) / factor for m in mean], [s / factor for s in std]

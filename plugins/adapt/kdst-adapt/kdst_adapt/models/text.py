@@ -54,11 +54,12 @@ class TextTower:
         prompts = [template.replace("{}", name.replace("_", " ")) for name in self.class_names]
         tokens = self.tokenizer(prompts, padding=True, return_tensors="pt")
         if tokens["input_ids"].shape[1] > self.most:
-            longest = max(prompts, key=len)
+            longest = prompts[int(tokens["attention_mask"].sum(1).argmax())]
             raise KdstError(
                 f"a prompt has more than the {self.most} tokens that the model takes:"
                 f" {longest[:60]!r}…\nShorten the templates or the names of the classes"
             )
+        _refuse_unread(self.tokenizer, prompts, tokens, named="{}" in template)
         place = self.lookup.weight.device
         return {name: tokens[name].to(place) for name in ("input_ids", "attention_mask")}
 
@@ -85,3 +86,35 @@ class TextTower:
         finally:
             hook.remove()
         return F.normalize(self.projection(pooled), dim=1)
+
+
+def _refuse_unread(
+    tokenizer: Any, prompts: Sequence[str], tokens: Mapping[str, Tensor], *, named: bool
+) -> None:
+    """Raise KdstError where tokens do not say what prompts say, so that features would mean nothing.
+
+    named: whether the prompts name the classes, and so differ.
+    """
+    usual = {name: getattr(tokenizer, f"{name}_token_id", None) for name in ("bos", "eos", "unk")}
+    seen: dict[tuple[int, ...], str] = {}
+    for prompt, ids, mask in zip(
+        prompts, tokens["input_ids"], tokens["attention_mask"], strict=True
+    ):
+        row = tuple(ids[mask > 0].tolist())
+        ends = [(row[:1], usual["bos"]), (row[-1:], usual["eos"])]
+        if any(token is not None and found != (token,) for found, token in ends):
+            raise KdstError(
+                f"the tokenizer reads {prompt!r} without the tokens of a start and an end that CLIP's"
+                " text tower looks for.\nGive the tokenizer that the model was trained with"
+            )
+        if {*row[1:-1]} & {*usual.values()}:
+            raise KdstError(
+                f"the tokenizer does not know all words of the prompt {prompt!r}.\nGive the directory"
+                " the files of the model's tokenizer, or name the classes in other words"
+            )
+        if named and row in seen:
+            raise KdstError(
+                f"the tokenizer reads the prompts {seen[row]!r} and {prompt!r} as one and the same.\n"
+                "Give the directory the files of the model's tokenizer, and each class a name of its own"
+            )
+        seen[row] = prompt
