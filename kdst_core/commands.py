@@ -141,9 +141,8 @@ def command_of(chosen: Any, name: str, data: str, help: str) -> MethodCommand:
             _add_data(given, ctx.params["data"])
         _run(chosen, given, ctx.params, name)
 
-    arguments = (
-        [click.Argument(["data"], required=False, metavar=f"[{data}]")] if takes_data else []
-    )
+    word = click.Argument(["data"], required=False, metavar=f"[{data}]")
+    arguments = [word] if takes_data else []
     command = MethodCommand(
         " ".join(chosen.called or ("run", name)),
         callback=callback,

@@ -92,9 +92,8 @@ def refuse_links(directory: Path) -> None:
         if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
             raise KdstError(f"{path} is a link or no regular file; a run holds its own files only")
         if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
-            raise KdstError(
-                f"{path} is also a file elsewhere (a hard link); copy the run, then resume"
-            )
+            told = "is also a file elsewhere (a hard link); copy the run, then resume"
+            raise KdstError(f"{path} {told}")
 
 
 def claim(directory: Path) -> Any:

@@ -128,9 +128,7 @@ def items(section: Section) -> list[Item]:
             info.cls,
             _default(info),
             str(info.metadata.get("help", "")),
-            bool(info.metadata.get(WHERE, False)),
-            bool(info.metadata.get(INFINITE, False)),
-            bool(info.metadata.get(GROWS, False)),
+            *(bool(info.metadata.get(key, False)) for key in (WHERE, INFINITE, GROWS)),
         )
         for info in _infos(section.cls)
     ]
@@ -185,10 +183,8 @@ def from_environment(
                 " in a file, and unset the variable"
             )
         if name not in by_name:
-            raise KdstError(
-                f"environment variable {name} names no option of {method}."
-                + did_you_mean(name, by_name)
-            )
+            hint = did_you_mean(name, by_name)
+            raise KdstError(f"environment variable {name} names no option of {method}.{hint}")
         found[by_name[name].flag] = Given(value, f"environment variable {name}", Path.cwd())
     return found
 
@@ -227,9 +223,8 @@ def from_toml(
             continue
         for key, value in _leaves(content, by_table[table]):
             if key not in by_table[table]:
-                raise KdstError(
-                    f"{path}: [{table}] has no option {key!r}." + did_you_mean(key, by_table[table])
-                )
+                hint = did_you_mean(key, by_table[table])
+                raise KdstError(f"{path}: [{table}] has no option {key!r}.{hint}")
             origin = f"{path} [{table}] {key}"
             if by_table[table][key].flag in found:
                 raise KdstError(f"{path}: [{table}] has {key!r} twice, with '-' and with '_'")
@@ -290,9 +285,7 @@ def _convert(item: Item, given: Given, converter: Any) -> Any:
     try:
         with get_path_converter_from(converter).chdir(given.base_dir):
             value = converter.structure(given.value, item.type)
-        if isinstance(value, float) and math.isinf(
-            value
-        ):  # an option that may be left out takes any
+        if isinstance(value, float) and math.isinf(value):  # where None is a value, any is taken
             raise OverflowError("it must be finite")
         return value
     except Exception as e:

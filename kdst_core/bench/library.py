@@ -86,13 +86,9 @@ class Loaded(Generic[Returned]):
         """
         own, inputs = self._split(named)
         rest = {k: v for k, v in named.items() if k not in own and k not in inputs}
-        bound = Bound(
-            self.command.method,
-            given(self.command.sections[1], own),
-            given(self.command.sections[0], inputs),
-            seed,
-            device,
-        )
+        of_bench, of_method, _ = self.command.sections
+        options, chosen = given(of_method, own), given(of_bench, inputs)
+        bound = Bound(self.command.method, options, chosen, seed, device)
         self._fits(objects, rest)
         found: Returned = self.library.function(bound, *objects, **rest)
         return found
@@ -105,17 +101,15 @@ class Loaded(Generic[Returned]):
         for name in named:
             if name not in own | inputs | taken:
                 raise KdstError(self._unknown(name, own | inputs | taken))
-        return {k: v for k, v in named.items() if k in own}, {
-            k: v for k, v in named.items() if k in inputs
-        }
+        mine = {k: v for k, v in named.items() if k in own}
+        return mine, {k: v for k, v in named.items() if k in inputs}
 
     def _unknown(self, name: str, known: Collection[str]) -> str:
         """Return what to say of a keyword that a call does not take."""
         method = self.command.method.name
         if name in names(self.command.sections[0]):
-            return (
-                f"{name!r} is an option of `kdst run {method}`; a call from Python does not take it"
-            )
+            its = f"{name!r} is an option of `kdst run {method}`"
+            return f"{its}; a call from Python does not take it"
         return f"{method} has no option {name!r}.{did_you_mean(name, known)}"
 
     def _fits(self, objects: tuple[Any, ...], named: Mapping[str, Any]) -> None:

@@ -23,10 +23,8 @@ def check_options(sections: Iterable[Section]) -> None:
             _check_type(item)
             for flag in _claims(item):
                 if flag in owner:
-                    raise KdstError(
-                        f"option {flag} is claimed by {owner[flag]} and [{section.table}]; {ASKED}"
-                        " rename it"
-                    )
+                    clash = f"is claimed by {owner[flag]} and [{section.table}]"
+                    raise KdstError(f"option {flag} {clash}; {ASKED} rename it")
                 owner[flag] = f"[{section.table}]"
 
 

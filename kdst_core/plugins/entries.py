@@ -108,9 +108,8 @@ def _entries(table: bytes, group: str) -> list[Entry]:
     if f"[{group}]".encode() not in table:
         return []
     found, inside = [], False
-    for line in map(
-        str.strip, table.decode("utf-8", "replace").removeprefix("\ufeff").splitlines()
-    ):
+    lines = table.decode("utf-8", "replace").removeprefix("\ufeff").splitlines()
+    for line in map(str.strip, lines):
         if line.startswith("["):
             inside = line == f"[{group}]"
         elif inside and "=" in line and not line.startswith(("#", ";")):

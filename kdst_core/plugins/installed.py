@@ -5,7 +5,9 @@ one package is a problem of that package.
 """
 
 import errno
+import os
 import re
+import sys
 from collections.abc import Mapping
 from functools import cached_property
 from importlib.metadata import Distribution, EntryPoint, distributions
@@ -15,7 +17,7 @@ from typing import Any
 from attrs import frozen
 
 from kdst_core.plugins.entries import MOST_ENTRIES, RESERVED_NAMES, find_source, is_name
-from kdst_core.regular import refuse_other, regular
+from kdst_core.regular import kept, refuse_other, regular
 
 ENTRY_POINTS = "entry_points.txt"
 METADATA = ("METADATA", "PKG-INFO", "requires.txt", "")
@@ -42,8 +44,9 @@ class Package:
     @cached_property
     def _metadata(self) -> Any:
         """Its metadata, read once; an error of reading them is raised."""
-        _refuse_pipes(self.dist)
-        return self.dist.metadata
+        folder = getattr(self.dist, "_path", None)
+        files = [folder / name for name in METADATA] if isinstance(folder, Path) else []
+        return kept(("metadata", *files), files, lambda: _read(self.dist))
 
     def _said(self, field: str) -> str:
         """Return a field of the metadata, empty where it cannot be read."""
@@ -81,11 +84,8 @@ class Package:
             elif group.startswith("kdst.") and line and not line.startswith(("#", ";")):
                 lines.append((group, line))
         if len(lines) > MOST_ENTRIES:
-            raise OSError(
-                errno.E2BIG,
-                f"has {len(lines):,} entry points of kdst, more than {MOST_ENTRIES}",
-                ENTRY_POINTS,
-            )
+            many = f"has {len(lines):,} entry points of kdst, more than {MOST_ENTRIES}"
+            raise OSError(errno.E2BIG, many, ENTRY_POINTS)
         return [self._entry(group, line) for group, line in lines]
 
     def _table(self) -> str:
@@ -122,10 +122,8 @@ class Package:
         if not is_name(name):
             return entry, f"{name!r} is no name: letters, digits, '.', '_' and '-', no '-' at first"
         if name in RESERVED_NAMES:
-            return (
-                entry,
-                f"{name!r} is a table of every configuration and cannot be a method's name",
-            )
+            taken = "is a table of every configuration and cannot be a method's name"
+            return entry, f"{name!r} {taken}"
         if not re.fullmatch(r"[\w.]+\s*(:\s*[\w.]+)?\s*(\[.*\])?", value):
             return entry, f"its entry_points.txt names no module: {line}"
         return entry, ""
@@ -164,12 +162,13 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _refuse_pipes(dist: Distribution) -> None:
-    """Raise OSError where reading what a distribution says of itself would wait for a writer."""
+def _read(dist: Distribution) -> Any:
+    """Return what a distribution says of itself; OSError where reading it would wait for a writer."""
     folder = getattr(dist, "_path", None)
     if isinstance(folder, Path):
         for name in METADATA:
             refuse_other(folder / name, folder=not name)
+    return dist.metadata
 
 
 def why(package: Package, error: OSError) -> str:
@@ -255,4 +254,8 @@ def _misfit(line: str, known: dict[str, Package], core: str) -> list[str]:
 def module_problem(entry: EntryPoint) -> str:
     """Say when the module of an entry point does not exist; its parents are not imported."""
     module = entry.value.partition("[")[0].partition(":")[0].strip()
-    return "" if find_source(module) else f"module {module} was not found"
+    path = [folder or os.curdir for folder in sys.path]
+    beside = [*path, *sys.meta_path]
+    origin = kept(module, path, lambda: getattr(find_source(module), "origin", None), beside)
+    there = (origin and os.path.isfile(origin)) or find_source(module)
+    return "" if there else f"module {module} was not found"

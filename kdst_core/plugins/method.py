@@ -101,10 +101,8 @@ class Method:
 
 def failure(plugin: Plugin, error: BaseException) -> MethodError:
     """Return the one-line error for an exception that a method raised."""
-    return MethodError(
-        f"{plugin.qualified} failed with {typed_line(error)}\n"
-        "Run again with --debug (kdst --debug run …) to see where"
-    )
+    again = "Run again with --debug (kdst --debug run …) to see where"
+    return MethodError(f"{plugin.qualified} failed with {typed_line(error)}\n{again}")
 
 
 def load(name: str) -> Method:

@@ -11,13 +11,8 @@ from types import ModuleType
 from typing import Any
 
 OWNED = (
-    "builtins",
-    "random",
-    "os",
-    "torch",
-    "torch.nn.functional",
-    "torch.nn.init",
-    "torch.autograd",
+    *("builtins", "random", "os"),
+    *("torch", "torch.nn.functional", "torch.nn.init", "torch.autograd"),
 )
 CLASSES = ("torch.Tensor", "torch.nn.Module", "torch.optim.Optimizer", "torch.Generator")
 """Modules and classes whose functions a method must not replace, besides those of kdst."""

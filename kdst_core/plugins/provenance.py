@@ -12,7 +12,7 @@ from attrs import frozen
 
 from kdst_core.plugins.entries import find_source
 from kdst_core.plugins.installed import packages
-from kdst_core.regular import regular
+from kdst_core.regular import kept, regular
 
 CORE = "kdst-core"
 DIGITS = 16
@@ -72,10 +72,15 @@ def content(modules: set[str]) -> str:
                 return ""
             for name, path in files:
                 hasher.update(os.fsencode(f"{module} {name} "))
-                hasher.update(hashlib.sha256(regular(path, MOST_BYTES)).digest())
+                hasher.update(_digest(path))
         except OSError:
             return ""
     return hasher.hexdigest()[:DIGITS]
+
+
+def _digest(path: Path) -> bytes:
+    """Return the digest of a file, kept while the file stays as it is."""
+    return kept(path, [path], lambda: hashlib.sha256(regular(path, MOST_BYTES)).digest())
 
 
 def _files(source: Any) -> Iterator[tuple[str, Path]]:

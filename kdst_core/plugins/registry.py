@@ -103,9 +103,7 @@ def _once(found: Iterable[Plugin]) -> list[Plugin]:
 def available(plugins: list[Plugin] | None = None) -> dict[str, str]:
     """Return the published methods that are not installed, and the package of each."""
     installed = {p.name for p in plugins or discover(disabled_too=True)}
-    return {
-        name: package for name, package in published("methods").items() if name not in installed
-    }
+    return {n: package for n, package in published("methods").items() if n not in installed}
 
 
 def _plugin(entry: EntryPoint, fault: str, package: Package, known: dict[str, Package]) -> Plugin:
@@ -255,14 +253,11 @@ def load_named(kind: Literal["executor", "observer"], name: str, *built_in: str)
 
     built_in: names that are there besides.
     """
-    group, catalogue = (
-        f"kdst.{kind}s",
-        published("executors" if kind == "executor" else "observers"),
-    )
+    group = f"kdst.{kind}s"
+    catalogue = published("executors" if kind == "executor" else "observers")
     if name in catalogue:
-        missing = (
-            f"the {kind} {name!r} is not installed.\nInstall it: pip install {catalogue[name]}"
-        )
+        install = f"Install it: pip install {catalogue[name]}"
+        missing = f"the {kind} {name!r} is not installed.\n{install}"
     else:
         known = {*built_in, *catalogue, *(e.name for e in entry_points(group))}
         missing = f"no {kind} {name!r} is installed.{did_you_mean(name, known)}"

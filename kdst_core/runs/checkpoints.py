@@ -98,9 +98,8 @@ class Checkpoints:
 
 def unreadable(path: Path, reason: str) -> CheckpointError:
     """Return the error of a checkpoint that cannot be used."""
-    return CheckpointError(
-        f"the checkpoint {path} cannot be read ({reason}).\nStart again with another --out"
-    )
+    told = f"the checkpoint {path} cannot be read ({reason})."
+    return CheckpointError(f"{told}\nStart again with another --out")
 
 
 def crc32(path: Path) -> int:

@@ -74,10 +74,9 @@ def misfit(place: str, error: Exception) -> KdstError:
 
 def _depth(value: Any) -> int:
     """Return how deep tables and lists are nested."""
-    inner = (
-        value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
-    )
-    return 0 if inner is None else 1 + max(map(_depth, inner), default=0)
+    if not isinstance(value, dict | list):
+        return 0
+    return 1 + max(map(_depth, value.values() if isinstance(value, dict) else value), default=0)
 
 
 def check_artifacts(directory: Path, artifacts: Mapping[str, str]) -> None:
@@ -122,12 +121,9 @@ def _version(value: Any) -> bool:
 
 def _number(value: Any) -> bool:
     """Return whether a value is a finite number."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
     try:
-        return (
-            isinstance(value, int | float)
-            and not isinstance(value, bool)
-            and math.isfinite(float(value))
-        )
+        return number and math.isfinite(float(value))
     except OverflowError:
         return False
 

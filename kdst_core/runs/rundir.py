@@ -141,10 +141,8 @@ class Run:
         if not resume:
             state = "a finished" if (self.dir / RESULT).exists() else "an unfinished"
             todo = "" if (self.dir / RESULT).exists() else " or add --resume to continue it"
-            raise KdstError(
-                f"{self.dir} holds {state} run, which is never overwritten."
-                f"\nGive --out another directory{todo}"
-            )
+            told = f"{self.dir} holds {state} run, which is never overwritten."
+            raise KdstError(f"{told}\nGive --out another directory{todo}")
         refuse_links(self.dir)
         self.refuse_other_configuration(config)
 
@@ -195,6 +193,7 @@ class Run:
         and every package of the environment in `requirements.lock`."""
         from kdst_core.plugins import provenance
 
+        ours = [k for k in sorted(os.environ) if k.startswith("KDST_") and k != AT_WORK]
         environment = {
             "command": sys.argv,
             "python": platform.python_version(),
@@ -202,11 +201,7 @@ class Run:
             "cpus": os.cpu_count(),
             "packages": {name: _version(name) for name in packages},
             "installed": provenance.as_json(provenance.installed()),
-            "variables": {
-                k: v
-                for k, v in sorted(os.environ.items())
-                if k.startswith("KDST_") and k != AT_WORK
-            },
+            "variables": {k: os.environ[k] for k in ours},
         }
         write_atomically(self.dir / ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
         write_atomically(self.dir / LOCKED, provenance.lock())
