@@ -136,6 +136,8 @@ def test_a_method_is_given_the_features_of_the_classes(
         ({"templates": "long.txt"}, "more than the 40 tokens"),
         ({"weights": "w.pt"}, "--weights is not for"),
         ({"model": "clip:nowhere"}, "clip:nowhere cannot be read"),
+        ({"model": "clip:/no/where"}, "cannot be read: there is no such folder"),
+        ({"model": "transformers:/no/where"}, "cannot be read: there is no such folder"),
         ({"model": "resnet20", "templates": "long.txt"}, "is for --model clip:DIR"),
     ],
 )

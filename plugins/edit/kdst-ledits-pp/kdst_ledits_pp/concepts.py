@@ -7,6 +7,8 @@ from attrs import frozen
 
 from kdst_core.contracts import EditRequest
 from kdst_core.errors import KdstError, did_you_mean
+from kdst_edit.audit import words
+from kdst_edit.load.prompts import check_prompts
 
 if TYPE_CHECKING:
     from kdst_ledits_pp import Options
@@ -37,7 +39,9 @@ def concepts_of(request: EditRequest, options: "Options") -> list[list[Concept]]
             raise KdstError(
                 "--edit makes one image; give one --target, which says what it should show"
             )
-        return [[parsed(text, options) for text in options.edit]]
+        found = [parsed(text, options) for text in joined(options.edit)]
+        check_prompts(request.pipeline, [concept.text for concept in found])
+        return [found]
     return [
         [
             _concept(text, sign, options)
@@ -58,17 +62,35 @@ def told(source: str, target: str, options: "Options") -> list[tuple[str, float]
     return [(text, sign) for text, sign in pair if text]
 
 
+def joined(edits: Sequence[str]) -> list[str]:
+    """Return the edits of a list that was split at every comma, those between options included."""
+    found: list[str] = []
+    for part in edits:
+        if found and "@" in found[-1] and "=" in part and "@" not in part:
+            found[-1] += f",{part}"
+        else:
+            found.append(part)
+    return found
+
+
 def parsed(text: str, options: "Options") -> Concept:
     """Return an edit as the command line says it, such as `-a beard@scale=7,warmup=.1`."""
-    words, at, own = text.rpartition("@")
-    words = words if at else text
-    sign = -1.0 if words.startswith("-") else 1.0
-    words = " ".join(words.removeprefix("-").removeprefix("+").split())
-    if not words:
+    said, at, own = text.rpartition("@")
+    said = said if at else text
+    sign = -1.0 if said.startswith("-") else 1.0
+    said = " ".join(said.removeprefix("-").removeprefix("+").split())
+    if not said:
         raise KdstError(f"--edit {text!r} has no words; give TEXT to add or -TEXT to remove")
-    return _concept(
-        words, sign, options, dict(_number(text, part) for part in own.split(",") if at)
-    )
+    if said[0] in "+-":
+        raise KdstError(f"--edit {text!r} has two signs; give TEXT to add or -TEXT to remove")
+    if said.partition("=")[0].strip() in NUMBERS:
+        raise KdstError(
+            f"--edit {text!r} is an option of an edit; write it behind one: TEXT@{said}"
+        )
+    numbers = [_number(text, part) for part in own.split(",") if at]
+    if len(dict(numbers)) < len(numbers):
+        raise KdstError(f"--edit {text!r} gives an option twice; give each once")
+    return _concept(said, sign, options, dict(numbers))
 
 
 def _number(edit: str, part: str) -> tuple[str, float]:
@@ -118,6 +140,15 @@ def without_effect(
             for concept in each
             if concept.scale == 0
         ]
+        found += [
+            f"The edit {concept.text!r} acts in none of the {request.num_steps} steps, so it cannot have"
+            " an effect; widen --warmup and --cooldown, or raise --steps."
+            for concept in each
+            if not any(concept.acts(n, request.num_steps) for n in range(request.num_steps))
+        ]
+    if options.edit:
+        texts = [concept.text for each in concepts for concept in each]
+        found += words(request.pipeline.tokenizer, texts, [])
     if options.edit and request.targets[0] == request.source_prompt:
         found.append(
             "--edit says what to do, but --target is the source's prompt: measures look for what the"

@@ -299,6 +299,13 @@ def test_edits_are_read_with_options_of_their_own() -> None:
     assert [(c.text, c.sign) for c in words] == [("blue ring", 1.0), ("red disc", -1.0)]
 
 
+def test_options_of_an_edit_may_be_split_at_their_commas_as_the_command_line_does() -> None:
+    edits = ["a red ring@scale=7", "warmup=.1", "-a disc"]
+    ((ring, disc),) = concepts_of(small_request(), Options(edit=edits))
+    assert attrs.astuple(ring) == ("a red ring", 1.0, 7.0, 0.9, 0.1, 1.0)
+    assert attrs.astuple(disc) == ("a disc", -1.0, 5.0, 0.9, 0.0, 1.0)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -307,6 +314,10 @@ def test_edits_are_read_with_options_of_their_own() -> None:
         ({"edit": ["a@threshold=2"]}, r"in \[0, 1\]"),
         ({"edit": ["a@scale=x"]}, "at least 0"),
         ({"edit": ["a@scale=nan"]}, "at least 0"),
+        ({"edit": ["a@scale=2,scale=3"]}, "an option twice"),
+        ({"edit": ["a", "scale=3"]}, "write it behind one: TEXT@scale=3"),
+        ({"edit": ["+-a"]}, "two signs"),
+        ({"edit": ["a ring " * 40]}, "Shorten it"),
         ({"warmup": 0.5, "cooldown": 0.5}, "acts in no step"),
     ],
 )
@@ -338,6 +349,10 @@ def test_edits_without_effect_are_named_and_change_nothing(tmp_path: Path) -> No
         found = edit(asked, options, make_run(tmp_path))
         torch.testing.assert_close(found.images[0].image, found.reconstruction, rtol=0, atol=1e-5)
         assert "cannot have an effect" in found.warnings[0]
+    late = Options(edit=["a qwzx@warmup=.5,cooldown=.52"])
+    first, second = edit(request, late, make_run(tmp_path)).warnings
+    assert "acts in none of the" in first
+    assert "does not know the word 'qwzx'" in second
     told = edit(own, Options(edit=["a ring"]), make_run(tmp_path)).warnings
     assert "--target is the source's prompt" in told[0]
 

@@ -13,7 +13,7 @@ from kdst_adapt.models import pretrained
 from kdst_adapt.models.norms import single_precision
 from kdst_adapt.models.text import TextTower
 from kdst_adapt.streams.classes import WORDNET
-from kdst_core.errors import KdstError, first_line
+from kdst_core.errors import KdstError
 
 TEMPLATE = "a photo of a {}."
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -122,7 +122,7 @@ def load(
         )
         tokenizer: Any = AutoTokenizer.from_pretrained(place, **local)
     except Exception as e:  # what transformers raises of damaged files is open
-        raise KdstError(f"--model clip:{place} cannot be read: {first_line(e)[:160]}") from e
+        raise pretrained.unread("clip", place, e) from e
     pretrained.refuse_random(f"clip:{place}", loading)
     single_precision(net)
     tokenizer.padding_side = "right"  # positions count from the start of a prompt

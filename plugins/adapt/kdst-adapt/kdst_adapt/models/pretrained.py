@@ -58,12 +58,19 @@ def load(place: str) -> tuple[nn.Module, list[float], list[float]]:
             output_loading_info=True,
         )
     except Exception as e:  # what transformers raises of damaged files is open
-        reason = first_line(e)
-        raise KdstError(f"--model transformers:{place} cannot be read: {reason[:160]}") from e
+        raise unread("transformers", place, e) from e
     refuse_random(f"transformers:{place}", loading)
     preprocessor, classifier = _preprocessor(place), Logits(net)
     classifier.bare = preprocessor is None
     return classifier, *(_normalisation(preprocessor) if preprocessor else ([], []))
+
+
+def unread(kind: str, place: str, error: Exception) -> KdstError:
+    """Return what to say of a model of a kind that transformers could not read."""
+    reason, is_path = first_line(error)[:160], Path(place).is_absolute() or place.count("/") > 1
+    if is_path and not Path(place).is_dir():
+        reason = "there is no such folder"
+    return KdstError(f"--model {kind}:{place} cannot be read: {reason}")
 
 
 def refuse_random(model: str, loading: Mapping[str, Any]) -> None:
