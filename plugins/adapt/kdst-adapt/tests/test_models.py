@@ -22,7 +22,12 @@ from kdst_core.errors import KdstError
 from kdst_core.plugins import registry
 from kdst_core.plugins.method import load
 
-METHODS = [p.name for p in registry.discover() if p.capability == "adapt"]
+METHODS = [
+    p.name
+    for p in registry.discover()
+    if p.capability == "adapt" and "text" not in load(p.name).description.needs
+]
+"""Methods of classifiers; those that need a tower for text are tested on models that have one."""
 
 
 def group_network() -> nn.Module:
