@@ -61,9 +61,8 @@ def kept_memory() -> Iterator[Kept]:
     if libc is None:
         yield kept
         return
-    libc.mallopt(
-        FAST_SIZE, 0
-    )  # what stays unjoined leaves no room for an aligned block of the same size
+    # what stays unjoined leaves no room for an aligned block of the same size
+    libc.mallopt(FAST_SIZE, 0)
     libc.mallopt(MMAP_MAX, 0)
     libc.mallopt(TRIM_THRESHOLD, NEVER)
     try:
