@@ -22,6 +22,7 @@ from kdst_core.errors import KdstError
 __all__ = [
     "BATCH_NORMS",
     "NORMS",
+    "DrawsOnly",
     "OnlineAdapter",
     "adaptable_copy",
     "entropy",
@@ -90,6 +91,28 @@ def make_optimizer(parameters: list[nn.Parameter], options: UpdateOptions) -> to
     if options.optimizer == "adam":
         return torch.optim.Adam(parameters, options.lr, betas=(0.9, 0.999))
     return torch.optim.SGD(parameters, options.lr, options.momentum)
+
+
+class DrawsOnly:
+    """Part of a method that keeps nothing from one image to the next but its random numbers."""
+
+    generator: torch.Generator
+
+    def draw_from(self, generator: torch.Generator) -> None:
+        """Take the generator of the request, at whose present state every reset begins again."""
+        self.generator, self._generator_start = generator, generator.get_state()
+
+    def reset(self) -> None:
+        """Draw what a fresh predictor draws."""
+        self.generator.set_state(self._generator_start)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the random numbers."""
+        return {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue exactly where `state` was taken."""
+        self.generator.set_state(state["generator"])
 
 
 class OnlineAdapter(ABC, Generic[Options]):

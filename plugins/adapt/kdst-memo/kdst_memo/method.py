@@ -1,13 +1,12 @@
 """The algorithm of MEMO (Zhang et al., NeurIPS 2022, algorithm 1)."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from kdst_adapt.augmix import augment
-from kdst_adapt.kit import adaptable_copy, entropy
+from kdst_adapt.kit import DrawsOnly, adaptable_copy, entropy
 from kdst_adapt.surroundings import gradients
 from kdst_core.contracts import AdaptRequest, Diagnostics
 from kdst_memo.norm import mix_statistics
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from kdst_memo import Options
 
 
-class Memo:
+class Memo(DrawsOnly):
     """Adapts all parameters to one image and forgets it; implements `OnlinePredictor`."""
 
     by_image = True
@@ -28,8 +27,7 @@ class Memo:
         self.model = mix_statistics(model, options.prior).requires_grad_(True)
         self.parameters = list(self.model.parameters())
         self.start = [p.detach().clone() for p in self.parameters]
-        self.generator = request.generator
-        self._generator_start = self.generator.get_state()
+        self.draw_from(request.generator)
 
     def predict(self, x: Tensor) -> Tensor:
         """Return logits (B, num_classes) of images (B, C, H, W), each under parameters of its own."""
@@ -76,18 +74,6 @@ class Memo:
         for parameter, start in zip(self.parameters, self.start, strict=True):
             parameter.copy_(start)
             parameter.grad = None
-
-    def reset(self) -> None:
-        """Draw the augmentations of a fresh predictor again; nothing else outlives an image."""
-        self.generator.set_state(self._generator_start)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state of the random numbers."""
-        return {"generator": self.generator.get_state()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue where `state` was taken."""
-        self.generator.set_state(state["generator"])
 
 
 def marginal_entropy(logits: Tensor) -> Tensor:

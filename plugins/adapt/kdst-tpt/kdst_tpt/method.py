@@ -1,14 +1,13 @@
 """The algorithm of TPT (Shu et al., NeurIPS 2022, section 3.2)."""
 
 import math
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from kdst_adapt.augmix import mix
-from kdst_adapt.kit import adaptable_copy, entropy
+from kdst_adapt.kit import DrawsOnly, adaptable_copy, entropy
 from kdst_adapt.surroundings import gradients
 from kdst_adapt.views import views
 from kdst_core.contracts import AdaptRequest, Diagnostics
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from kdst_tpt import Options
 
 
-class Tpt:
+class Tpt(DrawsOnly):
     """Tunes the prompts for one image and forgets them; implements `OnlinePredictor`."""
 
     by_image = True
@@ -28,8 +27,8 @@ class Tpt:
     def __init__(self, request: AdaptRequest, options: "Options", device: str = "cpu") -> None:
         if request.text is None:
             raise KdstError("tpt needs a CLIP-like model with its text tower: --model clip:DIR")
-        self.options, self.generator = options, request.generator
-        self._generator_start = self.generator.get_state()
+        self.options = options
+        self.draw_from(request.generator)
         self.model: Any = adaptable_copy(request.model, device, batch_statistics=False)
         self._like = cast(Tensor, self.model.logit_scale)
         with gradients():
@@ -80,18 +79,6 @@ class Tpt:
     def _logits(self, features: Tensor, text: Tensor) -> Tensor:
         """Return logits (N, C) of image features (N, D) and text features (C, D)."""
         return self._like * (features @ text.T)
-
-    def reset(self) -> None:
-        """Draw the views of a fresh predictor again; nothing else outlives an image."""
-        self.generator.set_state(self._generator_start)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state of the random numbers."""
-        return {"generator": self.generator.get_state()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue where `state` was taken."""
-        self.generator.set_state(state["generator"])
 
 
 def most_confident(logits: Tensor, share: float) -> Tensor:

@@ -1,14 +1,13 @@
 """The algorithm of ZERO (Farina et al., NeurIPS 2024, section 3.3)."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from kdst_adapt.baselines.fixed import Fixed
-from kdst_adapt.kit import adaptable_copy, entropy
+from kdst_adapt.kit import DrawsOnly, adaptable_copy, entropy
 from kdst_adapt.views import views
 from kdst_core.contracts import AdaptRequest
 
@@ -19,15 +18,15 @@ FLOOR = 1e-6
 """Added to the share of a class's votes inside the logarithm."""
 
 
-class Zero(Fixed):
+class Zero(DrawsOnly, Fixed):
     """Classifies each image by the votes of its most confident views."""
 
     by_image = True
     """Images before the new ones change nothing, so a window would only repeat work."""
 
     def __init__(self, request: AdaptRequest, options: "Options", device: str = "cpu") -> None:
-        self.options, self.generator = options, request.generator
-        self._start = self.generator.get_state()
+        self.options = options
+        self.draw_from(request.generator)
         model = adaptable_copy(request.model, device, batch_statistics=False)
         super().__init__(model, device, options.layout)
 
@@ -41,18 +40,6 @@ class Zero(Fixed):
             shares.append(vote(super().predict(seen), o.gamma))
         self._logits = (torch.stack(shares) + FLOOR).log()
         return self._logits.to(x.dtype)
-
-    def reset(self) -> None:
-        """Begin with the random numbers of the start."""
-        self.generator.set_state(self._start)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the random state."""
-        return {"generator": self.generator.get_state()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue exactly where `state` was taken."""
-        self.generator.set_state(state["generator"])
 
 
 def vote(logits: Tensor, gamma: float) -> Tensor:
