@@ -16,7 +16,7 @@ from kdst_core.errors import KdstError
 from kdst_edit import compare
 from kdst_edit.bench import bench
 from kdst_edit.compare import kinds, sheet
-from kdst_edit.compare.frontier import Point, Share, picture, points, unbeaten
+from kdst_edit.compare.frontier import Point, Share, first_of, picture, points, unbeaten
 from kdst_edit.inputs import EditInputs
 from kdst_edit.pictures.drawing import image_png
 
@@ -109,6 +109,23 @@ def test_who_keeps_most_and_who_does_what_was_asked_are_named(tmp_path: Path) ->
     stats, (figure,) = bench.comparison([a, b])
     assert [(s.label, s.value) for s in stats] == [("kept most", "a"), ("highest success, %", "b")]
     assert "without control" in figure.svg
+
+
+def test_all_that_tie_are_named(tmp_path: Path) -> None:
+    runs = {
+        name: run(tmp_path / name, [kept], success=success)
+        for name, kept, success in (("a", 30.0, 1.0), ("b", 40.0, 1.0), ("c", 40.0, 0.0))
+    }
+    stats, _ = bench.comparison([contender(name, each) for name, each in runs.items()])
+    assert [s.value for s in stats] == ["b, c", "a, b"]
+
+
+def test_a_method_whose_measure_could_not_be_told_is_not_first(tmp_path: Path) -> None:
+    a, b = run(tmp_path / "a", [30.0]), run(tmp_path / "b", [20.0])
+    a[0]["metrics"]["background_psnr"] = None
+    contenders = [contender("a", a), contender("b", b)]
+    assert first_of(contenders, "background_psnr") == ("b", 20.0)
+    assert first_of(contenders[:1], "background_psnr")[0] == "none could be told"
 
 
 def measured(folder: Path, label: str, *edits: tuple[float, float], shade: float = 0.5) -> Any:

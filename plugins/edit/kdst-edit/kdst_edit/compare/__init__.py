@@ -10,7 +10,7 @@ from kdst_core.errors import KdstError
 from kdst_core.reports.blocks import Figure, Stat, Table
 from kdst_edit.compare import kinds, sheet
 from kdst_edit.compare.edits import MEASURE, Gains, edits_of, standard_error
-from kdst_edit.compare.frontier import SHOWN, asked, average, picture, points
+from kdst_edit.compare.frontier import SHOWN, asked, first_of, picture, points
 from kdst_edit.inputs import EditInputs
 
 PROTOCOL = (
@@ -76,8 +76,8 @@ def _kept(who: Contender) -> Gains:
 
 def comparison(contenders: Sequence[Contender]) -> tuple[list[Stat], list[Figure | Table]]:
     """Return who kept most and who did most of what was asked; failures, the frontier, kinds of edit."""
-    kept = max(contenders, key=lambda c: average(c, MEASURE))
-    stats = [Stat("kept most", kept.label, f"{average(kept, MEASURE):.1f} dB", strong=True)]
+    kept, most = first_of(contenders, MEASURE)
+    stats = [Stat("kept most", kept, f"{most:.1f} dB", strong=True)]
     first: list[Figure | Table] = [
         block for block in [sheet.contact_sheet(contenders)] if block is not None
     ]
@@ -86,6 +86,6 @@ def comparison(contenders: Sequence[Contender]) -> tuple[list[Stat], list[Figure
     if other is None:
         return stats, [*first, *last]
     label, scale = SHOWN[other]
-    most = max(contenders, key=lambda c: average(c, other))
-    stats.append(Stat(f"highest {label}", most.label, f"{scale * average(most, other):.3g}"))
+    best, most = first_of(contenders, other)
+    stats.append(Stat(f"highest {label}", best, f"{scale * most:.3g}"))
     return stats, [*first, picture(points(contenders, other), other), *last]

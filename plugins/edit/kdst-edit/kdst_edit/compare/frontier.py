@@ -58,6 +58,16 @@ def average(who: Contender, name: str) -> float:
     return math.nan if None in found else fmean(found)
 
 
+def first_of(contenders: Sequence[Contender], name: str) -> tuple[str, float]:
+    """Return who has the highest mean of a metric, all that tie, and that mean."""
+    found = {who.label: average(who, name) for who in contenders}
+    told = [mean for mean in found.values() if math.isfinite(mean)]
+    if not told:
+        return "none could be told", math.nan
+    best = max(told)
+    return ", ".join(label for label, mean in found.items() if mean == best), best
+
+
 def points(contenders: Sequence[Contender], other: str) -> list[Point]:
     """Return a point for each method, and one for sampling without control where it was measured."""
     found = [_point(who.label, who, edits_of(who), other) for who in contenders]
