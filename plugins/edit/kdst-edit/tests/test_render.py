@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kdst_edit.shapes.analyse import object_mask
 from kdst_edit.shapes.render import object_masks, palette, render
 from kdst_edit.shapes.scene import BACKGROUNDS, COLOURS, SHAPES, Mix, Scenes, sample_scenes
 
@@ -46,6 +47,17 @@ def test_texture_changes_the_object_and_nothing_else() -> None:
     changed = (render(scenes) != render(plain)).any(1)
     assert changed[scenes.texture[:, 0] > 0].flatten(1).any(1).all()
     assert not (changed & (object_masks(scenes)[:, 0] == 0)).any()
+
+
+def test_a_new_colour_changes_pixels_covered_in_part_that_a_silhouette_misses() -> None:
+    """So what an edit keeps of a render is judged outside its coverage, not outside its silhouette."""
+    scenes = sample_scenes(100, torch.Generator().manual_seed(0), Mix(pair=0.0, textured=0.0))
+    other = dataclasses.replace(scenes, colour=(scenes.colour + 1) % len(COLOURS))
+    changed = (render(scenes) != render(other)).any(1)
+    assert torch.equal(changed, object_masks(scenes)[:, 0] > 0)
+    silhouettes = object_mask(render(scenes))
+    assert not (silhouettes & ~changed).any()
+    assert (changed & ~silhouettes).flatten(1).any(1).float().mean() > 0.5
 
 
 def test_stripes_darken_and_dots_lighten() -> None:
