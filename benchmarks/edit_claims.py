@@ -150,13 +150,29 @@ def compare(
     assert said[0]
     assert said[1]
     inside = attributes.silhouettes(torch.stack([source, edit]))
-    seen = {} if covered is None else {"silhouette": measures.psnr(edit, source, ~inside[0])}
+    seen: Values = {}
+    if covered is not None:
+        seen = {"silhouette": measures.psnr(edit, source, ~inside[0])}
+        seen |= edge(source, edit, covered, inside[1])
     return seen | {
         "background": measures.psnr(edit, source, ~(inside[0] if covered is None else covered)),
         "beyond_edge": measures.psnr(edit, source, ~attributes.widened(inside[0])),
         "object": measures.psnr(edit, source, inside[0]),
         "iou": measures.iou(inside[0], inside[1]),
         "success": float(attributes.success(edit[None], said[0], said[1])),
+    }
+
+
+def edge(source: Tensor, edit: Tensor, covered: Tensor, grown: Tensor) -> Values:
+    """Shares of the squared error outside the object: one pixel around it, and where the edit's lies.
+
+    covered, grown: the pixels (32, 32) of the source's object and of the edit's.
+    """
+    error = (edit - source).square().sum(0) * ~covered
+    whole = max(float(error.sum()), 1e-12)
+    return {
+        "ring_share": float(error[attributes.widened(covered)].sum()) / whole,
+        "grown_share": float(error[grown].sum()) / whole,
     }
 
 
@@ -250,10 +266,14 @@ def shape(context: Context, generator: torch.Generator) -> Values:
 
 
 def real(context: Context, generator: torch.Generator) -> Values:
-    """Swap the colour of a rendered image, inverted by DDIM, with the source reset to its path."""
+    """Swap the colour of a rendered image, inverted by DDIM, with the source reset to its path.
+
+    `exact` is what the measures give an edit without error.
+    """
     scene = sample_scenes(1, generator, Mix(pair=0.0, textured=0.0))
     (source,), shown = captions(scene), (render(scene)[0] + 1) / 2
-    target = source.replace(_colour(scene), pick(generator, tuple(COLOURS), _colour(scene)))
+    new = pick(generator, tuple(COLOURS), _colour(scene))
+    target = source.replace(_colour(scene), new)
     settings = InversionSettings(steps=context.steps, guidance=context.guidance)
     path = invert(context.pipeline, shown, source, settings)
     asked = attrs.evolve(
@@ -263,7 +283,15 @@ def real(context: Context, generator: torch.Generator) -> Values:
         latents=path.latents[:1],
     )
     covered = object_masks(scene)[0, 0] > 0
-    return with_and_without(asked, source, target, Options(), shown, covered)
+    found = with_and_without(asked, source, target, Options(), shown, covered)
+    exact = compare(shown, repainted(scene, new), source, target, covered)
+    return found | {f"exact.{part}": exact[part] for part in ("silhouette", "background")}
+
+
+def repainted(scene: Scenes, colour: str) -> Tensor:
+    """The scene's image (3, 32, 32) in [0, 1] with its object in another colour: an edit without error."""
+    index = torch.full_like(scene.colour, list(COLOURS).index(colour))
+    return (render(dataclasses.replace(scene, colour=index))[0] + 1) / 2
 
 
 def pnp(context: Context, generator: torch.Generator) -> Values:
