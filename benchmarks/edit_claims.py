@@ -321,7 +321,7 @@ CLAIMS: Mapping[str, tuple[Claim, tuple[Bound, ...]]] = {
     "texture": (texture, (("blend.success", 0.8), ("blend.background", 30.0))),
     "reweight": (reweight, (("rank_correlation", 0.9),)),
     "shape": (shape, ()),
-    "real": (real, (("blend.background_gain", 8.0), ("bare.background_gain", 8.0))),
+    "real": (real, (("blend.background_gain", 15.0), ("bare.background_gain", 8.0))),
     "pnp": (pnp, (("iou_gain", 0.15), ("edit.success", 0.9))),
 }
 

@@ -13,7 +13,7 @@ from kdst_edit.kit import resets, source_branch, target_branches
 from kdst_edit.models.latents import decode
 from kdst_edit.sampling.sample import sample
 from kdst_edit.shapes import attributes
-from kdst_edit.shapes.render import object_masks, render
+from kdst_edit.shapes.render import render
 from kdst_edit.shapes.scene import COLOURS, Mix, captions, sample_scenes
 from kdst_pnp import Options
 from kdst_pnp.method import rules
@@ -35,11 +35,9 @@ def structure(pipeline: Any, steps: int, generator: torch.Generator) -> dict[str
     step = 1 + int(torch.randint(len(names) - 1, (1,), generator=generator))
     target = source.replace(names[old], names[(old + step) % len(names)])
     drawn = _images(_request(pipeline, shown, target, steps, generator))
-    covered = object_masks(scene)[0, 0] > 0
     found: dict[str, float] = {}
     for name, image in zip(("edit", "plain"), drawn[1:], strict=True):
-        measured = _compare(shown, covered, image, source, target)
-        found |= {f"{name}.{k}": v for k, v in measured.items()}
+        found |= {f"{name}.{k}": v for k, v in _compare(shown, image, source, target).items()}
     return found | {"iou_gain": found["edit.iou"] - found["plain.iou"]}
 
 
@@ -77,19 +75,14 @@ def _images(asked: EditRequest) -> Tensor:
     return decode(asked.pipeline, latents)
 
 
-def _compare(
-    shown: Tensor, covered: Tensor, image: Tensor, source: str, target: str
-) -> dict[str, float]:
-    """Overlap of the silhouettes, what is kept, and whether the edit shows what the target says.
-
-    covered: the pixels (32, 32) that the render's object covers, in part too.
-    """
+def _compare(shown: Tensor, image: Tensor, source: str, target: str) -> dict[str, float]:
+    """Overlap of the silhouettes, and whether the edit shows what the target says."""
     before, after = attributes.parse(source), attributes.parse(target)
     assert before
     assert after
     masks = attributes.silhouettes(torch.stack([shown, image]))
     return {
         "iou": measures.iou(masks[0], masks[1]),
-        "background": measures.psnr(image, shown, ~(covered | masks[1])),
+        "background": measures.psnr(image, shown, ~(masks[0] | masks[1])),
         "success": float(attributes.success(image[None], before, after)),
     }
