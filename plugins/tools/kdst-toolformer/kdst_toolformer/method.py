@@ -16,6 +16,7 @@ from kdst_toolformer import adapters
 from kdst_toolformer.filter import Filter
 from kdst_toolformer.finetune import FineTuning, Recipe
 from kdst_toolformer.generate import Decoding, Generator
+from kdst_toolformer.reading import eight_bits
 from kdst_toolformer.reading.forward import CausalModel
 from kdst_toolformer.reading.probe import choose
 from kdst_toolformer.sample import Sampler
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from kdst_toolformer import ToolformerOptions
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
+EIGHT_BITS = (
+    "calls are proposed with weights in 8 bits (--sampling-dtype), and filtered in the model's own"
+    " precision"
+)
 
 
 class Annotator:
@@ -78,14 +83,28 @@ class Annotator:
         """What the user should know of how the model is read; KdstError where it cannot be trained."""
         if STAGES.index(self.options.stage) >= STAGES.index("finetune"):
             adapters.chosen(self.request.model, self.options.full)
-        return [note for note in self._read[1:] if note]
+        proposes = not self.options.continues and self._proposes_in_eight_bits
+        said = EIGHT_BITS if proposes else ""
+        return [note for note in (*self._read[1:], said) if note]
+
+    @property
+    def _proposes_in_eight_bits(self) -> bool:
+        """Whether calls are proposed in 8 bits."""
+        return eight_bits.chosen(self.model.model, self.options.sampling_dtype)
+
+    @cached_property
+    def proposer(self) -> CausalModel:
+        """The model by which calls are proposed, read in the same way; another copy in 8 bits."""
+        if not self._proposes_in_eight_bits:
+            return self.model
+        return type(self.model)(eight_bits.rounded(self.model.model))
 
     @cached_property
     def sampler(self) -> Sampler:
         """The sampling stage."""
         options = self.options
         return Sampler(
-            self.model,
+            self.proposer,
             self.tokens,
             self.request.tools,
             self.settings,
