@@ -48,7 +48,7 @@ class AdaptBench(ComparedByModule):
 
     def refuse(self, method: Method, inputs: AdaptInputs) -> None:
         """Raise KdstError, before anything is loaded, for inputs that a method cannot run on."""
-        from kdst_adapt.load import refuse
+        from kdst_adapt.asked import refuse
 
         refuse(method, inputs)
 

@@ -8,6 +8,7 @@ import numpy as np
 from attrs import evolve, frozen
 from torch import Tensor, nn
 
+from kdst_adapt.asked import check_images, needs_source, needs_text, order
 from kdst_adapt.audit import batches, model, source
 from kdst_adapt.audit import data as of_data
 from kdst_adapt.audit.findings import Finding
@@ -27,7 +28,6 @@ from kdst_adapt.surroundings import own_surroundings
 from kdst_core.bench.contract import Job
 from kdst_core.bench.device import choose
 from kdst_core.errors import KdstError
-from kdst_core.plugins.method import Method
 
 
 @frozen
@@ -144,11 +144,11 @@ def _stream(job: Job, shifts: Sequence[Shift], loaded: Loaded, device: str) -> S
         shifts = [changing.changing(shifts, job.seed, loaded.classes, predict)]
     shifts = settings.arrange(shifts, inputs.setting)
     study.check(inputs.study, shifts, job.method.name)
-    study.check_images(inputs)
+    check_images(inputs)
     return Stream(
         shifts,
         inputs.batch_size or (50 if inputs.data == "digits" else 200),
-        data.order(inputs, live="data" in job.objects),
+        order(inputs, live="data" in job.objects),
         inputs.reset,
         job.seed,
         inputs.dirichlet,
@@ -214,26 +214,6 @@ def _takes_source(job: Job) -> bool:
 def _without_data(job: Job) -> Job:
     """Return a job that no longer holds labelled data from Python, which the streams hold."""
     return evolve(job, objects={k: v for k, v in job.objects.items() if k != "data"})
-
-
-def refuse(method: Method, inputs: AdaptInputs) -> None:
-    """Raise KdstError, before anything is loaded, for inputs that a method cannot run on."""
-    study.check_method(inputs.study, method.name)
-    study.check_images(inputs)
-    if "source" in method.description.needs and not inputs.source and inputs.data != "digits":
-        raise needs_source(method.name)
-    if "text" in method.description.needs and not inputs.model.startswith("clip:"):
-        raise needs_text(method.name)
-
-
-def needs_source(method: str) -> KdstError:
-    """Return the error of a method that learns from source data where there are none."""
-    return KdstError(f"{method} needs source data: --source npz:FILE or folder:DIR")
-
-
-def needs_text(method: str) -> KdstError:
-    """Return the error of a method that reads prompts where the model has no text tower."""
-    return KdstError(f"{method} needs a CLIP-like model with its text tower: --model clip:DIR")
 
 
 def threads_of(inputs: AdaptInputs) -> int | None:

@@ -69,12 +69,12 @@ def carry_out(target: "Target", run: Run) -> Measured:
     Baselines whose records another run has kept are not run again.
     """
     name = target.job.method.name
-    methods = {b: load_baseline(f"kdst-adapt/{b}") for b in BASELINES if b != name}
-    methods[name] = target.job.method
     place = records.place(target)
     known = {b: trace for b, trace in records.load(place).items() if b != name}
-    needed = {key: m for key, m in methods.items() if key not in known}
-    predictors = {key: _predictor(target, m, run) for key, m in needed.items()}
+    needed = [b for b in BASELINES if b not in (name, *known)]
+    methods = {b: load_baseline(f"kdst-adapt/{b}") for b in needed}
+    methods[name] = target.job.method
+    predictors = {key: _predictor(target, m, run) for key, m in methods.items()}
     target.probe.check(predictors)
     check_batch_size(predictors[name], target.stream, target.single, target.job.inputs.window)
     if getattr(predictors[name], "by_image", False):
@@ -125,7 +125,7 @@ def run_stream(
     """
     probe, known, predictors = probe or Probe(), known or {}, dict(predictors)
     identity = f"{model} {' '.join(f'{s.key}{s.digest}:{len(s.labels)}' for s in stream.shifts)}"
-    traces = {name: known.get(name) or Trace() for name in methods}
+    traces = {**known, **{name: Trace() for name in methods}}
     done = _restore(run, identity, traces, predictors, probe)
     main = list(methods)[-1]
     pace = Pace(SECONDS)

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -35,8 +36,16 @@ def grid(lines: Sequence[Tensor]) -> bytes:
         for column, image in enumerate(line[:COLUMNS]):
             tile = Image.fromarray(_pixels(image)).resize((side, side), Image.Resampling.NEAREST)
             canvas.paste(tile, (column * (side + gap), row * (side + gap)))
+    return _png(canvas.size, canvas.tobytes())
+
+
+@lru_cache(maxsize=8)
+def _png(size: tuple[int, int], pixels: bytes) -> bytes:
+    """Return RGBA bytes as PNG; runs on the same streams, one after another, show the same inputs."""
+    from PIL import Image
+
     buffer = io.BytesIO()
-    canvas.save(buffer, format="PNG", optimize=True)
+    Image.frombytes("RGBA", size, pixels).save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
 
 

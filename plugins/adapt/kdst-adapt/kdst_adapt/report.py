@@ -6,9 +6,9 @@ from typing import Any
 
 from kdst_adapt.audit import findings
 from kdst_adapt.compare.pairing import stream_label
+from kdst_adapt.drawing import MUTED, Chart, Key, series, span
 from kdst_adapt.outcome.alarms import ONLY_UPDATE
 from kdst_adapt.studies import study
-from kdst_core.reports import charts
 from kdst_core.reports.blocks import Figure, ReportContent, Stat, Table
 from kdst_show.artifacts import Artifacts
 
@@ -91,123 +91,105 @@ def _stats(result: Mapping[str, Any], names: Sequence[str]) -> list[Stat]:
 
 def _bars(result: Mapping[str, Any], shifts: Sequence[str], names: Sequence[str]) -> Figure:
     """Accuracy by corruption: horizontal bars with numbers."""
-    rows = [*shifts, "mean"]
-    height = 0.9 + 0.19 * len(rows) * (len(names) + 0.9)
-    with charts.figure(4.8, height) as (fig, axes):
-        for number, name in enumerate(names):
-            values = [100 * _value(result, name, f"accuracy.{row}") for row in rows]
-            at = [k * (len(names) + 0.9) + number for k in range(len(rows))]
-            axes.barh(at, values, 0.86, color=charts.SERIES[number], label=name)
-            for y, value in zip(at, values, strict=True):
-                axes.text(value + 1, y, f"{value:.1f}", va="center", fontsize=9)
-        centre = (len(names) - 1) / 2
-        axes.set_yticks(
-            [k * (len(names) + 0.9) + centre for k in range(len(rows))],
-            [stream_label(r) if r != "mean" else "mean" for r in rows],
-        )
-        axes.invert_yaxis()
-        axes.set_xlim(0, 108)
-        axes.set_xticks(range(0, 101, 20))
-        axes.grid(axis="y", visible=False)
-        axes.tick_params(left=False)
-        axes.set_xlabel("accuracy, %")
-        fig.legend(loc="outside upper left", ncols=len(names), handlelength=1)
-        picture = charts.svg(fig, "bars")
+    rows, pitch = [*shifts, "mean"], len(names) + 0.9
+    centre = (len(names) - 1) / 2
+    chart = Chart(
+        72 * (0.9 + 0.19 * len(rows) * pitch),
+        (0, 108),
+        (len(rows) * pitch - 0.9, -1),
+        "accuracy, %",
+        rows=[
+            (k * pitch + centre, stream_label(row) if row != "mean" else "mean")
+            for k, row in enumerate(rows)
+        ],
+    )
+    for number, name in enumerate(names):
+        for k, row in enumerate(rows):
+            value = 100 * _value(result, name, f"accuracy.{row}")
+            chart.bar(k * pitch + number, value, 0.86, series(number))
+    chart.legend([Key(name, series(k), "bar") for k, name in enumerate(names)])
     caption = (
         "Each method sees the same batches in the same order. Logits as the method returns them."
     )
-    return Figure("Accuracy by corruption", caption, svg=picture)
+    return Figure("Accuracy by corruption", caption, svg=chart.svg())
 
 
 def _stream(curves: Mapping[str, Any], names: Sequence[str]) -> Figure:
     """Accuracy along the stream, averaged over the shifts batch by batch."""
-    with charts.figure(4.8, 3.2) as (fig, axes):
-        for number, name in enumerate(names):
-            by_shift = curves["methods"][name]["accuracy"]
-            length = min(map(len, by_shift))
-            mean = [100 * sum(s[k] for s in by_shift) / len(by_shift) for k in range(length)]
-            axes.plot(
-                range(1, length + 1),
-                mean,
-                color=charts.SERIES[number],
-                label=name,
-                marker="o",
-                ms=3,
-            )
-        axes.set_xlabel("batch of the stream")
-        axes.set_ylabel("accuracy, %")
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        fig.legend(loc="outside upper left", ncols=len(names), handlelength=1)
-        picture = charts.svg(fig, "stream")
+    lines = []
+    for name in names:
+        by_shift = curves["methods"][name]["accuracy"]
+        length = min(map(len, by_shift))
+        mean = [100 * sum(s[k] for s in by_shift) / len(by_shift) for k in range(length)]
+        lines.append([*enumerate(mean, start=1)])
+    across, up = (span([p[axis] for line in lines for p in line]) for axis in (0, 1))
+    chart = Chart(230.4, across, up, "batch of the stream", "accuracy, %", whole=True)
+    _draw(chart, lines, 1.8)
+    chart.legend([Key(name, series(k), "line") for k, name in enumerate(names)])
     caption = "Mean over the corruptions of each batch's accuracy, in the order of the stream."
-    return Figure("Accuracy along the stream", caption, svg=picture)
+    return Figure("Accuracy along the stream", caption, svg=chart.svg())
+
+
+def _draw(chart: Chart, lines: Sequence[Sequence[tuple[float, float]]], radius: float) -> None:
+    """Draw a line with dots for each series."""
+    for number, line in enumerate(lines):
+        chart.line(line, series(number))
+        chart.dots(line, series(number), radius)
 
 
 def _reliability(curves: Mapping[str, Any], names: Sequence[str]) -> Figure:
     """Reliability diagram before (source, norm) and after adaptation."""
-    with charts.figure(4.8, 3.6) as (fig, axes):
-        axes.plot([0, 1], [0, 1], color=charts.MUTED, lw=1, ls=(0, (4, 3)), label="calibrated")
-        for number, name in enumerate(names):
-            bins = curves["methods"][name]["reliability"]
-            kept = [k for k, n in enumerate(bins["counts"]) if n]
-            axes.plot(
-                [bins["confidence"][k] for k in kept],
-                [bins["accuracy"][k] for k in kept],
-                color=charts.SERIES[number],
-                label=name,
-                marker="o",
-                ms=4,
-            )
-        axes.set_xlim(0, 1)
-        axes.set_ylim(0, 1)
-        axes.set_xlabel("confidence")
-        axes.set_ylabel("accuracy")
-        fig.legend(loc="outside upper left", ncols=len(names) + 1, handlelength=1)
-        picture = charts.svg(fig, "reliability")
+    chart = Chart(259.2, (0, 1), (0, 1), "confidence", "accuracy")
+    chart.line([(0, 0), (1, 1)], MUTED, 1, "4 3")
+    lines = []
+    for name in names:
+        bins = curves["methods"][name]["reliability"]
+        points = zip(bins["counts"], bins["confidence"], bins["accuracy"], strict=True)
+        lines.append([(x, y) for count, x, y in points if count])
+    _draw(chart, lines, 2.2)
+    keys = [Key(name, series(k), "line") for k, name in enumerate(names)]
+    chart.legend([Key("calibrated", MUTED, "dashed"), *keys])
     caption = (
         "Ten bins of confidence over all streams; below the dashed line a model is over-confident."
     )
-    return Figure("Reliability before and after adaptation", caption, svg=picture)
+    return Figure("Reliability before and after adaptation", caption, svg=chart.svg())
 
 
 def _energy(result: Mapping[str, Any], curves: Mapping[str, Any], names: Sequence[str]) -> Figure:
-    """Energy of the test data before and after adaptation against accuracy, an arrow a shift."""
+    """Energy of the test data before and after adaptation against accuracy, a line a shift."""
     before = "norm" if "norm" in names and names[-1] != "norm" else "source"
-    start = curves["methods"].get(before, curves["methods"][names[-1]])
-    end = curves["methods"][names[-1]]
-    colours = {before: charts.SERIES[names.index(before)] if before in names else charts.MUTED}
-    with charts.figure(4.8, 3.6) as (fig, axes):
-        first: list[tuple[float, float]] = []
-        last: list[tuple[float, float]] = []
-        for number, shift in enumerate(curves["shifts"]):
-            a = (start["energy"][number], 100 * _value(result, before, f"accuracy.{shift}"))
-            b = (end["energy"][number], 100 * _value(result, names[-1], f"accuracy.{shift}"))
-            axes.plot([a[0], b[0]], [a[1], b[1]], color=charts.MUTED, lw=1, zorder=1)
-            first.append(a)
-            last.append(b)
-        if len(last) <= 15:
-            _annotate(axes, [stream_label(s) for s in curves["shifts"]], last)
-        axes.scatter(*zip(*first, strict=True), color=colours[before], s=26, label=before, zorder=2)
-        after = charts.SERIES[len(names) - 1]
-        axes.scatter(*zip(*last, strict=True), color=after, s=26, label=names[-1], zorder=3)
-        axes.margins(x=0.3, y=0.12)
-        axes.set_xlabel("energy of the test data, mean of -logsumexp f(x)")
-        axes.set_ylabel("accuracy, %")
-        fig.legend(loc="outside upper left", ncols=2, handletextpad=0.1)
-        picture = charts.svg(fig, "energy")
+    methods = curves["methods"]
+    start, end = methods.get(before, methods[names[-1]]), methods[names[-1]]
+    first: list[tuple[float, float]] = []
+    last: list[tuple[float, float]] = []
+    for number, shift in enumerate(curves["shifts"]):
+        accuracy = f"accuracy.{shift}"
+        first.append((start["energy"][number], 100 * _value(result, before, accuracy)))
+        last.append((end["energy"][number], 100 * _value(result, names[-1], accuracy)))
+    across, up = (span([p[k] for p in (*first, *last)], m) for k, m in ((0, 0.3), (1, 0.12)))
+    chart = Chart(
+        259.2, across, up, "energy of the test data, mean of -logsumexp f(x)", "accuracy, %"
+    )
+    for a, b in zip(first, last, strict=True):
+        chart.line([a, b], MUTED, 1)
+    if len(last) <= 15:
+        _annotate(chart, [stream_label(s) for s in curves["shifts"]], last)
+    colours = [series(names.index(before)) if before in names else MUTED, series(len(names) - 1)]
+    for points, colour in zip((first, last), colours, strict=True):
+        chart.dots(points, colour, 3)
+    chart.legend([Key(n, c, "point") for n, c in zip((before, names[-1]), colours, strict=True)])
     caption = f"Each line joins one corruption under {before} and under {names[-1]}."
-    return Figure("Energy before and after adaptation", caption, svg=picture)
+    return Figure("Energy before and after adaptation", caption, svg=chart.svg())
 
 
-def _annotate(axes: Any, labels: Sequence[str], points: Sequence[tuple[float, float]]) -> None:
+def _annotate(chart: Chart, labels: Sequence[str], points: Sequence[tuple[float, float]]) -> None:
     """Write a label left of each point, moved up where it would cover the one below."""
     heights = [y for _, y in points]
     gap = max(0.055 * (max(heights) - min(heights)), 0.1)
     floor = float("-inf")
     for label, (x, y) in sorted(zip(labels, points, strict=True), key=lambda p: p[1][1]):
         floor = max(floor + gap, y)
-        place = {"textcoords": ("offset points", "data"), "ha": "right", "va": "center"}
-        axes.annotate(label, (x, floor), (-7, floor), fontsize=9, **place)
+        chart.text((x, floor), label, (-7, 3.2), "end")
 
 
 def _inputs(result: Mapping[str, Any], artifacts: Artifacts) -> Figure:

@@ -3,17 +3,19 @@
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kdst_adapt.asked import order
 from kdst_adapt.inputs import AdaptInputs
-from kdst_adapt.measures import CORRECT, Trace
-from kdst_adapt.streams.data import order
-from kdst_adapt.streams.stream import Stream
 from kdst_batch.comparable import Column, Contender
 from kdst_core.errors import KdstError
+
+if TYPE_CHECKING:
+    from kdst_adapt.measures import Trace
+    from kdst_adapt.streams.stream import Stream
 
 PROTOCOL = (
     *("data", "shifts", "images_per_shift", "image_shape", "corrupt", "model_digest", "batch_size"),
@@ -37,11 +39,13 @@ def seeded(inputs: AdaptInputs) -> bool:
     return inputs.data == "digits" or bool(inputs.corrupt) or order(inputs) != "stored" or random
 
 
-def pack(trace: Trace, stream: Stream) -> bytes:
+def pack(trace: "Trace", stream: "Stream") -> bytes:
     """Return which images were right, as an npz file: `correct` of all streams, and their `lengths`.
 
     The images of each stream stand in the order of the data, whatever the order of the stream.
     """
+    from kdst_adapt.measures import CORRECT
+
     parts = []
     for number, shift in enumerate(stream.shifts):
         rows = np.concatenate(stream.rows(shift))

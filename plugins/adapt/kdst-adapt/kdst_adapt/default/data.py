@@ -1,5 +1,6 @@
 """The handwritten digits that ship with scikit-learn, enlarged from 8×8 to 32×32."""
 
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,8 +19,16 @@ def load(train: bool) -> Arrays:
 
     The scans have 8×8 pixels of 17 grey levels (optical recognition of handwritten digits, UCI); they
     are enlarged bicubically, so that corruptions work at 32×32 with CIFAR-10-C's parameters. Writers
-    are mixed by one fixed permutation before the split.
+    are mixed by one fixed permutation before the split. They are kept for the process; each caller gets
+    arrays of its own.
     """
+    images, labels = _enlarged(train)
+    return images.copy(), labels.copy()
+
+
+@cache
+def _enlarged(train: bool) -> Arrays:
+    """Return what `load` does, the same arrays each time."""
     from PIL import Image
 
     scans, target = _scans()

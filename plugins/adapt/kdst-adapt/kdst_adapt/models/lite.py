@@ -5,6 +5,7 @@ Importing this needs the package `efficientnet-lite-pytorch`.
 
 from typing import Any
 
+import torch.nn.functional as F
 from efficientnet_lite_pytorch import EfficientNet
 from efficientnet_lite_pytorch.model import MBConvBlock
 from torch import Tensor, nn
@@ -53,8 +54,22 @@ def build(name: str) -> nn.Module:
     return built
 
 
+class WideConv2d(nn.Conv2d):
+    """A convolution whose kernel is padded by a row and a column of zeros at its upper left.
+
+    With one more pixel of padding on all sides it gives what the kernel alone gives of an image that is
+    padded by one pixel less at its upper left than at its lower right, and no padded copy is made.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, in, H, W) to (B, out, H', W')."""
+        return self._conv_forward(input, F.pad(self.weight, (1, 0, 1, 0)), self.bias)
+
+
 def _pad(conv: Any) -> None:
-    """Let a convolution pad its input itself where it is padded alike on all sides."""
-    around = getattr(conv.static_padding, "padding", (0, 1))
-    if len(set(around)) == 1:
-        conv.padding, conv.static_padding = (around[0], around[0]), nn.Identity()
+    """Let a convolution pad its input itself where it is padded alike on all sides, or one less above."""
+    left, right, above, below = getattr(conv.static_padding, "padding", (0, 1, 2, 3))
+    if left == above and right == below and right - left in (0, 1):
+        if right > left:
+            conv.__class__ = WideConv2d
+        conv.padding, conv.static_padding = (right, right), nn.Identity()

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from attrs import evolve
 
+from kdst_adapt.asked import FOLDERS
+from kdst_adapt.asked import order as order
 from kdst_adapt.corruptions import corrupt
 from kdst_adapt.corruptions.table import CORRUPTIONS
 from kdst_adapt.inputs import AdaptInputs
@@ -15,9 +17,6 @@ from kdst_adapt.streams.sampling import across_classes, lacks_classes
 from kdst_adapt.streams.severities import parse_severities
 from kdst_adapt.streams.shift import Shift
 from kdst_core.errors import KdstError, did_you_mean
-
-FOLDERS = ("folder", "imagenet-c")
-"""Kinds of data that lie class by class: shuffled by default, and N images are taken across classes."""
 
 
 def load(inputs: AdaptInputs, seed: int, live: Any = None) -> list[Shift]:
@@ -86,14 +85,6 @@ def judging_files(inputs: AdaptInputs, *, live: bool = False) -> list[Path]:
     if kind == "imagenet-c":
         return type_folders(Path(place))
     return [Path(place) if kind == "npz" else Path(place, "labels.npy")]
-
-
-def order(inputs: AdaptInputs, *, live: bool = False) -> str:
-    """Return the order of the images: as the options say, else shuffled for folders of classes."""
-    if inputs.order is not None:
-        return inputs.order
-    in_folders = not live and inputs.data.partition(":")[0] in FOLDERS
-    return "shuffled" if in_folders else "stored"
 
 
 def _check_frame(inputs: AdaptInputs, kind: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from kdst_adapt import measures
+from kdst_adapt.asked import check_method
 from kdst_adapt.inputs import AdaptInputs
 from kdst_adapt.measures import Trace
 from kdst_adapt.streams.shift import Shift
@@ -30,19 +31,6 @@ def check(study: str, shifts: Sequence[Shift], method: str) -> None:
             f"--study energy needs {LEAST} streams or more, these are {len(shifts)}: --severity 1-5"
         )
     check_method(study, method)
-
-
-def check_method(study: str, method: str) -> None:
-    """Raise KdstError for a study of what a method changes where it changes nothing."""
-    if study in ("energy", "generation") and method in ("source", "norm"):
-        raise KdstError(f"--study {study} needs a method that adapts, {method} does not")
-
-
-def check_images(inputs: AdaptInputs) -> None:
-    """Raise KdstError for images of a study that is not asked for."""
-    given = [f for f, v in (("--clean", inputs.clean), ("--unrelated", inputs.unrelated)) if v]
-    if given and inputs.study != "energy":
-        raise KdstError(f"{given[0]} is for --study energy, this is --study {inputs.study}")
 
 
 def probe(inputs: AdaptInputs, stream: Stream, num_classes: int) -> Probe:
