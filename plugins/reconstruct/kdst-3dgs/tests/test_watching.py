@@ -14,8 +14,9 @@ from kdst_3dgs.scene import Scene
 from kdst_core.cli import cli
 from kdst_core.errors import KdstError
 from kdst_core.plugins.method import load
-from kdst_reconstruct import loop
-from kdst_reconstruct.saved_scene import Unfinished, load_views, open_scene
+from kdst_reconstruct import loop, saved_scene
+from kdst_reconstruct.commands import view
+from kdst_reconstruct.saved_scene import SavedScene, Unfinished, load_views, open_scene
 from kdst_reconstruct.viewer import watching
 from kdst_reconstruct.viewer.watching import Watch, follow
 
@@ -140,6 +141,27 @@ def test_a_run_that_saved_nothing_yet_is_waited_for(
     assert len(slept) == 3
     assert len(said) == 1
     assert len(open_scene(run.directory, "3dgs").scene) == 3
+
+
+def test_a_state_that_is_saved_while_the_scene_is_opened_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = unfinished(tmp_path / "run")
+    gaussians(5).save(run.scene)
+    watches: list[Watch] = []
+
+    def opened_slowly(where: Path, method: str) -> SavedScene:
+        found = open_scene(where, method)
+        gaussians(6).save(run.scene)
+        return found
+
+    monkeypatch.setattr(saved_scene, "open_scene", opened_slowly)
+    monkeypatch.setattr(view, "_serve", lambda *given: watches.append(given[3]))
+    done = CliRunner().invoke(cli, ["view", str(run.directory), "--port", "0", "--no-open"])
+    assert done.exit_code == 0, done.output
+    newer = watches[0].newer()
+    assert newer is not None
+    assert len(newer) == 6
 
 
 @pytest.mark.parametrize("text", ["[input\n", "\udcff"])

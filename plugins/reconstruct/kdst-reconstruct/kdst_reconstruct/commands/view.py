@@ -57,6 +57,7 @@ def command(
     answered; pass it on to whom you let look. Colours are the same from every side here: for looking, not for
     measuring.
     """
+    from kdst_core.plugins.method import load
     from kdst_reconstruct.rendering.orbit import axis
     from kdst_reconstruct.saved_scene import load_views, open_scene
     from kdst_reconstruct.viewer import stage
@@ -65,6 +66,7 @@ def command(
     if page is not None and not page.parent.is_dir():
         raise click.UsageError(f"--export-html {page}: there is no folder {page.parent}")
     unfinished = Unfinished.of(scene)
+    watch: Watch | None = None
     if unfinished is not None:
         if page is not None and not unfinished.scene.is_file():
             raise KdstError(
@@ -72,8 +74,9 @@ def command(
                 f" it on with kdst run {unfinished.method} --out {scene} --resume"
             )
         wait_for_scene(unfinished, _say)
+        # Made before the scene is opened, so that a state which is saved meanwhile is a newer one.
+        watch = Watch(unfinished, load(unfinished.method))
     opened = open_scene(scene, method)
-    watch = None if unfinished is None else Watch(unfinished, opened.method)
     views = None
     try:
         views = load_views(opened, data, holdout)
