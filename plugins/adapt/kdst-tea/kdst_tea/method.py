@@ -41,7 +41,8 @@ class Tea(OnlineAdapter["Options"]):
             )
 
     def begin(self) -> None:
-        """Fill the replay buffer with noise."""
+        """Fill the replay buffer with noise; the old one is let go before: it can be gigabytes."""
+        self.buffer = torch.empty(0)
         self.buffer = self._noise(self.options.buffer_size)
 
     def reset(self) -> None:

@@ -3,6 +3,7 @@
 import copy
 import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -109,6 +110,22 @@ def test_corrected_reset_replays_a_fresh_run_bit_for_bit(tmp_path: Path) -> None
     first = [tea.predict(x).clone() for x in data]
     tea.reset()
     assert all(torch.equal(a, tea.predict(x)) for a, x in zip(first, data, strict=True))
+
+
+def test_a_reset_lets_the_old_buffer_go_before_it_draws_the_new_one(tmp_path: Path) -> None:
+    request = AdaptRequest(small_network(), 5, SHAPE, torch.Generator().manual_seed(3))
+    tea = adapt(request, Options(buffer_size=20), make_run(tmp_path))
+    old = weakref.ref(tea.buffer)
+    alive = []
+    uniform = tea.draws.uniform
+
+    def watched(*drawn: Any) -> Tensor:
+        alive.append(old() is not None)
+        return uniform(*drawn)
+
+    tea.draws.uniform = watched
+    tea.reset()
+    assert alive == [False]
 
 
 def test_published_reset_keeps_buffer_and_random_state(tmp_path: Path) -> None:
