@@ -1,8 +1,6 @@
 """The kit is tested by wrong methods: each is caught by the check that is meant for it."""
 
 import importlib
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -15,7 +13,7 @@ from kdst_authors import probe
 from kdst_authors.testing import checks, run_check, verdicts
 from kdst_core.plugins import registry
 from kdst_core.plugins.capabilities import OWN
-from tests import packages
+from tests import packages, warm
 from tests.cheats import CHEATS
 from tests.mutants import MUTANTS, Mutant
 
@@ -110,9 +108,7 @@ def test_what_a_generated_package_claims_holds(capability: str, site: Path, tmp_
     package = packages.generate(capability, f"claims-{capability.replace('_', '-')}", tmp_path)
     packages.install(package, site)
     words = ["-q", "-p", "no:cacheprovider", "-k", "not conforms", str(package / "tests")]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *words], capture_output=True, text=True, cwd=tmp_path
-    )
+    done = warm.completed("-m", "pytest", *words, path=site, cwd=tmp_path)
     assert done.returncode == 0, done.stdout
 
 

@@ -17,19 +17,20 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TextIO
 
 ROOT = Path(__file__).parent.parent
 LIBRARIES = (
     *("attrs", "click", "filelock", "jinja2", "packaging.requirements", "pluggy", "rich.console"),
-    *("rich.progress", "tomli_w", "typed_settings"),
-    *("numpy", "pandas", "pyarrow", "matplotlib.figure", "torch", "torch._dynamo"),
+    *("rich.progress", "tomli_w", "typed_settings", "pydantic"),
+    *("numpy", "pandas", "pyarrow", "matplotlib.figure", "matplotlib.backends.backend_svg"),
+    *("scipy.linalg", "scipy.ndimage", "numba.core.registry", "torch", "torch._dynamo"),
 )
-"""What is loaded before the forks; an optimiser imports the last one at its first step."""
+"""What is loaded before the forks; an optimiser imports `torch._dynamo` at its first step."""
 Order = Mapping[str, Any]
 """What a process is to be: arguments, environment, cwd, and files for stdout and stderr."""
 
@@ -141,8 +142,10 @@ def serve() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for library in LIBRARIES:
-            if find_spec(library.partition(".")[0]):
+            with suppress(ImportError):
                 import_module(library)
+    if numba := sys.modules.get("numba.core.registry"):
+        numba.cpu_target.target_context.refresh()  # imports what every kernel needs
     gc.freeze()
     with os.fdopen(os.dup(0)) as orders, os.fdopen(os.dup(1), "w") as answers:
         order = _next(orders, answers)
