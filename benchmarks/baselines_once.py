@@ -1,15 +1,18 @@
 """What a comparison of adaptation saves when source and norm are computed once for a stream.
 
-python -m benchmarks.baselines_once [--images N] [--severity 2-5] [--batch-size N] METHOD...
+python -m benchmarks.baselines_once [--images N] [--severity 2 3 4 5] [--rounds N] METHOD...
 
-Compares the methods on one stream a severity, with kept baselines and without, in turn; prints the
-times, their ratio, and whether all figures but times are equal.
+Compares the methods on one stream a severity, with kept baselines and without, in turns, each
+comparison in a process of its own; prints the CPU time of the whole comparisons, workers included, the
+runs' own seconds, their ratios, and whether all figures but times are equal.
 """
 
 import argparse
 import json
+import multiprocessing
+import resource
+import statistics
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -21,11 +24,25 @@ METHODS = ["tent", "pl", "shot", "eta", "eata", "sar", "norm", "source"]
 TIMED = ("seconds", "cost", "memory")
 
 
-def measured(methods: list[str], severities: list[str], place: Path, **small: Any) -> float:
-    """Return the seconds of a comparison in an empty folder."""
-    begun = time.perf_counter()
-    compare(methods, out=place / "c", runs=place / "runs", severity=severities, **small)
-    return time.perf_counter() - begun
+def compared(methods: list[str], place: Path, once: bool, options: dict[str, Any]) -> None:
+    """Carry out a comparison in an empty folder; once: whether baselines are kept for other runs."""
+    kept = plan._sharing
+    with mock.patch.object(plan, "_sharing", side_effect=kept if once else lambda *_: {}):
+        compare(methods, out=place / "c", runs=place / "runs", **options)
+
+
+def measured(methods: list[str], place: Path, once: bool, options: dict[str, Any]) -> float:
+    """Return the CPU seconds of a comparison in a fresh process, those of its workers included."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    child = multiprocessing.get_context("spawn").Process(
+        target=compared, args=(methods, place, once, options)
+    )
+    child.start()
+    child.join()
+    if child.exitcode:
+        raise SystemExit(child.exitcode)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
 
 
 def seconds(place: Path) -> float:
@@ -52,18 +69,23 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=50)
     parser.add_argument("--types", default="fog,contrast,gaussian_noise")
     parser.add_argument("--severity", nargs="*", default=["2", "3", "4", "5"])
+    parser.add_argument("--rounds", type=int, default=1)
     asked = parser.parse_args()
-    small = {"types": asked.types, "batch_size": asked.batch_size}
+    options = {"types": asked.types, "batch_size": asked.batch_size, "severity": asked.severity}
     if asked.images:
-        small["images"] = asked.images
-    with tempfile.TemporaryDirectory() as folder:
-        once, each = Path(folder, "once"), Path(folder, "each")
-        kept = measured(asked.methods, asked.severity, once, **small)
-        with mock.patch.object(plan, "_sharing", return_value={}):
-            anew = measured(asked.methods, asked.severity, each, **small)
-        same = figures(once) == figures(each)
-        runs = seconds(once), seconds(each)
-    for what, (a, b) in (("comparison", (kept, anew)), ("runs alone", runs)):
+        options["images"] = asked.images
+    times: dict[bool, list[float]] = {True: [], False: []}
+    own: dict[bool, list[float]] = {True: [], False: []}
+    same = True
+    for _ in range(asked.rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            places = {once: Path(folder, str(once)) for once in (True, False)}
+            for once, place in places.items():
+                times[once].append(measured(asked.methods, place, once, options))
+                own[once].append(seconds(place))
+            same &= figures(places[True]) == figures(places[False])
+    for what, found in (("comparison, CPU", times), ("runs alone", own)):
+        a, b = (statistics.median(found[once]) for once in (True, False))
         print(f"{what}: once for a stream {a:.1f} s, for each run {b:.1f} s, ratio {b / a:.2f}")
     print("figures equal" if same else "FIGURES DIFFER")
 

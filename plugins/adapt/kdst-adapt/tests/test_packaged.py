@@ -1,5 +1,6 @@
 """Networks of other packages, by name: weights, normalisation, the size of images, what is missing."""
 
+import copy
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -133,3 +134,27 @@ def test_fewer_passes_over_memory_give_the_packages_logits_and_gradients(
         found.append([logits, *torch.autograd.grad(logits.logsumexp(1).sum(), [x, *weights])])
     for mine, other in zip(*found, strict=True):
         assert (mine - other).abs().max() <= 1e-9 * other.abs().max().clamp(1)
+
+
+@lite
+@pytest.mark.parametrize(("kernel", "given"), [(3, 8), (3, 11), (5, 8), (5, 13)])
+def test_a_wide_kernel_does_what_unequal_padding_did(kernel: int, given: int) -> None:
+    from efficientnet_lite_pytorch.utils import Conv2dStaticSamePadding
+
+    from kdst_adapt.models import lite
+
+    torch.manual_seed(0)
+    conv = Conv2dStaticSamePadding(6, 6, kernel, 2, image_size=8, groups=6, bias=False)
+    wide = copy.deepcopy(conv.double())
+    assert conv.static_padding.padding[0] < conv.static_padding.padding[1]
+    lite._pad(wide)
+    assert type(wide) is lite.WideConv2d
+    x = torch.randn(3, 6, given, given, dtype=torch.float64, requires_grad=True)
+    found = []
+    for net in (wide, conv):
+        y = net(x)
+        found.append([y, *torch.autograd.grad((y**2).sum(), [x, net.weight])])
+    for mine, other in zip(*found, strict=True):
+        assert mine.shape == other.shape
+        assert (mine - other).abs().max() <= 1e-12
+    assert wide.state_dict().keys() == conv.state_dict().keys()

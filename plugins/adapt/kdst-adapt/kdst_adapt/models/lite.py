@@ -67,9 +67,14 @@ class WideConv2d(nn.Conv2d):
 
 
 def _pad(conv: Any) -> None:
-    """Let a convolution pad its input itself where it is padded alike on all sides, or one less above."""
+    """Let a convolution pad its input itself where it can: padded alike on all sides, or one less above.
+
+    The latter by channel only: over all channels, a larger kernel takes longer than the copy (measured).
+    """
     left, right, above, below = getattr(conv.static_padding, "padding", (0, 1, 2, 3))
-    if left == above and right == below and right - left in (0, 1):
-        if right > left:
-            conv.__class__ = WideConv2d
-        conv.padding, conv.static_padding = (right, right), nn.Identity()
+    wide = right - left == 1 and conv.groups == conv.in_channels
+    if (left, right) != (above, below) or not (wide or left == right):
+        return
+    if wide:
+        conv.__class__ = WideConv2d
+    conv.padding, conv.static_padding = (right, right), nn.Identity()
