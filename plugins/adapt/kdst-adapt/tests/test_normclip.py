@@ -84,3 +84,21 @@ def test_a_layer_with_a_hook_is_called() -> None:
     norm.register_forward_hook(lambda *_: seen.append(1))
     norm_relu6(norm, images(2, 4, 3, 3))
     assert seen
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 4, 7), (2, 33, 9, 3)])
+def test_a_gradient_of_a_convolution_is_overwritten_by_the_same_values(
+    shape: tuple[int, ...],
+) -> None:
+    torch.manual_seed(3)
+    norm, x, kernel = layer(shape[1]), images(*shape), torch.randn(4, shape[1], 1, 1).double()
+    found, arrived = [], []
+    for own in (True, False):
+        y = norm_relu6(norm, x, to_convolution=own)
+        y.register_hook(arrived.append)
+        loss = F.conv2d(y, kernel).square().sum()
+        found.append(torch.autograd.grad(loss, [x, norm.weight, norm.bias]))
+    for mine, other in zip(*found, strict=True):
+        assert torch.equal(mine, other)
+    assert arrived[0].data_ptr() == found[0][0].data_ptr()
+    assert arrived[1].data_ptr() != found[1][0].data_ptr()

@@ -67,3 +67,22 @@ def clipped_back(
             value = value if at > low[j] else zero
             value = value if at < high[j] else zero
             ds[j] = scale[j] * value + slope[j] * zs[j] + offset[j]
+
+
+@compiled
+def clipped_back_over(
+    first: int, last: int, table: np.ndarray, z: np.ndarray, g: np.ndarray
+) -> None:
+    """Overwrite g by scale · g' + slope · z + offset."""
+    wide = _wide(table)
+    scale, shift, slope, offset, low, high = wide[0], wide[1], wide[2], wide[3], wide[4], wide[5]
+    width = wide.shape[1]
+    zero = z.dtype.type(0)
+    for start in range(first, last, width):
+        stop = min(start + width, last)
+        zs, gs = z[start:stop], g[start:stop]
+        for j in range(len(zs)):
+            at, value = scale[j] * zs[j] + shift[j], gs[j]
+            value = value if at > low[j] else zero
+            value = value if at < high[j] else zero
+            gs[j] = scale[j] * value + slope[j] * zs[j] + offset[j]

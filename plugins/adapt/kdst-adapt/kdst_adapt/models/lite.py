@@ -23,8 +23,8 @@ class Block(MBConvBlock):  # type: ignore[misc]  # the package has no types
             return trained
         args, x = self._block_args, inputs
         if args.expand_ratio != 1:
-            x = norm_relu6(self._bn0, self._expand_conv(x))
-        x = norm_relu6(self._bn1, self._depthwise_conv(x))
+            x = norm_relu6(self._bn0, self._expand_conv(x), to_convolution=True)
+        x = norm_relu6(self._bn1, self._depthwise_conv(x), to_convolution=True)
         x = norm_only(self._bn2, self._project_conv(x))
         same = args.stride == 1 and args.input_filters == args.output_filters
         return x + inputs if self.id_skip and same else x
