@@ -11,6 +11,7 @@ from kdst_core.contracts import Document, ToolsRequest
 from kdst_core.errors import KdstError
 from kdst_toolformer import ToolformerOptions
 from kdst_toolformer.method import Annotator
+from kdst_toolformer.reading import forward
 from kdst_toolformer.reading.forward import CausalModel
 from kdst_toolformer.reading.plain import PlainModel
 from kdst_toolformer.reading.probe import choose, furthest, steps
@@ -113,8 +114,11 @@ def test_losses_are_plain_ones_or_the_run_says_that_it_reads_plainly(name):
             assert loss == pytest.approx(wanted, abs=1e-6), placement
 
 
-@pytest.mark.parametrize("name", ["gpt2", "gemma3, window", "mistral, window"])
-def test_both_ways_of_reading_say_the_same_of_every_kind_of_step(name):
+@pytest.mark.parametrize("heavy", [False, True])
+@pytest.mark.parametrize("name", ["gpt2", "llama", "gemma3, window", "mistral, window"])
+def test_both_ways_of_reading_say_the_same_of_every_kind_of_step(name, heavy, monkeypatch):
+    if heavy:
+        monkeypatch.setattr(forward, "HEAVY", 0)
     model = model_of(name)
     texts = [TOKENS.encode(text).ids for text in layouts.TEXTS[:2]]
     fast, plain = (steps(kind(model), texts) for kind in (CausalModel, PlainModel))

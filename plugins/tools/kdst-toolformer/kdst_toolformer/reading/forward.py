@@ -82,20 +82,22 @@ class CausalModel:
         The logits are (R, t, V), or (R, keep, V) of the last `keep` tokens, or (N, V) of those wanted.
         """
         mask = torch.cat([memory.mask, real], 1)
+        shares = self._groups() and memory.mask.shape[1] > 0
         inputs = {
-            "attention_mask": mask.long()
-            if self.window is None
-            else self._masks(lines(mask, real)),
+            "attention_mask": self._masks(lines(mask, real))
+            if shares or self.window is not None
+            else mask.long(),
             "position_ids": (memory.lengths[:, None] + real.cumsum(1) - 1).clamp(min=0),
             "past_key_values": memory.cache,
             "use_cache": True,
         }
         after = Memory(memory.cache, mask)
-        if wanted is not None:
-            return self._wanted(ids, wanted, **inputs), after
         extra = {"logits_to_keep": keep} if keep and self._keeps else {}
-        with self._fused():
-            return self.model(input_ids=ids, **inputs, **extra).logits[:, -keep:], after
+        with grouped(self.model) if shares else nullcontext():
+            if wanted is not None:
+                return self._wanted(ids, wanted, **inputs), after
+            with self._fused():
+                return self.model(input_ids=ids, **inputs, **extra).logits[:, -keep:], after
 
     @torch.inference_mode()
     def read_graph(
@@ -115,7 +117,7 @@ class CausalModel:
         if sees is not None or self.window is not None:
             real = torch.ones_like(ids, dtype=torch.bool)
             mask = self._masks(lines(real, real) if sees is None else sees)
-        shares = cache is not None and sees is not None and self.remembered(1) > 0
+        shares = cache is not None and sees is not None and self._groups()
         with grouped(self.model) if shares else nullcontext():
             return self._wanted(
                 ids,
@@ -125,6 +127,11 @@ class CausalModel:
                 past_key_values=cache,
                 use_cache=cache is not None,
             )
+
+    def _groups(self) -> bool:
+        """Whether layers attend without copies of their keys: where those are many, on a CPU."""
+        kind = getattr(configs.of_text(self.model), "_attn_implementation", None)
+        return kind == "sdpa" and self.remembered(1) > 0
 
     def _masks(self, sees: Tensor) -> Any:
         """What a model is given for tokens that see some others (R, t, T): for each kind of its layers
