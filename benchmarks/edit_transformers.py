@@ -1,16 +1,20 @@
 """What control costs on transformers: CPU time against sampling the same images without it.
 
 python benchmarks/edit_transformers.py [--models sd3,sd35,flux-dev,pixart] [--steps 28] [--rounds 5]
+    [--heads 8]
 
-Source and one edit, Prompt-to-Prompt with LocalBlend and word maps, and MasaCtrl with word maps. CPU time
-of one process, one thread, the variants in turns, medians with the range. The layouts have random weights, 8
-heads of 16 channels, 6 blocks (FLUX.1: 6 double and 6 single) and 32×32 latents.
+Source and one edit, Prompt-to-Prompt with LocalBlend and word maps, and MasaCtrl with word maps. All sample
+the same rows by the same steps. CPU time of one process, one thread, the variants in turns that begin with
+another one each round, after one step of each that is not counted; medians with the range. The layouts have
+random weights, 8 heads of 16 channels, 6 blocks (FLUX.1: 6 double and 6 single) and 32×32 latents: 256
+tokens of image, 333 (SD3), 512 (FLUX.1) or 300 (PixArt) of text. --heads makes them wider.
 """
 
 import argparse
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, get_args
 
 import torch
@@ -54,6 +58,13 @@ def masactrl(asked: EditRequest) -> list[Rule]:
     return [CopyKV(layers=Layers("self"), rows="all")]
 
 
+VARIANTS: dict[str, Callable[[EditRequest], list[Rule]] | None] = {
+    "plain": None,
+    "p2p": p2p,
+    "masactrl": masactrl,
+}
+
+
 def draw(asked: EditRequest, rules_for: Callable[[EditRequest], list[Rule]] | None) -> None:
     """Sample the source and the edit, under rules or without any control."""
     words = word_maps(asked, [SOURCE, TARGET])
@@ -71,19 +82,17 @@ def cpu(work: Callable[[], None]) -> float:
     return time.process_time() - started
 
 
-def measure(layout: Layout, steps: int, rounds: int) -> None:
+def measure(layout: Layout, steps: int, rounds: int, heads: int) -> None:
     """Print the ratios of CPU time of one layout."""
-    asked = request(build(layout, heads=HEADS, depth=DEPTH, latent_size=LATENT), steps)
-    variants: dict[str, Callable[[], None]] = {
-        "plain": lambda: draw(asked, None),
-        "p2p": lambda: draw(asked, p2p),
-        "masactrl": lambda: draw(asked, masactrl),
-    }
-    draw(request(asked.pipeline, 1), None)
-    taken: dict[str, list[float]] = {name: [] for name in variants}
-    for _ in range(rounds):
-        for name, work in variants.items():
-            taken[name].append(cpu(work))
+    asked = request(build(layout, heads=heads, depth=DEPTH, latent_size=LATENT), steps)
+    names = list(VARIANTS)
+    for rules in VARIANTS.values():
+        draw(request(asked.pipeline, 1), rules)
+    taken: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(rounds):
+        first = number % len(names)
+        for name in [*names[first:], *names[:first]]:
+            taken[name].append(cpu(partial(draw, asked, VARIANTS[name])))
     print(f"{layout}: plain {statistics.median(taken['plain']):.2f} CPU-s, {steps} steps")
     for name in ("p2p", "masactrl"):
         show(layout, name, [c / p for c, p in zip(taken[name], taken["plain"], strict=True)])
@@ -103,12 +112,13 @@ def main() -> None:
     parser.add_argument("--models", default="sd3,sd35,flux-dev,pixart", help="names, with commas")
     parser.add_argument("--steps", type=int, default=28)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--heads", type=int, default=HEADS, help="heads of 16 channels")
     options = parser.parse_args()
     torch.set_num_threads(1)
     for model in options.models.split(","):
         if model not in get_args(Layout):
             parser.error(f"--models {model}: give some of {', '.join(get_args(Layout))}")
-        measure(model, options.steps, options.rounds)
+        measure(model, options.steps, options.rounds, options.heads)
 
 
 if __name__ == "__main__":

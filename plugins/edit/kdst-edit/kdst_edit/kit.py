@@ -154,21 +154,21 @@ def texts(request: EditRequest) -> Sequence[TokenRange]:
     return family_of(request.pipeline).texts(request.pipeline)
 
 
-def is_joint(request: EditRequest) -> bool:
-    """Return whether words are read where image and text share one attention."""
+def is_summed(request: EditRequest) -> bool:
+    """Return whether words are read as sums of their tokens' columns: in the blocks of a transformer."""
     layers = word_layers(request)
     found = find_layers(network_of(request.pipeline))
-    return any(x.joint is not None and layers(x) for x in found)
+    return any(x.place == "block" and layers(x) for x in found)
 
 
 def word_maps(request: EditRequest, prompts: Sequence[str] | None = None) -> StoreMaps:
     """The rule that keeps where words attend, in the source and in every edit.
 
-    prompts: of all branches, in their order. Where image and text share one attention only their words
-    are kept then, which is cheaper.
+    prompts: of all branches, in their order. Of a transformer only their words are kept then, which is
+    cheaper.
     """
     layers = word_layers(request)
-    if prompts is None or not is_joint(request):
+    if prompts is None or not is_summed(request):
         return StoreMaps(layers=layers)
     ranges = texts(request)
     words = [list(unique_words(ranges, prompt).values()) for prompt in prompts]

@@ -455,13 +455,17 @@ def test_rows_of_a_model_that_is_told_the_guidance_have_no_negative_prompt() -> 
     assert len(branch_rows(branches(pipeline))) == 2
 
 
-@pytest.mark.parametrize("widest", [256, 16], ids=["in the source's values", "apart"])
+@pytest.mark.parametrize(
+    "widest", [None, 256, 16], ids=["from totals", "in the source's values", "apart"]
+)
 @pytest.mark.parametrize("at_once", [3, 1])
 def test_columns_are_read_beside_edits_of_several_targets(
-    attention: Attention, monkeypatch: pytest.MonkeyPatch, widest: int, at_once: int
+    attention: Attention, monkeypatch: pytest.MonkeyPatch, widest: int | None, at_once: int
 ) -> None:
     """Outputs and sums of columns, of all rows or call by call, equal those written out, in float64."""
-    monkeypatch.setattr("kdst_edit.control.carried.WIDEST", widest)
+    if widest is not None:
+        monkeypatch.setattr("kdst_edit.control.joint.gives_totals", lambda *parts: False)
+        monkeypatch.setattr("kdst_edit.control.carried.WIDEST", widest)
     network, layer, given = attention
     given = {
         k: torch.cat([v, v[:1].flip(1)]) if k != "image_rotary_emb" else v for k, v in given.items()

@@ -85,6 +85,15 @@ class CrossEdit:
     replace: Tensor | None = None
     refine: tuple[Tensor, Tensor] | None = None
     _last: dict[tuple[int, ...], tuple[Tensor, Tensor | None]] = field(factory=dict, init=False)
+    _like: list[int] = field(init=False)
+    """For each step the first one with the same alphas: their weights are the same too."""
+
+    @_like.default
+    def _first_alike(self) -> list[int]:
+        """Return for each step the first one with the same alphas."""
+        found: dict[bytes, int] = {}
+        rows = self.alphas.flatten(1).cpu().numpy()
+        return [found.setdefault(row.tobytes(), step) for step, row in enumerate(rows)]
 
     def copies(self, steps: Sequence[int]) -> bool:
         """Whether the source's maps are injected as they are, for all tokens, at some steps."""
@@ -98,7 +107,7 @@ class CrossEdit:
 
     def weights(self, step: int, branches: Sequence[int]) -> tuple[Tensor, Tensor | None]:
         """The same edit as weights (n, T, T) of the source's maps and (n, T) of their own."""
-        key = (step, *branches)
+        key = (self._like[step], *branches)
         if key not in self._last:
             self._last.clear()
             at = self._at(branches)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from kdst_core.contracts import EditRequest
 from kdst_edit.control.rules import StoreMaps
 from kdst_edit.control.session import Control, Rule
-from kdst_edit.kit import carried_out, is_joint, shares, texts, word_layers
+from kdst_edit.kit import carried_out, is_summed, shares, texts, word_layers
 from kdst_edit.words import split
 from kdst_p2p.options import Options
 from kdst_p2p.ranges import Ranges, indices
@@ -123,7 +123,7 @@ def _blend(
     at = [_tokens(prompt, words, ranges) for prompt in prompts]
     minus = [_tokens(prompt, options.subtract, ranges) for prompt in prompts]
     tokens = sorted({position for row in (*at, *minus) for position in row})
-    groups = {0: [at[0], minus[0]], branch: [at[1], minus[1]]} if is_joint(request) else None
+    groups = {0: [at[0], minus[0]], branch: [at[1], minus[1]]} if is_summed(request) else None
     begin = min(shares(request, begin=options.blend_start).start, request.num_steps - 1)
     published = options.profile == "published"
     store = StoreMaps(

@@ -5,103 +5,18 @@ call of scaled-dot-product attention gives a row's outputs and the columns that 
 source's row, what linear edits take from it: no map is computed.
 """
 
-from collections.abc import Sequence
-from itertools import accumulate
-
 import torch
-from attrs import frozen
 from torch import Tensor
 from torch.nn import functional as F
 
-from kdst_edit.control.maps import SOURCE, EditsMaps, ReadsMaps, index_of
-from kdst_edit.control.session import Call, Row
+from kdst_edit.control.maps import SOURCE, index_of
+from kdst_edit.control.reads import Reads
+from kdst_edit.control.session import Call
+from kdst_edit.control.taken import Taken
 from kdst_edit.families.layer import Parts
 
-MOST_READ = 64
-"""Most columns that are read as channels of the values; where there are more, maps are cheaper."""
 WIDEST = 256
 """Most channels of a head that fused kernels of attention take."""
-
-
-@frozen
-class Reads:
-    """The columns that rules read in one call.
-
-    rows: those of which columns are wanted. marks: (rows of the call, T, K), one at the tokens that are
-    summed. shares: which of the K are each rule's.
-    """
-
-    rows: tuple[int, ...] = ()
-    marks: Tensor | None = None
-    shares: tuple[tuple[ReadsMaps, slice], ...] = ()
-
-    @property
-    def width(self) -> int:
-        """Return K."""
-        return 0 if self.marks is None else self.marks.shape[-1]
-
-    def tell(self, rows: Sequence[Row], read: dict[int, Tensor]) -> None:
-        """Hand the rules what was read (H, P, K) in each row."""
-        means = {i: sums.mean(0, dtype=torch.float32) for i, sums in read.items()}
-        for rule, share in self.shares:
-            at = [i for i in self.rows if rule.wants(rows[i])]
-            if at:
-                shown = torch.stack([means[i][:, share] for i in at])
-                rule.add_columns([rows[i] for i in at], shown)
-
-
-def reads_of(call: Call, rules: Sequence[ReadsMaps], like: Tensor, tokens: int) -> Reads | None:
-    """What rules read in a call, in the precision of `like`; None where that is too much for marks."""
-    rows = [i for i, row in enumerate(call.rows) if any(rule.wants(row) for rule in rules)]
-    if not rows:
-        return Reads()
-    widths = [rule.width for rule in rules]
-    if None in widths or sum(width or 0 for width in widths) > MOST_READ:
-        return None
-    ends = list(accumulate(width or 0 for width in widths))
-    shares = [slice(end - (w or 0), end) for end, w in zip(ends, widths, strict=True)]
-    marked = [
-        (i, token, share.start + k)
-        for rule, share in zip(rules, shares, strict=True)
-        for i in rows
-        if rule.wants(call.rows[i])
-        for k, tokens_of in enumerate(rule.columns(call.rows[i].branch))
-        for token in tokens_of
-    ]
-    marks = torch.zeros(len(call.rows), tokens, ends[-1])
-    places = torch.tensor(marked, dtype=torch.long).reshape(-1, 3)
-    marks.index_put_(tuple(places.T), torch.ones(len(marked)), accumulate=True)
-    return Reads(tuple(rows), marks.to(like), tuple(zip(rules, shares, strict=True)))
-
-
-@frozen
-class Taken:
-    """What linear edits make of the text's values (n, H, T, d), for the source's maps and for own ones."""
-
-    rows: tuple[int, ...]
-    source: Tensor
-    own: Tensor
-
-
-def taken_by(call: Call, parts: Parts, rules: Sequence[EditsMaps]) -> Taken | None:
-    """The values that the source's and an edit's own columns are to be multiplied by; None without edits."""
-    rows: list[int] = []
-    found: list[tuple[Tensor, Tensor]] = []
-    for rule in rules:
-        mine = [i for i, r in enumerate(call.rows) if r.conditional and rule.changes(r.branch)]
-        if not mine:
-            continue
-        assert rule.weights is not None
-        words = parts.value[index_of(mine)][:, :, parts.text]
-        weights, kept = rule.weights(call.step, [call.rows[i].branch for i in mine])
-        left = torch.zeros_like(words) if kept is None else words * kept[:, None, :, None].to(words)
-        found.append((weights[:, None].to(words) @ words, left))
-        rows += mine
-        rule.fired += 1
-    if not rows:
-        return None
-    source, own = (torch.cat(values) for values in zip(*found, strict=True))
-    return Taken(tuple(rows), source, own)
 
 
 def attended(
@@ -139,7 +54,7 @@ def attended(
             added = _apart(parts, taken, kept)
     if rest:
         _rest(parts, rest, reads, taken, added, mixed, read)
-    reads.tell(call.rows, {i: read[i] for i in reads.rows})
+    reads.tell(call.rows, {i: read[i].mean(0, dtype=torch.float32) for i in reads.rows})
     return mixed
 
 
@@ -194,7 +109,8 @@ def _rest(
     rows = () if taken is None else taken.rows
     if taken is not None:
         for number, row in enumerate(rows):
-            values[at.index(row), :, parts.text, :channels] = taken.own[number]
+            own = 0 if taken.own is None else taken.own[number]
+            values[at.index(row), :, parts.text, :channels] = own
     found = _image(parts, at, values)
     if added is not None:
         for number, row in enumerate(rows):

@@ -4,6 +4,7 @@ A row's softmax goes over image and text; rules see, and change, the text's colu
 What an edit takes away or adds there is not made up for in the image's columns.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,15 +12,21 @@ from attrs import frozen
 from torch import Tensor
 from torch.nn import functional as F
 
-from kdst_edit.control.carried import Reads, attended, reads_of, taken_by
-from kdst_edit.control.maps import SOURCE, MapProcessor, ReadsMaps, Rows, weighted
+from kdst_edit.control import carried, shares
+from kdst_edit.control.cross import CrossProcessor
+from kdst_edit.control.maps import SOURCE, EditsMaps, MapProcessor, Rows, weighted
+from kdst_edit.control.reads import Reader, Reads
 from kdst_edit.control.session import Call, Control
+from kdst_edit.control.taken import taken_by
+from kdst_edit.control.totals import gives_totals
 from kdst_edit.families.layer import Joint, Layer, Parts
 
 
 def processor(control: Control, layer: Layer) -> MapProcessor:
     """Return the processor of an attention layer that shows its maps."""
-    return MapProcessor(control, layer) if layer.joint is None else JointProcessor(control, layer)
+    if layer.joint is not None:
+        return JointProcessor(control, layer)
+    return (CrossProcessor if layer.place == "block" else MapProcessor)(control, layer)
 
 
 @frozen
@@ -74,7 +81,7 @@ class JointProcessor(MapProcessor):
         super().__init__(control, layer)
         assert layer.joint is not None
         self.joint: Joint = layer.joint
-        self.read: dict[tuple[Any, ...], Reads | None] = {}
+        self.reader = Reader()
 
     def __call__(
         self,
@@ -102,19 +109,24 @@ class JointProcessor(MapProcessor):
             mixed = F.scaled_dot_product_attention(parts.query, parts.key, parts.value)
             self._show(call, JointMaps(parts), edits, stores, mixed)
             return mixed
-        reads = self._reads(call, parts, stores)
+        tokens = len(range(*parts.text.indices(parts.key.shape[2])))
+        reads = self.reader(call, stores, parts.value, tokens)
         if reads is None:
             self._show(call, JointMaps(parts), [], stores)
-        kept = self._source(call, parts) if edits else None
-        return attended(call, parts, reads or Reads(), taken_by(call, parts, edits), kept)
+        return self._linear(call, parts, reads or Reads(), edits)
 
-    def _reads(self, call: Call, parts: Parts, stores: list[ReadsMaps]) -> Reads | None:
-        """What rules read of a call; kept as long as rows and rules are the same."""
-        key = (call.rows, *map(id, stores))
-        if key not in self.read:
-            tokens = len(range(*parts.text.indices(parts.key.shape[2])))
-            self.read = {key: reads_of(call, stores, parts.value, tokens)}
-        return self.read[key]
+    def _linear(self, call: Call, parts: Parts, reads: Reads, edits: list[EditsMaps]) -> Tensor:
+        """Outputs under edits that are linear in the maps, in the way that the kernel allows."""
+        taken = taken_by(call, parts, edits)
+        if not gives_totals(parts.query, parts.key, parts.value):
+            kept = self._source(call, parts) if edits else None
+            return carried.attended(call, parts, reads, taken, kept)
+        known = SOURCE in call.index or self.control.keeps(f"{self.layer.name}/logs", SOURCE)
+        return shares.attended(call, parts, reads, taken, self._keep if edits and known else None)
+
+    def _keep(self, name: str, here: Callable[[int], Tensor]) -> Tensor:
+        """What a part of the source is, kept for later calls."""
+        return self.control.source(f"{self.layer.name}/{name}", SOURCE, here)
 
     def _source(self, call: Call, parts: Parts) -> tuple[Tensor, Tensor] | None:
         """Queries (H, P, d) of the source's image and all of its keys (H, N, d), kept for later calls."""

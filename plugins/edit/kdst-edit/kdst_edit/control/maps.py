@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kdst_edit.control.session import Call, Control, Row
+from kdst_edit.control.weights import Weights
 from kdst_edit.families.layer import Layer
 
 SOURCE = Row(0, True)
@@ -40,6 +41,11 @@ class EditsMaps(Protocol):
 
     def changes(self, branch: int) -> bool:
         """Return whether the rule is about an edit's branch."""
+
+    def linear(
+        self, step: int, branches: Sequence[int], like: Tensor
+    ) -> tuple[Weights, Tensor | None]:
+        """Return W, in the precision of `like`, and v, where `weights` gives them."""
 
 
 class ReadsMaps(Protocol):
@@ -202,7 +208,8 @@ class MapProcessor:
                 continue
             source = [
                 self.control.source(f"{self.layer.name}/{name}", SOURCE, part.__getitem__)
-                for name, part in (("query", query), ("key", key))
+                for name, part in (("query", query), ("key", key), ("mask", mask))
+                if part is not None
             ]
             if not mine:
                 continue
@@ -215,9 +222,9 @@ class MapProcessor:
                 added = F.scaled_dot_product_attention(query[at], key[at], values, kept_mask)
                 own.append((mine, added))
             value[at] = weights[:, None].to(value) @ value[at]
-            query[at], key[at] = source
-            if mask is not None and masks is not None:
-                masks[at] = self.control.source(f"{self.layer.name}/mask", SOURCE, mask.__getitem__)
+            query[at], key[at] = source[:2]
+            if masks is not None:
+                masks[at] = source[2]
             rule.fired += 1
         mixed = F.scaled_dot_product_attention(query, key, value, masks)
         for mine, added in own:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from kdst_edit.control.joint import processor
 from kdst_edit.control.maps import MapEdit, MapWeights
 from kdst_edit.control.session import Call, Control, Row, Rule, RuleError
+from kdst_edit.control.weights import Weights
 from kdst_edit.families.layer import Kind, Layer
 
 
@@ -114,11 +115,22 @@ class EditCrossMap(Rule):
 
     edit: MapEdit
     weights: MapWeights | None = None
+    _last: tuple[Tensor, Weights] | None = field(default=None, init=False)
 
     def attach(self, control: Control) -> None:
         """Ask for the maps of the chosen layers."""
         for layer in control.select(self, "cross"):
             control.processor(layer, processor).edits.append(self)
+
+    def linear(
+        self, step: int, branches: Sequence[int], like: Tensor
+    ) -> tuple[Weights, Tensor | None]:
+        """The weights of a step in the precision of `like`, taken apart once where they stay the same."""
+        assert self.weights is not None
+        weights, kept = self.weights(step, branches)
+        if self._last is None or self._last[0] is not weights or not self._last[1].fits(like):
+            self._last = (weights, Weights.of(weights, like))
+        return self._last[1], kept
 
 
 @define(eq=False, kw_only=True)
