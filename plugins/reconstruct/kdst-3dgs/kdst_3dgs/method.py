@@ -241,11 +241,13 @@ class Trainer:
         """Density control; gsplat draws from torch's global generator, which ours seeds."""
         seed = int(torch.randint(2**62, (), generator=self.generator))
         before = len(self.scene)
+        if self.timetable and self.timetable.settled:
+            return
         device = torch.device(self.device)
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(seed)
-            if self.timetable and self.timetable.settled:
-                return
+        on_cuda = device.type == "cuda"
+        with torch.random.fork_rng(devices=[device] if on_cuda else []):
+            # torch's own function writes the stack down for every device that is not there
+            (torch.manual_seed if on_cuda else torch.default_generator.manual_seed)(seed)
             self.control.after_step(
                 self.scene.parameters, self.optimizers, self.iteration, info, lr
             )
