@@ -21,6 +21,8 @@ LETTER = 0.56
 TOP, BOTTOM, RIGHT = 27.0, 34.0, 9.0
 """Margins in points: the legend is in the first, the label of the axis in the second."""
 STEPS = (1, 2, 2.5, 5, 10)
+LARGE = 1e6
+"""From this value on numbers of an axis have a power of ten."""
 
 
 def series(number: int) -> str:
@@ -47,9 +49,13 @@ def ticks(low: float, high: float, most: int = 8, *, whole: bool = False) -> lis
 
 
 def named(values: Sequence[float]) -> list[tuple[float, str]]:
-    """Return values with their texts, all with as many decimals as one needs."""
-    digits = max((len(f"{v:.9f}".rstrip("0").partition(".")[2]) for v in values), default=0)
-    return [(v, f"{v:.{digits}f}".replace("-", "\N{MINUS SIGN}")) for v in values]
+    """Return values with their texts, all with as many decimals as one needs; large ones in short."""
+    if max(map(abs, values), default=0.0) >= LARGE:
+        texts = [f"{v:.4g}" for v in values]
+    else:
+        digits = max((len(f"{v:.9f}".rstrip("0").partition(".")[2]) for v in values), default=0)
+        texts = [f"{v:.{digits}f}" for v in values]
+    return [(v, t.replace("-", "\N{MINUS SIGN}")) for v, t in zip(values, texts, strict=True)]
 
 
 @frozen
