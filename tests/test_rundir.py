@@ -116,8 +116,8 @@ def _interrupted(
     return completed("-m", "tests.at_step", *words, path=ROOT, cwd=directory)
 
 
-LONG = [
-    *["--types", "contrast,fog,pixelate", "--batch-size", "25", "--sgld-steps", "12", "--seed", "2"]
+THREE_STREAMS = [
+    *["--types", "contrast,fog,pixelate", "--batch-size", "25", "--sgld-steps", "3", "--seed", "2"]
 ]
 
 
@@ -126,7 +126,7 @@ LONG = [
 def test_a_killed_run_resumes_to_the_metrics_of_an_uninterrupted_one(
     tmp_path: Path, profile: str
 ) -> None:
-    options = [*LONG, "--buffer-size", "500", "--profile", profile, "--images", "150"]
+    options = [*THREE_STREAMS, "--buffer-size", "500", "--profile", profile, "--images", "150"]
     killed = _interrupted(tmp_path, options, signal.SIGKILL, step=8)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert (tmp_path / "r/checkpoint.json").exists()
@@ -148,7 +148,7 @@ def test_a_killed_run_resumes_to_the_metrics_of_an_uninterrupted_one(
 
 @pytest.mark.plugins
 def test_ctrl_c_ends_with_130_and_says_how_to_continue(tmp_path: Path) -> None:
-    stopped = _interrupted(tmp_path, LONG, signal.SIGINT, step=2)
+    stopped = _interrupted(tmp_path, THREE_STREAMS, signal.SIGINT, step=2)
     assert stopped.returncode == 130
     assert "Traceback" not in stopped.stderr
     assert "--out r --resume" in stopped.stderr
