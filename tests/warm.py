@@ -68,7 +68,10 @@ class Nursery:
     def _answer(self) -> int:
         """Read one number."""
         assert self.process.stdout
-        return int(self.process.stdout.readline())
+        line = self.process.stdout.readline()
+        if not line:
+            raise ChildProcessError(f"the process that forks others ended: {self.process.wait()}")
+        return int(line)
 
 
 @cache
@@ -94,8 +97,10 @@ class Child:
         """Wait for its end, at most so many seconds, and return what it said."""
         watch = threading.Timer(timeout, self.kill)
         watch.start()
-        self.returncode = self.nursery.wait()
-        watch.cancel()
+        try:
+            self.returncode = self.nursery.wait()
+        finally:
+            watch.cancel()
         said = [(self.folder / name).read_text() for name in ("stdout", "stderr")]
         subprocess.run(["rm", "-r", str(self.folder)], check=True)
         return said[0], said[1]
