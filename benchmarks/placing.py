@@ -1,10 +1,11 @@
 """Place 200 pictures by structure from motion, and print CPU time and the error of their rotations.
 
-python benchmarks/placing.py [--count 200] [--width 320] [--folder DIR]
+python benchmarks/placing.py [--count 200] [--width 320] [--grain 1] [--folder DIR]
 
 The pictures are the castle's 11 photographs and an orbit of the embedded solids, whose cameras are
-known: two groups that do not overlap, of which the larger is scored. DIR keeps pictures and features,
-so that a run that was stopped goes on; the CPU time is then that of what was left.
+known: two groups that do not overlap, of which the larger is scored. The solids are smooth, and larger
+pictures of them show no more; --grain adds detail, with 0 they are as embedded. DIR keeps pictures and
+features, so that a run that was stopped goes on; the CPU time is then that of what was left.
 """
 
 import argparse
@@ -16,8 +17,8 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
+import orbit
 import pycolmap
-import torch
 from PIL import Image
 
 from kdst_core.progress import progress
@@ -25,18 +26,23 @@ from kdst_reconstruct.captures import sfm
 from kdst_reconstruct.default import solids
 
 
-def write(folder: Path, count: int, width: int) -> None:
+def write(folder: Path, count: int, width: int, grain: float) -> None:
     """Write the castle's photographs, and pictures of the solids with their rotations."""
     castle = sorted(Path(os.environ["KDST_TEST_DATA"], "data", "castle", "images").iterdir())
     folder.mkdir(parents=True)
     for file in castle:
         shutil.copyfile(file, folder / f"castle-{file.name}")
-    orbit = solids.capture(views=count - len(castle), width=width, height=3 * width // 4)
-    for number, image in enumerate(orbit.images):
-        picture = Image.fromarray((255 * image.numpy()).round().astype(np.uint8))
-        picture.save(folder / f"orbit-{number:04d}.png")
-    rotations = torch.stack([camera.viewmat[:3, :3] for camera in orbit.cameras])
-    np.save(folder.parent / "rotations.npy", rotations.double().numpy())
+    small = solids.capture(views=count - len(castle), width=16, height=12, points=1)
+    poses = [camera.viewmat.double().numpy() for camera in small.cameras]
+    K = small.cameras[0].K.double().numpy()
+    drawn = orbit.photograph(K, poses[0], 16, 12, 3, 0.0)
+    np.testing.assert_allclose(drawn, small.images[0].numpy(), atol=1e-4)
+    K[:2] *= width / 16
+    for number, pose in enumerate(poses):
+        drawn = orbit.photograph(K, pose, width, 3 * width // 4, 3 if width <= 640 else 2, grain)
+        picture = Image.fromarray((255 * drawn).round().astype(np.uint8))
+        picture.save(folder / f"orbit-{number:04d}.png", compress_level=1)
+    np.save(folder.parent / "rotations.npy", np.stack([pose[:3, :3] for pose in poses]))
 
 
 def errors(model: Path, rotations: np.ndarray) -> np.ndarray:
@@ -60,6 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--width", type=int, default=320)
+    parser.add_argument("--grain", type=float, default=1.0)
     parser.add_argument("--folder", type=Path)
     given = parser.parse_args()
     kept = nullcontext(str(given.folder)) if given.folder else tempfile.TemporaryDirectory()
@@ -67,7 +74,7 @@ def main() -> None:
         root = Path(name)
         if not (root / "rotations.npy").exists():
             shutil.rmtree(root / "images", ignore_errors=True)
-            write(root / "images", given.count, given.width)
+            write(root / "images", given.count, given.width, given.grain)
         shots = [sfm.Shot(file.name, file) for file in sorted((root / "images").iterdir())]
         before = resource.getrusage(resource.RUSAGE_SELF)
         placement = sfm.place(shots, root / "sfm", "auto", _shown, "200 pictures")
