@@ -1,13 +1,13 @@
-"""Write tool calls as chat conversations, and drop those of a chat corpus that do not help."""
+"""Make texts to annotate, write tool calls as chat conversations, drop those that do not help."""
 
 from pathlib import Path
 
 import click
 
 
-@click.group("tools", short_help="Conversations with tool calls: export and filter.")
+@click.group("tools", short_help="Texts of word problems; chat with tool calls: export, filter.")
 def command() -> None:
-    """Write tool calls as chat conversations, and drop those of a chat corpus that do not help."""
+    """Make texts to annotate, write tool calls as chat conversations, drop those that do not help."""
 
 
 @command.command("export", short_help="Write a run's annotated texts as chat conversations.")
@@ -71,3 +71,54 @@ def filter_calls(
         click.secho(
             f"Warning: {number} lines of {chat} were skipped: {named}", fg="yellow", err=True
         )
+
+
+@command.command("texts", short_help="Make plain texts of word problems and prose, to annotate.")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--problems",
+    required=True,
+    help="asdiv:FILE, mawps:FILE, svamp:FILE or gsm8k:FILE, several apart by commas.",
+)
+@click.option(
+    "--leave-out",
+    default="none",
+    show_default=True,
+    help="Problems to measure on, as --problems: what has a sentence in common with one is not used.",
+)
+@click.option(
+    "--count", type=click.IntRange(min=1), default=1000, show_default=True, help="Texts."
+)
+@click.option(
+    "--prose",
+    type=click.FloatRange(0, 1),
+    default=0.2,
+    show_default=True,
+    help="Share of texts in which no tool is of use.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of choice, prose and order.")
+def texts(out: Path, problems: str, leave_out: str, count: int, prose: float, seed: int) -> None:
+    """Write plain texts for `kdst run toolformer --texts` to OUT, a .jsonl file.
+
+    A text is a problem with `The answer is` and its answer, without its solution, or a few generated
+    sentences. No wording occurs twice with other numbers.
+    """
+    import json
+    from random import Random
+
+    from kdst_core.errors import KdstError
+    from kdst_core.files import write_atomically
+    from kdst_tools.corpora.word_problems import word_problem_texts
+    from kdst_tools.evaluation.sets import load
+
+    if out.suffix != ".jsonl":
+        raise KdstError(f"{out}: give a .jsonl file")
+    if out.exists():
+        raise KdstError(f"{out} is there already; give another file")
+    named = [p for name in problems.split(",") for p in load(name, None)]
+    measured = [p for name in leave_out.split(",") for p in load(name, None, "--leave-out")]
+    written = word_problem_texts(named, count, prose, Random(seed), measured)
+    lines = [json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in written]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(out, "".join(lines))
+    click.echo(f"{out}: {len(written)} texts, {round(prose * count)} of them prose")
