@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import fakes
+from tests import fakes, warm
 from tests.fakes import kdst
 
 MODULE = '''
@@ -194,7 +194,7 @@ def test_a_package_adds_a_command(tmp_path: Path) -> None:
     assert kdst("say", "loud", path=tmp_path).stdout == "LOUD\n"
     assert "Did you mean 'say'" in kdst("sai", path=tmp_path).stderr
     fakes.hide_others(tmp_path, "kdst-environments")
-    assert "ok      command say" in kdst("doctor", path=tmp_path).stdout
+    assert "ok      command say" in warm.kdst("doctor", path=tmp_path).stdout
 
 
 def test_a_package_cannot_take_a_command_of_the_core(tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_a_broken_command_is_one_line_and_hides_no_other(tmp_path: Path) -> None
     assert "fake-say is broken: importing no_such_module:command failed" in done.stderr
     assert kdst("--help", path=tmp_path).returncode == 0
     fakes.hide_others(tmp_path, "kdst-environments")
-    looked = kdst("doctor", path=tmp_path)
+    looked = warm.kdst("doctor", path=tmp_path)
     assert looked.returncode == 1
     assert "BROKEN  command say" in looked.stdout
 

@@ -162,6 +162,7 @@ def test_a_plugin_that_ends_its_process_is_told_and_harms_nobody(
     assert good == []
     assert words in "".join(bad)
     assert bool(bad) is bool(words)
+    assert inspection.inspect_all("method", ["other", "letters"] * 2) == [bad, good] * 2
     if "process" in "".join(bad):
         checked = CliRunner().invoke(check, ["other"])
         assert checked.exit_code == 1

@@ -82,7 +82,7 @@ def test_a_module_that_does_not_exist_is_listed_as_such(tmp_path: Path) -> None:
 @pytest.mark.plugins
 def test_doctor_finds_what_metadata_cannot_show(faulty_plugins: Path) -> None:
     hide_others(faulty_plugins, "kdst-core", "kdst-environments", "kdst-adapt", *FAULTY)
-    done = kdst("doctor", path=faulty_plugins)
+    done = warm.kdst("doctor", path=faulty_plugins)
     assert done.returncode == 1
     assert "BROKEN  kdst-broken/broken" in done.stdout
     assert "BROKEN  kdst-misspelt/misspelt" in done.stdout
@@ -123,7 +123,7 @@ def test_disable_and_only_hide_methods(tmp_path: Path) -> None:
 def test_doctor_finds_a_package_that_is_installed_twice(tmp_path: Path) -> None:
     install(tmp_path, "kdst-tea", name="tea", module="kdst_tea", code=None)
     hide_others(tmp_path, "kdst-core", "kdst-environments", "kdst-adapt", "kdst-tea")
-    done = kdst("doctor", path=tmp_path)
+    done = warm.kdst("doctor", path=tmp_path)
     assert done.returncode == 1
     assert "STALE   kdst-tea is installed 2 times: 0.1.0 in" in done.stdout
 

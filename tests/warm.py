@@ -185,6 +185,7 @@ def _carry_out(order: Order) -> None:
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     sys.path[:1] = [order["cwd"], *filter(None, paths)]
     sys.argv = ["-m", *rest]
+    _customize(paths)
     for name in [n for n in sys.modules if n.partition(".")[0] == "tests"]:
         del sys.modules[name]
     code: Any = None
@@ -193,6 +194,13 @@ def _carry_out(order: Order) -> None:
     except SystemExit as e:
         code = e.code
     _end(code)
+
+
+def _customize(folders: list[str]) -> None:
+    """Import the `sitecustomize` of some folders of the path, as Python does when it starts."""
+    if any(Path(folder, "sitecustomize.py").is_file() for folder in filter(None, folders)):
+        sys.modules.pop("sitecustomize", None)
+        import_module("sitecustomize")
 
 
 def _end(code: Any) -> None:
