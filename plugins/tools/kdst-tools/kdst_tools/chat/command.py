@@ -86,9 +86,7 @@ def filter_calls(
     show_default=True,
     help="Problems to measure on, as --problems: what has a sentence in common with one is not used.",
 )
-@click.option(
-    "--count", type=click.IntRange(min=1), default=1000, show_default=True, help="Texts."
-)
+@click.option("--count", type=click.IntRange(min=1), default=1000, show_default=True, help="Texts.")
 @click.option(
     "--prose",
     type=click.FloatRange(0, 1),
