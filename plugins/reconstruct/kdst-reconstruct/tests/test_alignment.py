@@ -124,6 +124,12 @@ def test_the_pose_of_half_a_view_tells_that_of_the_other(capture: Capture) -> No
     assert mean_psnr(views, ("pose",)) > 40
 
 
+def test_a_pose_many_pixels_off_is_found(capture: Capture) -> None:
+    views = HeldOut.of(turned(capture, 8.0, 0.2))
+    assert mean_psnr(views, ()) < 16
+    assert mean_psnr(views, ("pose",)) > 60
+
+
 def test_pose_and_colours_are_found_together(capture: Capture) -> None:
     views = HeldOut.of(recoloured(turned(capture, 1.0, 0.03)))
     both = mean_psnr(views, ("colour", "pose"))

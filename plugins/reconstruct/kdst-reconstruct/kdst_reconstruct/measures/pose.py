@@ -17,11 +17,13 @@ from kdst_reconstruct.measures.colour import affine, half
 
 SIDE = 320
 """Pixels of the longer side of what is rendered, at most."""
-LEVELS = ((2, 20), (1, 8))
+LEVELS = ((8, 10), (4, 10), (2, 20), (1, 8))
 """Pixels of a side that become one, in render and photograph alike, and steps at this size."""
+FEWEST = 12
+"""Pixels of the shorter side of the smallest picture that is compared."""
 ENOUGH = 1e-3
 """Share of the cost that a step must save for another one to be made."""
-ATTEMPTS, DAMPING = 3, 1e-2
+ATTEMPTS, DAMPING = 6, 1e-2
 """Of a step, each more cautious than the one before; how cautious the first is."""
 NUDGE = 0.5
 """Pixels that a render is moved by to see how it changes."""
@@ -34,16 +36,20 @@ def refined(
 ) -> Camera:
     """Return the camera of a view with the pose that fits the left or right half of its photograph.
 
-    colour: whether an affine change of colour is fitted with it.
+    The smallest pictures find a pose that is many pixels off. At each size the search begins at the best
+    pose so far or at the one given, whichever fits better there. colour: whether an affine change of
+    colour is fitted with it.
     """
     given = views.cameras[number]
     camera = _reduced(given, SIDE)
     viewmat, depth = given.viewmat.double(), _depth(method, scene, camera)
     for pixels, steps in LEVELS:
         size = (max(1, camera.height // pixels), max(1, camera.width // pixels))
-        view = _Half(views, number, left, colour, size)
-        moved = attrs.evolve(camera, viewmat=viewmat.float())
-        viewmat = _descend(method, scene, moved, view, depth, steps)
+        if pixels > 1 and min(size) < FEWEST:
+            continue
+        level = _Level(method, scene, camera, _Half(views, number, left, colour, size))
+        begun = min(given.viewmat.double(), viewmat, key=level.cost)
+        viewmat = level.descend(begun, depth, steps)
     return attrs.evolve(given, viewmat=viewmat.float())
 
 
@@ -93,43 +99,64 @@ class _Half:
         apart = self.errors(rgb)[0].abs().double()
         return float((apart - ROBUST * (1 + apart / ROBUST).log()).sum())
 
-    def equations(self, rgb: Tensor, nudged: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return the weighted normal equations (6, 6), (6,) of a step in nudges."""
+    def equations(self, rgb: Tensor, changes: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the weighted normal equations (6, 6), (6,) of a step in nudges, from what each changes."""
         apart, matrix, used = self.errors(rgb)
-        slopes = torch.stack([((n - rgb)[used] @ matrix[:3]).flatten() for n in nudged]).double()
+        slopes = torch.stack([(c[used] @ matrix[:3]).flatten() for c in changes]).double()
         residual = apart.flatten().double()
         weighted = slopes / (residual.abs() + ROBUST)
         return weighted @ slopes.T, weighted @ residual
 
 
-def _descend(
-    method: Method, scene: Scene, camera: Camera, view: _Half, depth: float, steps: int
-) -> Tensor:
-    """Return the pose (4, 4) after so many steps at one size."""
+@frozen
+class _Level:
+    """The search at one size of the pictures."""
 
-    def drawn(viewmat: Tensor) -> Tensor:
-        with method.working():
-            rgb = scene.render(attrs.evolve(camera, viewmat=viewmat.float())).rgb.float().cpu()
-        return view.shrunk(rgb)
+    method: Method
+    scene: Scene
+    camera: Camera
+    view: _Half
 
-    viewmat, nudges, damping = camera.viewmat.double(), _nudges(camera, view, depth), DAMPING
-    rgb = drawn(viewmat)
-    cost, before = view.cost(rgb), torch.inf
-    for _ in range(steps):
-        if before - cost < ENOUGH * cost:
-            break
-        before = cost
-        matrix, pull = view.equations(rgb, [drawn(motion(n) @ viewmat) for n in nudges.diag()])
-        for _attempt in range(ATTEMPTS):
-            damped = matrix + (damping * matrix.diag() + 1e-9).diag()
-            moved = motion(-nudges * torch.linalg.solve(damped, pull)) @ viewmat
-            trial = drawn(moved)
-            tried = view.cost(trial)
-            if tried < cost:
-                viewmat, rgb, cost, damping = moved, trial, tried, damping / 5
+    def drawn(self, viewmat: Tensor) -> Tensor:
+        """Return what is seen from a pose (4, 4), at this size."""
+        camera = attrs.evolve(self.camera, viewmat=viewmat.float())
+        with self.method.working():
+            rgb = self.scene.render(camera).rgb.float().cpu()
+        return self.view.shrunk(rgb)
+
+    def _changes(self, viewmat: Tensor, nudges: Tensor) -> list[Tensor]:
+        """Return how each nudge changes what is seen, as half of what lies between it and its opposite.
+
+        Differences to one side only led astray: a nudge of half a pixel is no small one.
+        """
+        there = [self.drawn(motion(n) @ viewmat) for n in nudges.diag()]
+        back = [self.drawn(motion(-n) @ viewmat) for n in nudges.diag()]
+        return [(a - b) / 2 for a, b in zip(there, back, strict=True)]
+
+    def cost(self, viewmat: Tensor) -> float:
+        """Return how far what is seen from a pose is from the photograph."""
+        return self.view.cost(self.drawn(viewmat))
+
+    def descend(self, viewmat: Tensor, depth: float, steps: int) -> Tensor:
+        """Return the pose (4, 4) after so many steps, at most, from another."""
+        nudges, damping = _nudges(self.camera, self.view, depth), DAMPING
+        rgb = self.drawn(viewmat)
+        cost, before = self.view.cost(rgb), torch.inf
+        for _ in range(steps):
+            if before - cost < ENOUGH * cost:
                 break
-            damping *= 8
-    return viewmat
+            before = cost
+            matrix, pull = self.view.equations(rgb, self._changes(viewmat, nudges))
+            for _attempt in range(ATTEMPTS):
+                damped = matrix + (damping * matrix.diag() + 1e-9).diag()
+                moved = motion(-nudges * torch.linalg.solve(damped, pull)) @ viewmat
+                trial = self.drawn(moved)
+                tried = self.view.cost(trial)
+                if tried < cost:
+                    viewmat, rgb, cost, damping = moved, trial, tried, damping / 5
+                    break
+                damping *= 8
+        return viewmat
 
 
 def _nudges(camera: Camera, view: _Half, depth: float) -> Tensor:
