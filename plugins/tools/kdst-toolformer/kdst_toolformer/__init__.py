@@ -51,6 +51,14 @@ class ToolformerOptions(StagedOptions):
         " of those is then the most it can be. auto: deciding where calls stand before the text, which"
         " is read again for each loss.",
     )
+    screen: Literal["auto", "no", "bfloat16"] = option(
+        "auto",
+        "Screening of calls. bfloat16: losses are read with linear layers in bfloat16 first, on a CPU"
+        " that has instructions for it, and again in the precision of --dtype for calls whose gain is"
+        " then over --tau-f minus 0.25 nats. Only these can stay; the losses on record of the others are"
+        " those of the screening. auto: bfloat16 on such a CPU for a model in float32 of over 100 million"
+        " parameters, unless --losses all, else no.",
+    )
     cap: list[str] = option([], "Most examples of a tool, likewise. Default: 25000.")
     max_kept: int = option(0, "Most calls that stay in one text, best first; 0 is no limit.", min=0)
     keep_all: bool = option(

@@ -1,12 +1,13 @@
 """Filtering API calls (Toolformer, section 2): a call stays when its result lowers the loss by τ_f.
 
 L⁺ = L_i(e(c, r)), L⁻ = min(L_i(ε), L_i(e(c, ε))); keep when L⁻ − L⁺ ≥ τ_f. Where L_i(ε) − L⁺ < τ_f
-already, L_i(e(c, ε)) cannot change that. Beyond the paper, calls that cheat or say nothing are not
-scored, and calls that are paid for the same tokens or repeat each other do not stay together.
+already, L_i(e(c, ε)) cannot change that. A screening in fewer bits may tell first which calls are far
+below τ_f. Beyond the paper, calls that cheat or say nothing are not scored, and calls that are paid for
+the same tokens or repeat each other do not stay together.
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from attrs import evolve, frozen
 
@@ -18,6 +19,12 @@ from kdst_tools.calls import escape
 from kdst_tools.calls.tokens import CallTokens
 from kdst_tools.calls.windows import HORIZON, Window, windows
 from kdst_tools.outcome import reasons
+
+MARGIN = 0.25
+"""Nats below τ_f down to which a screened call is read again in the model's own precision."""
+
+Losses = tuple[float, float | None, float]
+"""L_i(ε), L_i(e(c, ε)) where it is to be known, and L_i(e(c, r))."""
 
 
 @frozen
@@ -43,8 +50,11 @@ class Filter:
         deciding: bool = False,
         keep_all: bool = False,
         inside: bool = True,
+        screen: Scorer | None = None,
     ) -> None:
-        """Take thresholds and rules. inside: whether calls may stand inside numbers."""
+        """Take thresholds and rules. inside: whether calls may stand inside numbers. screen: reads the
+        losses of all calls first, so that the scorer reads only those that may stay."""
+        self.screen = screen
         self.scorer, self.tokens, self.settings = scorer, tokens, settings
         self.window_size, self.most, self.deciding = window_size, most, deciding
         self.keep_all, self.inside = keep_all, inside
@@ -98,26 +108,59 @@ class Filter:
         queries: Sequence[Query],
         calls: Sequence[ToolCall],
         scored: Sequence[_Scored],
-    ) -> Iterator[tuple[float, float | None, float]]:
-        """L_i(ε), L_i(e(c, ε)) and L_i(e(c, r)) of each call; the second only if it is to be known."""
-        alone = {one.alone for one in scored} if self.deciding else set()
-        known = self._known(parts, queries, [q for q in range(len(queries)) if q not in alone])
-        if alone:
-            could = [
-                one.alone
-                for one in scored
-                if known[one.empty] - known[one.full] >= self._tau_f(calls[one.call])
-            ]
-            known |= self._known(parts, queries, could)
-        for one in scored:
-            yield known[one.empty], known.get(one.alone), known[one.full]
+    ) -> list[Losses]:
+        """The losses of each call; where it is screened and far below τ_f, those of the screening.
 
-    def _known(
-        self, parts: Sequence[Window], queries: Sequence[Query], chosen: Sequence[int]
-    ) -> dict[int, float]:
-        """The losses of chosen queries, by number."""
-        losses = self.scorer(parts, [queries[q] for q in chosen])
-        return dict(zip(chosen, losses, strict=True))
+        All are read again where two readings of a call show that the margin is too near.
+        """
+
+        def read(scorer: Scorer, chosen: Sequence[_Scored], below: float = 0.0) -> list[Losses]:
+            least = [self._tau_f(calls[one.call]) - below for one in chosen]
+            return self._read(scorer, parts, queries, chosen, least)
+
+        if self.screen is None:
+            return read(self.scorer, scored)
+        found = read(self.screen, scored, MARGIN)
+        near = [
+            n
+            for n, one in enumerate(scored)
+            if _gain(*found[n]) >= self._tau_f(calls[one.call]) - MARGIN
+        ]
+        for n, exact in zip(near, read(self.scorer, [scored[n] for n in near]), strict=True):
+            if abs(_lowered(*found[n]) - _lowered(*exact)) > MARGIN / 2:
+                return read(self.scorer, scored)
+            found[n] = exact
+        return found
+
+    def _read(
+        self,
+        scorer: Scorer,
+        parts: Sequence[Window],
+        queries: Sequence[Query],
+        scored: Sequence[_Scored],
+        least: Sequence[float],
+    ) -> list[Losses]:
+        """The losses of calls; where only those that decide are asked for, L_i(e(c, ε)) is left out
+        of calls whose gain is below its least without it."""
+
+        def known(chosen: set[int]) -> dict[int, float]:
+            order = sorted(chosen)
+            return dict(zip(order, scorer(parts, [queries[q] for q in order]), strict=True))
+
+        alone = {one.alone for one in scored}
+        found = known(
+            {q for one in scored for q in (one.empty, one.full)}
+            | (set() if self.deciding else alone)
+        )
+        if self.deciding:
+            found |= known(
+                {
+                    one.alone
+                    for one, bound in zip(scored, least, strict=True)
+                    if found[one.empty] - found[one.full] >= bound
+                }
+            )
+        return [(found[one.empty], found.get(one.alone), found[one.full]) for one in scored]
 
     def _tau_f(self, call: ToolCall) -> float:
         """The filtering threshold of a call's tool."""
@@ -153,7 +196,7 @@ class Filter:
 
         Without L_i(e(c, ε)) the gain is at most what it is against L_i(ε), which is below τ_f.
         """
-        gain = (empty if alone is None else min(empty, alone)) - full
+        gain = _gain(empty, alone, full)
         tau_f = self._tau_f(call)
         kept = gain >= tau_f
         reason = "" if kept else f"{reasons.GAIN} {tau_f:g}"
@@ -192,6 +235,16 @@ class Filter:
             if any(abs(other.position - call.position) < HORIZON for other in beside):
                 return reasons.NEAR
         return reasons.MOST if self.most and len(kept) >= self.most else ""
+
+
+def _lowered(empty: float, _: float | None, full: float) -> float:
+    """What a call with its result lowers the loss by, against nothing."""
+    return empty - full
+
+
+def _gain(empty: float, alone: float | None, full: float) -> float:
+    """What a call's result lowers the loss by; at most, where L_i(e(c, ε)) is not known."""
+    return (empty if alone is None else min(empty, alone)) - full
 
 
 def spelled(call: ToolCall) -> tuple[str, str]:

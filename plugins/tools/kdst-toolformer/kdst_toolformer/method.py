@@ -16,7 +16,7 @@ from kdst_toolformer import adapters
 from kdst_toolformer.filter import Filter
 from kdst_toolformer.finetune import FineTuning, Recipe
 from kdst_toolformer.generate import Decoding, Generator
-from kdst_toolformer.reading import eight_bits
+from kdst_toolformer.reading import eight_bits, sixteen_bits
 from kdst_toolformer.reading.forward import CausalModel
 from kdst_toolformer.reading.probe import choose
 from kdst_toolformer.sample import Sampler
@@ -34,6 +34,10 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch
 EIGHT_BITS = (
     "calls are proposed with weights in 8 bits (--sampling-dtype), and filtered in the model's own"
     " precision"
+)
+SCREENED = (
+    "calls are screened with losses in bfloat16 (--screen), and those that may stay are filtered in the"
+    " model's own precision"
 )
 
 
@@ -84,13 +88,19 @@ class Annotator:
         if STAGES.index(self.options.stage) >= STAGES.index("finetune"):
             adapters.chosen(self.request.model, self.options.full)
         proposes = not self.options.continues and self._proposes_in_eight_bits
-        said = EIGHT_BITS if proposes else ""
-        return [note for note in (*self._read[1:], said) if note]
+        screens = not self.options.continues and self._screens
+        said = EIGHT_BITS if proposes else "", SCREENED if screens else ""
+        return [note for note in (*self._read[1:], *said) if note]
 
     @property
     def _proposes_in_eight_bits(self) -> bool:
         """Whether calls are proposed in 8 bits."""
         return eight_bits.chosen(self.model.model, self.options.sampling_dtype)
+
+    @property
+    def _screens(self) -> bool:
+        """Whether calls are screened in bfloat16."""
+        return sixteen_bits.chosen(self.model.model, self.options.screen, self.options.losses)
 
     @cached_property
     def proposer(self) -> CausalModel:
@@ -120,13 +130,14 @@ class Annotator:
     @cached_property
     def _filter(self) -> Filter:
         """The filtering stage."""
-        scorer = Scorer(self.model, self.tokens, self.placement, self.options.budget)
         size = self.sampler.window_size()
         asked = self.options.losses
         deciding = asked == "deciding" or (asked == "auto" and self.placement == "prefix")
-        own = self.options
+        own, screen = self.options, None
+        if self._screens:
+            screen = self._scorer(type(self.model)(sixteen_bits.rounded(self.model.model)))
         return Filter(
-            scorer,
+            self._scorer(self.model),
             self.tokens,
             self.settings,
             size,
@@ -134,7 +145,12 @@ class Annotator:
             deciding,
             own.keep_all,
             inside=self.request.warm,
+            screen=screen,
         )
+
+    def _scorer(self, model: CausalModel) -> Scorer:
+        """What reads losses with a model."""
+        return Scorer(model, self.tokens, self.placement, self.options.budget)
 
     def sample(self, shard: Sequence[Document]) -> list[ToolCall]:
         """Propose calls."""

@@ -12,7 +12,7 @@ from kdst_core.contracts import Document, ToolCall, ToolsRequest
 from kdst_core.errors import KdstError
 from kdst_toolformer import ToolformerOptions
 from kdst_toolformer.method import EIGHT_BITS, Annotator
-from kdst_toolformer.reading import eight_bits
+from kdst_toolformer.reading import eight_bits, layers
 from kdst_toolformer.reading.eight_bits import Int8Linear, rounded
 from kdst_toolformer.reading.plain import PlainModel
 from kdst_tools.calls.windows import windows
@@ -134,7 +134,7 @@ def test_the_same_seed_proposes_the_same_and_a_text_does_not_hang_on_others():
 @needs
 def test_large_models_propose_in_eight_bits_and_say_so(monkeypatch):
     assert annotator().notes == []
-    monkeypatch.setattr(eight_bits, "LARGE", 10)
+    monkeypatch.setattr(layers, "LARGE", 10)
     assert annotator().notes == [EIGHT_BITS]
     assert annotator(sampling_dtype="same").notes == []
     assert annotator(dtype="float64").notes == []
@@ -156,7 +156,7 @@ def test_a_model_that_is_read_plainly_is_in_eight_bits_too(monkeypatch):
 
 def test_what_cannot_be_in_eight_bits_is_refused_before_work_starts(monkeypatch):
     monkeypatch.setattr(eight_bits, "supported", lambda: False)
-    monkeypatch.setattr(eight_bits, "LARGE", 10)
+    monkeypatch.setattr(layers, "LARGE", 10)
     assert annotator().notes == []
     with pytest.raises(KdstError, match="no instructions for products of 8 bits") as caught:
         _ = annotator(sampling_dtype="int8").notes

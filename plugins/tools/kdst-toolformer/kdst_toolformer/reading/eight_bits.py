@@ -4,21 +4,15 @@ Weights have a scale a row, activations a scale a token, both symmetric; product
 integers. So what a layer says of a token depends on no other token of the batch.
 """
 
-import copy
-from collections.abc import Iterator
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
 from kdst_core.errors import KdstError
+from kdst_toolformer.reading import layers
 
 SamplingDtype = Literal["auto", "same", "int8"]
-
-LARGE = 100_000_000
-"""Parameters above which proposals are computed in 8 bits where the CPU can: in smaller models the
-products of matrices are not what a token costs."""
 
 MOST = 127
 """Largest number in 8 bits, on both sides of 0."""
@@ -50,22 +44,7 @@ class Int8Linear(nn.Module):
 
 def rounded(model: nn.Module) -> nn.Module:
     """Return a copy with linear layers in 8 bits, the head's too; all else is shared with the model."""
-    shared = [*model.parameters(), *model.buffers()]
-    memo: dict[int, object] = {id(tensor): tensor for tensor in shared}
-    with torch.no_grad():
-        memo |= {id(layer): _in_eight_bits(layer) for layer in _linear(model)}
-    return copy.deepcopy(model, memo)
-
-
-def _linear(model: nn.Module) -> Iterator[nn.Module]:
-    """The layers that are nothing but a product with a matrix."""
-    return (layer for layer in model.modules() if type(layer) in (nn.Linear, Conv1D))
-
-
-def _in_eight_bits(layer: nn.Module) -> Int8Linear:
-    """A layer in 8 bits; the weights of GPT-2's layers stand the other way round."""
-    weight, bias = cast(Tensor, layer.weight), cast("Tensor | None", layer.bias)
-    return Int8Linear(weight.t() if isinstance(layer, Conv1D) else weight, bias)
+    return layers.replaced(model, Int8Linear)
 
 
 def chosen(model: nn.Module, asked: SamplingDtype) -> bool:
@@ -75,20 +54,15 @@ def chosen(model: nn.Module, asked: SamplingDtype) -> bool:
         raise KdstError(f"--sampling-dtype int8: {reason}.\nGive auto or same")
     if asked != "auto":
         return asked == "int8"
-    size, first = sum(p.numel() for p in model.parameters()), next(model.parameters())
-    return size > LARGE and first.dtype == torch.float32 and not reason
+    return layers.pays(model) and not reason
 
 
 def _against(model: nn.Module) -> str:
     """Why a model cannot be computed in 8 bits here; empty where it can."""
-    device = next(model.parameters()).device.type
-    if device != "cpu":
-        return f"it is for a CPU, and the model lies on {device}"
-    if not supported():
-        return "this CPU has no instructions for products of 8 bits (AVX512-VNNI)"
-    if not any(_linear(model)):
-        return f"the model {type(model).__name__} has no linear layers of a kind that is known"
-    return ""
+    reason = layers.against(model)
+    if reason or supported():
+        return reason
+    return "this CPU has no instructions for products of 8 bits (AVX512-VNNI)"
 
 
 def supported() -> bool:
