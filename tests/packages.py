@@ -1,5 +1,6 @@
 """Packages of `kdst new`, installed into a folder without pip, and watched in forks."""
 
+import gc
 import importlib
 import os
 import re
@@ -49,6 +50,8 @@ def warm(capability: str, site: Path) -> None:
         install(generate(capability, name, Path(directory)), site)
         importlib.invalidate_caches()
         probe.small_run(setup_of(name), Path(directory) / "run", 0)
+    gc.collect()
+    gc.freeze()  # checks that collect garbage need not look at libraries again and again
 
 
 def forked(chosen: Setup) -> list[probe.Answer]:
