@@ -1,5 +1,6 @@
 """COLMAP models as people have them: cut off, several, under another number, with odd cameras."""
 
+import re
 from pathlib import Path
 
 import pycolmap
@@ -78,6 +79,47 @@ def test_a_focal_length_that_is_not_above_0_is_refused(tmp_path: Path, focal: st
     model(tmp_path, camera=f"PINHOLE 64 48 {focal} 32 24")
     with pytest.raises(KdstError, match=r"camera of 00\.png has the focal lengths"):
         loaded(tmp_path)
+
+
+def test_a_distortion_that_leaves_nothing_is_refused(tmp_path: Path) -> None:
+    model(tmp_path, camera="OPENCV 64 48 57.6 57.6 32 24 1e6 -1e9 0 0")
+    with pytest.raises(KdstError, match=r"distortion of 00\.png leaves nothing of the picture"):
+        loaded(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("part", "old", "new", "said"),
+    [
+        ("images", "\n1 ", "\nx ", "line 2 of images.txt is 'x "),
+        ("images", " 00.png", "", "line 2 of images.txt is '1 "),
+        ("cameras", " 32 24", " 32", "line 2 of cameras.txt is '1 PINHOLE 64 48 57.6 57.6 32'"),
+        ("cameras", "PINHOLE", "PINHOLES", "line 2 of cameras.txt is '1 PINHOLES"),
+        ("cameras", "57.6", "57,6", "line 2 of cameras.txt is '1 PINHOLE 64 48 57,6"),
+        ("points3D", "0 0 0", "0 0 nan", "line 2 of points3D.txt is '1 0 0 nan"),
+    ],
+)
+def test_the_line_of_a_text_that_cannot_be_read_is_named(
+    tmp_path: Path, part: str, old: str, new: str, said: str
+) -> None:
+    file = model(tmp_path) / f"{part}.txt"
+    file.write_text(f"# from elsewhere\n{file.read_text()}".replace(old, new, 1))
+    with pytest.raises(KdstError, match=re.escape(said)) as error:
+        loaded(tmp_path)
+    assert str(error.value).startswith(str(file.parent))
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_text_without_images_is_refused(tmp_path: Path, mark: str) -> None:
+    (model(tmp_path) / "images.txt").write_text(mark, encoding="utf-8")
+    with pytest.raises(KdstError, match="no registered images"):
+        loaded(tmp_path)
+
+
+@pytest.mark.parametrize("data", ["~nobody-of-this-name/a", "a" * 5000, "a\0b"])
+def test_what_can_be_no_path_is_refused_in_one_line(data: str) -> None:
+    with pytest.raises(KdstError, match=r"is no path|no such folder") as error:
+        load_source(ReconstructInputs(data=data), None, "quiet")
+    assert len(str(error.value)) < 400
 
 
 @pytest.mark.parametrize("data", ["", "  "])

@@ -160,8 +160,7 @@ def test_deep_pictures_are_scaled_and_not_cut(values: int, dtype: type) -> None:
     assert np.abs(shown / 255 - ramp).max() < 1 / 128
 
 
-def test_every_orientation_is_turned_upright() -> None:
-    """Mirrored ones too: their top row is where the upright picture's is."""
+def test_every_orientation_is_turned_to_what_is_seen() -> None:
     upright = np.arange(12).reshape(3, 4)
     stored = {
         1: upright,
@@ -174,9 +173,34 @@ def test_every_orientation_is_turned_upright() -> None:
         8: np.rot90(upright, -1),
     }
     for number, pixels in stored.items():
-        turned = orientation.turn_pixels(pixels, orientation.TURNS[number])
-        assert turned.shape == upright.shape
-        assert set(turned[0]) == set(upright[0]), number
+        mirrored = number in orientation.MIRRORED
+        seen = orientation.turn_pixels(pixels, orientation.TURNS[number], mirrored)
+        assert np.array_equal(seen, upright), number
+
+
+def test_photographs_of_phones_are_not_taken_for_an_attack(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    Image.new("RGB", (300, 200)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20_000)
+    assert photographs.is_whole(tmp_path / "a.png")
+    assert Image.MAX_IMAGE_PIXELS == 20_000
+    monkeypatch.setattr(photographs, "MOST_PIXELS", 20_000)
+    assert not photographs.is_whole(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 90)])
+def test_pictures_of_a_few_pixels_are_whole(tmp_path: Path, size: tuple[int, int]) -> None:
+    Image.new("RGB", size).save(tmp_path / "a.jpg")
+    assert photographs.is_whole(tmp_path / "a.jpg")
+
+
+def test_the_content_and_not_the_ending_says_what_colmap_reads(tmp_path: Path) -> None:
+    picture = Image.new("RGB", (36, 24))
+    for kind in ("GIF", "WEBP"):
+        picture.save(tmp_path / "a.png", format=kind)
+        camera = sfm._inferred(tmp_path / "a.png", picture, Image.Exif())
+        assert (camera.width, camera.height) == (36, 24)
 
 
 @pytest.mark.skipif(".avif" not in SUFFIXES, reason="Pillow without AVIF")

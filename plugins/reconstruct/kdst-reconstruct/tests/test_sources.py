@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -170,6 +171,68 @@ def test_photographs_are_turned_upright_under_any_name_and_no_place_is_written(
     assert model.num_reg_images() == 6
 
 
+def test_photographs_to_be_seen_mirrored_are_mirrored_with_their_masks(folder: Path) -> None:
+    """Their sensor or program stored them mirrored and says so; the others show the same scene."""
+    mask = np.full((HEIGHT, WIDTH), 255, np.uint8)
+    mask[:, : WIDTH // 4] = 0
+    (folder / "masks").mkdir()
+    for number, tag in ((1, 2), (3, 5), (4, 7)):
+        with Image.open(folder / f"{number}.png") as picture:
+            seen = picture.convert("RGB")
+        exif = Image.Exif()
+        exif[0x0112] = tag
+        method = {2: "FLIP_LEFT_RIGHT", 5: "TRANSPOSE", 7: "TRANSVERSE"}[tag]
+        store = Image.Transpose[method]
+        seen.transpose(store).save(folder / f"{number}.png", exif=exif)
+        Image.fromarray(mask).transpose(store).save(folder / "masks" / f"{number}.png")
+    source = load(folder)
+    assert source.placement.registered == 6  # type: ignore[union-attr]
+    masks = source.capture.masks
+    assert masks is not None
+    for number in (1, 3, 4):
+        found = masks[number]
+        assert found is not None
+        assert found.shape[1] > found.shape[0]
+        assert not found[:, : WIDTH // 8].any()
+        assert found[:, WIDTH // 2 :].float().mean() > 0.95
+
+
+def test_masks_of_no_photograph_and_photographs_beside_the_others_are_named(folder: Path) -> None:
+    for name in ("masks/9.png", "masks/1.jpg", "more/1.png", "images_2/1.png", ".old/1.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        Image.new("L", (WIDTH, HEIGHT), 255).save(folder / name)
+    (folder / "again").symlink_to(folder)
+    assert load(folder).said == (
+        f"1 photograph is left out, since those in {folder} are used: more/1.png.",
+        f"2 of 2 files in {folder / 'masks'} are the mask of no photograph: 1.jpg, 9.png. NAME.png is"
+        " looked for.",
+    )
+
+
+def test_too_little_room_is_said_before_colmap_writes(
+    folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its database would end the whole process."""
+    monkeypatch.setattr(sfm, "_extract", lambda *_: pytest.fail("began"))
+    usage = shutil.disk_usage(folder)._replace(free=5 << 20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(KdstError, match=r"MiB of room in .*, and 5 MiB are left") as error:
+        load(folder)
+    assert "--sfm DIR" in str(error.value)
+    assert not list(cache.iterdir())
+
+
+def test_room_that_is_used_up_meanwhile_ends_in_words(
+    folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(folder)
+    free = iter([10 << 30] * 4)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=next(free, 1 << 20)))
+    with pytest.raises(KdstError, match="and 1 MiB are left"):
+        load(folder)
+    assert not list(cache.iterdir())
+
+
 def test_masked_parts_give_no_points(folder: Path) -> None:
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
     mask[:, : WIDTH // 2] = 255
@@ -233,6 +296,11 @@ def nothing_in_common(folder: Path) -> None:
         Image.fromarray(noise).save(folder / f"{number}.png")
 
 
+def copies(folder: Path) -> None:
+    for number in range(1, 6):
+        (folder / f"{number}.png").write_bytes((folder / "0.png").read_bytes())
+
+
 def nothing_at_all(folder: Path) -> None:
     for number in range(6):
         (folder / f"{number}.png").unlink()
@@ -253,6 +321,7 @@ def empty_files(folder: Path) -> None:
     [
         (one_photograph, "1 photograph; at least 2"),
         (nothing_in_common, "placed none of the 6 photographs; 0 of 15 pairs match"),
+        (copies, "15 of 15 pairs match.\nThey may be copies"),
         (nothing_at_all, "no photographs"),
         (other_mask, "must agree"),
         (empty_files, "skipped, cannot be read as an image: 0.png, 1.png"),
@@ -566,6 +635,18 @@ def first_frame(root: Path, **values: Any) -> None:
         (lambda r: change(r, fl_y=-FOCAL), "no focal length"),
         (lambda r: change(r, fl_x="far"), "fl_x is 'far', not a number"),
         (lambda r: change(r, w=0), "has no size"),
+        (lambda r: change(r, w=math.nan), "w is nan; it must be finite"),
+        (lambda r: change(r, h=math.inf), "h is inf; it must be finite"),
+        (lambda r: change(r, w=1e30), "w is 1e"),
+        (lambda r: change(r, k1=math.nan), "k1 is nan; it must be finite"),
+        (lambda r: change(r, val_filenames="images/frame_1.png"), "val_filenames is no list"),
+        (lambda r: change(r, test_filenames=[1]), "test_filenames is no list of names"),
+        (lambda r: (r / "transforms.json").write_text("[" * 100_000), "cannot be read as JSON"),
+        (lambda r: first_frame(r, file_path="/"), "'/' is named as a photograph"),
+        (
+            lambda r: first_frame(r, transform_matrix=np.diag([1.0, 1, 1, 5]).tolist()),
+            "does not end in the row 0 0 0 1",
+        ),
         (lambda r: change(r, h=90), "another shape"),
         (lambda r: change(r, camera_model="EQUIRECTANGULAR"), "are not read"),
         (lambda r: change(r, ply_file_path="no.ply"), "cannot be read as a point cloud"),
@@ -590,6 +671,42 @@ def test_broken_transforms_are_refused_in_two_lines(
     with pytest.raises(KdstError, match=message) as error:
         load(nerfstudio)
     assert len(str(error.value).splitlines()) <= 2
+
+
+def test_what_follows_from_what_is_said_need_not_be_said(nerfstudio: Path) -> None:
+    whole = load(nerfstudio, width=120).capture
+    for changed in (
+        {"h": None},
+        {"w": None, "h": None, "fl_y": None},
+        {"fl_x": None, "camera_model": "opencv"},
+        {"w": 2 * WIDTH, "h": None, "fl_x": 2 * FOCAL, "fl_y": None, "cx": WIDTH, "cy": HEIGHT},
+    ):
+        before = (nerfstudio / "transforms.json").read_text()
+        change(nerfstudio, **changed)
+        for one, other in zip(
+            load(nerfstudio, width=120).capture.cameras, whole.cameras, strict=True
+        ):
+            assert torch.allclose(one.K, other.K), changed
+        (nerfstudio / "transforms.json").write_text(before)
+    change(nerfstudio, val_filenames=[], test_filenames=None)
+    assert load(nerfstudio).test == ()
+
+
+def test_photographs_that_are_left_in_a_smaller_copy_are_not_divided_twice(
+    nerfstudio: Path,
+) -> None:
+    (nerfstudio / "images").rename(nerfstudio / "images_2")
+    for file in (nerfstudio / "images_2").iterdir():
+        with Image.open(file) as picture:
+            picture.resize((WIDTH // 2, HEIGHT // 2)).save(file)
+    capture = load(nerfstudio, downscale=2).capture
+    assert capture.images[0].shape == (HEIGHT // 2, WIDTH // 2, 3)
+    assert capture.cameras[0].K[0, 0] == pytest.approx(FOCAL / 2)
+
+
+def test_dividing_to_nothing_is_refused(nerfstudio: Path) -> None:
+    with pytest.raises(KdstError, match=r"--downscale 1000 leaves nothing of images/frame_0\.png"):
+        load(nerfstudio, downscale=1000)
 
 
 def test_a_missing_photograph_is_skipped_and_named(nerfstudio: Path) -> None:

@@ -1,8 +1,6 @@
 """COLMAP models: photographs with cameras and points, any camera model, as a capture."""
 
-import codecs
 import os
-import re
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -13,14 +11,12 @@ import torch
 
 from kdst_core.contracts import Capture
 from kdst_core.errors import KdstError, first_line
+from kdst_reconstruct.captures import colmap_text as text
 from kdst_reconstruct.captures import photographs
 from kdst_reconstruct.captures.colmap_binary import check_whole
 from kdst_reconstruct.captures.named import matched
 from kdst_reconstruct.captures.photographs import View
 from kdst_reconstruct.inputs import ReconstructInputs
-
-_NUMBER = re.compile(r"[-+]?[0-9.]+(e[-+]?[0-9]+)?|nan|-?inf", re.IGNORECASE)
-PARTS = ("cameras", "images", "points3D")
 
 
 def find(root: Path) -> Path | None:
@@ -103,83 +99,36 @@ def load(
 
 def _read_model(folder: Path) -> Any:
     """Read a COLMAP model; one without points3D has no points."""
-    import pycolmap
-
-    points = [folder / f"points3D{suffix}" for suffix in (".bin", ".txt")]
-    if not (folder / "cameras.bin").is_file() and _is_odd(folder):
-        return _read_mended(folder)
     if (folder / "cameras.bin").is_file():
         check_whole(folder)
+        return _opened(folder, folder)
+    if not text.is_odd(folder):
+        return _opened(folder, folder)
+    with tempfile.TemporaryDirectory() as name:
+        text.write_mended(folder, Path(name))
+        return _opened(Path(name), folder)
+
+
+def _opened(folder: Path, called: Path) -> Any:
+    """Read a COLMAP model; `called` is where the user has it. Raises KdstError with the line of a text
+    that cannot be read."""
+    import pycolmap
+
     try:
         with pycolmap.ostream():
-            if any(path.is_file() for path in points):
+            if any((folder / f"points3D{suffix}").is_file() for suffix in (".bin", ".txt")):
                 model = pycolmap.Reconstruction(folder)
             else:
                 model = _read_without_points(folder)
     except (ValueError, RuntimeError, IndexError) as e:
-        reason = first_line(e)
-        raise KdstError(f"{folder} cannot be read as a COLMAP model: {reason[-160:]}") from e
+        binary = (folder / "cameras.bin").is_file()
+        reason = ("" if binary else text.fault(called)) or first_line(e)[-160:]
+        raise KdstError(f"{called} cannot be read as a COLMAP model: {reason}") from e
     if not (folder / "images.bin").is_file():
-        for identifier, name in _whole_names(folder / "images.txt").items():
+        for identifier, name in text.whole_names(folder / "images.txt").items():
             if identifier in model.images:
                 model.images[identifier].name = name
     return model
-
-
-def _is_odd(folder: Path) -> bool:
-    """Return whether a text of a model begins with a byte order mark, as some editors write it, or
-    lacks lines of points, without which images are passed over in silence."""
-    files = [folder / f"{part}.txt" for part in PARTS]
-    if any(file.is_file() and file.read_bytes()[:3] == codecs.BOM_UTF8 for file in files):
-        return True
-    lines = _lines(folder / "images.txt")
-    return _with_points(lines) != lines
-
-
-def _read_mended(folder: Path) -> Any:
-    """Read a model of texts without byte order marks, and with a line of points for every image."""
-    with tempfile.TemporaryDirectory() as name:
-        for file in folder.glob("*.txt"):
-            copy = Path(name) / file.name
-            copy.write_bytes(file.read_bytes().removeprefix(codecs.BOM_UTF8))
-        images = Path(name) / "images.txt"
-        images.write_text("\n".join([*_with_points(_lines(images)), ""]), encoding="utf-8")
-        return _read_model(Path(name))
-
-
-def _lines(path: Path) -> list[str]:
-    """Return the lines of a text without comments; only a line feed ends one, since names may hold
-    other separators."""
-    text = path.read_text(encoding="utf-8-sig", errors="replace").removesuffix("\n")
-    kept = [line.rstrip("\r") for line in text.split("\n")]
-    return [line for line in kept if not line.startswith("#")]
-
-
-def _with_points(lines: list[str]) -> list[str]:
-    """Return the lines of images.txt, two for every image: the second, its points, is often empty, and
-    some programs and editors leave it out."""
-    found: list[str] = []
-    for line in lines:
-        if _is_image(line):
-            found += [""] * (len(found) % 2) + [line]
-        elif len(found) % 2 or line.strip():
-            found.append(line)
-    return found + [""] * (len(found) % 2)
-
-
-def _is_image(line: str) -> bool:
-    """Return whether a line of images.txt tells of an image: nine numbers and a name, where a line of
-    points has numbers only."""
-    words = line.split(maxsplit=9)
-    if len(words) < 10 or not (words[0].isdigit() and words[8].isdigit()):
-        return False
-    return any(_NUMBER.fullmatch(word) is None for word in words[9].split())
-
-
-def _whole_names(path: Path) -> dict[int, str]:
-    """Return the names in images.txt by image: pycolmap cuts them at the first space."""
-    rows = (line.split(maxsplit=9) for line in _lines(path)[::2])
-    return {int(words[0]): words[9].rstrip() for words in rows if len(words) == 10}
 
 
 def _read_without_points(folder: Path) -> Any:
@@ -189,7 +138,7 @@ def _read_without_points(folder: Path) -> Any:
     with tempfile.TemporaryDirectory() as name:
         copy = Path(name)
         for file in folder.iterdir():
-            if file.stem in (*PARTS, "rigs", "frames") and file.suffix in (".bin", ".txt"):
+            if file.stem in (*text.PARTS, "rigs", "frames") and file.suffix in (".bin", ".txt"):
                 (copy / file.name).write_bytes(file.read_bytes())
         binary = (copy / "cameras.bin").is_file()
         (copy / ("points3D.bin" if binary else "points3D.txt")).write_bytes(bytes(8 * binary))

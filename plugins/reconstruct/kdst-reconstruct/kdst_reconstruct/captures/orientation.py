@@ -11,16 +11,27 @@ TAG = 0x0112
 STAMP, EPOCH = "%Y:%m:%d %H:%M:%S", datetime(2000, 1, 1)
 """How EXIF writes a time."""
 TURNS = {1: 0, 2: 0, 3: 2, 4: 2, 5: -1, 6: -1, 7: 1, 8: 1}
-"""Orientation to the quarter turns, counterclockwise, that bring the stored picture upright; one that
-is to be shown mirrored (2, 4, 5, 7) is turned and not mirrored, since the sensor saw no mirror."""
+"""Orientation to the quarter turns, counterclockwise, that bring the stored picture upright."""
+MIRRORED = frozenset({2, 4, 5, 7})
+"""Orientations of pictures that are to be mirrored, left to right, once they are turned."""
 
 
 def quarter_turns(picture: Any) -> int:
     """Return the quarter turns, counterclockwise, that bring an opened PIL image upright."""
+    return TURNS.get(_orientation(picture), 0)
+
+
+def is_mirrored(picture: Any) -> bool:
+    """Return whether an opened PIL image is to be seen mirrored."""
+    return _orientation(picture) in MIRRORED
+
+
+def _orientation(picture: Any) -> int:
+    """Return the orientation that metadata gives, 1 where it gives none."""
     try:
-        return TURNS.get(int(picture.getexif().get(TAG, 1)), 0)
+        return int(picture.getexif().get(TAG, 1))
     except (TypeError, ValueError, SyntaxError, OSError):
-        return 0
+        return 1
 
 
 def taken_at(picture: Any) -> float | None:
@@ -41,9 +52,10 @@ def turned_size(size: tuple[int, int], turns: int) -> tuple[int, int]:
     return (size[1], size[0]) if turns % 2 else size
 
 
-def turn_pixels(pixels: Any, turns: int) -> Any:
-    """Return an array (H, W, ...) after quarter turns, counterclockwise."""
-    return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+def turn_pixels(pixels: Any, turns: int, mirrored: bool = False) -> Any:
+    """Return an array (H, W, ...) after quarter turns, counterclockwise, then mirrored if it is to be."""
+    turned = np.rot90(pixels, turns)
+    return np.ascontiguousarray(turned[:, ::-1] if mirrored else turned)
 
 
 def turn_camera(K: Any, viewmat: Any, size: tuple[int, int], turns: int) -> tuple[Any, Any]:

@@ -1,6 +1,7 @@
 """Photographs as training needs them: without lens distortion, scaled, with what their metadata
 says of the exposure and of which way up they are. No other metadata is read."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +20,11 @@ from kdst_reconstruct.inputs import ReconstructInputs
 
 LONGEST_SIDE = 1600
 """Pixels of the longer side that photographs are reduced to when the user says nothing."""
+REDUCED = re.compile(r"images_[0-9]+")
+"""Names of folders that hold photographs divided by a number."""
 UNREADABLE = (OSError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError)
+MOST_PIXELS = 500_000_000
+"""Of a photograph; phones take 200 million, which Pillow takes for an attack."""
 
 
 @frozen
@@ -61,6 +66,7 @@ class _Opened(NamedTuple):
     alpha: Any
     exposure: float | None
     turns: int
+    mirrored: bool
 
 
 def present(views: Sequence[View], inputs: ReconstructInputs) -> tuple[list[int], list[str]]:
@@ -123,18 +129,27 @@ def _sizes(views: Sequence[View], inputs: ReconstructInputs) -> tuple[list[tuple
     for view in views:
         file = _file(view, inputs.downscale)
         width, height = size_of(file, upright=True)
-        turns = turns_of(view.file) if view.file.is_file() else 0
+        turns = turns_of(view.file)[0] if view.file.is_file() else 0
         target = min(width, _target_width(view, inputs, turns, (width, height)))
         sizes.append((target, max(1, round(height * target / width))))
         largest = max(largest, width * height)
     return sizes, largest
 
 
+def open_image(path: Path) -> Image.Image:
+    """Open an image file of up to twice MOST_PIXELS; raises one of UNREADABLE."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, MOST_PIXELS
+    try:
+        return Image.open(path)
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
 def size_of(path: Path, upright: bool = False) -> tuple[int, int]:
     """Return width and height of an image file, as stored or as it is seen; KdstError when it is
     none."""
     try:
-        with Image.open(path) as file:
+        with open_image(path) as file:
             turns = orientation.quarter_turns(file) if upright else 0
             return orientation.turned_size(file.size, turns)
     except UNREADABLE as e:
@@ -144,19 +159,20 @@ def size_of(path: Path, upright: bool = False) -> tuple[int, int]:
 def is_whole(path: Path) -> bool:
     """Return whether a file can be read as an image to its end; a JPEG is decoded at an eighth."""
     try:
-        with Image.open(path) as file:
-            file.draft("RGB", (file.width // 8, file.height // 8))
+        with open_image(path) as file:
+            file.draft("RGB", (max(1, file.width // 8), max(1, file.height // 8)))
             file.load()
     except UNREADABLE:
         return False
     return True
 
 
-def turns_of(path: Path) -> int:
-    """Return the quarter turns, counterclockwise, that bring an image file upright."""
+def turns_of(path: Path) -> tuple[int, bool]:
+    """Return the quarter turns, counterclockwise, that bring an image file upright, and whether it is to
+    be mirrored then."""
     try:
-        with Image.open(path) as file:
-            return orientation.quarter_turns(file)
+        with open_image(path) as file:
+            return orientation.quarter_turns(file), orientation.is_mirrored(file)
     except UNREADABLE as e:
         raise KdstError(f"{path} cannot be read as an image; replace or remove it") from e
 
@@ -171,29 +187,30 @@ def find_mask(root: Path, name: str) -> Path | None:
 def _photograph(view: View, inputs: ReconstructInputs) -> Photograph:
     """Read one photograph, turn it upright, take the lens distortion out and scale it."""
     file = _file(view, inputs.downscale)
-    opened = _open(file)
-    turns = turns_of(view.file) if view.file.is_file() else opened.turns
-    pixels = np.array(opened.picture)
-    mask = _mask(view, opened.picture.size, turns)
-    laid_over = opened.alpha is not None and inputs.alpha != "mask"
+    read = _open(file)
+    whole = view.file.is_file()
+    turns, mirrored = turns_of(view.file) if whole else (read.turns, read.mirrored)
+    pixels = np.array(read.picture)
+    mask = _mask(view, read.picture.size, turns, mirrored)
+    laid_over = read.alpha is not None and inputs.alpha != "mask"
     if laid_over:
-        share = opened.alpha[..., None] / 255
+        share = read.alpha[..., None] / 255
         pixels = np.round(share * pixels + (1 - share) * 255 * _shade(inputs)).astype(np.uint8)
-    elif opened.alpha is not None:
-        shown = opened.alpha > 127
+    elif read.alpha is not None:
+        shown = read.alpha > 127
         mask = shown if mask is None else mask & shown
-    early = turns != 0 and _sees_upright(view, opened.picture.size, turns)
+    early = (turns != 0 or mirrored) and _sees_upright(view, read.picture.size, turns)
     if early:
-        pixels = orientation.turn_pixels(pixels, turns)
-        mask = None if mask is None else orientation.turn_pixels(mask, turns)
+        pixels = orientation.turn_pixels(pixels, turns, mirrored)
+        mask = None if mask is None else orientation.turn_pixels(mask, turns, mirrored)
     camera = _fitted_camera(view.camera, (pixels.shape[1], pixels.shape[0]), file)
-    if not _is_pinhole(camera):
-        pixels, mask, camera = _undistort(pixels, mask, camera)
-    K, viewmat = np.array(camera.calibration_matrix()), view.viewmat
-    if not np.isfinite(K).all():
+    if not np.isfinite(np.array(camera.params)).all():
         raise KdstError(
             f"the camera of {view.name} has a value that is not finite; remove the view"
         )
+    if not _is_pinhole(camera):
+        pixels, mask, camera = _undistort(pixels, mask, camera, view.name)
+    K, viewmat = np.array(camera.calibration_matrix()), view.viewmat
     if not (K[0, 0] > 0 and K[1, 1] > 0):
         raise KdstError(
             f"the camera of {view.name} has the focal lengths {K[0, 0]:g} and {K[1, 1]:g}; they must be"
@@ -212,7 +229,7 @@ def _photograph(view: View, inputs: ReconstructInputs) -> Photograph:
         pixels = np.array(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
         if mask is not None:
             mask = np.array(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
-    exposure = opened.exposure if inputs.exif else None
+    exposure = read.exposure if inputs.exif else None
     return Photograph(pixels, K, mask, exposure, laid_over, viewmat)
 
 
@@ -221,13 +238,19 @@ def _target_width(view: View, inputs: ReconstructInputs, turns: int, size: tuple
     if inputs.width:
         return inputs.width
     if inputs.downscale > 1:
-        return round(_full_width(view, turns) / inputs.downscale)
+        target = round(_full_width(view, turns) / inputs.downscale)
+        if target < 1:
+            raise KdstError(
+                f"--downscale {inputs.downscale} leaves nothing of {view.name}; give less"
+            )
+        return target
     return round(size[0] * min(1.0, LONGEST_SIDE / max(size)))
 
 
 def _sees_upright(view: View, size: tuple[int, int], turns: int) -> bool:
     """Return whether a view's camera belongs to the photograph turned upright, by its shape; where
-    both shapes are alike it belongs to what is stored, as COLMAP reads files."""
+    both shapes are alike it belongs to what is stored, as COLMAP reads files. A photograph that is to
+    be seen mirrored is mirrored in the first case only: else the camera would not fit."""
     if view.upright:
         return True
     shape = view.camera.width / view.camera.height
@@ -244,8 +267,10 @@ def _shade(inputs: ReconstructInputs) -> float:
 
 def _full_width(view: View, turns: int) -> int:
     """Return the width of the whole upright photograph, by its camera where only a smaller file is
-    left."""
-    if view.file.is_file():
+    left, be it that of images_N/ in place of the photograph."""
+    inside = view.file.is_relative_to(view.root) and not view.upright
+    folders = view.file.relative_to(view.root).parts[:-1] if inside else ()
+    if view.file.is_file() and not any(map(REDUCED.fullmatch, folders)):
         return size_of(view.file, upright=True)[0]
     size = (int(view.camera.width), int(view.camera.height))
     return size[0] if view.upright else orientation.turned_size(size, turns)[0]
@@ -279,9 +304,9 @@ def _is_smaller(small: Path, full: Path, downscale: int) -> bool:
 def _open(path: Path) -> _Opened:
     """Read a photograph with its exposure (seconds · ISO / f-number²), None where not known."""
     try:
-        with Image.open(path) as file:
+        with open_image(path) as file:
             exif = file.getexif().get_ifd(ExifTags.IFD.Exif)
-            turns = orientation.quarter_turns(file)
+            turns, mirrored = orientation.quarter_turns(file), orientation.is_mirrored(file)
             transparent = file.has_transparency_data
             picture = eight_bits(file).convert("RGBA" if transparent else "RGB")
     except UNREADABLE as e:
@@ -289,7 +314,7 @@ def _open(path: Path) -> _Opened:
     alpha = np.array(picture.getchannel("A")) if transparent else None
     if alpha is not None and alpha.min() == 255:
         alpha = None
-    return _Opened(picture.convert("RGB"), alpha, _exposure(exif), turns)
+    return _Opened(picture.convert("RGB"), alpha, _exposure(exif), turns, mirrored)
 
 
 def eight_bits(picture: Image.Image) -> Image.Image:
@@ -335,12 +360,21 @@ def _is_pinhole(camera: Any) -> bool:
     return str(camera.model).rpartition(".")[2] in ("PINHOLE", "SIMPLE_PINHOLE")
 
 
-def _undistort(pixels: Any, mask: Any, camera: Any) -> tuple[Any, Any, Any]:
-    """Return pixels and mask as a pinhole camera sees them, and that camera."""
+def _undistort(pixels: Any, mask: Any, camera: Any, name: str) -> tuple[Any, Any, Any]:
+    """Return pixels and mask as a pinhole camera sees them, and that camera.
+
+    Raises KdstError for a distortion so strong that the picture shrinks as far as COLMAP lets it.
+    """
     import pycolmap
 
     options = pycolmap.UndistortCameraOptions()
     bitmap, pinhole = pycolmap.undistort_image(options, pycolmap.Bitmap.from_array(pixels), camera)
+    sides = ((pinhole.width, camera.width), (pinhole.height, camera.height))
+    if all(side <= options.min_scale * whole + 1 for side, whole in sides):
+        raise KdstError(
+            f"the lens distortion of {name} leaves nothing of the picture; correct its camera, or remove"
+            " the view"
+        )
     if mask is not None:
         grey = pycolmap.Bitmap.from_array((255 * mask).astype(np.uint8))
         mask = pycolmap.undistort_image(options, grey, camera)[0].to_array() > 127
@@ -348,7 +382,7 @@ def _undistort(pixels: Any, mask: Any, camera: Any) -> tuple[Any, Any, Any]:
     return bitmap.to_array(), mask, pinhole
 
 
-def _mask(view: View, size: tuple[int, int], turns: int) -> Any:
+def _mask(view: View, size: tuple[int, int], turns: int, mirrored: bool) -> Any:
     """Return the mask (H, W) of a photograph as stored, True where it counts, or None without one.
 
     It has the size of the whole photograph or of the file that is read, stored or upright.
@@ -356,14 +390,16 @@ def _mask(view: View, size: tuple[int, int], turns: int) -> Any:
     if view.mask is None:
         return None
     try:
-        with Image.open(view.mask) as file:
+        with open_image(view.mask) as file:
             grey = file.convert("L")
     except UNREADABLE as e:
         raise KdstError(f"{view.mask} cannot be read as an image; replace or remove it") from e
     whole = size_of(view.file) if view.file.is_file() else size
     sizes = (size, whole)
-    if turns % 2 and grey.size in [orientation.turned_size(s, turns) for s in sizes]:
-        grey = grey if grey.size in sizes else Image.fromarray(np.rot90(np.array(grey), -turns))
+    upright = [orientation.turned_size(s, turns) for s in sizes]
+    if grey.size in upright and grey.size not in sizes:
+        seen = np.array(grey)
+        grey = Image.fromarray(np.rot90(seen[:, ::-1] if mirrored else seen, -turns))
     if grey.size not in sizes:
         raise KdstError(
             f"{view.mask} is {grey.width}×{grey.height}, its photograph {whole[0]}×{whole[1]};"

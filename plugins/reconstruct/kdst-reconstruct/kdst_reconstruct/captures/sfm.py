@@ -19,12 +19,12 @@ import numpy as np
 from attrs import asdict, frozen
 from PIL import Image
 
+from kdst_core import memory
 from kdst_core.errors import KdstError
 from kdst_core.files import move_folder, write_atomically
 from kdst_reconstruct.captures import orientation
 from kdst_reconstruct.captures.matching import chosen_pairs, is_sequential
-from kdst_reconstruct.captures.named import HEIF
-from kdst_reconstruct.captures.photographs import eight_bits
+from kdst_reconstruct.captures.photographs import eight_bits, open_image, size_of
 from kdst_reconstruct.pictures import png
 
 Progress = Callable[[int, str], AbstractContextManager[Callable[[int], None]]]
@@ -35,8 +35,23 @@ MIN_INLIERS = 15
 """Verified matches that make two photographs a pair, COLMAP's default."""
 FEWEST = 3
 """Photographs of a model that is worth a scene."""
+MOST_FEATURES, PIXELS_A_FEATURE = 8192, 25
+"""Features of a photograph at most, and pixels of a small one for each."""
+BYTES_COPIED, BYTES_A_FEATURE = 0.6, 320
+"""Room on disk: a pixel of a copy, and a feature with its matches, in the database and its log."""
+ROOM_KEPT = 4 << 20
+"""Bytes that are left free while COLMAP writes."""
+APART = (
+    "Neighbours must overlap by two thirds and show texture: take more, or give a COLMAP model or"
+    " transforms.json"
+)
+ALIKE = (
+    "They may be copies, or all taken from one place: take them from several places around the scene, or"
+    " give a COLMAP model or transforms.json"
+)
+"""What to do where few pairs match, and where most do and yet nothing is placed."""
 SHARE_EXPECTED = 0.9
-SETTINGS = "2"
+SETTINGS = "3"
 """Changed with whatever changes the result, so that an older one is not taken for it."""
 ORDER = " by time"
 """As SETTINGS, where the order of photographs counts."""
@@ -107,6 +122,7 @@ def place(
         return _read(final)
     try:
         home.mkdir(parents=True, exist_ok=True)
+        _check_room(home, sum(map(_room, shots)) + ROOM_KEPT)
         with _workplace(home, final.name) as work:
             placement = _reconstruct(shots, work, matching, progress, label)
             result = work / "result"
@@ -118,6 +134,26 @@ def place(
             "\nGive a folder that can be written: --sfm DIR"
         ) from e
     return _read(final)
+
+
+def _room(shot: Shot) -> int:
+    """Return about how many bytes the copy and the features of a photograph take at most."""
+    width, height = size_of(shot.file)
+    share = min(1.0, LONGEST_SIDE / max(width, height))
+    pixels = share**2 * width * height
+    features = min(MOST_FEATURES, pixels / PIXELS_A_FEATURE)
+    return int(pixels * BYTES_COPIED + features * BYTES_A_FEATURE)
+
+
+def _check_room(folder: Path, need: int) -> None:
+    """Raise KdstError where less room is left than is needed: COLMAP's database ends the process when
+    it cannot write."""
+    left = shutil.disk_usage(folder).free
+    if left < need:
+        raise KdstError(
+            f"structure from motion needs {memory.as_text(need)} of room in {folder}, and"
+            f" {memory.as_text(left)} are left.\nFree some, or give another folder: --sfm DIR"
+        )
 
 
 def _key(shots: Sequence[Shot], matching: str) -> str:
@@ -161,7 +197,7 @@ def _workplace(home: Path, name: str) -> Iterator[Path]:
         raise KdstError(
             f"another process places these photographs in {home}; wait for it"
         ) from None
-    except KdstError:
+    except (KdstError, OSError):
         shutil.rmtree(work, ignore_errors=True)
         raise
     shutil.rmtree(work, ignore_errors=True)
@@ -190,10 +226,10 @@ def _reconstruct(
     models = _map(len(shots), work, database, progress)
     placed = models[0].num_reg_images() if models else 0
     if placed < min(FEWEST, len(shots)):
+        todo = ALIKE if 2 * matched > len(pairs) else APART
         raise KdstError(
             f"{label}: structure from motion placed {placed or 'none'} of the {len(shots)}"
-            f" photographs; {matched} of {len(pairs)} pairs match.\nNeighbours must overlap by two"
-            " thirds and show texture: take more, or give a COLMAP model or transforms.json"
+            f" photographs; {matched} of {len(pairs)} pairs match.\n{todo}"
         )
     largest, sizes = models[0], _groups(models)
     called = dict(zip(names, (shot.name for shot in shots), strict=True))
@@ -215,7 +251,7 @@ def _reconstruct(
 
 def _time(shot: Shot) -> float | None:
     """Return when a photograph was taken, in seconds, where its metadata says so."""
-    with Image.open(shot.file) as file:
+    with open_image(shot.file) as file:
         return orientation.taken_at(file)
 
 
@@ -244,6 +280,7 @@ def _extract(
     cameras: dict[str, int] = {}
     with pycolmap.Database.open(database) as opened, progress(len(shots), "features") as advance:
         for shot, name in zip(shots, names, strict=True):
+            _check_room(work, ROOM_KEPT)
             camera = _copy(shot, name, copies, masks)
             if not opened.exists_image(name):
                 kind = f"{camera.width} {camera.height} {camera.params_to_string()}"
@@ -275,11 +312,11 @@ def _many_features() -> Any:
 def _copy(shot: Shot, name: str, copies: Path, masks: Path) -> Any:
     """Write a photograph upright and without metadata, and its mask; return its camera."""
 
-    with Image.open(shot.file) as file:
-        turns = orientation.quarter_turns(file)
+    with open_image(shot.file) as file:
+        turns, mirrored = orientation.quarter_turns(file), orientation.is_mirrored(file)
         stored, exif = eight_bits(file).convert("RGB"), file.getexif()
     camera = _inferred(shot.file, stored, exif)
-    picture = stored.rotate(90 * turns, expand=True)
+    picture = _turned(stored, turns, mirrored)
     if turns % 2:
         camera.width, camera.height = camera.height, camera.width
         params = np.array(camera.params)
@@ -292,10 +329,10 @@ def _copy(shot: Shot, name: str, copies: Path, masks: Path) -> Any:
     with (copies / name).open("wb") as stream:
         picture.resize(size, Image.Resampling.LANCZOS).save(stream, "JPEG", quality=95)
     if shot.mask is not None:
-        with Image.open(shot.mask) as file:
+        with open_image(shot.mask) as file:
             mask = file.convert("L")
-        if turns == 2 or mask.size != picture.size:
-            mask = mask.rotate(90 * turns, expand=True)
+        if mask.size == stored.size:
+            mask = _turned(mask, turns, mirrored)
         masks.mkdir(parents=True, exist_ok=True)
         scaled = mask.resize(size, Image.Resampling.NEAREST)
         (masks / f"{name}.png").write_bytes(png(scaled))
@@ -303,15 +340,23 @@ def _copy(shot: Shot, name: str, copies: Path, masks: Path) -> Any:
     return camera
 
 
+def _turned(picture: Image.Image, turns: int, mirrored: bool) -> Image.Image:
+    """Return a stored picture as it is seen."""
+    upright = picture.rotate(90 * turns, expand=True)
+    return upright.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else upright
+
+
 def _inferred(path: Path, picture: Image.Image, exif: Image.Exif) -> Any:
     """Return the camera of a photograph by its size and the focal length in its metadata.
 
-    What COLMAP's own reader does not open is given to it as a JPEG.
+    What COLMAP's own reader does not open is given to it as a JPEG, whatever its ending says.
     """
     import pycolmap
 
-    if path.suffix.lower() not in HEIF | {".avif", ".webp"}:
+    try:
         return pycolmap.infer_camera_from_image(path)
+    except (ValueError, RuntimeError):
+        pass
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "copy.jpg"
         picture.save(copy, "JPEG", exif=exif)
@@ -335,6 +380,7 @@ def _match(
     verification.ransac.random_seed = 0
     with progress(len(pairs), "matching") as advance:
         for j, firsts in by_second.items():
+            _check_room(work, ROOM_KEPT)
             lines = "".join(f"{names[i]} {names[j]}\n" for i in firsts)
             write_atomically(work / "pairs.txt", lines)
             pycolmap.match_image_pairs(

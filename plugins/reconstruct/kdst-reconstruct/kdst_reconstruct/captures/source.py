@@ -8,7 +8,7 @@ from attrs import frozen
 
 from kdst_core.cache import user_cache
 from kdst_core.contracts import Capture
-from kdst_core.errors import KdstError
+from kdst_core.errors import KdstError, first_line
 from kdst_core.progress import Mode, progress
 from kdst_reconstruct.audit import check_live
 from kdst_reconstruct.captures import colmap, photographs, sfm, transforms, video
@@ -61,8 +61,12 @@ def load(inputs: ReconstructInputs, progress: sfm.Progress) -> Source:
         return Source(solids.capture(width=size[0], height=size[1]), solids.ITERATIONS)
     if not inputs.data.strip():
         raise KdstError(f"--data is empty; give {KINDS}")
-    root = Path(inputs.data).expanduser()
-    if root.is_file() and root.suffix.lower() in video.SUFFIXES:
+    root = _named(inputs.data)
+    if root.is_file():
+        if root.suffix.lower() not in video.SUFFIXES:
+            raise KdstError(
+                f"--data {inputs.data} is a file, and no video by its ending; give {KINDS}"
+            )
         frames = video.frames(root, inputs.video_frames, progress)
         return _raw(frames, "video", inputs, progress)
     if not root.is_dir():
@@ -80,13 +84,24 @@ def load(inputs: ReconstructInputs, progress: sfm.Progress) -> Source:
     return _raw(root, inputs.matching, inputs, progress)
 
 
+def _named(data: str) -> Path:
+    """Return the path that --data means; KdstError for one that cannot be any."""
+    try:
+        root = Path(data).expanduser()
+        root.exists()
+    except (OSError, ValueError, RuntimeError) as e:
+        raise KdstError(f"--data {data[:80]} is no path: {first_line(e)[:80]}; give {KINDS}") from e
+    return root
+
+
 def _raw(root: Path, matching: str, inputs: ReconstructInputs, progress: sfm.Progress) -> Source:
     """Place photographs without cameras by structure from motion, and read them."""
-    images, found = _below(root)
+    images, found, elsewhere = _below(root)
     files = [f for f in found if _is_photograph(f) and _is_text(f)]
     broken = [f for f in files if not photographs.is_whole(f)]
     files = [f for f in files if f not in broken]
     said = _unread(found) + _broken([f.relative_to(images).as_posix() for f in broken])
+    said += _elsewhere(images, [f.relative_to(root).as_posix() for f in elsewhere])
     if not files:
         raise KdstError("\n".join([f"{root} has no photographs; give {KINDS}", *said]))
     shots = []
@@ -98,15 +113,23 @@ def _raw(root: Path, matching: str, inputs: ReconstructInputs, progress: sfm.Pro
             raise KdstError(f"{mask} and its photograph {file} differ in size; they must agree")
         shots.append(sfm.Shot(name, file, mask))
     home = Path(inputs.sfm).expanduser() if inputs.sfm else user_cache("sfm")
-    placement = sfm.place(shots, home, matching, progress, str(root))
+    said += _idle_masks(root, shots)
+    placement = sfm.place(shots, home, matching, progress, inputs.data)
     capture = colmap.load(root, images, placement.model, inputs, said, upright=True)
     return Source(capture, placement=placement, said=tuple(said))
 
 
-def _below(root: Path) -> tuple[Path, list[Path]]:
-    """Return the folder that a capture's photographs are named from, and all files that may be some:
-    those below images/, else those in the folder itself, else those in its folders."""
+def _below(root: Path) -> tuple[Path, list[Path], list[Path]]:
+    """Return the folder that a capture's photographs are named from, all files that may be some, and
+    photographs that are none of the capture.
+
+    They are those below images/, else those in the folder itself, else those in its folders. Those in
+    the folder and in the folders in it that are not taken are the others.
+    """
     inner = root / "images"
+    if inner.is_dir():
+        list(inner.iterdir())  # a folder that cannot be read is not an empty one
+    near = [f for folder in (root, *filter(Path.is_dir, root.iterdir())) for f in _files(folder)]
     for images, found in (
         (inner, inner.rglob("*") if inner.is_dir() else ()),
         (root, root.iterdir()),
@@ -114,13 +137,48 @@ def _below(root: Path) -> tuple[Path, list[Path]]:
     ):
         files = sorted(found)
         if any(map(_is_photograph, files)):
-            return images, files
-    return root, files
+            taken = {f.resolve() for f in files}
+            others = (f for f in near if _is_photograph(f) and f.resolve() not in taken)
+            return images, files, sorted(f for f in others if not _is_beside(f.relative_to(root)))
+    return root, files, []
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return the files in a folder; none in one that cannot be read."""
+    try:
+        return [f for f in folder.iterdir() if f.is_file()]
+    except OSError:
+        return []
 
 
 def _is_aside(path: Path) -> bool:
     """Return whether a path leads through a hidden folder or one of masks."""
     return any(part.startswith(".") or part == "masks" for part in path.parts)
+
+
+def _is_beside(path: Path) -> bool:
+    """Return whether a path leads where no photographs of their own are: also to smaller copies."""
+    return _is_aside(path) or any(map(photographs.REDUCED.fullmatch, path.parts))
+
+
+def _elsewhere(images: Path, names: Sequence[str]) -> list[str]:
+    """Return a sentence on photographs that lie beside those of the capture, if there are any."""
+    if not names:
+        return []
+    return [f"{_count(names)} left out, since those in {images} are used: {_listed(names)}."]
+
+
+def _idle_masks(root: Path, shots: Sequence[sfm.Shot]) -> list[str]:
+    """Return a sentence on the files in masks/ that belong to no photograph, if there are any."""
+    folder, used = root / "masks", {shot.mask for shot in shots}
+    found = sorted(folder.rglob("*")) if folder.is_dir() else []
+    idle = [f for f in found if f not in used and f.is_file() and not f.name.startswith(".")]
+    if not idle:
+        return []
+    return [
+        f"{len(idle)} of {len(idle) + len(used - {None})} files in {folder} are the mask of no photograph:"
+        f" {_listed([f.relative_to(folder).as_posix() for f in idle])}. NAME.png is looked for."
+    ]
 
 
 def _broken(names: Sequence[str]) -> list[str]:

@@ -22,6 +22,8 @@ from kdst_reconstruct.inputs import ReconstructInputs
 
 NERFSTUDIO, TRAIN, TEST = "transforms.json", "transforms_train.json", "transforms_test.json"
 FOCAL = ("fl_x", "fl_y", "camera_angle_x", "camera_angle_y")
+LARGEST = 1e9
+"""No number of a camera is larger."""
 OPENCV = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL")
 
 
@@ -47,7 +49,7 @@ def load(root: Path, inputs: ReconstructInputs) -> Split:
     root = Path(os.path.abspath(root))
     if (root / NERFSTUDIO).is_file():
         scene = _read(root / NERFSTUDIO)
-        kept = {str(name) for key in ("val", "test") for name in scene.get(f"{key}_filenames", ())}
+        kept = _named(scene, root / NERFSTUDIO)
         views, repeated = _once(_views(root, root / NERFSTUDIO, scene))
         tested = [v for v in views if any(_same(v, root, name) for name in kept)]
         unknown = sorted(n for n in kept if not any(_same(v, root, n) for v in tested))
@@ -71,6 +73,17 @@ def load(root: Path, inputs: ReconstructInputs) -> Split:
     return Split(
         photographs.capture([views[k] for k in kept_rows], inputs, points, colors), test, said
     )
+
+
+def _named(scene: Mapping[str, Any], path: Path) -> set[str]:
+    """Return the names of photographs that a scene keeps for validation and testing."""
+    found: set[str] = set()
+    for key in ("val_filenames", "test_filenames"):
+        names = scene.get(key) or []
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise KdstError(f"{path}: {key} is no list of names")
+        found |= set(names)
+    return found
 
 
 def _once(views: list[View]) -> tuple[list[View], list[str]]:
@@ -99,7 +112,7 @@ def _read(path: Path) -> dict[str, Any]:
     """Return a JSON object with frames."""
     try:
         scene = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, RecursionError) as e:
         raise KdstError(f"{path} cannot be read as JSON: {str(e)[:120]}") from e
     if not isinstance(scene, dict) or not isinstance(scene.get("frames"), list):
         raise KdstError(f'{path} has no list "frames"; it is no capture')
@@ -146,10 +159,10 @@ def _photograph(root: Path, name: str) -> Path:
     file = Path(os.path.normpath(root / name))
     if "\\" in name and not file.is_file():
         file = Path(os.path.normpath(root / name.replace("\\", "/")))
-    if not file.is_file() and file.suffix.lower() not in SUFFIXES:
+    if file.name and not file.is_file() and file.suffix.lower() not in SUFFIXES:
         file = file.with_name(file.name + ".png")
     if file.suffix.lower() not in SUFFIXES:
-        raise KdstError(f"{name} is named as a photograph, but its ending is not that of one")
+        raise KdstError(f"{name!r} is named as a photograph, but its ending is not that of one")
     return file
 
 
@@ -172,6 +185,8 @@ def _viewmat(frame: Mapping[str, Any], name: str, path: Path) -> Any:
     rotation = pose[:3, :3]
     if np.abs(rotation @ rotation.T - np.eye(3)).max() > 1e-3 or np.linalg.det(rotation) < 0:
         raise KdstError(f"{path}: the transform_matrix of {name} does not begin with a rotation")
+    if len(pose) == 4 and np.abs(pose[3] - (0, 0, 0, 1)).max() > 1e-3:
+        raise KdstError(f"{path}: the transform_matrix of {name} does not end in the row 0 0 0 1")
     flipped = rotation * np.array([1.0, -1.0, -1.0])
     viewmat = np.eye(4)
     viewmat[:3, :3] = flipped.T
@@ -184,23 +199,27 @@ def _camera(values: Mapping[str, Any], file: Path, path: Path) -> Any:
     import pycolmap
 
     def number(key: str, default: float) -> float:
-        value = values.get(key, default)
+        value = default if values.get(key) is None else values[key]
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise KdstError(f"{path}: {key} is {value!r}, not a number")
+        if not abs(value) < LARGEST:
+            raise KdstError(
+                f"{path}: {key} is {value!r}; it must be finite, and no larger than 1e9"
+            )
         return float(value)
 
-    whole = photographs.size_of(file) if file.is_file() and "w" not in values else (0, 0)
-    width, height = int(number("w", whole[0])), int(number("h", whole[1]))
+    said = {side: number(side, 0) for side in ("w", "h") if values.get(side) is not None}
+    width, height = _size(said, file)
     if width < 1 or height < 1:
         raise KdstError(f"{path}: {file.name} has no size; give w and h")
-    fx = _focal(number, "x", width)
-    fy = _focal(number, "y", height) or fx
+    fx, fy = _focal(number, "x", width), _focal(number, "y", height)
+    fx, fy = fx or fy, fy or fx
     if not (math.isfinite(fx) and math.isfinite(fy) and fx > 0 and fy > 0):
         raise KdstError(f"{path}: {file.name} has no focal length; give fl_x or camera_angle_x")
     params = [fx, fy, number("cx", width / 2), number("cy", height / 2)]
     k1, k2, k3, k4, p1, p2 = (number(key, 0) for key in ("k1", "k2", "k3", "k4", "p1", "p2"))
     round_ = values.get("is_fisheye") is True
-    model = str(values.get("camera_model") or ("OPENCV_FISHEYE" if round_ else "OPENCV"))
+    model = str(values.get("camera_model") or ("OPENCV_FISHEYE" if round_ else "OPENCV")).upper()
     if model == "OPENCV_FISHEYE":
         params += [k1, k2, k3, k4]
     elif model not in OPENCV or k4:
@@ -215,6 +234,16 @@ def _camera(values: Mapping[str, Any], file: Path, path: Path) -> Any:
     else:
         model = "PINHOLE"
     return pycolmap.Camera(model=model, width=width, height=height, params=params)
+
+
+def _size(said: Mapping[str, float], file: Path) -> tuple[int, int]:
+    """Return width and height that a camera was found with; what is not said (w, h) follows from the
+    photograph's shape, and is 0 where that is missing too."""
+    whole = photographs.size_of(file) if len(said) < 2 and file.is_file() else (0, 0)
+    sides = dict(zip("wh", whole, strict=True))
+    scale = next((value / sides[side] for side, value in said.items() if sides[side]), 1.0)
+    width, height = (said.get(side, scale * sides[side]) for side in "wh")
+    return round(width), round(height)
 
 
 def _focal(number: Any, axis: str, side: int) -> float:

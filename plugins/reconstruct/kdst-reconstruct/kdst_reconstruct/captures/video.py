@@ -17,7 +17,22 @@ CANDIDATES = 5
 """Frames of each stretch of a video among which the sharpest is taken."""
 SCORED_SIDE = 480
 """Pixels of the longer side in which sharpness is compared."""
-SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm"})
+SUFFIXES = frozenset(
+    {
+        ".mp4",
+        ".mov",
+        ".m4v",
+        ".avi",
+        ".mkv",
+        ".webm",
+        ".3gp",
+        ".mts",
+        ".m2ts",
+        ".mpg",
+        ".mpeg",
+        ".wmv",
+    }
+)
 
 
 def frames(path: Path, count: int, progress: Progress) -> Path:
