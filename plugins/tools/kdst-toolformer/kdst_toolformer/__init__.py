@@ -82,12 +82,12 @@ class ToolformerOptions(StagedOptions):
         None, "Learning rate of finetuning. Default: 1e-5; 2e-4 by LoRA; 1e-3 on tiny.", above=0
     )
     batch: int | None = option(
-        None, "Sequences of a finetuning step. Default: 128; 16 on tiny.", min=1
+        None, "Sequences of a finetuning step. Default: 128; 8 by LoRA; 16 on tiny.", min=1
     )
     steps: int = option(2000, "Most steps of finetuning.", min=1)
     epochs: float | None = option(
         None,
-        "Passes over the annotated texts, if they need fewer steps. Default: 1; 3 on tiny.",
+        "Passes over the annotated texts, if they need fewer steps. Default: 1; 3 by LoRA and on tiny.",
         above=0,
     )
     full: bool = option(

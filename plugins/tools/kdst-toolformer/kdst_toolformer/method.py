@@ -186,7 +186,7 @@ class Annotator:
     def finetune(self, annotations: Sequence[ToolAnnotation]) -> FineTuning:
         """Train a copy of the model on C*."""
         options, lora = self.options, adapters.chosen(self.request.model, self.options.full)
-        usual = Recipe(lr=2e-4) if lora else Recipe()
+        usual = Recipe(lr=2e-4, batch=8, epochs=3) if lora else Recipe()
         if self.request.warm:
             usual = Recipe(lr=1e-3, batch=16, epochs=3)
         recipe = Recipe(

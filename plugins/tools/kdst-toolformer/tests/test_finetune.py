@@ -7,10 +7,11 @@ from itertools import pairwise
 import pytest
 import torch
 
-from kdst_core.contracts import Document, ToolAnnotation
+from kdst_core.contracts import Document, ToolAnnotation, ToolsRequest
 from kdst_core.errors import KdstError
-from kdst_toolformer import adapters
+from kdst_toolformer import ToolformerOptions, adapters
 from kdst_toolformer.finetune import FineTuning, Recipe, capped, most_tokens, sequences
+from kdst_toolformer.method import Annotator
 from kdst_tools.calls import write
 from kdst_tools.calls.tokens import CallTokens
 from kdst_tools.models import layouts
@@ -172,3 +173,12 @@ def test_large_models_are_trained_by_lora_unless_all_weights_are_asked_for(monke
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(KdstError, match=r"pip install 'kdst-toolformer\[lora\]', or give --full"):
         adapters.chosen(model, full=False)
+
+
+@pytest.mark.parametrize(("full", "expected"), [(False, (8, 3, 2e-4)), (True, (128, 1, 1e-5))])
+def test_lora_takes_small_steps_and_several_passes_by_default(monkeypatch, full, expected):
+    """By the paper's batches of 128 a thousand texts are eight steps, which teach no call."""
+    monkeypatch.setattr(adapters, "LARGE", 1000)
+    request = ToolsRequest(layouts.model("gpt2", len(TOKENIZER)), TOKENIZER, [])
+    recipe = Annotator(request, ToolformerOptions(full=full)).finetune(annotations(2)).recipe
+    assert (recipe.batch, recipe.epochs, recipe.lr) == expected
