@@ -4,6 +4,7 @@ import ast
 import io
 import re
 import tokenize
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -179,6 +180,13 @@ def test_imports_between_packages_point_down_only() -> None:
             if base >= height or below not in ("core", "commands", room):
                 wrong.append(f"{name} imports {other}")
     assert wrong == []
+
+
+def test_all_packages_are_built_alike() -> None:
+    """So that one that is built on another Python stands for all."""
+    projects = [ROOT / "pyproject.toml", *PLUGINS.glob("*/*/pyproject.toml")]
+    read = [tomllib.loads(path.read_text(encoding="utf-8"))["build-system"] for path in projects]
+    assert all(build == read[0] for build in read)
 
 
 def test_nothing_imports_the_command() -> None:
