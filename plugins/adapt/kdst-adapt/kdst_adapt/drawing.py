@@ -21,6 +21,8 @@ LETTER = 0.56
 TOP, BOTTOM, RIGHT = 27.0, 34.0, 9.0
 """Margins in points: the legend is in the first, the label of the axis in the second."""
 STEPS = (1, 2, 2.5, 5, 10)
+FINEST = 1e-6
+"""Part of its values that an axis reaches beyond them at least, so that they have ticks."""
 LARGE = 1e6
 """From this value on numbers of an axis have a power of ten."""
 
@@ -35,6 +37,7 @@ def span(values: Sequence[float], margin: float = 0.05) -> tuple[float, float]:
     seen = [v for v in values if math.isfinite(v)] or [0.0, 1.0]
     low, high = min(seen), max(seen)
     space = margin * (high - low) or 0.5
+    space = max(space, FINEST * max(abs(low), abs(high)))
     return low - space, high + space
 
 

@@ -1,7 +1,7 @@
 """The loop of a run: every batch through both baselines and the method, measured and resumable."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -199,9 +199,20 @@ def _batch(
     """
     with method.working():
         readings = _answered(predictor, trace, x, device)
+    _check_shapes(method, readings, len(x))
     labels = torch.from_numpy(shift.labels[rows].astype(np.int64))
     trace.add(torch.stack([measures.record(r, labels) for r in readings], 1))
     return readings[0]
+
+
+def _check_shapes(method: Method, readings: Sequence[Tensor], count: int) -> None:
+    """Raise KdstError where a method gave no logits (B, C) for a batch of so many images."""
+    for logits in readings:
+        if logits.dim() != 2 or len(logits) != count:
+            raise KdstError(
+                f"{method.name} gave an array of {tuple(logits.shape)} for a batch of {count} images, not"
+                f" logits ({count}, classes)"
+            )
 
 
 def _answered(predictor: OnlinePredictor, trace: Trace, x: Tensor, device: str) -> list[Tensor]:

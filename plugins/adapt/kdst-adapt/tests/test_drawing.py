@@ -42,6 +42,13 @@ def test_an_axis_holds_its_values_with_a_margin() -> None:
     assert all(map(math.isfinite, span([math.nan])))
 
 
+@pytest.mark.parametrize("values", [[-1e30, -1e30], [3e8, 3e8 + 1e-3], [0.0, 3e38], [-5e-324, 0.0]])
+def test_values_of_any_size_have_an_axis_with_ticks(values: list[float]) -> None:
+    low, high = span(values)
+    assert low < high
+    assert ticks(low, high)
+
+
 def test_bars_are_as_long_as_their_values() -> None:
     chart = Chart(100, (0, 100), (2, -1), "accuracy, %", rows=[(0, "a & b"), (1, "c")])
     for row, value in enumerate((50.0, 25.0)):

@@ -11,7 +11,7 @@ import torch
 
 from kdst_adapt.loop import _batch
 from kdst_adapt.measures import CONFIDENCE, Trace
-from kdst_adapt.outcome.metrics import cost, equals_norm
+from kdst_adapt.outcome.metrics import cost, equals_norm, twin
 from kdst_adapt.streams.files import Files
 from kdst_adapt.streams.shift import Shift
 from kdst_core import run
@@ -32,9 +32,25 @@ def test_a_reading_before_the_only_update_cannot_differ_from_norm() -> None:
     assert equals_norm({"m": Trace(records=[[one]], updates=1), "norm": norm}, "m")
     assert not equals_norm({"m": Trace(records=[[two]], updates=1), "norm": norm}, "m")
     assert not equals_norm({"m": Trace(records=[[one]], updates=0), "norm": norm}, "m")
+    same = {"m": Trace(records=[[one]], updates=1), "norm": norm}
+    assert not equals_norm(same, "m", continual=True)
     after = one.clone()
     after[:, 0, CONFIDENCE] = 0.5
     assert not equals_norm({"m": Trace(records=[[after]], updates=1), "norm": norm}, "m")
+    less_sure = one.clone()
+    less_sure[:, :, CONFIDENCE] = 0.5
+    assert not equals_norm({"m": Trace(records=[[less_sure]], updates=1), "norm": norm}, "m")
+
+
+def test_the_baseline_with_the_same_predictions_is_named() -> None:
+    one, two = torch.ones(4, 3, 5), torch.zeros(4, 3, 5)
+    traces = {
+        "m": Trace(records=[[one]], updates=0),
+        "norm": Trace(records=[[two]], updates=0),
+        "source": Trace(records=[[one + 1e-6]], updates=0),
+    }
+    assert twin(traces, "m") == "source"
+    assert twin({**traces, "source": traces["norm"]}, "m") == ""
 
 
 def test_a_run_of_two_batches_tells_no_cost(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from kdst_adapt.measures import Trace
 from kdst_adapt.outcome import alarms, terminal
 from kdst_adapt.streams.shift import Shift
 
-USUAL = {"updates": True, "batch_norm": True, "largest": 50}
+USUAL = {"updates": True, "batch_norm": True, "largest": 50, "twin": ""}
 
 
 def naive_ece(confidence: np.ndarray, correct: np.ndarray) -> float:
@@ -83,7 +83,9 @@ def test_a_collapse_to_one_class_is_a_warning() -> None:
 def test_a_method_that_makes_no_update_is_a_warning() -> None:
     labels = [0, 1, 2, 3] * 5
     found = alarms.warnings(trace(labels, 0), [shift(labels)], "m", **USUAL)
-    assert found == ["m made no update at all; its predictions are those of norm."]
+    assert found == ["m made no update at all."]
+    found = alarms.warnings(trace(labels, 0), [shift(labels)], "m", **{**USUAL, "twin": "source"})
+    assert found == ["m made no update at all; its predictions are those of source."]
 
 
 def test_columns_of_long_names_stay_apart() -> None:

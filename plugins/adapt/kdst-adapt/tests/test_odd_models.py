@@ -3,7 +3,8 @@
 import itertools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import kdst_core
+from kdst_adapt.inputs import AdaptInputs
+from kdst_adapt.models import classifier
 from kdst_core.errors import KdstError
 
 RNG = np.random.default_rng(6)
@@ -33,9 +36,8 @@ def net(norm: Callable[[int], nn.Module] = nn.BatchNorm2d) -> nn.Sequential:
 def run(tmp_path: Path, method: str, model: nn.Module, **options: Any) -> kdst_core.Result:
     """A run on random images in batches of 4."""
     out = tmp_path / f"r{next(NUMBER)}"
-    return kdst_core.run(
-        method, model=model, data=DATA, batch_size=4, threads=1, out=out, **options
-    )
+    options = {"batch_size": 4, "threads": 1, **options}
+    return kdst_core.run(method, model=model, data=DATA, out=out, **options)
 
 
 class Wrapped(nn.Module):
@@ -100,6 +102,12 @@ def without_gradients(inner: nn.Module, x: Tensor) -> Tensor:
         (lambda: Wrapped(lambda inner, x: inner(x).softmax(1)), "probabilities"),
         (lambda: net(OwnStatistics), "fails when BatchNorm takes"),
         (lambda: nn.Sequential(nn.LazyConv2d(4, 3), nn.LazyBatchNorm2d()), "cannot be copied"),
+        (lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(4)), "lazy layers without weights"),
+        (
+            lambda: Wrapped(lambda inner, x: inner(x).to(torch.complex64)),
+            "floats, it returned comp",
+        ),
+        (lambda: Wrapped(lambda inner, x: (9 * inner(x)).long()), "floats, it returned int64"),
     ],
 )
 def test_models_that_cannot_be_adapted_are_refused_before_work(
@@ -107,6 +115,39 @@ def test_models_that_cannot_be_adapted_are_refused_before_work(
 ) -> None:
     with pytest.raises(KdstError, match=message):
         run(tmp_path, "tent", model())
+
+
+class Answer(NamedTuple):
+    """Logits beside something else."""
+
+    logits: Tensor
+    features: Tensor | None = None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda inner, x: inner(x).squeeze(),
+        lambda inner, x: Answer(inner(x)),
+        lambda inner, x: SimpleNamespace(logits=inner(x).squeeze()),
+    ],
+)
+def test_logits_in_other_wrappings_are_taken_also_of_one_image(
+    tmp_path: Path, change: Callable[[nn.Module, Tensor], Any]
+) -> None:
+    found = run(tmp_path, "tent", Wrapped(change), batch_size=1)
+    plain = run(tmp_path, "tent", net(), batch_size=1)
+    assert found.metrics["nll.mean"] == pytest.approx(plain.metrics["nll.mean"], abs=1e-6)
+
+
+def test_what_torch_compiled_is_taken_from_its_wrapping(tmp_path: Path) -> None:
+    model = classifier.load(AdaptInputs(), torch.compile(net()))
+    assert isinstance(model, nn.Sequential)
+
+
+def test_logits_without_measure_have_a_report(tmp_path: Path) -> None:
+    found = run(tmp_path, "norm", Wrapped(lambda inner, x: 1e30 * inner(x)))
+    assert Path(found.report).is_file()
 
 
 @pytest.mark.parametrize(

@@ -288,3 +288,20 @@ def test_turned_photographs_of_imagenet_c_are_counted_among_those_taken(tmp_path
     for images, notes in ((2, 0), (3, 1)):
         shifts = data.load(AdaptInputs(data=f"imagenet-c:{tmp_path}", images=images), 0)
         assert len(shifts[0].notes) == notes
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_a_pipe_among_images_is_not_waited_for(tmp_path: Path) -> None:
+    place = tree(tmp_path, ["ant", "bee"])
+    os.mkfifo(place / "ant" / "1.png")
+    assert load(place).labels.tolist() == [0, 1]
+
+
+def test_a_jpeg_2000_file_that_is_damaged_inside_is_named_before_work(tmp_path: Path) -> None:
+    place = tree(tmp_path, ["ant", "bee"])
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(place / "bee" / "1.jp2")
+    whole = (place / "bee" / "1.jp2").read_bytes()
+    (place / "bee" / "1.jp2").write_bytes(whole[: len(whole) // 2] + whole[-2:])
+    with pytest.raises(KdstError, match=r"1\.jp2 cannot be read"):
+        load(place)

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from kdst_adapt.inputs import AdaptInputs
 from kdst_adapt.models import checkpoints, clip, outputs, packaged, pretrained
@@ -33,6 +34,11 @@ def load(inputs: AdaptInputs, live: Any = None, folders: Sequence[str] = ()) -> 
     """
     _check_prompts(inputs, live)
     model = _load(inputs, live, folders)
+    if any(map(is_lazy, (*model.parameters(), *model.buffers()))):
+        raise KdstError(
+            f"the model ({type(model).__name__}) has lazy layers without weights.\n"
+            "Load its weights, or call it on a batch of images once"
+        )
     if any(t.is_meta for t in (*model.parameters(), *model.buffers())):
         raise KdstError(
             f"the model ({type(model).__name__}) lies on the device meta, so that its weights have no"
@@ -194,6 +200,8 @@ def _with_weights(model: nn.Module, weights: Path | None) -> nn.Module:
             "the model is compiled by torch.jit, so that its layers cannot be adapted.\n"
             "Give the nn.Module that it was made from"
         )
+    if isinstance(plain := getattr(model, "_orig_mod", None), nn.Module):
+        model = plain  # what torch.compile made would be compiled again for each copy and batch
     if weights is not None:
         found = checkpoints.read(weights)
         model = load_into(model, found.state, weights)
@@ -217,6 +225,9 @@ def num_classes(model: nn.Module, x: Tensor, device: str) -> int:
     logits = _output(model, x, device)
     if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(x):
         raise KdstError(f"the model must return logits (B, classes), it returned {_told(logits)}")
+    if not logits.is_floating_point():
+        kind = str(logits.dtype).removeprefix("torch.")
+        raise KdstError(f"the model must return logits as floats, it returned {kind}")
     if not logits.isfinite().all():
         raise KdstError("the model returns NaN or infinite logits on the first images")
     if logits.shape[1] < 2:
@@ -235,7 +246,18 @@ def with_logits_only(model: nn.Module, x: Tensor, device: str) -> tuple[nn.Modul
     """Return a model that returns logits where it returns more on images (B, C, H, W), and whether it did."""
     output = _output(model, x, device)
     more = not isinstance(output, Tensor) and isinstance(outputs.logits_of(output), Tensor)
-    return (outputs.picking(model), True) if more else (model, False)
+    if more or _loses_rows(model, x, device):
+        model = outputs.picking(model)
+    return model, more
+
+
+def _loses_rows(model: nn.Module, x: Tensor, device: str) -> bool:
+    """Return whether a model gives logits (C,) for one image, as after a `squeeze()` of its features."""
+    try:
+        one = outputs.logits_of(_output(model, x[:1], device))
+    except KdstError:  # one image alone is too few for it
+        return False
+    return isinstance(one, Tensor) and outputs.lost_row(one)
 
 
 @torch.no_grad()

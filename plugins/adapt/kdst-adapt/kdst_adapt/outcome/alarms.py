@@ -43,13 +43,15 @@ def warnings(
     updates: bool,
     batch_norm: bool,
     largest: int,
+    twin: str,
 ) -> list[str]:
     """Return the alarms of a run as sentences.
 
     updates: whether the method is meant to update parameters. batch_norm: whether it takes BatchNorm
-    statistics of batches. largest: images that it is given at once.
+    statistics of batches. largest: images that it is given at once. twin: the baseline with the same
+    predictions, '' without one.
     """
-    found = _updates(trace, method) if updates else []
+    found = _updates(trace, method, twin) if updates else []
     found += [
         text for number, s in enumerate(shifts) for text in _predictions(trace, number, s, method)
     ]
@@ -61,11 +63,12 @@ def warnings(
     return found
 
 
-def _updates(trace: Trace, method: str) -> list[str]:
+def _updates(trace: Trace, method: str, twin: str) -> list[str]:
     """Return alarms about updates, filter and resets."""
     found, batches = [], len(trace.seconds)
     if trace.updates == 0:
-        found.append(f"{method} made no update at all; its predictions are those of norm.")
+        same = f"; its predictions are those of {twin}" if twin else ""
+        found.append(f"{method} made no update at all{same}.")
     elif trace.updates < SELDOM * batches:
         found.append(f"{method} made updates in only {trace.updates} of {batches} batches.")
     kept = trace.scalars.get(KEPT, [])

@@ -10,6 +10,9 @@ from kdst_adapt import measures
 from kdst_adapt.measures import READINGS, Trace
 from kdst_adapt.streams.shift import Shift
 
+SAME = [measures.CONFIDENCE, measures.CORRECT, measures.NLL]
+"""Columns in which two methods agree that give the same probabilities."""
+ROUNDING = 1e-4
 BEFORE = READINGS.index("before_update.")
 TIMED, WARM_UP = 10, 2
 """Batches that must be timed before a cost means something, and those before which are not counted."""
@@ -41,20 +44,31 @@ def cost(trace: Trace, source: Trace) -> float | None:
     return median(ours) / max(median(theirs), 1e-9)
 
 
-def equals_norm(traces: Mapping[str, Trace], method: str) -> bool:
+def equals_norm(traces: Mapping[str, Trace], method: str, *, continual: bool = False) -> bool:
     """Return whether a method updates, yet each of its predictions came before any update.
 
-    So it is with one batch a stream and the reading before the update: a difference cannot exist. Where
-    the logits come after updates, equal hits are chance.
+    So it is with one batch a stream and the reading before the update, where norm gives the same: a
+    difference cannot exist. continual: whether a stream goes on with what was learnt on another.
     """
-    ours, norm = traces[method], traces["norm"]
-    single = all(len(batches) == 1 for batches in ours.records)
-    same = all(
-        torch.equal(a[:, measures.CORRECT], b[:, measures.CORRECT])
-        for a, b in zip(ours.pooled(), norm.pooled(), strict=True)
-    )
+    ours = traces[method]
+    single = all(len(batches) == 1 for batches in ours.records) and not continual
     before = all(torch.equal(a, b) for a, b in zip(ours.pooled(), ours.pooled(BEFORE), strict=True))
-    return method != "norm" and ours.updates > 0 and single and before and same
+    mine = method != "norm" and ours.updates > 0 and single and before
+    return mine and alike(ours, traces["norm"])
+
+
+def alike(ours: Trace, theirs: Trace) -> bool:
+    """Return whether two methods gave the same probabilities, up to rounding."""
+    return all(
+        torch.allclose(a[:, SAME], b[:, SAME], rtol=ROUNDING, atol=ROUNDING)
+        for a, b in zip(ours.pooled(), theirs.pooled(), strict=True)
+    )
+
+
+def twin(traces: Mapping[str, Trace], method: str) -> str:
+    """Return the baseline that gave the same probabilities as a method, '' where none did."""
+    found = (b for b in ("norm", "source") if b != method and alike(traces[method], traces[b]))
+    return next(found, "")
 
 
 def _of_trace(trace: Trace, source: Trace, shifts: Sequence[Shift]) -> dict[str, float | None]:

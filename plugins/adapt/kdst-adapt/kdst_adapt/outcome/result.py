@@ -55,7 +55,9 @@ def outcome(target: "Target", measured: Measured, run: Run) -> Outcome:
     figures = metrics.metrics(traces, shifts, name)
     figures |= study.metrics(chosen, traces, name, shifts, target.probe.found)
     names = [*(b for b in BASELINES if b != name), name]
-    same = metrics.equals_norm(traces, name)
+    later = range(1, len(shifts))
+    continual = not all(target.stream.begins(number) for number in later)
+    same = metrics.equals_norm(traces, name, continual=continual)
     known = {k: v for k, v in figures.items() if v is not None}
     return Outcome(
         metrics=figures,
@@ -86,6 +88,7 @@ def _warnings(target: "Target", measured: Measured, *, same: bool) -> list[str]:
             updates="gradients" in method.description.needs,
             batch_norm=measured.batch_statistics,
             largest=largest_batch(target.stream, target.job.inputs.window),
+            twin=metrics.twin(traces, method.name),
         ),
         *([] if told else alarms.chance(traces, target.num_classes)),
     ]

@@ -29,6 +29,8 @@ PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 """Names of parts of a data set, which are no classes where a folder holds nothing else."""
 SHOWN = 5
 """Names that a message shows."""
+CLOSED = ("JPEG", "MPO")
+"""Formats of which the end of a file tells whether it is whole; of others the pixels do."""
 ORIENTATION = 0x0112
 """The EXIF tag in which a camera notes how it was held; 1 is upright."""
 TURNED = {
@@ -138,8 +140,13 @@ def _files(folder: Path, skipped: list[Path]) -> list[Path]:
         seen.add(here)
         skipped += [Path(root, f) for f in folders if hidden(f)]
         folders[:] = sorted(f for f in folders if not hidden(f))
-        found += [Path(root, f) for f in files]
+        found += [path for f in files if _holds_bytes(path := Path(root, f))]
     return sorted(found)
+
+
+def _holds_bytes(path: Path) -> bool:
+    """Return whether a path is a file, or a link to none, which is named later; a pipe would wait."""
+    return path.is_file() or not path.exists()
 
 
 def _notes(place: Path, left: Sequence[Path], skipped: Sequence[Path]) -> tuple[str, ...]:
@@ -249,7 +256,7 @@ def check_files(paths: Sequence[Path], frame: Frame) -> tuple[str, ...]:
                 turned[_turn(file)] += 1
                 if file.format == "PNG":
                     file.verify()  # by the sums that it holds
-                elif not _ends(path):
+                elif file.format not in CLOSED or not _ends(path):
                     file.load()
         except (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError) as e:
             raise KdstError(f"{path} cannot be read as an image ({e})") from e
