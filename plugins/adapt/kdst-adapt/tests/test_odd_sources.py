@@ -97,6 +97,23 @@ def test_files_of_classes_as_other_programs_write_them(
     assert not doubt
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.json", '{"ant": NaN}'),
+        ("a.json", '{"ant": 1e999}'),
+        ("a.json", "[" * 10_000),
+        ("a.json", '{"' + "1" * 5_000 + '": "ant"}'),
+        ("a.txt", "ant " + "1" * 5_000),
+    ],
+)
+def test_numbers_that_no_logit_has_are_refused(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(KdstError, match=r"--classes .* cannot be read") as told:
+        classes.read(tmp_path / name)
+    assert len(str(told.value)) < 300
+
+
 def test_a_file_that_counts_from_one_is_doubted_and_a_name_of_two_numbers_has_none(
     tmp_path: Path,
 ) -> None:

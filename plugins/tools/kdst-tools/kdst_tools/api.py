@@ -99,7 +99,7 @@ def _learner(
 
     chosen = setup_of(method)
     own = given(chosen.sections[1], options)
-    found = [tool for item in tools for tool in tools_of(item)]
+    found = toolset.checked([tool for item in tools for tool in tools_of(item)])
     name = model if isinstance(model, str) else "from Python"
     where = "cuda" if has_cuda() and name != "tiny" else "cpu"
     place = usable(where if device == "auto" else device)

@@ -22,7 +22,7 @@ from kdst_core.contracts import (
 from kdst_tools import load
 from kdst_tools.api import Named, annotated, document_of, shards_of, tools_of
 from kdst_tools.inputs import ToolsInputs
-from kdst_tools.tools.toolset import DEFAULT
+from kdst_tools.tools.toolset import DEFAULT, checked
 
 
 class TextLearner:
@@ -110,6 +110,6 @@ def learner(
     with silence_libraries():
         inputs = ToolsInputs(model=str(model) if named else "from Python")
         pair = load.pair(inputs, None if named else (model, tokenizer), device, "warm")
-    found = [tool for item in tools for tool in tools_of(item)]
+    found = checked([tool for item in tools for tool in tools_of(item)])
     request = ToolsRequest(*pair, found, bound.seed, warm=named and model == "tiny")
     return TextLearner(bound, request, device, [document_of(text, None) for text in texts])

@@ -207,6 +207,7 @@ def test_a_server_of_ten_lines_answers(tmp_path: Path):
          "its server ended (it said what is no JSON)"),
         ("if m['params']['arguments']['a'] == 9: print('x' * 3_000_000, flush=True)",
          "its server ended (it said more than 1,048,576 bytes in a line)"),
+        ("while m['params']['arguments']['a'] == 9: print(flush=True)", "gave no answer in 1.5 s"),
         ("while m['params']['arguments']['a'] == 9: print('{\"method\": \"noise\"}', flush=True)",
          "gave no answer in 1.5 s"),
     ],
@@ -215,6 +216,22 @@ def test_what_a_server_does_wrong_costs_that_call_only(tmp_path: Path, change: s
     executor = mcp(tmp_path, change, timeout=1.5)
     found = added(executor, "9, 1", "1, 2")
     assert found == [(None, reason), ("3", "")]
+
+
+def test_empty_lines_of_a_server_say_nothing(tmp_path: Path):
+    assert added(mcp(tmp_path, "print(); print('  ')"), "1, 2") == [("3", "")]
+
+
+def test_a_server_that_does_not_start_again_counts_as_hung(tmp_path: Path, monkeypatch):
+    executor = mcp(tmp_path, "if m['params']['arguments']['a'] == 9: os._exit(4)")
+    source = tmp_path / "server.py"
+    assert added(executor, "9, 1") == [(None, "its server ended (exit code 4)")]
+    source.write_text("import time\ntime.sleep(60)\n")
+    monkeypatch.setattr("kdst_tools.tools.apart.session.STARTING", 0.5)
+    ((result, reason),) = added(executor, "1, 2")
+    assert result is None
+    assert "gave no answer" in reason
+    assert executor.hung["add_two"] == 1
 
 
 def test_a_server_that_writes_the_number_of_a_request_as_text_answers(tmp_path: Path):

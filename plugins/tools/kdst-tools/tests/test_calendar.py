@@ -84,7 +84,7 @@ def test_hand_checked_dates(asked: str, said: str) -> None:
     ["30 February 2024", "3 Foo 2031", "in a day or so", "x" * 10_000, "1 - 2",
      "9 March 2031 + 9999999999 days",
      "31 December 9999 + 1 day", "1 January 0001 - 100000 years", "2024-13-01", "+", "3 March",
-     "5/9/2024", "2024-09/05"],
+     "5/9/2024", "2024-09/05", "05-09-2024", "13-09/2024", "date", "it"],
 )  # fmt: skip
 def test_what_cannot_be_read_is_a_value_error(asked: str) -> None:
     with pytest.raises(ValueError, match=r"date|add"):
@@ -128,6 +128,16 @@ def test_it_takes_no_argument() -> None:
         ("day of the week of 2031-03-03", "Monday 3 March 2031"),
         ("2024-03-05T10:00:00Z", "Tuesday 5 March 2024"),
         ("2024-03-05T23:59 + 1 day", "Wednesday 6 March 2024"),
+        ("2024-03-05 10:00:00", "Tuesday 5 March 2024"),
+        ("how many days between 1 May and 24 June 2024?", "54 days"),
+        ("How many days are there from 1 May 2024 to 24 June 2024", "54 days"),
+        ("What day is it today?", "Friday 15 March 2024"),
+        ("What is today's date?", "Friday 15 March 2024"),
+        ("'9 November 1989'.", "Thursday 9 November 1989"),
+        ("12/Mar/2024", "Tuesday 12 March 2024"),
+        ("March 12,2024", "Tuesday 12 March 2024"),
+        ("13-03-2024", "Wednesday 13 March 2024"),
+        ("5/5/2024", "Sunday 5 May 2024"),
     ],
 )
 def test_questions_and_spans_are_read_as_people_write_them(asked, wanted):

@@ -1,16 +1,20 @@
 """Conversations with tool calls: export of annotated texts, and the filter of chat corpora."""
 
+import datetime
 import gzip
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import torch
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
+from transformers import MptConfig, MptForCausalLM
 
 import kdst_core
 from kdst_core.cli import cli
@@ -145,6 +149,26 @@ def test_what_cannot_be_exported_is_said(run: Path, tmp_path: Path):
     assert [p.name for p in tmp_path.iterdir()] == ["there.jsonl"]
 
 
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("annotations.jsonl", '{"annotated": "x"}\n{"anno'),
+        ("annotations.jsonl", '{"annotated": "x"}\n[1]\n'),
+        ("annotations.jsonl", '{"annotated": "x"}\n{"text": "x"}\n'),
+        ("tools.json", "[1]"),
+        ("tools.json", "{"),
+    ],
+)
+def test_a_damaged_run_is_named_and_nothing_is_left(tmp_path: Path, file: str, content: str):
+    (tmp_path / "run" / "artifacts").mkdir(parents=True)
+    line = json.dumps({"annotated": "One and [Calculator(1 + 1) -> 2] two."}) + "\n"
+    (tmp_path / "run" / "artifacts" / "annotations.jsonl").write_text(line)
+    (tmp_path / "run" / "artifacts" / file).write_text(content)
+    with pytest.raises(KdstError, match=rf"{file}.* is damaged"):
+        write_rows(conversations(tmp_path / "run"), tmp_path / "chat.jsonl")
+    assert [p.name for p in tmp_path.iterdir()] == ["run"]
+
+
 def test_calls_and_their_results_are_found_by_id_and_by_order():
     first, second = chat.calls_of(CHAT)
     assert (first.tool, first.arguments, first.answer) == ("Sum", {"x": "1+2"}, 3)
@@ -184,6 +208,8 @@ def test_a_call_is_taken_out_with_its_result_and_what_is_left_is_joined():
         ({"messages": [{"role": "user", "content": ["x"]}]}, "content of message 1 is no text"),
         ({"messages": [{"role": "assistant", "tool_calls": [{}]}]}, "a call without a name"),
         ({"messages": [{"role": "user", "content": "\ud800"}]}, "no Unicode"),
+        ({"messages": [{"role": "user", "content": "x"}], "n": b"x"}, "JSON does not have"),
+        ({"messages": [{"role": "user", "content": "x"}], "n": float("nan")}, "JSON does not have"),
     ],
 )
 def test_rows_that_are_no_conversations_are_told_why(row, said: str):
@@ -215,6 +241,20 @@ def test_damaged_lines_are_skipped_and_named(tmp_path: Path):
     skipped: list[str] = []
     assert len(list(chat.read(path, skipped))) == 2
     assert [s.partition(" (")[0] for s in skipped] == ["line 2", "line 3", "line 4"]
+
+
+def test_other_columns_of_a_table_are_kept_as_json_has_them(tmp_path: Path):
+    when, day = datetime.datetime(2024, 3, 15, 10, 30), datetime.date(2024, 3, 15)
+    own = {"at": when, "day": day, "price": Decimal("1.50"), "score": float("nan"), "n": 3}
+    row = {"messages": [{"role": "user", "content": "Hello."}], **own}
+    parquet.write_table(pa.Table.from_pylist([row]), tmp_path / "chat.parquet")
+    skipped: list[str] = []
+    (found,) = chat.read(tmp_path / "chat.parquet", skipped)
+    assert not skipped
+    assert json.loads(json.dumps(found, allow_nan=False)) == {
+        "messages": [{"role": "user", "content": "Hello."}],
+        "at": "2024-03-15T10:30:00", "day": "2024-03-15", "price": "1.50", "n": 3,
+    }  # fmt: skip
 
 
 def test_the_older_form_of_calls_is_refused_by_name_not_read_as_no_call():
@@ -321,6 +361,16 @@ def test_calls_that_cannot_be_judged_stay_and_say_why():
     assert "the chat template refuses it: must begin with a user" in reasons[3][0]
 
 
+def test_a_conversation_longer_than_any_layouts_context_is_not_judged():
+    tokenizer = templated()
+    size = {"d_model": 32, "n_layers": 1, "n_heads": 2, "max_seq_len": 16}
+    mpt = MptForCausalLM(MptConfig(vocab_size=len(tokenizer), **size))
+    for model in (mpt, layouts.model("gpt2", len(tokenizer), context=16)):
+        ((row, (one, _)),) = Usefulness(model, tokenizer, tau=1.0)([{"messages": CHAT}])
+        assert row["messages"] == CHAT
+        assert one.reason == "not judged: it does not fit the context of 16 tokens"
+
+
 def test_of_two_calls_that_say_the_same_one_stays():
     (row, _), *_ = planted(1, 0)
     user, asked, answered, rest = row["messages"]
@@ -347,6 +397,22 @@ def test_a_file_is_filtered_from_the_command_line(tmp_path: Path):
     assert f"{sum(r['kept'] for r in records)} kept" in done.output
     assert {"conversation", "tool", "arguments", "L_empty", "gain"} <= records[0].keys()
     assert "line 9 (no JSON)" in done.output
+    nowhere = CliRunner().invoke(cli, [*words[:-1], "nowhere", "--tau-f", "nan"])
+    assert nowhere.exit_code == 2
+    assert "nan is no number of nats" in nowhere.output
+    for name, said in (("none.jsonl", "no such file"), ("kept.calls.txt", "is not known")):
+        (tmp_path / "kept.calls.txt").touch()
+        other = [
+            "tools",
+            "filter",
+            str(tmp_path / name),
+            str(tmp_path / "o.jsonl"),
+            "--model",
+            "nowhere",
+        ]
+        done = CliRunner().invoke(cli, other)
+        assert isinstance(done.exception, KdstError)
+        assert said in str(done.exception), "told before a model is loaded"
     again = CliRunner().invoke(cli, words)
     assert isinstance(again.exception, KdstError)
     assert "is there already" in str(again.exception)

@@ -1,5 +1,6 @@
 """Prompts of a file, continued one after the other, and the functions for Python."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -132,6 +133,21 @@ def test_functions_and_tools_are_taken_as_tools(model: Path):
         api.generate(["half \ud83d"])
     with pytest.raises(KdstError, match="there is no tool"):
         api.generate(["x"], tools=["calculater"])
+
+
+@pytest.mark.parametrize(
+    ("tools", "said"),
+    [
+        ([], "give --tools at least one of calc"),
+        (["calculator", "calculator"], "two tools are called Calculator"),
+        ([lambda x: x], "calls itself '<lambda>'"),
+        ([3], "a name, a function or a tool, not int"),
+        ([functools.partial(max, 1)], "hints of partial cannot be read"),
+    ],
+)
+def test_what_is_no_set_of_tools_is_refused_before_a_model_is_loaded(tools: list, said: str):
+    with pytest.raises(KdstError, match=said):
+        api.generate(["One and"], tools=tools, model="nowhere")
 
 
 def test_a_function_that_another_process_can_import_runs_there():

@@ -215,7 +215,18 @@ def test_dates_and_ids_as_tables_write_them_are_read_and_others_are_named(tmp_pa
     found = [(d.text, d.date) for d in corpus]
     assert found == [("a", datetime.date(2024, 3, 5)), ("b", None), ("e", None)]
     assert [d.id for d in corpus][1:] == [Document("b").id, "7"]
-    assert corpus.skipped == ["line 3", "line 4", "line 6"]
+    assert corpus.skipped == [
+        "line 3 (its date is '1709596800', not YYYY-MM-DD)",
+        "line 4 (its date is \"{'year': 2024}\", not YYYY-MM-DD)",
+        "line 6 (its date is 'True', not YYYY-MM-DD)",
+    ]
+
+
+def test_a_file_whose_dates_are_of_another_form_says_so(tmp_path):
+    path = tmp_path / "texts.csv"
+    path.write_text("text,date\na,3/5/2024\nb,March 2024\n")
+    with pytest.raises(KdstError, match=r"2 lines were skipped: line 2 \(its date is '3/5/2024'"):
+        from_file(path)
 
 
 def test_json_lines_without_the_field_of_texts_name_those_that_they_have(tmp_path):

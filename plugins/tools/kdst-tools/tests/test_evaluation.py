@@ -115,7 +115,11 @@ def test_a_wrong_set_is_named(name: str, said: str) -> None:
 
 def test_a_file_of_another_kind_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "x"
-    for content in ("{", "[1]", '[{"Body": "a"}]', '{"a": 1}'):
+    row = '{"Body": "a", "Question": "b", "Answer": '
+    for content in (
+        *("{", "[1]", '[{"Body": "a"}]', '{"a": 1}', "[]", "[" * 10_000),
+        *(f"[{row}1{'0' * 400}}}]", f"[{row}null}}]", f"[{row}1}}]".replace("b", "\\ud83d")),
+    ):
         path.write_text(content)
         with pytest.raises(KdstError, match=r"not SVAMP\.json"):
             load(f"svamp:{path}", 5)
@@ -125,6 +129,10 @@ def test_a_file_of_another_kind_is_an_error(tmp_path: Path) -> None:
     path.write_text("Question,Numbers,Answer\nnumber1,5,1\n")
     with pytest.raises(KdstError, match="problem 1: number1"):
         load(f"mawps:{path}", 5)
+    for content in ("Question,Numbers,Answer\nnumber0,5\n", "Numbers,Answer,Question\n5,1\n"):
+        path.write_text(content)
+        with pytest.raises(KdstError, match="problem 1: its row is too short"):
+            load(f"mawps:{path}", 5)
 
 
 @pytest.mark.parametrize(

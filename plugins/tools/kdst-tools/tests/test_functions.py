@@ -2,6 +2,7 @@
 
 import datetime
 import math
+from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -107,6 +108,16 @@ def test_dates_and_what_may_be_left_out():
     assert tool("2024-03-15, none", HERE) == "Friday"
     with pytest.raises(ValueError, match="month"):
         tool("2024-15-03", HERE)
+
+
+def test_dates_in_lists_are_dates_too():
+    def span(days: list[datetime.date], more: Sequence[list[datetime.date]] | None = None) -> str:
+        return str([*days, *(more or ())])
+
+    tool = from_function(span)
+    assert tool('{"days": ["2024-03-15"], "more": [["2024-03-16"], []]}', HERE) == str(
+        [datetime.date(2024, 3, 15), [datetime.date(2024, 3, 16)], []]
+    )
 
 
 def test_lists_and_quotes_stay_whole():

@@ -14,7 +14,7 @@ from attrs import evolve
 from torch import nn
 
 from kdst_adapt.streams.shift import Shift
-from kdst_core.errors import KdstError
+from kdst_core.errors import KdstError, first_line
 
 WORDNET = re.compile(r"(n\d{8})(?![0-9A-Za-z])", re.IGNORECASE)
 IMAGENET = 1000
@@ -221,9 +221,9 @@ def read(path: Path) -> dict[str, int]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         content = json.loads(text) if path.suffix.lower() == ".json" else None
-    except (OSError, ValueError) as e:
-        raise KdstError(f"--classes {path} cannot be read: {e}") from e
-    pairs = [*(_from_lines(text) if content is None else _from_json(content))]
+        pairs = [*(_from_lines(text) if content is None else _from_json(content))]
+    except (OSError, ValueError, OverflowError, RecursionError) as e:
+        raise KdstError(f"--classes {path} cannot be read: {first_line(e)[:160]}") from e
     if not pairs:
         raise KdstError(f"--classes {path} names no class; a line each is NAME and number")
     numbers: dict[str, set[int]] = {}

@@ -1,5 +1,6 @@
 """Make texts to annotate, write tool calls as chat conversations, drop those that do not help."""
 
+import math
 from pathlib import Path
 
 import click
@@ -56,6 +57,8 @@ def filter_calls(
     from kdst_tools.chat.usefulness import Usefulness
     from kdst_tools.models.pretrained import load
 
+    if not math.isfinite(tau_f):
+        raise click.BadParameter(f"{tau_f} is no number of nats", param_hint="--tau-f")
     check(chat, out)
     where = usable(("cuda" if has_cuda() else "cpu") if device == "auto" else device)
     with silence_libraries():

@@ -6,8 +6,11 @@ arguments}}, which messages of the role `tool` answer, by `tool_call_id` or in o
 row holds is left as it is.
 """
 
+import datetime
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -41,21 +44,29 @@ def read(path: Path, skipped: list[str]) -> Iterator[Row]:
 
     KdstError for a file of another format, or one that cannot be read.
     """
-    if not path.is_file():
-        raise KdstError(f"{path}: no such file")
-    name = path.name.lower()
-    if unpacked(name).endswith(".jsonl"):
-        numbered: Iterable[tuple[str, Any]] = _of_lines(path, skipped)
-    elif name.endswith(".parquet"):
-        numbered = _of_parquet(path)
-    else:
-        raise KdstError(f"{path}: the format is not known; give a {', '.join(FORMATS)} file")
-    for where, row in numbered:
+    check(path)
+    rows: Iterable[tuple[str, Any]] = (
+        _of_lines(path, skipped) if _has_lines(path) else _of_parquet(path)
+    )
+    for where, row in rows:
         wrong = fault(row)
         if wrong:
             skipped.append(f"{where} ({wrong})")
         else:
             yield row
+
+
+def check(path: Path) -> None:
+    """Raise KdstError for what is no file of a known format."""
+    if not path.is_file():
+        raise KdstError(f"{path}: no such file")
+    if not _has_lines(path) and path.suffix.lower() != ".parquet":
+        raise KdstError(f"{path}: the format is not known; give a {', '.join(FORMATS)} file")
+
+
+def _has_lines(path: Path) -> bool:
+    """Whether a file holds JSON lines, compressed or not, by its name."""
+    return unpacked(path.name.lower()).endswith(".jsonl")
 
 
 def _of_lines(path: Path, skipped: list[str]) -> Iterator[tuple[str, Any]]:
@@ -78,16 +89,25 @@ def _of_parquet(path: Path) -> Iterator[tuple[str, Any]]:
         for batch in parquet.ParquetFile(path).iter_batches(256):
             for row in batch.to_pylist():
                 number += 1
-                yield f"row {number}", _without_nulls(row)
+                yield f"row {number}", _in_json(row)
     except (pa.ArrowException, OSError) as error:
         raise KdstError(f"{path} is not a Parquet file: {first_line(error)}") from error
 
 
-def _without_nulls(value: Any) -> Any:
-    """A value without the keys that hold nothing."""
+def _in_json(value: Any) -> Any:
+    """A value of a column as JSON has it: without keys that hold nothing, times and decimals as texts."""
     if isinstance(value, dict):
-        return {key: _without_nulls(v) for key, v in value.items() if v is not None}
-    return [_without_nulls(v) for v in value] if isinstance(value, list) else value
+        return {key: _in_json(v) for key, v in value.items() if not _is_nothing(v)}
+    if isinstance(value, list):
+        return [_in_json(v) for v in value]
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    return str(value) if isinstance(value, Decimal | datetime.timedelta) else value
+
+
+def _is_nothing(value: Any) -> bool:
+    """Whether a value is null, or the NaN that tables write for it."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def fault(row: Any) -> str:
@@ -106,9 +126,11 @@ def fault(row: Any) -> str:
         if not isinstance(calls, list) or not all(map(_is_call, calls)):
             return f"message {number} has a call without a name"
     try:
-        json.dumps(row, ensure_ascii=False).encode()
-    except (UnicodeEncodeError, TypeError, ValueError, RecursionError):
+        json.dumps(row, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError:
         return "a text that is no Unicode"
+    except (TypeError, ValueError, RecursionError):
+        return "a value that JSON does not have"
     return ""
 
 

@@ -24,13 +24,32 @@ def conversations(run: Path) -> Iterator[Row]:
         raise KdstError(
             f"{run} holds no annotated texts; give the folder of a run that came to the stage filter"
         )
-    tools = run / "artifacts" / "tools.json"
-    descriptions = json.loads(tools.read_text(encoding="utf-8")) if tools.is_file() else {}
-    with annotated.open(encoding="utf-8") as file:
-        for line in file:
-            found = conversation(json.loads(line)["annotated"], descriptions)
+    descriptions = _descriptions(run / "artifacts" / "tools.json")
+    with annotated.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            found = conversation(_annotated(line, f"{annotated}, line {number}"), descriptions)
             if found is not None:
                 yield found
+
+
+def _descriptions(path: Path) -> dict[str, str]:
+    """What the tools of a run say of themselves, by name; KdstError for a damaged file."""
+    try:
+        content = json.loads(path.read_bytes()) if path.is_file() else {}
+        return {str(name): str(said) for name, said in content.items()}
+    except (ValueError, AttributeError, RecursionError):
+        raise KdstError(f"{path} is damaged") from None
+
+
+def _annotated(line: bytes, where: str) -> str:
+    """The annotated text of a line; KdstError where it holds none."""
+    try:
+        text = json.loads(line)["annotated"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        text = None
+    if not isinstance(text, str):
+        raise KdstError(f"{where} is damaged")
+    return text
 
 
 def conversation(annotated: str, descriptions: Mapping[str, str]) -> Row | None:

@@ -11,6 +11,7 @@ from attrs import field, mutable
 from kdst_core.errors import KdstError
 from kdst_core.files import whole_file
 from kdst_core.progress import progress
+from kdst_tools.chat import conversations
 from kdst_tools.chat.conversations import Row, read
 from kdst_tools.chat.usefulness import Judged, Usefulness
 
@@ -47,6 +48,7 @@ def records_of(target: Path) -> Path:
 
 def check(source: Path, target: Path) -> None:
     """Raise KdstError where the files cannot be what they should."""
+    conversations.check(source)
     if target.suffix.lower() != ".jsonl":
         raise KdstError(f"{target}: the conversations that are left are written as .jsonl")
     for path in (target, records_of(target)):

@@ -16,6 +16,7 @@ from torch import Tensor
 from kdst_core.errors import KdstError
 from kdst_tools.chat.conversations import ChatCall, Message, Row, calls_of, content, without
 from kdst_tools.chat.rendering import Renderer, renderer, variants
+from kdst_tools.models import configs
 from kdst_tools.models.heads import Heads
 
 TOKENS = 8192
@@ -64,7 +65,7 @@ class Usefulness:
     def __init__(self, model: Any, tokenizer: Any, tau: float, horizon: int = HORIZON) -> None:
         self.model, self.tau, self.horizon = model.eval(), tau, horizon
         self.heads, self.renderer = Heads(model), renderer(tokenizer)
-        self.context = int(getattr(model.config, "max_position_embeddings", 0) or 2**30)
+        self.context = configs.context(model)
         self.device = next(model.parameters()).device
 
     def __call__(self, rows: Sequence[Row]) -> list[tuple[Row, list[Judged]]]:

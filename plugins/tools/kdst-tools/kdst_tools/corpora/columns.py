@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kdst_core.contracts import Document
 from kdst_core.errors import KdstError, first_line
-from kdst_tools.corpora.lines import document_of, numbered_lines
+from kdst_tools.corpora.lines import document_of, numbered_lines, take
 
 LONGEST_CELL = 2**31 - 1
 SEPARATORS = ",\t;|"
@@ -24,12 +24,12 @@ def from_csv(path: Path, text_field: str, skipped: list[str]) -> Iterator[Docume
     first = next(lines, "")
     names, separator = _header(path, first, text_field)
     rows = csv.DictReader(lines, names, delimiter=separator)
-    held: tuple[Document | None, str] | None = None
+    held: tuple[Document | str, str] | None = None
     taken.clear()
     try:
         for row in rows:
             if held is not None:
-                yield from _one(*held, skipped)
+                yield from take(*held, skipped)
             where = f"line {rows.line_num + 1}"
             held = document_of({k: v for k, v in row.items() if k is not None}, text_field), where
             open_quote = _never_closed(taken, separator) if len(taken) > 1 else False
@@ -40,7 +40,7 @@ def from_csv(path: Path, text_field: str, skipped: list[str]) -> Iterator[Docume
     except csv.Error as e:
         raise KdstError(f"{path} is no CSV file: line {rows.line_num + 1}: {e}") from e
     if held is not None:
-        yield from _one(*held, skipped)
+        yield from take(*held, skipped)
 
 
 def _kept(lines: Iterator[str], taken: list[str]) -> Iterator[str]:
@@ -48,14 +48,6 @@ def _kept(lines: Iterator[str], taken: list[str]) -> Iterator[str]:
     for line in lines:
         taken.append(line)
         yield line
-
-
-def _one(document: Document | None, where: str, skipped: list[str]) -> Iterator[Document]:
-    """Yield the document of a row, or name the row."""
-    if document is None:
-        skipped.append(where)
-    else:
-        yield document
 
 
 def _header(path: Path, line: str, text_field: str) -> tuple[list[str], str]:
@@ -103,7 +95,7 @@ def from_parquet(path: Path, text_field: str, skipped: list[str]) -> Iterator[Do
         for batch in file.iter_batches(1024, columns=columns):
             for content in batch.to_pylist():
                 row += 1
-                yield from _one(document_of(content, text_field), f"row {row}", skipped)
+                yield from take(document_of(content, text_field), f"row {row}", skipped)
     except (pa.ArrowException, OSError) as e:
         if row == 0:
             raise KdstError(f"{path} cannot be read: {first_line(e)}") from e

@@ -11,7 +11,7 @@ from attrs import evolve, field, mutable
 from kdst_core.contracts import Document
 from kdst_core.errors import KdstError, first_line
 from kdst_tools.corpora.columns import from_csv, from_parquet, no_column
-from kdst_tools.corpora.lines import document_of, numbered_lines, unpacked
+from kdst_tools.corpora.lines import document_of, numbered_lines, take, unpacked
 
 TEXT = "text"
 """The field or column that holds a text."""
@@ -53,7 +53,8 @@ class Corpus:
         """Read everything once, to count it and to find what is wrong; KdstError when it is empty."""
         self.count = sum(1 for _ in self)
         if self.count == 0:
-            left_out = f" ({len(self.skipped)} lines were skipped)" if self.skipped else ""
+            count = len(self.skipped)
+            left_out = f" ({count} lines were skipped: {self.skipped[0]})" if count else ""
             raise KdstError(f"{self.name} holds no text{left_out}; give at least one document")
         return self
 
@@ -153,11 +154,7 @@ def _jsonl(path: Path, text_field: str, skipped: list[str]) -> Iterator[Document
         content = _object(line)
         held = held or text_field in content
         fields = fields or list(content)
-        document = document_of(content, text_field)
-        if document is None:
-            skipped.append(f"line {number}")
-        else:
-            yield document
+        yield from take(document_of(content, text_field), f"line {number}", skipped)
     if fields and not held:
         raise KdstError(no_column(path, text_field, fields[:20], "field"))
 

@@ -12,6 +12,7 @@ from typing import IO, Any
 
 from kdst_core.contracts import Document
 from kdst_core.errors import KdstError
+from kdst_tools.calls.visible import stripped
 
 PACKED: Mapping[str, Callable[[Path], IO[bytes]]] = {
     ".gz": gzip.open,  # type: ignore[dict-item]
@@ -55,19 +56,28 @@ def numbered_lines(path: Path, skipped: list[str]) -> Iterator[tuple[int, str]]:
         skipped.append(f"lines after {number} ({reason})")
 
 
-def document_of(content: Mapping[str, Any], text_field: str) -> Document | None:
-    """Return the document of a row with the columns text, id and date, or None without a text.
+def document_of(content: Mapping[str, Any], text_field: str) -> Document | str:
+    """Return the document of a row with the columns text, id and date, or in words what is wrong with it.
 
-    A text with half of a surrogate pair is none: no tokenizer and no file takes it.
+    The words are empty where there is no text. A text with half of a surrogate pair is none: no
+    tokenizer and no file takes it.
     """
     text, name, date = (_given(content.get(key)) for key in (text_field, "id", "date"))
     if not isinstance(text, str) or not text.strip() or not is_unicode(f"{text}{name}"):
-        return None
+        return ""
     try:
         day = _day(date)
     except ValueError:
-        return None
+        return f"its date is {stripped(str(date))[:20]!r}, not YYYY-MM-DD"
     return Document(text, date=day) if name in (None, "") else Document(text, str(name), day)
+
+
+def take(document: Document | str, where: str, skipped: list[str]) -> Iterator[Document]:
+    """Yield the document of a row, or name the row and what is wrong with it."""
+    if isinstance(document, str):
+        skipped.append(f"{where} ({document})" if document else where)
+    else:
+        yield document
 
 
 def _given(value: Any) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kdst_core.errors import KdstError
-from kdst_tools.corpora.lines import numbered_lines
+from kdst_tools.corpora.lines import is_unicode, numbered_lines
 from kdst_tools.evaluation.problems import Problem
 
 ENDING = "The answer is"
@@ -23,9 +23,11 @@ _MASK = re.compile(r"\bnumber(\d+)\b")
 def svamp(path: Path) -> list[Problem]:
     """Return the problems of SVAMP.json; KdstError for another file."""
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
+        rows = json.loads(path.read_text(encoding="utf-8-sig"))
+        if not rows:
+            raise ValueError("it is empty")
         return [_problem(_joined(row["Body"], row["Question"]), row["Answer"]) for row in rows]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise KdstError(
             f"{path} is not SVAMP.json: a list of objects with Body, Question and Answer ({error!r})"
         ) from error
@@ -79,8 +81,10 @@ def masked(path: Path) -> list[Problem]:
     found = []
     for number, row in enumerate(rows, 1):
         try:
+            if None in (row["Question"], row["Numbers"], row["Answer"]):
+                raise ValueError("its row is too short")
             found.append(_problem(refilled(row["Question"], row["Numbers"]), row["Answer"]))
-        except (IndexError, ValueError, AttributeError) as error:
+        except (IndexError, ValueError) as error:
             raise KdstError(f"{path}, problem {number}: {error}") from error
     return found
 
@@ -105,12 +109,18 @@ def _joined(body: str, question: str) -> str:
 
 
 def _problem(question: str, answer: Any) -> Problem:
+    """Return a problem; ValueError for a question that no tokenizer takes, or an answer without a number."""
+    if not is_unicode(question):
+        raise ValueError("the question holds half of a surrogate pair")
     return Problem(f"{' '.join(question.split())} {ENDING}", _written(answer))
 
 
 def _written(number: Any) -> str:
     """Return a number without needless zeros; ValueError for what is none."""
-    value = float(number)
+    try:
+        value = float(number)
+    except OverflowError:
+        value = math.inf
     if not math.isfinite(value):
         raise ValueError(f"{number} is no finite number")
     return f"{value:.12g}"

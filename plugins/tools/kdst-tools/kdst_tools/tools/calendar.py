@@ -42,6 +42,7 @@ _STEP = re.compile(
 )
 _AND = re.compile(r"(?<=[a-z])\s+and\s+(?=\d+\s*(?:day|week|month|year))")
 _COUNTED = r"((?:\d+|[a-z]+)\s+(?:day|week|month|year)s?)"
+_MANY = r"(?:how many\s+(?=days)(?:days\s+are\s+(?:there\s+)?)?)?"
 _PHRASES = (
     (re.compile(r"(?:how many\s+)?days\s+(?:until|till|to)\s+(.+)"), r"\1 - today"),
     (re.compile(r"(?:how many\s+)?days\s+since\s+(.+)"), r"today - \1"),
@@ -52,18 +53,25 @@ _PHRASES = (
     (re.compile(rf"{_COUNTED}\s+ago"), r"today - \1"),
     (re.compile(rf"in\s+{_COUNTED}"), r"today + \1"),
     (
-        re.compile(r"(?:the\s+)?(?:number of\s+)?(?:days\s+)?between\s+(.+)\s+and\s+(.+)"),
+        re.compile(rf"{_MANY}(?:the\s+)?(?:number of\s+)?(?:days\s+)?between\s+(.+)\s+and\s+(.+)"),
         r"\2 - \1",
     ),
-    (re.compile(r"(?:days\s+)?from\s+(.+)\s+(?:to|until)\s+(.+)"), r"\2 - \1"),
+    (re.compile(rf"{_MANY}(?:days\s+)?from\s+(.+)\s+(?:to|until)\s+(.+)"), r"\2 - \1"),
     (re.compile(r"(.+)\s+(?:to|until)\s+(.+)"), r"\2 - \1"),
 )
 """Wordings, and the same with a sign."""
 _ASKED = re.compile(
-    r"^(?:(?:what|which)\s+(?:week)?day(?:\s+of\s+the\s+week)?\s+(?:is|was|will\s+be)"
+    r"^(?:what(?:'s|\s+is)|(?:what|which)\s+(?:week)?day(?:\s+of\s+the\s+week)?\s+(?:is|was|will\s+be)"
     r"|(?:the\s+)?(?:weekday|day\s+of\s+the\s+week)\s+(?:of|on|for))\s+"
 )
-_TIME = re.compile(r"(\d{4}-\d\d-\d\d)t\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:z|[-+]\d\d:?\d\d)?")
+_QUOTES = " \"'`“”‘’[]"
+"""What may stand around an input."""
+_TODAY = re.compile(
+    r"(?:what\s+day\s+is\s+it|what(?:'s|\s+is)\s+the\s+date|the\s+date)(?:\s+today)?|today's\s+date"
+    r"|what(?:'s|\s+is)\s+today's\s+date"
+)
+"""Questions for the date of the document."""
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d)[t ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:z|[-+]\d\d:?\d\d)?")
 """The time of day behind an ISO date, which says nothing of the day."""
 _NUMBERS = {
     word: number
@@ -88,13 +96,16 @@ _NUMBERS = {
 _NEAR = {"": 0, "today": 0, "now": 0, "tomorrow": 1, "yesterday": -1}
 _WRITTEN = (
     re.compile(
-        r"(?P<day>\d{1,2})(?:st|nd|rd|th|\.)?[\s-]+(?:of\s+)?(?P<month>[a-z]+)\.?,?[\s-]+(?P<year>\d{4})"
+        r"(?P<day>\d{1,2})(?:st|nd|rd|th|\.)?[\s/-]+(?:of\s+)?(?P<month>[a-z]+)\.?,?[\s/-]+(?P<year>\d{4})"
     ),
-    re.compile(r"(?P<month>[a-z]+)\.?\s+(?P<day>\d{1,2})(?:st|nd|rd|th)?,?\s+(?P<year>\d{4})"),
+    re.compile(
+        r"(?P<month>[a-z]+)\.?\s+(?P<day>\d{1,2})(?:st|nd|rd|th)?(?:,\s*|\s+)(?P<year>\d{4})"
+    ),
     re.compile(r"(?P<year>\d{4})([-/.])(?P<month>\d{1,2})\2(?P<day>\d{1,2})"),
     re.compile(r"(?P<year>\d{4})(?P<month>\d{2})(?P<day>\d{2})"),
     re.compile(r"(?P<day>\d{1,2})\.\s?(?P<month>\d{1,2})\.\s?(?P<year>\d{4})"),
-    re.compile(r"(?P<day>1[3-9]|2\d|3[01])/(?P<month>\d{1,2})/(?P<year>\d{4})"),
+    re.compile(r"(?P<day>1[3-9]|2\d|3[01])([-/])(?P<month>\d{1,2})\2(?P<year>\d{4})"),
+    re.compile(r"(?P<day>\d{1,2})([-/])(?P<month>(?P=day))\2(?P<year>\d{4})"),
     re.compile(r"(?P<month>\d{1,2})/(?P<day>1[3-9]|2\d|3[01])/(?P<year>\d{4})"),
 )
 _WEEKDAY = re.compile(
@@ -148,8 +159,8 @@ def _spelt(asked: str) -> str:
         raise ValueError(f"a date of more than {MAX_INPUT} characters")
     shown = "".join(c for c in unicodedata.normalize("NFKC", asked) if c.isspace() or not obeyed(c))
     text = " ".join(re.sub("[−–—]", "-", shown).lower().split())
-    text = re.sub(r"\s*[=?]\s*$", "", text)
-    text = _ASKED.sub("", _TIME.sub(r"\1", text))
+    text = text.lstrip(_QUOTES).rstrip(f"{_QUOTES}=?.,;!")
+    text = "today" if _TODAY.fullmatch(text) else _ASKED.sub("", _TIME.sub(r"\1", text))
     text = re.sub(r"\bplus\b", "+", re.sub(r"\bminus\b", "-", text))
     for wording, sum_ in _PHRASES:
         if wording.fullmatch(text):

@@ -46,6 +46,8 @@ def from_function(
     pairs of a plain text and the same text with calls. Raises KdstError for a hint that no call can
     spell.
     """
+    if not callable(function):
+        raise KdstError(f"a tool is a name, a function or a tool, not {type(function).__name__}")
     schema = schema_of(function)
     hints = _hints(function)
 
@@ -55,7 +57,7 @@ def from_function(
     said = inspect.getdoc(function) or ""
     return from_schema(
         {
-            "name": name or function.__name__,
+            "name": name or _called(function),
             "description": description or said.partition("\n\n")[0],
             "parameters": schema,
         },
@@ -106,26 +108,31 @@ def schema_of(function: Callable[..., Any]) -> dict[str, Any]:
             continue
         if parameter.kind is parameter.POSITIONAL_ONLY:
             raise KdstError(
-                f"{function.__name__}: the parameter {name} cannot be given by its name"
+                f"{_called(function)}: the parameter {name} cannot be given by its name"
             )
-        properties[name] = dict(_schema(hints.get(name, str), function.__name__, name))
+        properties[name] = dict(_schema(hints.get(name, str), _called(function), name))
         if parameter.default is inspect.Parameter.empty:
             required.append(name)
         elif isinstance(parameter.default, str | int | float | bool):
             properties[name]["default"] = parameter.default
     if parameters and not properties:
-        raise KdstError(f"{function.__name__} names no parameter that a call can give")
+        raise KdstError(f"{_called(function)} names no parameter that a call can give")
     return {"type": "object", "properties": properties, "required": required}
+
+
+def _called(function: Callable[..., Any]) -> str:
+    """The name of a function, or of the class of what is called like one."""
+    return str(getattr(function, "__name__", type(function).__name__))
 
 
 def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     """The parameters of a function; KdstError for one that is awaited, or that does not say them."""
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-        raise KdstError(f"{function.__name__} is asynchronous; give a plain function")
+        raise KdstError(f"{_called(function)} is asynchronous; give a plain function")
     try:
         return inspect.signature(function).parameters
     except ValueError as error:
-        raise KdstError(f"{function.__name__} does not say its parameters: {error}") from error
+        raise KdstError(f"{_called(function)} does not say its parameters: {error}") from error
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
@@ -133,7 +140,7 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     try:
         return typing.get_type_hints(function)
     except Exception as error:
-        raise KdstError(f"the type hints of {function.__name__} cannot be read: {error}") from error
+        raise KdstError(f"the type hints of {_called(function)} cannot be read: {error}") from error
 
 
 def _schema(hint: Any, function: str, name: str) -> dict[str, Any]:
@@ -157,9 +164,13 @@ def _schema(hint: Any, function: str, name: str) -> dict[str, Any]:
 
 
 def _python(value: Any, hint: Any) -> Any:
-    """A value of JSON as a function's hint wants it."""
-    wants_date = hint is datetime.date or datetime.date in typing.get_args(hint)
-    if wants_date and isinstance(value, str):
+    """A value of JSON as a function's hint wants it: dates, also those in lists."""
+    inner = typing.get_args(hint)
+    if isinstance(value, list):
+        lists = [h for h in (hint, *inner) if typing.get_origin(h) in (list, Sequence)]
+        parts = typing.get_args(lists[0]) if lists else ()
+        return [_python(part, parts[0]) for part in value] if parts else value
+    if isinstance(value, str) and datetime.date in (hint, *inner):
         return datetime.date.fromisoformat(value.strip())
     return value
 

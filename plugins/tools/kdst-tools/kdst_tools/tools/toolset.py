@@ -20,21 +20,26 @@ def load(wanted: Sequence[str], network: bool) -> list[Tool]:
     tools: list[Tool] = []
     for item in wanted:
         for tool in _made(item.strip()):
-            _check(item, tool, network)
-            if any(tool.name == other.name for other in tools):
-                raise KdstError(f"two tools are called {tool.name}; leave one out of --tools")
+            if tool.network and not network:
+                raise KdstError(
+                    f"the tool {item} uses the network, which is off; allow it with --network"
+                )
             tools.append(tool)
+    return checked(tools)
+
+
+def checked(tools: list[Tool]) -> list[Tool]:
+    """Return tools that can be used together; KdstError where no call could tell them apart, or none is."""
+    names: set[str] = set()
+    for tool in tools:
+        if not re.fullmatch(r"\w+", tool.name):
+            raise KdstError(f"a tool calls itself {tool.name!r}, which no call can spell")
+        if tool.name in names:
+            raise KdstError(f"two tools are called {tool.name}; leave one out of --tools")
+        names.add(tool.name)
     if not tools:
         raise KdstError(f"give --tools at least one of {', '.join(sorted(available()))}")
     return tools
-
-
-def _check(item: str, tool: Tool, network: bool) -> None:
-    """Raise KdstError for a tool that may not be used, or that no call can spell."""
-    if tool.network and not network:
-        raise KdstError(f"the tool {item} uses the network, which is off; allow it with --network")
-    if not re.fullmatch(r"\w+", tool.name):
-        raise KdstError(f"the tool {item} calls itself {tool.name!r}, which no call can spell")
 
 
 def _made(item: str) -> Sequence[Tool]:

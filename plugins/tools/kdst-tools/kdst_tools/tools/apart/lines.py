@@ -77,10 +77,9 @@ class LineProcess:
 
     def receive(self, deadline: float) -> dict[str, Any]:
         """Return the next object; TimeoutError after the deadline, Ended where there will be none."""
-        try:
-            line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
-        except queue.Empty:
-            raise TimeoutError from None
+        while (line := self._line(deadline)) is not None and line.isspace():
+            if time.monotonic() > deadline:
+                raise TimeoutError
         if line is None:
             raise Ended(self.last_words())
         try:
@@ -90,6 +89,13 @@ class LineProcess:
         if not isinstance(content, dict):
             raise Ended("it said what is no JSON object")
         return content
+
+    def _line(self, deadline: float) -> bytes | None:
+        """The next line, None where there will be none; TimeoutError after the deadline."""
+        try:
+            return self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            raise TimeoutError from None
 
     @property
     def alive(self) -> bool:

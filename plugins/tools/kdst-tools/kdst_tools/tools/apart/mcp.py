@@ -50,6 +50,10 @@ class Server:
             except RefusedError as error:
                 raise ValueError(str(error)) from error
             except KdstError as error:
+                if isinstance(
+                    error.__cause__, TimeoutError
+                ):  # each further call would wait as long
+                    raise GaveUp(str(error)) from error
                 raise ValueError(str(error)) from error
             except TimeoutError:
                 self._drop()
