@@ -125,6 +125,20 @@ def test_a_directory_without_a_model_is_one_line(tmp_path: Path) -> None:
             factory("nowhere")
 
 
+def test_damaged_weights_of_a_tool_are_one_line(extractive: Path, tmp_path: Path) -> None:
+    shutil.copytree(extractive, tmp_path / "model")
+    weights = tmp_path / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(KdstError, match="cannot be loaded as AutoModelForQuestionAnswering"):
+        qa.make(str(tmp_path / "model"))
+
+
+@pytest.mark.parametrize("name", ["/nowhere/model", "./model", "runs/one/model"])
+def test_a_folder_that_is_not_there_is_no_name_of_a_hub(name: str) -> None:
+    with pytest.raises(KdstError, match=f"--model {name}: there is no such folder"):
+        loaded.load(name, "cpu")
+
+
 def test_weights_that_files_lack_are_not_made_up(extractive: Path, tmp_path: Path) -> None:
     shutil.copytree(extractive, tmp_path / "model")
     weights = load_file(extractive / "model.safetensors")

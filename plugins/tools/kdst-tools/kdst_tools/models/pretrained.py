@@ -39,6 +39,8 @@ def _pretrained(name: str, device: str, as_saved: bool) -> Pair:
         name = str(gguf.converted(file))
     if Path(name).exists() and not (Path(name) / "config.json").is_file():
         raise KdstError(f"--model {name} holds no model: config.json is missing")
+    if _is_path(name) and not Path(name).exists():
+        raise KdstError(f"--model {given}: there is no such folder")
     dtype: Any = torch.float32 if device == "cpu" else torch.bfloat16
     dtype = "auto" if as_saved else dtype
     try:
@@ -56,6 +58,11 @@ def _pretrained(name: str, device: str, as_saved: bool) -> Pair:
     model, loading = found
     require_whole(loading, f"--model {given}")
     return check(model.to(device).eval(), tokenizer, given)
+
+
+def _is_path(name: str) -> bool:
+    """Whether a name cannot be that of a model on a hub (owner/name)."""
+    return Path(name).is_absolute() or name.startswith((".", "~")) or name.count("/") > 1
 
 
 def check(model: Any, tokenizer: Any, name: str) -> Pair:

@@ -19,7 +19,7 @@ def architecture(path: Path) -> str:
 
     try:
         config = AutoConfig.from_pretrained(path, local_files_only=True)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # what transformers raises of damaged files is open
         reason = first_line(error)
         raise KdstError(f"{path} holds no model of transformers: {reason}") from error
     return (config.architectures or [""])[0]
@@ -37,7 +37,7 @@ def load(path: Path, auto: str) -> tuple[Any, Any]:
             path, local_files_only=True, use_safetensors=True, output_loading_info=True
         )
         tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # as above; safetensors has an error of its own
         reason = first_line(error)
         raise KdstError(f"{path} cannot be loaded as {auto}: {reason}") from error
     require_whole(told, str(path))

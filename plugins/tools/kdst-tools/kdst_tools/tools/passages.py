@@ -53,6 +53,6 @@ def _records(path: Path, text: str) -> Iterator[Passage]:
         try:
             record = json.loads(line)
             passage = Passage(str(record.get("title", path.stem)), " ".join(record["text"].split()))
-        except (ValueError, KeyError, AttributeError) as error:
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
             raise KdstError(f"{path}, line {number}: no JSON object with a text") from error
         yield passage
