@@ -35,6 +35,11 @@ class StagedOptions:
         " numbers with an operation between them, dates; also names and other languages); texts that no"
         " tool is likely for are left out, and the counts are said.",
     )
+    learn: Literal["all", "called"] = option(
+        "all",
+        "Texts that finetuning sees. all: every annotated text, most of them without a call (C*). called:"
+        " those that carry one, several times fewer steps for as many calls; all where none does.",
+    )
     prompt: str | None = option(
         None, "Only continue this text with --model, and show the calls. Nothing is trained."
     )

@@ -1,10 +1,15 @@
 """A run that taught nothing, or hardly anything, says so."""
 
 import html
+import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 import kdst_core
+from kdst_core.contracts import Document, ToolAnnotation
+from kdst_tools.loop.rounds import taught
 from kdst_tools.models import layouts
 from kdst_tools.outcome.lessons import few_steps, nothing_kept
 
@@ -65,3 +70,20 @@ def test_result_and_report_say_that_nothing_was_learnt(tmp_path):
     page = html.unescape((tmp_path / "run" / "report.html").read_text(encoding="utf-8"))
     assert none in page
     assert few in page
+
+
+@pytest.mark.parametrize("learn", ["all", "called"])
+def test_what_finetuning_sees_can_be_the_texts_with_a_call(tmp_path: Path, learn: str) -> None:
+    options: Any = {"learn": learn, "batch": 1, "epochs": 1}
+    kdst_core.run("toolformer", out=tmp_path / "run", documents=24, stage="finetune", **options)
+    folder = tmp_path / "run" / "artifacts"
+    rows = [json.loads(line) for line in (folder / "annotations.jsonl").read_text().splitlines()]
+    called = sum(any(call["kept"] for call in row["calls"]) for row in rows)
+    assert 0 < called < len(rows)
+    steps = len(json.loads((folder / "training.json").read_text()))
+    assert steps == (called if learn == "called" else len(rows))
+
+
+def test_all_texts_are_seen_where_none_has_a_call() -> None:
+    texts = [ToolAnnotation(Document("a"), "a", ()), ToolAnnotation(Document("b"), "b", ())]
+    assert taught(texts, "called") == texts

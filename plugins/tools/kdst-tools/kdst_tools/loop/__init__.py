@@ -72,7 +72,9 @@ class PreparedTools:
             if stage < STAGES.index("finetune"):
                 break
             with state.timed("finetune"):
-                pair = last.finetune(pair[1], last.directory / "model", target.device)
+                pair = last.finetune(
+                    pair[1], last.directory / "model", target.device, target.options.learn
+                )
         assert last is not None
         state.write(target, run, last)
         if stage >= STAGES.index("generate"):

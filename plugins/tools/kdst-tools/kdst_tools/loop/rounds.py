@@ -137,12 +137,15 @@ class Round:
                 annotated = list(self.learner.annotate(shard, calls))
             yield from annotated
 
-    def finetune(self, tokenizer: Any, directory: Path, device: str) -> Pair:
-        """Train on the annotated documents and save the model; load it where that was done."""
+    def finetune(self, tokenizer: Any, directory: Path, device: str, learn: str = "all") -> Pair:
+        """Train on the annotated documents and save the model; load it where that was done.
+
+        learn: `all` of them, or those `called` in.
+        """
         if directory.is_dir():
             self._tell_again()
             return load(str(directory), device, as_saved=True)
-        annotations, work = list(self.annotations()), self.method.working
+        annotations, work = taught(list(self.annotations()), learn), self.method.working
         with work():
             training = self.learner.finetune(annotations)
         if self.state.get("round") == self.number and "training" in self.state:
@@ -196,3 +199,9 @@ def _take(
 ) -> list[tuple[str, list[ToolCall]]]:
     """The next `count` documents of a stream."""
     return [next(source) for _ in range(count)] if source is not None else []
+
+
+def taught(annotations: list[ToolAnnotation], learn: str) -> list[ToolAnnotation]:
+    """Return the texts that finetuning sees: all, or those with a call where there are any."""
+    called = [a for a in annotations if any(call.kept for call in a.calls)]
+    return called if learn == "called" and called else annotations
