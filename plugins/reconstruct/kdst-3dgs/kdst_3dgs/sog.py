@@ -47,7 +47,7 @@ def encode(parameters: Mapping[str, torch.Tensor], antialiased: bool) -> bytes:
     low, high, places = _quantised(arrays["means"])
     sizes, size_of = _codebook(arrays["scales"])
     colors, color_of = _codebook(arrays["sh"][:, 0])
-    alphas = np.round(255 / (1 + np.exp(-arrays["opacities"])))
+    alphas = np.round(255 * torch.from_numpy(arrays["opacities"]).sigmoid().numpy())
     pictures = {
         "means_l": _framed(places & 255),
         "means_u": _framed(places >> 8),

@@ -18,6 +18,8 @@ COLOR_SCALE = 0.15
 """Colours of degree 0 are stored as (c · .15 + .5) · 255."""
 LARGEST = (1 << 23) - 1
 """Largest number of 24 bits with a sign."""
+USUAL_BITS, MOST_BITS = 12, 23
+"""Binary places that the format's authors write, and the most that positions get here."""
 STEPS = (8, 16)
 """Steps in which harmonics of degree 1, and higher ones, are rounded, of 256."""
 _HEADER = struct.Struct("<IIIBBBB")
@@ -33,19 +35,16 @@ def encode(parameters: dict[str, torch.Tensor], antialiased: bool) -> bytes:
     """Return Gaussians as the bytes of a .spz; each must be finite, on the CPU."""
     arrays = {name: p.detach().float().numpy() for name, p in parameters.items()}
     count, coefficients = arrays["sh"].shape[:2]
-    places = arrays["means"] * [1, -1, -1]
-    reach = float(np.abs(places).max()) if count else 0.0
-    bits = int(np.clip(np.floor(np.log2(LARGEST / max(reach, 1e-6))), 0, 12))
+    places, bits = arrays["means"] * [1.0, -1.0, -1.0], _bits(parameters)
     fixed = np.clip(np.round(places * 2.0**bits), -LARGEST, LARGEST).astype("<i4")
-    quats = arrays["quats"] / np.maximum(
-        np.linalg.norm(arrays["quats"], axis=1, keepdims=True), 1e-9
-    )
+    given = arrays["quats"].astype(np.float64)
+    quats = given / np.maximum(np.linalg.norm(given, axis=1, keepdims=True), 1e-9)
     axes = quats[:, 1:] * np.where(quats[:, :1] < 0, -1, 1) * [1, -1, -1]
     degree = int(np.sqrt(coefficients)) - 1
     parts = [
         _HEADER.pack(MAGIC, VERSION, count, degree, bits, int(antialiased), 0),
         fixed.reshape(-1, 1).view(np.uint8).reshape(-1, 4)[:, :3].tobytes(),
-        _byte(255 / (1 + np.exp(-arrays["opacities"].astype(np.float64)))),
+        _byte(255 * parameters["opacities"].detach().double().sigmoid().numpy()),
         _byte((arrays["sh"][:, 0] * COLOR_SCALE + 0.5) * 255),
         _byte((arrays["scales"] + 10) * 16),
         _byte(axes * 127.5 + 127.5),
@@ -99,10 +98,22 @@ def decode(data: bytes) -> tuple[dict[str, torch.Tensor], bool]:
 
 def lost(parameters: dict[str, torch.Tensor]) -> list[str]:
     """Return sentences on values that the format's ranges cut."""
-    scales, colors = parameters["scales"], parameters["sh"][:, 0]
+    scales, colors, bits = parameters["scales"], parameters["sh"][:, 0], _bits(parameters)
+    reach = parameters["means"].abs().amax(1)
+    away = reach > LARGEST / 2.0**bits
     cut = (scales < -10) | (scales > 255 / 16 - 10)
     bright = (colors.abs() > 0.5 / COLOR_SCALE).any(1)
     said = []
+    if bool(away.any()):
+        said.append(
+            f"positions of {int(away.sum())} Gaussians are cut to ±{LARGEST / 2.0**bits:,.0f}; leave them"
+            " out with --crop"
+        )
+    if 2.0**-bits > 0.5 * _size(parameters):
+        said.append(
+            f"positions are rounded to steps of {2.0**-bits:g}, as they reach {float(reach.max()):.3g};"
+            " leave far ones out with --crop"
+        )
     if bool(cut.any()):
         said.append(f"sizes of {int(cut.any(1).sum())} Gaussians lie outside the range of .spz")
     if bool(bright.any()):
@@ -111,6 +122,21 @@ def lost(parameters: dict[str, torch.Tensor]) -> list[str]:
             f"colours of {int(bright.sum())} Gaussians are cut to {1 - shown:.2f} … {shown:.2f}"
         )
     return said
+
+
+def _bits(parameters: dict[str, torch.Tensor]) -> int:
+    """Return the binary places of positions: USUAL_BITS, more where Gaussians are small against their
+    steps, and as few as let the farthest in."""
+    reach = float(parameters["means"].abs().max()) if len(parameters["means"]) else 0.0
+    room = np.floor(np.log2(LARGEST / max(reach, 1e-6)))
+    needed = np.ceil(np.log2(8 / max(_size(parameters), 1e-30)))
+    return int(np.clip(min(room, max(USUAL_BITS, needed)), 0, MOST_BITS))
+
+
+def _size(parameters: dict[str, torch.Tensor]) -> float:
+    """Return the median over the Gaussians of their largest standard deviation."""
+    scales = parameters["scales"].detach().double()
+    return float(scales.amax(1).median().exp()) if len(scales) else 1.0
 
 
 def _byte(values: Any) -> bytes:

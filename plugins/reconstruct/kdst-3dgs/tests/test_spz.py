@@ -108,6 +108,49 @@ def test_what_does_not_fit_is_said(tmp_path: Path) -> None:
     assert "cannot hold the background" in said[2]
 
 
+def test_a_scene_in_small_units_keeps_its_positions() -> None:
+    before = gaussians(1)
+    before["means"], before["scales"] = before["means"] / 5000, before["scales"] - np.log(5000.0)
+    after, _ = spz.decode(spz.encode(before, False))
+    apart = (after["means"] - before["means"]).abs().max()
+    assert apart < before["scales"].exp().amax(1).median() / 8
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        (1e6, ["rounded to steps of 0.125, as they reach 1e+06; leave far ones out with --crop"]),
+        (1e9, ["positions of 1 Gaussians are cut to ±8,388,607", "rounded to steps of 1, as they"]),
+        (100.0, []),
+    ],
+)
+def test_what_one_that_is_far_away_costs_the_others_is_said(
+    tmp_path: Path, place: float, said: list[str]
+) -> None:
+    parameters = gaussians(1)
+    parameters["means"][7, 1] = place
+    found = Scene(parameters).save(tmp_path / "scene.spz")
+    assert len(found) == len(said)
+    assert all(part in sentence for part, sentence in zip(said, found, strict=True))
+
+
+@pytest.mark.filterwarnings("error")
+def test_huge_logits_and_quaternions_are_written_without_overflow(tmp_path: Path) -> None:
+    parameters = gaussians(1)
+    parameters["opacities"][:2] = torch.tensor([-1e30, 1e30])
+    parameters["quats"][3] = torch.tensor([2e30, 0, 0, 2e30])
+    for name in ("scene.spz", "scene.sog"):
+        Scene(dict(parameters)).save(tmp_path / name)
+        opened = Scene.load(tmp_path / name).parameters
+        row = int((opened["means"] - parameters["means"][3]).norm(dim=1).argmin())
+        assert torch.allclose(
+            rotations(opened["quats"][row][None]),
+            rotations(torch.tensor([[1.0, 0, 0, 1]])),
+            atol=0.02,
+        )
+        assert torch.sigmoid(opened["opacities"]).max() > 0.99
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
