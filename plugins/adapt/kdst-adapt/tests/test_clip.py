@@ -55,6 +55,15 @@ def test_logits_are_those_of_transformers(place: Path) -> None:
         assert ours(torch.rand(2, 3, 48, 40)).shape == (2, 3)
 
 
+def test_a_model_without_a_head_is_refused_in_a_line_and_nothing_else_is_printed(
+    place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(KdstError, match="which would be random"):
+        classifier.load(AdaptInputs(model=f"transformers:{place}"))
+    clip.load(str(place), ["cat", "dog"], [clip.TEMPLATE])
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_class_has_the_mean_of_its_prompts(place: Path, tmp_path: Path) -> None:
     file = tmp_path / "templates.txt"
     file.write_text("a {}.\n\nart of the {}\n")
@@ -215,6 +224,21 @@ def test_images_that_a_preprocessor_leaves_alone_are_left_alone(
             "above 0",
         ),
         ("preprocessor_config.json", '{"image_mean": [0, 0], "image_std": [1, 1]}', "or three"),
+        (
+            "preprocessor_config.json",
+            '{"image_mean": [NaN], "image_std": [1]}',
+            "one finite number",
+        ),
+        (
+            "preprocessor_config.json",
+            '{"image_mean": [0], "image_std": [1], "rescale_factor": 0}',
+            "rescale_factor is no number above 0",
+        ),
+        (
+            "preprocessor_config.json",
+            f'{{"image_mean": [1{"0" * 400}], "image_std": [1]}}',
+            "does not hold image_mean",
+        ),
     ],
 )
 def test_damaged_directories_are_refused(

@@ -13,6 +13,7 @@ from kdst_adapt.models import pretrained
 from kdst_adapt.models.norms import single_precision
 from kdst_adapt.models.text import TextTower
 from kdst_adapt.streams.classes import WORDNET
+from kdst_core.bench.libraries import silence_libraries
 from kdst_core.errors import KdstError
 
 TEMPLATE = "a photo of a {}."
@@ -117,10 +118,11 @@ def load(
     local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     network: Any = CLIPModel
     try:
-        net, loading = network.from_pretrained(
-            place, use_safetensors=True, output_loading_info=True, **local
-        )
-        tokenizer: Any = AutoTokenizer.from_pretrained(place, **local)
+        with silence_libraries():
+            net, loading = network.from_pretrained(
+                place, use_safetensors=True, output_loading_info=True, **local
+            )
+            tokenizer: Any = AutoTokenizer.from_pretrained(place, **local)
     except Exception as e:  # what transformers raises of damaged files is open
         raise pretrained.unread("clip", place, e) from e
     pretrained.refuse_random(f"clip:{place}", loading)

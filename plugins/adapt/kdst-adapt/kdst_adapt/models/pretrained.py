@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from kdst_core.bench.libraries import silence_libraries
 from kdst_core.errors import KdstError, first_line
 
 PREPROCESSOR = "preprocessor_config.json"
@@ -50,13 +51,14 @@ def load(place: str) -> tuple[nn.Module, list[float], list[float]]:
             f"--model transformers:{place} needs transformers.\nInstall it: pip install transformers"
         ) from None
     try:
-        net, loading = AutoModelForImageClassification.from_pretrained(
-            place,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
+        with silence_libraries():
+            net, loading = AutoModelForImageClassification.from_pretrained(
+                place,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
     except Exception as e:  # what transformers raises of damaged files is open
         raise unread("transformers", place, e) from e
     refuse_random(f"transformers:{place}", loading)
@@ -120,12 +122,15 @@ def _normalisation(path: Path) -> tuple[list[float], list[float]]:
             mean, std = (list(map(float, content[k])) for k in ("image_mean", "image_std"))
         rescaled = content.get("do_rescale", True)
         factor = 255 * float(content.get("rescale_factor", 1 / 255)) if rescaled else 255.0
+        if not 0 < factor < math.inf:
+            raise ValueError("its rescale_factor is no number above 0")
         offset = 1.0 if rescaled and content.get("rescale_offset", False) else 0.0
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as e:
         raise KdstError(f"{path} does not hold image_mean and image_std: {e}") from e
-    if not {len(mean), len(std)} <= {1, 3} or not all(0 < s < math.inf for s in std):
+    finite = all(map(math.isfinite, mean)) and all(0 < s < math.inf for s in std)
+    if not {len(mean), len(std)} <= {1, 3} or not finite:
         raise KdstError(
-            f"{path} has image_mean {mean} and image_std {std}; each holds one number, or three, and"
+            f"{path} has image_mean {mean} and image_std {std}; each holds one finite number, or three, and"
             " image_std holds numbers above 0"
         )
     if abs(factor - 1) < 1e-6 and not offset:
