@@ -286,6 +286,12 @@ def test_what_is_random_or_fails_late_is_told(given: object, message: str) -> No
         data.load(AdaptInputs(), 0, given)
 
 
+@pytest.mark.parametrize("images", [X.to_sparse(), X.to("meta")], ids=["sparse", "meta"])
+def test_tensors_without_plain_values_are_refused(images: torch.Tensor) -> None:
+    with pytest.raises(KdstError, match="give dense tensors of plain numbers"):
+        data.load(AdaptInputs(), 0, (images, Y))
+
+
 def test_photographs_that_a_camera_turned_are_counted(tmp_path: Path) -> None:
     turned, place = Image.Exif(), tree(tmp_path, ["ant", "bee"])
     turned[0x0112] = 6

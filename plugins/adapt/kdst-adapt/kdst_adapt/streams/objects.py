@@ -101,9 +101,15 @@ def _asked(items: Any, number: int) -> Any:
 def _array(value: Any) -> NDArray[Any]:
     """Return an array of an array, a tensor, an image, or a list of them; KdstError for unequal ones."""
     if isinstance(value, Tensor):
-        value = value.detach().cpu()
-        value = value.float() if value.dtype == torch.bfloat16 else value
-        return np.asarray(value.numpy())
+        try:
+            value = value.detach().cpu()
+            value = value.float() if value.dtype == torch.bfloat16 else value
+            return np.asarray(value.numpy())
+        except (TypeError, RuntimeError) as e:  # sparse, or without values
+            kind = f"{value.dtype} ({value.layout}, {value.device})".replace("torch.", "")
+            raise KdstError(
+                f"{WHERE}: a tensor of {kind} cannot be read; give dense tensors of plain numbers"
+            ) from e
     try:
         parts = isinstance(value, list | tuple) and value and isinstance(value[0], Tensor)
         return np.stack([_array(v) for v in value]) if parts else np.asarray(value)
