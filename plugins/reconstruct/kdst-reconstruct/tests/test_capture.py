@@ -168,8 +168,9 @@ def remove_photographs(root: Path) -> None:
         file.unlink()
 
 
-def empty_photograph(root: Path) -> None:
-    (root / "images" / "01.png").write_bytes(b"")
+def empty_photographs(root: Path) -> None:
+    for file in list((root / "images").iterdir())[1:]:
+        file.write_bytes(b"")
 
 
 def other_shape(root: Path) -> None:
@@ -197,7 +198,7 @@ def nan_pose(root: Path) -> None:
         (remove_views, "lacks images.bin"),
         (remove_images, "no images/ folder"),
         (remove_photographs, "photographs that have a camera are missing"),
-        (empty_photograph, "cannot be read as an image"),
+        (empty_photographs, "cannot be read as an image"),
         (other_shape, "another shape"),
         (other_mask, "they must agree"),
         (nan_pose, "not finite"),
@@ -210,6 +211,18 @@ def test_broken_capture_is_two_lines_at_most(
     with pytest.raises(KdstError, match=message) as error:
         load(folder)
     assert len(str(error.value).splitlines()) <= 2
+
+
+def test_one_photograph_that_is_cut_off_does_not_end_a_run(folder: Path) -> None:
+    path = folder / "images" / "01.png"
+    path.write_bytes(path.read_bytes()[:-200])
+    source = captures.load(ReconstructInputs(data=str(folder)), silent)
+    assert source.capture.names == ["00.png", "02.png", "03.png"]
+    assert len(source.capture.images) == len(source.capture.tracks or ()) == 3
+    assert source.said == (
+        "1 of 4 photographs that have a camera are skipped, cannot be read as an image: 01.png."
+        " Replace or remove such files.",
+    )
 
 
 @pytest.mark.parametrize("kind", ["bin", "txt"])

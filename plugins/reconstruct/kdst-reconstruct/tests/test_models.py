@@ -66,6 +66,23 @@ def test_a_model_under_another_number_is_found(tmp_path: Path) -> None:
     assert not found.said
 
 
+def test_a_model_where_nerfstudio_keeps_it_is_found(tmp_path: Path) -> None:
+    model(tmp_path)
+    (tmp_path / "colmap").mkdir()
+    (tmp_path / "sparse").rename(tmp_path / "colmap" / "sparse")
+    assert loaded(tmp_path).placement is None
+
+
+def test_masks_of_no_photograph_of_a_model_are_named(tmp_path: Path) -> None:
+    model(tmp_path)
+    (tmp_path / "masks").mkdir()
+    for name in ("00.png", "1.png"):
+        Image.new("L", (64, 48), 255).save(tmp_path / "masks" / name)
+    (sentence,) = loaded(tmp_path).said
+    assert "1 of 2 files" in sentence
+    assert "no photograph: 1.png." in sentence
+
+
 def test_of_several_models_the_first_is_used_and_that_is_said(tmp_path: Path) -> None:
     for number in ("10", "2", "1"):
         model(tmp_path, number=number)

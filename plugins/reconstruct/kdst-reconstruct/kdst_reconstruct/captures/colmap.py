@@ -22,10 +22,14 @@ from kdst_reconstruct.inputs import ReconstructInputs
 def find(root: Path) -> Path | None:
     """Return the folder of a capture's sparse model, or None; KdstError for half a model.
 
-    Of several in sparse/ it is that of the lowest number. One without points3D counts as whole: training
-    can start from random points.
+    It is looked for in sparse/, in the folder itself, and in colmap/, where nerfstudio keeps it. Of several
+    in sparse/ it is that of the lowest number. One without points3D counts as whole: training can start
+    from random points.
     """
-    for folder in (*_numbered(root / "sparse"), root / "sparse", root):
+    folders: list[Path] = []
+    for home in (root, root / "colmap"):
+        folders += [*_numbered(home / "sparse"), home / "sparse", home]
+    for folder in folders:
         for suffix in (".bin", ".txt"):
             if (folder / f"cameras{suffix}").is_file():
                 if not (folder / f"images{suffix}").is_file():

@@ -2,7 +2,7 @@
 says of the exposure and of which way up they are. No other metadata is read."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,23 +70,61 @@ class _Opened(NamedTuple):
 
 
 def present(views: Sequence[View], inputs: ReconstructInputs) -> tuple[list[int], list[str]]:
-    """Return the rows of the views whose photograph is there, and a sentence on the others.
+    """Return the rows of the views whose photograph is there and whole, and sentences on the others and
+    on masks of none.
 
     Raises KdstError when fewer than two are left of more.
     """
     there = [k for k, view in enumerate(views) if _is_there(view, inputs)]
-    gone = [view.name for k, view in enumerate(views) if k not in set(there)]
-    if not gone:
-        return there, []
-    some = ", ".join(gone[:8]) + (" …" if len(gone) > 8 else "")
-    if len(there) < min(2, len(views)):
+    whole = [k for k in there if _is_whole(views[k], inputs)]
+    gone = _names(views, set(range(len(views))) - set(there))
+    broken = _names(views, set(there) - set(whole))
+    of = f"of {len(views)} photographs that have a camera"
+    if len(whole) < min(2, len(views)):
+        if gone:
+            todo = f"Put them back below {views[0].file.parent}"
+            raise KdstError(f"{len(gone)} {of} are missing: {listed(gone)}.\n{todo}")
         raise KdstError(
-            f"{len(gone)} of {len(views)} photographs that have a camera are missing: {some}."
-            f"\nPut them back below {views[0].file.parent}"
+            f"{len(broken)} {of} cannot be read as an image: {listed(broken)}.\nReplace them"
         )
-    return there, [
-        f"{len(gone)} of {len(views)} photographs that have a camera are missing and skipped: {some}."
-    ]
+    said = []
+    if gone:
+        said.append(f"{len(gone)} {of} are missing and skipped: {listed(gone)}.")
+    if broken:
+        said.append(
+            f"{len(broken)} {of} are skipped, cannot be read as an image: {listed(broken)}."
+            " Replace or remove such files."
+        )
+    if views and not views[0].upright:
+        said += idle_masks(views[0].root, {view.mask for view in views})
+    return whole, said
+
+
+def _names(views: Sequence[View], rows: Set[int]) -> list[str]:
+    """Return the names of some views."""
+    return [views[k].name for k in sorted(rows)]
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names as text, the first of many, with what is not text in them escaped."""
+    return ", ".join(map(shown, names[:8])) + (" …" if len(names) > 8 else "")
+
+
+def shown(name: str) -> str:
+    """Return a name with what is not text in it escaped."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def idle_masks(root: Path, used: Set[Path | None]) -> list[str]:
+    """Return a sentence on the files in masks/ that belong to no photograph, if there are any."""
+    folder = root / "masks"
+    found = sorted(folder.rglob("*")) if folder.is_dir() else []
+    files = [f for f in found if f.is_file() and not f.name.startswith(".")]
+    idle = [f.relative_to(folder).as_posix() for f in files if f not in used]
+    return [
+        f"{len(idle)} of {len(files)} files in {folder} are the mask of no photograph: {listed(idle)}."
+        " NAME.png is looked for."
+    ] * bool(idle)
 
 
 def _is_there(view: View, inputs: ReconstructInputs) -> bool:
@@ -95,6 +133,14 @@ def _is_there(view: View, inputs: ReconstructInputs) -> bool:
         return _file(view, inputs.downscale).is_file()
     except KdstError:
         return view.file.is_file()
+
+
+def _is_whole(view: View, inputs: ReconstructInputs) -> bool:
+    """Return whether the file of a view can be read to its end."""
+    try:
+        return is_whole(_file(view, inputs.downscale))
+    except KdstError:
+        return False
 
 
 def capture(

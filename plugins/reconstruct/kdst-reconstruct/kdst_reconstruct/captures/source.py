@@ -113,7 +113,7 @@ def _raw(root: Path, matching: str, inputs: ReconstructInputs, progress: sfm.Pro
             raise KdstError(f"{mask} and its photograph {file} differ in size; they must agree")
         shots.append(sfm.Shot(name, file, mask))
     home = Path(inputs.sfm).expanduser() if inputs.sfm else user_cache("sfm")
-    said += _idle_masks(root, shots)
+    said += photographs.idle_masks(root, {shot.mask for shot in shots})
     placement = sfm.place(shots, home, matching, progress, inputs.data)
     capture = colmap.load(root, images, placement.model, inputs, said, upright=True)
     return Source(capture, placement=placement, said=tuple(said))
@@ -165,19 +165,8 @@ def _elsewhere(images: Path, names: Sequence[str]) -> list[str]:
     """Return a sentence on photographs that lie beside those of the capture, if there are any."""
     if not names:
         return []
-    return [f"{_count(names)} left out, since those in {images} are used: {_listed(names)}."]
-
-
-def _idle_masks(root: Path, shots: Sequence[sfm.Shot]) -> list[str]:
-    """Return a sentence on the files in masks/ that belong to no photograph, if there are any."""
-    folder, used = root / "masks", {shot.mask for shot in shots}
-    found = sorted(folder.rglob("*")) if folder.is_dir() else []
-    idle = [f for f in found if f not in used and f.is_file() and not f.name.startswith(".")]
-    if not idle:
-        return []
     return [
-        f"{len(idle)} of {len(idle) + len(used - {None})} files in {folder} are the mask of no photograph:"
-        f" {_listed([f.relative_to(folder).as_posix() for f in idle])}. NAME.png is looked for."
+        f"{_count(names)} left out, since those in {images} are used: {photographs.listed(names)}."
     ]
 
 
@@ -186,24 +175,14 @@ def _broken(names: Sequence[str]) -> list[str]:
     if not names:
         return []
     return [
-        f"{_count(names)} skipped, cannot be read as an image: {_listed(names)}."
+        f"{_count(names)} skipped, cannot be read as an image: {photographs.listed(names)}."
         " Replace or remove such files."
     ]
 
 
 def _is_text(path: Path) -> bool:
     """Return whether a file's name can be written as text, as COLMAP's files need it."""
-    return path.as_posix() == _shown(path.as_posix())
-
-
-def _shown(name: str) -> str:
-    """Return a name with what is not text in it escaped."""
-    return name.encode("utf-8", "backslashreplace").decode()
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Return names as text, the first of many."""
-    return ", ".join(map(_shown, names[:8])) + (" …" if len(names) > 8 else "")
+    return path.as_posix() == photographs.shown(path.as_posix())
 
 
 def _unread(found: Sequence[Path]) -> list[str]:
@@ -213,10 +192,12 @@ def _unread(found: Sequence[Path]) -> list[str]:
     heif = any(Path(name).suffix.lower() in HEIF for name in names)
     todo = "Install pillow-heif, or convert them" if heif else "Convert them"
     said = [
-        f"{_count(names)} in a format that is not read and left out: {_listed(names)}."
+        f"{_count(names)} in a format that is not read and left out: {photographs.listed(names)}."
         f" {todo} to JPEG."
     ]
-    left_out = [f"{_count(odd)} left out, whose names are not UTF-8: {_listed(odd)}. Rename them."]
+    left_out = [
+        f"{_count(odd)} left out, whose names are not UTF-8: {photographs.listed(odd)}. Rename them."
+    ]
     return said * bool(names) + left_out * bool(odd)
 
 
