@@ -71,12 +71,12 @@ class ToolformerOptions(StagedOptions):
     sample_temperature: float = option(
         1.0, "Temperature of the sampled calls; 0 is greedy.", min=0, max=10
     )
-    sampling_dtype: Literal["auto", "same", "int8"] = option(
+    sampling_dtype: Literal["auto", "same", "int8", "bfloat16"] = option(
         "auto",
-        "Precision in which calls are sampled. same: that of --dtype, in which losses always are. int8:"
-        " linear layers in 8 bits, with a scale a row of the weights and a token, on a CPU that has"
-        " instructions for it. auto: int8 on such a CPU for a model in float32 of over 100 million"
-        " parameters, else same.",
+        "Precision in which calls are sampled. same: that of --dtype, in which losses are. int8: linear"
+        " layers in 8 bits, with a scale a row of the weights and a token. bfloat16: linear layers in"
+        " bfloat16. Both on a CPU that has instructions for it. auto: bfloat16 or else int8 on such a CPU"
+        " for a model in float32 of over 100 million parameters, else same.",
     )
     lr: float | None = option(
         None, "Learning rate of finetuning. Default: 1e-5; 2e-4 by LoRA; 1e-3 on tiny.", above=0

@@ -16,7 +16,7 @@ from kdst_toolformer import adapters
 from kdst_toolformer.filter import Filter
 from kdst_toolformer.finetune import FineTuning, Recipe
 from kdst_toolformer.generate import Decoding, Generator
-from kdst_toolformer.reading import eight_bits, sixteen_bits
+from kdst_toolformer.reading import eight_bits, precision, sixteen_bits
 from kdst_toolformer.reading.forward import CausalModel
 from kdst_toolformer.reading.probe import choose
 from kdst_toolformer.sample import Sampler
@@ -31,10 +31,13 @@ if TYPE_CHECKING:
     from kdst_toolformer import ToolformerOptions
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
-EIGHT_BITS = (
-    "calls are proposed with weights in 8 bits (--sampling-dtype), and filtered in the model's own"
-    " precision"
-)
+PROPOSED = {
+    "same": "",
+    "int8": "calls are proposed with weights in 8 bits (--sampling-dtype), and filtered in the model's"
+    " own precision",
+    "bfloat16": "calls are proposed with weights in bfloat16 (--sampling-dtype), and filtered in the"
+    " model's own precision",
+}
 SCREENED = (
     "calls are screened with losses in bfloat16 (--screen), and those that may stay are filtered in the"
     " model's own precision"
@@ -87,27 +90,34 @@ class Annotator:
         """What the user should know of how the model is read; KdstError where it cannot be trained."""
         if STAGES.index(self.options.stage) >= STAGES.index("finetune"):
             adapters.chosen(self.request.model, self.options.full)
-        proposes = not self.options.continues and self._proposes_in_eight_bits
-        screens = not self.options.continues and self._screens
-        said = EIGHT_BITS if proposes else "", SCREENED if screens else ""
-        return [note for note in (*self._read[1:], *said) if note]
+        said = list(self._read[1:])
+        if not self.options.continues:
+            said += [PROPOSED[self._proposing], SCREENED if self._screens else ""]
+        return [note for note in said if note]
 
     @property
-    def _proposes_in_eight_bits(self) -> bool:
-        """Whether calls are proposed in 8 bits."""
-        return eight_bits.chosen(self.model.model, self.options.sampling_dtype)
+    def _proposing(self) -> precision.Proposing:
+        """The precision in which calls are proposed."""
+        return precision.proposing(self.model.model, self.options.sampling_dtype)
 
     @property
     def _screens(self) -> bool:
         """Whether calls are screened in bfloat16."""
-        return sixteen_bits.chosen(self.model.model, self.options.screen, self.options.losses)
+        return precision.screening(self.model.model, self.options.screen, self.options.losses)
+
+    @cached_property
+    def _in_bfloat16(self) -> CausalModel:
+        """A copy in bfloat16 but for its head, read in the same way."""
+        return type(self.model)(sixteen_bits.rounded(self.model.model))
 
     @cached_property
     def proposer(self) -> CausalModel:
-        """The model by which calls are proposed, read in the same way; another copy in 8 bits."""
-        if not self._proposes_in_eight_bits:
-            return self.model
-        return type(self.model)(eight_bits.rounded(self.model.model))
+        """The model by which calls are proposed, read in the same way; another copy in fewer bits."""
+        if self._proposing == "bfloat16":
+            return type(self.model)(sixteen_bits.with_head(self._in_bfloat16.model))
+        if self._proposing == "int8":
+            return type(self.model)(eight_bits.rounded(self.model.model))
+        return self.model
 
     @cached_property
     def sampler(self) -> Sampler:
@@ -135,7 +145,7 @@ class Annotator:
         deciding = asked == "deciding" or (asked == "auto" and self.placement == "prefix")
         own, screen = self.options, None
         if self._screens:
-            screen = self._scorer(type(self.model)(sixteen_bits.rounded(self.model.model)))
+            screen = self._scorer(self._in_bfloat16)
         return Filter(
             self._scorer(self.model),
             self.tokens,

@@ -11,8 +11,8 @@ from transformers.pytorch_utils import Conv1D
 from kdst_core.contracts import Document, ToolCall, ToolsRequest
 from kdst_core.errors import KdstError
 from kdst_toolformer import ToolformerOptions
-from kdst_toolformer.method import EIGHT_BITS, Annotator
-from kdst_toolformer.reading import eight_bits, layers
+from kdst_toolformer.method import PROPOSED, Annotator
+from kdst_toolformer.reading import eight_bits, layers, precision
 from kdst_toolformer.reading.eight_bits import Int8Linear, rounded
 from kdst_toolformer.reading.plain import PlainModel
 from kdst_tools.calls.windows import windows
@@ -135,12 +135,13 @@ def test_the_same_seed_proposes_the_same_and_a_text_does_not_hang_on_others():
 def test_large_models_propose_in_eight_bits_and_say_so(monkeypatch):
     assert annotator().notes == []
     monkeypatch.setattr(layers, "LARGE", 10)
-    assert annotator().notes == [EIGHT_BITS]
+    monkeypatch.setattr("kdst_toolformer.reading.sixteen_bits.supported", lambda: False)
+    assert annotator().notes == [PROPOSED["int8"]]
     assert annotator(sampling_dtype="same").notes == []
     assert annotator(dtype="float64").notes == []
     assert annotator(prompt="A cat").notes == []
     double = annotator(dtype="float64", sampling_dtype="int8")
-    assert double.notes == [EIGHT_BITS]
+    assert double.notes == [PROPOSED["int8"]]
     assert double.sampler.model.dtype == torch.float64
     assert double(DOCUMENTS)
 
@@ -149,13 +150,14 @@ def test_large_models_propose_in_eight_bits_and_say_so(monkeypatch):
 def test_a_model_that_is_read_plainly_is_in_eight_bits_too(monkeypatch):
     worker = annotator(sampling_dtype="int8")
     monkeypatch.setattr("kdst_toolformer.method.choose", lambda m, _: (PlainModel(m), "plainly"))
-    assert worker.notes == ["plainly", EIGHT_BITS]
+    assert worker.notes == ["plainly", PROPOSED["int8"]]
     assert isinstance(worker.proposer, PlainModel)
     assert any(isinstance(part, Int8Linear) for part in worker.proposer.model.modules())
 
 
 def test_what_cannot_be_in_eight_bits_is_refused_before_work_starts(monkeypatch):
     monkeypatch.setattr(eight_bits, "supported", lambda: False)
+    monkeypatch.setattr("kdst_toolformer.reading.sixteen_bits.supported", lambda: False)
     monkeypatch.setattr(layers, "LARGE", 10)
     assert annotator().notes == []
     with pytest.raises(KdstError, match="no instructions for products of 8 bits") as caught:
@@ -163,6 +165,6 @@ def test_what_cannot_be_in_eight_bits_is_refused_before_work_starts(monkeypatch)
     assert len(str(caught.value).splitlines()) == 2
     monkeypatch.setattr(eight_bits, "supported", lambda: True)
     with pytest.raises(KdstError, match="Embedding has no linear layers"):
-        eight_bits.chosen(nn.Embedding(2, 2), "int8")
+        precision.proposing(nn.Embedding(2, 2), "int8")
     with pytest.raises(KdstError, match="the model lies on meta"):
-        eight_bits.chosen(nn.Linear(2, 2, device="meta"), "int8")
+        precision.proposing(nn.Linear(2, 2, device="meta"), "int8")

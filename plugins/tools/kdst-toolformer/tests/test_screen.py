@@ -14,8 +14,8 @@ from kdst_core.contracts import Document, ToolCall, ToolsRequest
 from kdst_core.errors import KdstError
 from kdst_toolformer import ToolformerOptions
 from kdst_toolformer.filter import MARGIN, Filter
-from kdst_toolformer.method import SCREENED, Annotator
-from kdst_toolformer.reading import layers, sixteen_bits
+from kdst_toolformer.method import PROPOSED, SCREENED, Annotator
+from kdst_toolformer.reading import layers, precision, sixteen_bits
 from kdst_toolformer.reading.sixteen_bits import Bf16Linear
 from kdst_toolformer.score import Query, Scorer
 from kdst_tools.calls.windows import Window, windows
@@ -169,18 +169,45 @@ def test_a_screening_that_is_far_off_is_not_trusted(off):
     assert {q.index for q in exact.asked} == {3, 14}
 
 
-def test_large_models_are_screened_and_say_so(monkeypatch):
-    monkeypatch.setattr("kdst_toolformer.reading.eight_bits.supported", lambda: False)
+def test_large_models_propose_and_screen_in_bfloat16_and_say_so(monkeypatch):
     assert annotator().notes == []
     assert annotator()._filter.screen is None
     monkeypatch.setattr(layers, "LARGE", 10)
-    assert annotator().notes == [SCREENED]
+    proposed = PROPOSED["bfloat16"]
+    assert annotator().notes == [proposed, SCREENED]
     assert annotator()._filter.screen is not None
-    assert annotator(screen="no").notes == []
-    assert annotator(losses="all").notes == []
+    assert annotator(screen="no").notes == [proposed]
+    assert annotator(losses="all").notes == [proposed]
+    assert annotator(sampling_dtype="same").notes == [SCREENED]
     assert annotator(dtype="float64").notes == []
     assert annotator(prompt="A cat").notes == []
-    assert annotator(dtype="float64", screen="bfloat16").notes == [SCREENED]
+    given = {"screen": "bfloat16", "sampling_dtype": "bfloat16"}
+    assert annotator(dtype="float64", **given).notes == [proposed, SCREENED]
+
+
+def test_proposals_and_screening_share_their_layers_and_not_the_head():
+    worker = annotator(screen="bfloat16", sampling_dtype="bfloat16")
+    screen = worker._filter.screen
+    assert screen is not None
+    theirs, ours = screen.model.model, worker.proposer.model
+    assert isinstance(ours.get_output_embeddings(), Bf16Linear)
+    assert type(theirs.get_output_embeddings()) is nn.Linear
+    one, other = (
+        {id(p) for part in model.modules() if type(part) is Bf16Linear for p in part.parameters()}
+        for model in (theirs, ours)
+    )
+    assert one < other
+    assert worker(DOCUMENTS)
+
+
+@pytest.mark.parametrize("layout", ["llama", "gpt2"])
+def test_what_is_proposed_in_bfloat16_is_near_what_the_model_proposes(layout):
+    model = annotator(layout).request.model
+    ids = torch.tensor([TOKENIZER(text)["input_ids"][:40] for text in layouts.TEXTS[:1]])
+    near = sixteen_bits.with_head(sixteen_bits.rounded(model))
+    with torch.inference_mode():
+        exact, found = (m(ids).logits.log_softmax(-1) for m in (model, near))
+    assert 0 < float((exact - found).std()) < 0.02 * float(exact.std())
 
 
 def test_a_screening_that_cannot_be_is_refused_before_work_starts(monkeypatch):
@@ -190,11 +217,12 @@ def test_a_screening_that_cannot_be_is_refused_before_work_starts(monkeypatch):
     assert len(str(caught.value).splitlines()) == 2
     monkeypatch.setattr(sixteen_bits, "supported", lambda: False)
     assert SCREENED not in annotator().notes
-    with pytest.raises(KdstError, match="no instructions for products in bfloat16"):
-        _ = annotator(screen="bfloat16").notes
+    for given in ({"screen": "bfloat16"}, {"sampling_dtype": "bfloat16"}):
+        with pytest.raises(KdstError, match="no instructions for products in bfloat16"):
+            _ = annotator(**given).notes
     monkeypatch.setattr(sixteen_bits, "supported", lambda: True)
     with pytest.raises(KdstError, match="the model lies on meta"):
-        sixteen_bits.chosen(nn.Linear(2, 2, device="meta"), "bfloat16", "auto")
+        precision.screening(nn.Linear(2, 2, device="meta"), "bfloat16", "auto")
 
 
 def test_the_instructions_are_looked_for_and_their_absence_is_no_error(monkeypatch):

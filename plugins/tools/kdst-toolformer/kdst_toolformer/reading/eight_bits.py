@@ -4,15 +4,10 @@ Weights have a scale a row, activations a scale a token, both symmetric; product
 integers. So what a layer says of a token depends on no other token of the batch.
 """
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
-from kdst_core.errors import KdstError
 from kdst_toolformer.reading import layers
-
-SamplingDtype = Literal["auto", "same", "int8"]
 
 MOST = 127
 """Largest number in 8 bits, on both sides of 0."""
@@ -47,17 +42,7 @@ def rounded(model: nn.Module) -> nn.Module:
     return layers.replaced(model, Int8Linear)
 
 
-def chosen(model: nn.Module, asked: SamplingDtype) -> bool:
-    """Return whether calls are proposed in 8 bits; KdstError where that was asked for and cannot be."""
-    reason = _against(model)
-    if asked == "int8" and reason:
-        raise KdstError(f"--sampling-dtype int8: {reason}.\nGive auto or same")
-    if asked != "auto":
-        return asked == "int8"
-    return layers.pays(model) and not reason
-
-
-def _against(model: nn.Module) -> str:
+def against(model: nn.Module) -> str:
     """Why a model cannot be computed in 8 bits here; empty where it can."""
     reason = layers.against(model)
     if reason or supported():

@@ -1,18 +1,13 @@
-"""A model whose linear layers multiply in bfloat16, to tell in less time which calls cannot pass.
+"""A model whose linear layers multiply in bfloat16, to propose calls and to tell which cannot pass.
 
-Products are summed in float32 and what a layer says is rounded to bfloat16; all between the layers, and
-the model's head, stays in the model's own precision.
+Products are summed in float32 and what a layer says is rounded to bfloat16; all between the layers stays
+in the model's own precision. So does the head where losses are taken: its logits are large numbers.
 """
-
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from kdst_core.errors import KdstError
 from kdst_toolformer.reading import layers
-
-Screen = Literal["auto", "no", "bfloat16"]
 
 
 class Bf16Linear(nn.Module):
@@ -39,19 +34,12 @@ def rounded(model: nn.Module) -> nn.Module:
     return layers.replaced(model, Bf16Linear, keep=head)
 
 
-def chosen(model: nn.Module, asked: Screen, losses: str) -> bool:
-    """Return whether calls are screened in bfloat16; KdstError where that was asked for and cannot be."""
-    reason = (
-        "--losses all asks for the losses of every call" if losses == "all" else _against(model)
-    )
-    if asked == "bfloat16" and reason:
-        raise KdstError(f"--screen bfloat16: {reason}.\nGive --screen auto or no")
-    if asked != "auto":
-        return asked == "bfloat16"
-    return layers.pays(model) and not reason
+def with_head(model: nn.Module) -> nn.Module:
+    """Return a copy of a rounded model whose head is in bfloat16 too; all else is shared."""
+    return layers.replaced(model, Bf16Linear)
 
 
-def _against(model: nn.Module) -> str:
+def against(model: nn.Module) -> str:
     """Why a model cannot be computed in bfloat16 here; empty where it can."""
     reason = layers.against(model)
     if reason or supported():
