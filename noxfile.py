@@ -32,7 +32,7 @@ SIDE_BY_SIDE = ("-n", "auto", "--dist", "loadfile")
 AS_IMPORTED = "--no-compile"
 """Nothing is compiled that is not imported, where a session imports few of the modules it installs."""
 SELDOM_IMPORTED = (
-    r"site-packages/((pip|setuptools|virtualenv)/|.+/(tests?|benchmarks)/"
+    r"site-packages/((setuptools|virtualenv)/|.+/(tests?|benchmarks)/"
     r"|torch/(_inductor/(codegen|fx_passes|kernel)|_vendor/quack|testing/_internal)/"
     r"|transformers/(exporters|pipelines)/"
     r"|transformers/models/(?!\w+\.py|(auto|bert|clip|gpt2|gptj|llama|qwen2_vl|siglip|t5|vit)/)"
@@ -158,20 +158,22 @@ def install(session: nox.Session, *plugins: str, tools: tuple[str, ...] = TEST_T
     """Install the core and plugins, editable, with tools.
 
     What is not of the repository comes first, with what builds the rest: an environment for each build
-    would take longer than the build.
+    would take longer than the build. It is compiled before the rest is built, each package by processes
+    of its own.
     """
     folders = [".", *(PLUGINS[p] for p in plugins)]
     session.install(AS_IMPORTED, *CONSTRAINTS, *outside(folders), *tools, *BUILD_TOOLS)
+    compile_libraries(session)
     editable = [word for folder in folders for word in ("-e", folder)]
     session.install(*CONSTRAINTS, "--no-build-isolation", *editable)
-    compile_libraries(session)
     compile_packages(session)
 
 
 def compile_libraries(session: nox.Session) -> None:
     """Compile what is installed and not of the repository, without what is seldom imported.
 
-    Some packages hold files of another Python or templates, which do not compile.
+    pip is compiled too, which nox leaves to each process: tests start it dozens of times. Some packages
+    hold files of another Python or templates, which do not compile.
     """
     site = site_packages(Path(session.virtualenv.location))
     words = ("-q", "-q", "-x", SELDOM_IMPORTED, str(site))
@@ -311,6 +313,7 @@ def future(session: nox.Session) -> None:
     if NEWEST is None:
         session.skip("no Python newer than this one on the path or in pyenv")
     session.install(AS_IMPORTED, *CONSTRAINTS, *BUILD_TOOLS, "-e", ".")
+    compile_libraries(session)
     session.install(AS_IMPORTED, "--no-build-isolation", "-r", FIRST)
     compile_packages(session)
     session.run("python", "--version")
