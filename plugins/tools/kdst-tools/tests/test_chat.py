@@ -371,6 +371,19 @@ def test_a_conversation_longer_than_any_layouts_context_is_not_judged():
         assert one.reason == "not judged: it does not fit the context of 16 tokens"
 
 
+def test_results_in_another_order_than_their_calls_are_those_of_the_calls_when_one_goes():
+    tokenizer = layouts.tokenizer()
+    model = layouts.model("llama", len(tokenizer), context=512).double()
+    user, asked, second, first, said = CHAT
+    rows = [
+        {"messages": [user, asked, *order, said]} for order in ((first, second), (second, first))
+    ]
+    (one, in_order), (other, swapped) = Usefulness(model, tokenizer, tau=1e9)(rows)
+    assert one["messages"] == other["messages"] == [user, said]
+    assert [j.gain for j in swapped] == [j.gain for j in in_order]
+    assert all(j.gain is not None for j in swapped)
+
+
 def test_of_two_calls_that_say_the_same_one_stays():
     (row, _), *_ = planted(1, 0)
     user, asked, answered, rest = row["messages"]

@@ -51,8 +51,9 @@ class Case:
     judged: list[Judged] = field(factory=list)
 
     def drop(self, call: ChatCall) -> None:
-        """Take a call out; the calls before it keep their places."""
+        """Take a call out; the calls before it keep their places, but not the messages that answer them."""
         self.messages = without(self.messages, call)
+        self.left = calls_of(self.messages)[: len(self.left)]
 
     def result(self) -> Row:
         """The conversation with the calls that stay."""
