@@ -75,7 +75,7 @@ class ToolformerOptions(StagedOptions):
         "auto",
         "Precision in which calls are sampled. same: that of --dtype, in which losses are. int8: linear"
         " layers in 8 bits, with a scale a row of the weights and a token. bfloat16: linear layers in"
-        " bfloat16. Both on a CPU that has instructions for it. auto: bfloat16 or else int8 on such a CPU"
+        " bfloat16. Both on a CPU that has instructions for it. auto: int8 or else bfloat16 on such a CPU"
         " for a model in float32 of over 100 million parameters, else same.",
     )
     lr: float | None = option(

@@ -170,6 +170,7 @@ def test_a_screening_that_is_far_off_is_not_trusted(off):
 
 
 def test_large_models_propose_and_screen_in_bfloat16_and_say_so(monkeypatch):
+    monkeypatch.setattr("kdst_toolformer.reading.eight_bits.supported", lambda: False)
     assert annotator().notes == []
     assert annotator()._filter.screen is None
     monkeypatch.setattr(layers, "LARGE", 10)
@@ -183,6 +184,8 @@ def test_large_models_propose_and_screen_in_bfloat16_and_say_so(monkeypatch):
     assert annotator(prompt="A cat").notes == []
     given = {"screen": "bfloat16", "sampling_dtype": "bfloat16"}
     assert annotator(dtype="float64", **given).notes == [proposed, SCREENED]
+    monkeypatch.setattr("kdst_toolformer.reading.eight_bits.supported", lambda: True)
+    assert annotator().notes == [PROPOSED["int8"], SCREENED]
 
 
 def test_proposals_and_screening_share_their_layers_and_not_the_head():

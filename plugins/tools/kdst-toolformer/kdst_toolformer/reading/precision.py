@@ -11,8 +11,8 @@ Proposing = Literal["same", "int8", "bfloat16"]
 SamplingDtype = Literal["auto", "same", "int8", "bfloat16"]
 Screen = Literal["auto", "no", "bfloat16"]
 
-KINDS = {"bfloat16": sixteen_bits.against, "int8": eight_bits.against}
-"""Why a model cannot be computed so, by precision; better ones first, which take no more time."""
+KINDS = {"int8": eight_bits.against, "bfloat16": sixteen_bits.against}
+"""Why a model cannot be computed so, by precision; faster ones first."""
 
 
 def proposing(model: nn.Module, asked: SamplingDtype) -> Proposing:
