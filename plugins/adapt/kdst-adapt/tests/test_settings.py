@@ -177,7 +177,7 @@ def trace(updates: int, **scalars: list[float]) -> Trace:
     ],
 )
 def test_alarms(made: Trace, message: str) -> None:
-    found = warnings(made, [shift()], "m", updates=True, batch_norm=True, largest=50)
+    found = warnings(made, [shift()], "m", updates=True, batch_norm=True, largest=50, twin="")
     assert len(found) == 1
     assert message in found[0]
 
@@ -190,10 +190,12 @@ def test_a_short_stream_is_no_batch_of_the_size_that_was_asked_for() -> None:
 
 def test_no_alarm_without_a_reason() -> None:
     quiet = trace(20, share_kept=[0.4, 1.0], resets=[0.0, 1.0])
-    assert warnings(quiet, [shift()], "m", updates=True, batch_norm=True, largest=50) == []
+    assert warnings(quiet, [shift()], "m", updates=True, batch_norm=True, largest=50, twin="") == []
 
 
 def test_tiny_batches_raise_an_alarm_only_with_batch_norm() -> None:
     for batch_norm in (True, False):
-        found = warnings(trace(20), [shift()], "m", updates=True, batch_norm=batch_norm, largest=4)
+        found = warnings(
+            trace(20), [shift()], "m", updates=True, batch_norm=batch_norm, largest=4, twin=""
+        )
         assert len(found) == batch_norm

@@ -179,6 +179,8 @@ def test_large_models_are_trained_by_lora_unless_all_weights_are_asked_for(monke
 def test_lora_takes_small_steps_and_several_passes_by_default(monkeypatch, full, expected):
     """By the paper's batches of 128 a thousand texts are eight steps, which teach no call."""
     monkeypatch.setattr(adapters, "LARGE", 1000)
+    monkeypatch.setattr(adapters, "_library", lambda why: None)
+    monkeypatch.setattr(adapters, "inject", lambda model, rank, seed: model)
     request = ToolsRequest(layouts.model("gpt2", len(TOKENIZER)), TOKENIZER, [])
     recipe = Annotator(request, ToolformerOptions(full=full)).finetune(annotations(2)).recipe
     assert (recipe.batch, recipe.epochs, recipe.lr) == expected

@@ -1,5 +1,6 @@
 """The commands on the page of tool use, each carried out with small files of the names it shows."""
 
+import itertools
 import json
 import re
 import runpy
@@ -51,6 +52,11 @@ def files(folder: Path) -> None:
     (folder / "corpus.jsonl").write_text('{"text": "The mill sold 18 sacks and 7 more."}\n')
     (folder / "prompts.txt").write_text("The mill sold\n\nA town\n")
     (folder / "wiki.jsonl").write_text('{"title": "Mill", "text": "A mill grinds corn."}\n')
+    names = map("".join, itertools.product("abcdefghij", repeat=3))
+    rows = [f'"{name} had number0 and got number1 . How many now ?",4 3,7' for name in names]
+    (folder / "mawps.csv").write_text("\n".join(["Question,Numbers,Answer", *rows]) + "\n")
+    problem = {"Body": "Bo has 2 cups", "Question": "How many are these?", "Answer": 2.0}
+    (folder / "SVAMP.json").write_text(json.dumps([problem]))
 
 
 def keep_a_call(run: Path) -> None:
