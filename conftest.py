@@ -1,6 +1,7 @@
 """Tests compute on one thread: small tensors are fastest so, and results do not depend on the machine.
 
-Property tests try the same examples each time, so that what passes once passes again.
+Property tests try the same examples each time, and torch's own generator begins anew with each test, so
+that what passes once passes again.
 """
 
 import gc
@@ -45,6 +46,13 @@ def _auto_precision(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
     if wanted and importlib.util.find_spec("kdst_invert"):
         answer = "kdst_invert.embedders.precision.bfloat16_pays"
         monkeypatch.setattr(answer, lambda *_, **__: wanted == "bfloat16")
+
+
+@pytest.fixture(autouse=True)
+def _same_draws() -> None:
+    """Begin torch's own generator anew, so that no test draws what those before it have left."""
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
 
 
 @pytest.fixture(autouse=True, scope="session")

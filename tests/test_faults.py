@@ -159,7 +159,7 @@ def test_a_full_disk_is_one_line_at_whatever_file_and_the_run_goes_on(
 ) -> None:
     words = ["run", "letters", "--out", str(small / "r")]
     messages = []
-    for pages in range(1, 14):
+    for pages in range(1, 32):
         _mount(small, f"remount,size={4 * pages}k")
         done = kdst(*words, "--resume", path=fake, cwd=fake)
         if done.returncode == 0:

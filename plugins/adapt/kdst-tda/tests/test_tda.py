@@ -108,7 +108,8 @@ def test_a_clip_like_model_is_corrected_by_its_own_features(tmp_path: Path) -> N
     text = nn.functional.normalize(torch.randn(5, 4, dtype=torch.float64), dim=1)
     model = Clip(net, text, [*"abcde"], (0.5,) * 3, (0.25,) * 3).double()
     x = batches(1)[0]
-    tda: Any = adapt(request(model), Options(capacity=1, alpha=3.0), make_run(tmp_path))
+    options = Options(capacity=1, alpha=3.0, negative_alpha=0.0)
+    tda: Any = adapt(request(model), options, make_run(tmp_path))
     first = tda.predict(x[:1])[0]
     logits = model(x[:1])[0].detach()
     assert float((first - logits).max()) == pytest.approx(3.0), "it is its own nearest"
