@@ -47,6 +47,7 @@ def test_steps_are_counted_once_in_each_round():
     one, nine = few_steps(rows, 8)
     assert "round 1 was only 1 step on 8 texts" in one
     assert "round 2 was only 9 steps on 8 texts" in nine
+    assert "on those of 8 texts that have a call" in next(few_steps(rows, 8, "called"))
 
 
 def test_result_and_report_say_that_nothing_was_learnt(tmp_path):

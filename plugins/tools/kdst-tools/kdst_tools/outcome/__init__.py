@@ -97,17 +97,17 @@ class RunState:
             self.warnings += lessons.nothing_kept(self.rounds, trains)
             self.metrics |= reasons.metrics(self.all_reasons)
         if trains:
-            self._trained(run, last)
+            self._trained(run, last, target.options.learn)
         self.metrics |= artifacts.totals(self.rounds)
         self.metrics["documents"] = float(last.corpus.count)
         self.summary.append(_counts_line(self.metrics))
         self.summary += [line for line in (reasons.line(self.all_reasons),) if line]
 
-    def _trained(self, run: Run, last: "Round") -> None:
+    def _trained(self, run: Run, last: "Round", learn: str) -> None:
         """Write the losses of all rounds, and the last model."""
         training = list(artifacts.training(run))
         self.files.append(artifacts.dump(run, "training.json", training))
-        self.warnings += lessons.few_steps(training, last.corpus.count)
+        self.warnings += lessons.few_steps(training, last.corpus.count, learn)
         copy(last.directory / "model", run.artifacts / "model")
         self.files.append("model")
 

@@ -40,16 +40,20 @@ def _advice(sampled: int, executed: int) -> str:
     return "None helped enough. Try a lower --tau-f, more texts, or texts that the tools fit"
 
 
-def few_steps(training: Sequence[Mapping[str, Any]], texts: int) -> Iterator[str]:
+def few_steps(
+    training: Sequence[Mapping[str, Any]], texts: int, learn: str = "all"
+) -> Iterator[str]:
     """Yield a sentence for each round whose finetuning was less than `FEW_STEPS` steps.
 
-    training: the rows of training.json. texts: of a round.
+    training: the rows of training.json. texts: of a round. learn: `all` of them were seen, or those that
+    are `called` in.
     """
+    seen = f"{texts} texts" if learn == "all" else f"those of {texts} texts that have a call"
     for number in sorted({row["round"] for row in training}):
         steps = len({row["step"] for row in training if row["round"] == number})
         if steps < FEW_STEPS:
             count = "only 1 step" if steps == 1 else f"only {steps} steps"
             yield (
-                f"finetuning in round {number} was {count} on {texts} texts, at a learning rate for"
+                f"finetuning in round {number} was {count} on {seen}, at a learning rate for"
                 " many: the model is hardly changed. Try a smaller --batch, more --epochs or more texts"
             )
